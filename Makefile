@@ -1,0 +1,108 @@
+# freshet's build. Sources are found by folder: adding a file needs no change here.
+#   make help says what there is.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := all
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+ifeq ($(origin CXX),default)
+CXX := g++
+endif
+
+# SAN=address,undefined or SAN=thread builds a variant beside the plain one.
+SAN ?=
+empty :=
+comma := ,
+variant := $(if $(SAN),san-$(subst $(comma),-,$(SAN)),release)
+B := build/$(variant)
+
+folders := ops schemas features kernels ingest scorer retrain
+packages := rdkafka hiredis yaml-0.1 libmicrohttpd libcurl libxxhash libsodium zlib
+# oneDNN and simdjson ship no pkg-config file in Debian 12.
+libraries = $(shell pkg-config --libs $(packages) 2>/dev/null) -ldnnl -lsimdjson -lstdc++ -lm -lpthread
+
+warnings := -Wall -Wextra -Werror -Wshadow -Wpointer-arith -Wformat=2 -Wundef -Wwrite-strings -Wvla
+c_warnings := -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition
+hardening := -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIE
+version := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+CPPFLAGS += -I. -D_GNU_SOURCE
+CFLAGS += -std=c11 -g $(warnings) $(c_warnings) $(hardening)
+CXXFLAGS += -std=c++17 -g $(warnings) $(hardening) -fno-rtti
+LDFLAGS += -pie -Wl,-z,relro,-z,now,-z,noexecstack
+ifeq ($(SAN),)
+CFLAGS += -O2 -ftree-vectorize
+CXXFLAGS += -O2
+CPPFLAGS += -D_FORTIFY_SOURCE=2
+else
+CFLAGS += -O1 -fno-omit-frame-pointer -fsanitize=$(SAN) -fno-sanitize-recover=all
+CXXFLAGS += -O1 -fno-omit-frame-pointer -fsanitize=$(SAN) -fno-sanitize-recover=all
+LDFLAGS += -fsanitize=$(SAN)
+endif
+
+sources := $(foreach f,$(folders),$(sort $(wildcard $(f)/*.c $(f)/*.cpp)))
+objects := $(addprefix $(B)/,$(addsuffix .o,$(basename $(sources))))
+main_object := $(if $(wildcard freshet.c),$(B)/freshet.o)
+# Unit tests mirror the folders; tests/support holds what several of them share.
+test_sources := tests/runner.c $(sort $(foreach f,$(folders) support,$(wildcard tests/$(f)/*.c)))
+test_objects := $(addprefix $(B)/,$(test_sources:.c=.o))
+# Every tests/bench/bench_x.c is a program of its own; so is every tests/fuzz/fuzz_x.c (clang).
+benches := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/bench_*.c))
+bench_shared := $(patsubst %.c,$(B)/%.o,$(filter-out $(wildcard tests/bench/bench_*.c),$(wildcard tests/bench/*.c)))
+
+.PHONY: all
+all: $(if $(main_object),$(B)/freshet) ## build the program: build/release/freshet
+	@[ -n "$(SAN)" ] || [ ! -e $(B)/freshet ] || ln -sfn release/freshet build/freshet
+
+$(B)/libfreshet.a: $(objects)
+	@rm -f $@
+	@ar rcs $@ $(objects)
+
+$(B)/freshet: $(main_object) $(B)/libfreshet.a
+	@echo "  LINK  $@"
+	@$(CC) $(LDFLAGS) -o $@ $(main_object) $(B)/libfreshet.a $(libraries)
+
+$(B)/tests/run: $(test_objects) $(B)/libfreshet.a
+	@echo "  LINK  $@"
+	@$(CC) $(LDFLAGS) -o $@ $(test_objects) $(B)/libfreshet.a $(libraries)
+
+$(B)/bench/%: $(B)/tests/bench/%.o $(bench_shared) $(B)/libfreshet.a
+	@mkdir -p $(@D)
+	@echo "  LINK  $@"
+	@$(CC) $(LDFLAGS) -o $@ $< $(bench_shared) $(B)/libfreshet.a $(libraries)
+
+$(B)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	@$(CC) $(CPPFLAGS) $(CFLAGS) $($(subst /,_,$*)_flags) -MMD -MP -c -o $@ $<
+
+$(B)/%.o: %.cpp Makefile
+	@mkdir -p $(@D)
+	@echo "  CXX   $<"
+	@$(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+
+# Only the file that prints the version is rebuilt when it changes.
+ops_version_flags := -DFRESHET_VERSION='"$(version)"'
+
+# What runs on the CPU in kernels/ may fuse and reorder: tolerances are stated in the headers.
+$(B)/kernels/%_cpu.o: CFLAGS += -O3 -fno-math-errno -fno-trapping-math
+
+.PHONY: unit
+unit: $(B)/tests/run ## run the unit tests alone; T="part of a name" picks some
+	@$(B)/tests/run $(T)
+
+.PHONY: layers
+layers:
+	@sh ops/check_layers.sh
+
+.PHONY: clean
+clean: ## remove build/
+	rm -rf build
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z_-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+-include $(objects:.o=.d) $(test_objects:.o=.d) $(benches:$(B)/bench/%=$(B)/tests/bench/%.d)

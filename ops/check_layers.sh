@@ -1,0 +1,67 @@
+#!/bin/sh
+# ops/check_layers.sh - who may include whom, and which vendor header has which door.
+# Prints each forbidden include with file and line; exit 1 when there is one.
+set -u
+cd "$(dirname "$0")/.." || exit 70
+bad=0
+
+refuse() { printf '%s\n' "$1" >&2; bad=1; }
+
+# folder: folders it may include (itself is implied)
+layers='
+ops:
+schemas: ops
+features: schemas ops
+kernels: schemas ops
+ingest: features schemas ops
+scorer: features kernels schemas ops
+retrain: features kernels schemas ops scorer/rank.h
+'
+ours='ops schemas features kernels ingest scorer retrain'
+
+check_folder() {
+    folder=$1; shift
+    for file in "$folder"/*.c "$folder"/*.h "$folder"/*.cpp "$folder"/*.cu; do
+        [ -f "$file" ] || continue
+        for included in $(sed -n 's/^[[:space:]]*#[[:space:]]*include[[:space:]]*"\([^"]*\)".*/\1/p' "$file"); do
+            top=${included%%/*}
+            case " $ours " in *" $top "*) ;; *) continue ;; esac
+            case " $folder $* " in *" $top "* | *" $included "*) continue ;; esac
+            refuse "$file includes \"$included\": $folder/ may include only: ${*:-nothing of ours}"
+        done
+    done
+}
+
+IFS_lines=$(printf '%s' "$layers" | sed '/^$/d; s/: */:/')
+for line in $(printf '%s' "$IFS_lines" | tr ' ' ','); do
+    folder=${line%%:*}
+    allowed=$(printf '%s' "${line#*:}" | tr ',' ' ')
+    # shellcheck disable=SC2086
+    check_folder "$folder" $allowed
+done
+
+# header pattern | files that may include it
+doors='
+librdkafka/|ops/kafka_
+simdjson|ops/json
+microhttpd|ops/http_server
+curl/|ops/http_client
+yaml\.h|ops/config
+hiredis|features/redis_
+dnnl|kernels/
+oneapi|kernels/
+cuda|kernels/
+xxhash|ops/hash
+sodium|ops/
+zlib|ops/file
+'
+for row in $doors; do
+    pattern=${row%%|*}; door=${row#*|}
+    for hit in $(grep -lE "^[[:space:]]*#[[:space:]]*include[[:space:]]*<[^>]*$pattern" -r \
+        ops schemas features kernels ingest scorer retrain freshet.c 2>/dev/null); do
+        case "$hit" in "$door"*) ;; *) refuse "$hit includes <$pattern>: its one door is $door*" ;; esac
+    done
+done
+
+[ "$bad" = 0 ] && echo "layers: ok"
+exit "$bad"

@@ -1,0 +1,222 @@
+/*
+ * tests/runner.c - runs the registered tests one after the other.
+ *
+ *     build/tests/run [--list] [part of a name ...]
+ *
+ * First proves that it can see a failing check and a NaN. A test that leaves a
+ * file descriptor open fails. Ends with "N passed, N failed, N skipped"; exit 1
+ * when one failed or when a filter matched nothing.
+ */
+#include "tests/test.h"
+
+#include <dirent.h>
+#include <ftw.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TESTS_MAX  8192
+#define SEED_FIXED 20130228u
+
+enum outcome { PASSED, FAILED, SKIPPED };
+
+struct test {
+    const char *name;
+    const char *file;
+    void (*run)(void);
+};
+
+static struct test tests[TESTS_MAX];
+static int tests_count;
+static jmp_buf leave;
+static char message[1024];
+static char folder[64];
+
+void test_register(const char *name, const char *file, void (*run)(void))
+{
+    if (tests_count == TESTS_MAX) {
+        (void)fprintf(stderr, "more than %d tests: raise TESTS_MAX\n", TESTS_MAX);
+        abort();
+    }
+    tests[tests_count++] = (struct test){name, file, run};
+}
+
+_Noreturn void test_fail(const char *file, int line, const char *fmt, ...)
+{
+    va_list args;
+    int used = snprintf(message, sizeof message, "%s:%d: ", file, line);
+
+    va_start(args, fmt);
+    (void)vsnprintf(message + used, sizeof message - (size_t)used, fmt, args);
+    va_end(args);
+    longjmp(leave, FAILED);
+}
+
+_Noreturn void test_skip(const char *file, int line, const char *why)
+{
+    (void)file;
+    (void)line;
+    (void)snprintf(message, sizeof message, "%s", why);
+    longjmp(leave, SKIPPED);
+}
+
+void test_check_status(const char *file, int line, enum status want, enum status got,
+                       const char *call)
+{
+    if (want != got)
+        test_fail(file, line, "%s: want %s, got %s", call, status_name(want), status_name(got));
+}
+
+void test_check_near(const char *file, int line, double want, double got, double tolerance)
+{
+    /* Infinities of one sign are equal; the comparison is written so that NaN fails. */
+    if (want != got && !(fabs(want - got) <= tolerance))
+        test_fail(file, line, "want %.9g, got %.9g, tolerance %.3g", want, got, tolerance);
+}
+
+void test_check_int(const char *file, int line, int64_t want, int64_t got, const char *expression)
+{
+    if (want != got)
+        test_fail(file, line, "%s: want %lld, got %lld", expression, (long long)want,
+                  (long long)got);
+}
+
+void test_check_text(const char *file, int line, const char *want, const char *got)
+{
+    if (got == NULL || strcmp(want, got) != 0)
+        test_fail(file, line, "want \"%s\", got \"%s\"", want, got == NULL ? "(null)" : got);
+}
+
+uint64_t test_seed(void)
+{
+    const char *text = getenv("FRESHET_TEST_SEED");
+
+    return text == NULL ? SEED_FIXED : strtoull(text, NULL, 10);
+}
+
+const char *test_folder(void)
+{
+    if (folder[0] == 0) {
+        (void)snprintf(folder, sizeof folder, "/tmp/freshet-test-XXXXXX");
+        if (mkdtemp(folder) == NULL)
+            test_fail(__FILE__, __LINE__, "could not make %s", folder);
+    }
+    return folder;
+}
+
+static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *walk)
+{
+    (void)info;
+    (void)kind;
+    (void)walk;
+    return remove(path);
+}
+
+static void remove_folder(void)
+{
+    if (folder[0] != 0)
+        (void)nftw(folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    folder[0] = 0;
+}
+
+static int open_descriptors(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    int count = 0;
+
+    while (dir != NULL && readdir(dir) != NULL)
+        count++;
+    if (dir != NULL)
+        (void)closedir(dir);
+    return count;
+}
+
+static enum outcome run_one(void (*run)(void))
+{
+    int before = open_descriptors();
+    enum outcome outcome = (enum outcome)setjmp(leave);
+
+    if (outcome == PASSED) {
+        run();
+        int after = open_descriptors();
+        if (after > before) {
+            (void)snprintf(message, sizeof message, "leaves %d file descriptors open",
+                           after - before);
+            outcome = FAILED;
+        }
+    }
+    remove_folder();
+    return outcome;
+}
+
+static void fails_a_check(void)
+{
+    CHECK(1 + 1 == 3);
+}
+
+static void compares_nan(void)
+{
+    CHECK_NEAR(1.0, (double)NAN, 1e9);
+}
+
+static bool wanted(const char *name, int parts_count, char **parts)
+{
+    for (int i = 0; i < parts_count; i++)
+        if (strstr(name, parts[i]) != NULL)
+            return true;
+    return parts_count == 0;
+}
+
+static int by_file_and_name(const void *a, const void *b)
+{
+    const struct test *x = a;
+    const struct test *y = b;
+    int order = strcmp(x->file, y->file);
+
+    return order != 0 ? order : strcmp(x->name, y->name);
+}
+
+int main(int argc, char **argv)
+{
+    int counts[3] = {0};
+    bool list = argc > 1 && strcmp(argv[1], "--list") == 0;
+
+    if (run_one(fails_a_check) != FAILED || run_one(compares_nan) != FAILED) {
+        (void)fprintf(stderr, "the runner does not see a failing check\n");
+        return 1;
+    }
+    qsort(tests, (size_t)tests_count, sizeof tests[0], by_file_and_name);
+    for (int i = 0; i < tests_count; i++) {
+        if (!wanted(tests[i].name, argc - 1 - list, argv + 1 + list) &&
+            !wanted(tests[i].file, argc - 1 - list, argv + 1 + list))
+            continue;
+        if (list) {
+            (void)printf("%s %s\n", tests[i].file, tests[i].name);
+            counts[PASSED]++;
+            continue;
+        }
+        struct timespec start, end;
+        (void)clock_gettime(CLOCK_MONOTONIC, &start);
+        enum outcome outcome = run_one(tests[i].run);
+        (void)clock_gettime(CLOCK_MONOTONIC, &end);
+        double seconds =
+            (double)(end.tv_sec - start.tv_sec) + 1e-9 * (double)(end.tv_nsec - start.tv_nsec);
+        counts[outcome]++;
+        if (outcome == FAILED)
+            (void)printf("FAILED  %s\n        %s\n        seed %llu\n", tests[i].name, message,
+                         (unsigned long long)test_seed());
+        else if (outcome == SKIPPED)
+            (void)printf("skipped %s: %s\n", tests[i].name, message);
+        else if (seconds >= 1.0)
+            (void)printf("slow    %s: %.1f s\n", tests[i].name, seconds);
+        (void)fflush(stdout);
+    }
+    (void)printf("%d passed, %d failed, %d skipped\n", counts[PASSED], counts[FAILED],
+                 counts[SKIPPED]);
+    return counts[FAILED] > 0 || counts[0] + counts[1] + counts[2] == 0;
+}
