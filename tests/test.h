@@ -25,24 +25,24 @@ void test_check_near(const char *file, int line, double want, double got, double
 void test_check_int(const char *file, int line, int64_t want, int64_t got, const char *expression);
 void test_check_text(const char *file, int line, const char *want, const char *got);
 
-#define TEST(name)                                                                             \
-    static void name(void);                                                                    \
-    __attribute__((constructor)) static void name##_register(void)                             \
-    {                                                                                          \
-        test_register(#name, __FILE__, name);                                                  \
-    }                                                                                          \
+#define TEST(name)                                                                                 \
+    static void name(void);                                                                        \
+    __attribute__((constructor)) static void name##_register(void)                                 \
+    {                                                                                              \
+        test_register(#name, __FILE__, name);                                                      \
+    }                                                                                              \
     static void name(void)
 
-#define CHECK(condition)                                                                       \
-    do {                                                                                       \
-        if (!(condition))                                                                      \
-            test_fail(__FILE__, __LINE__, "%s", #condition);                                   \
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            test_fail(__FILE__, __LINE__, "%s", #condition);                                       \
     } while (0)
-#define CHECK_STATUS(want, call)           test_check_status(__FILE__, __LINE__, want, call, #call)
-#define CHECK_NEAR(want, got, tolerance)   test_check_near(__FILE__, __LINE__, want, got, tolerance)
-#define CHECK_INT(want, got)               test_check_int(__FILE__, __LINE__, want, got, #got)
-#define CHECK_TEXT(want, got)              test_check_text(__FILE__, __LINE__, want, got)
-#define SKIP(why)                          test_skip(__FILE__, __LINE__, why)
+#define CHECK_STATUS(want, call)         test_check_status(__FILE__, __LINE__, want, call, #call)
+#define CHECK_NEAR(want, got, tolerance) test_check_near(__FILE__, __LINE__, want, got, tolerance)
+#define CHECK_INT(want, got)             test_check_int(__FILE__, __LINE__, want, got, #got)
+#define CHECK_TEXT(want, got)            test_check_text(__FILE__, __LINE__, want, got)
+#define SKIP(why)                        test_skip(__FILE__, __LINE__, why)
 
 /* A fresh folder of this test, removed with all that is in it when the test ends.
  * Static storage, valid for the running test. */
