@@ -1,0 +1,84 @@
+/*
+ * ops/command.h - subcommands: options, help with examples, exit codes, --json.
+ *
+ * Every command understands --help, --json, --config FILE, --set KEY=VALUE (repeatable),
+ * --log-level LEVEL. With --json its result is one JSON object, alone on the last line of
+ * standard output; logs and progress go to standard error.
+ */
+#ifndef OPS_COMMAND_H
+#define OPS_COMMAND_H
+
+#include "ops/config.h"
+#include "ops/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What a program that calls us may rely on. */
+enum exit_code {
+    EXIT_DONE = 0,
+    EXIT_NO = 1,          /* the answer is no: a refused gate, a failed check */
+    EXIT_USAGE = 2,       /* wrong usage or configuration */
+    EXIT_UNREACHABLE = 3, /* a dependency could not be reached */
+    EXIT_BAD_DATA = 4,
+    EXIT_BUG = 70,
+    EXIT_IN_USE = 73,   /* the state folder is held by another process */
+    EXIT_REPLACED = 75, /* another instance took over: do not restart at once */
+};
+
+enum option_type { OPTION_FLAG, OPTION_TEXT, OPTION_INT, OPTION_REAL, OPTION_DURATION };
+
+struct option_row {
+    const char *name; /* "speed" for --speed; the table ends with a NULL name */
+    enum option_type type;
+    const char *placeholder; /* "EVENTS/S" */
+    const char *fallback;    /* NULL: absent unless given */
+    const char *help;
+};
+
+struct command_line; /* parsed */
+
+struct command {
+    const char *name;      /* "replay", or "offsets list" for a command in a group */
+    const char *summary;   /* one line, lower case, no full stop */
+    const char *arguments; /* "FILE [FILE...]" or "" */
+    const char *help;      /* paragraphs, then "Examples:" lines */
+    int arguments_min, arguments_max;
+    const struct option_row *options;      /* NULL: none of its own */
+    int (*run)(struct command_line *line); /* returns an exit_code */
+};
+
+bool command_flag(const struct command_line *line, const char *option);
+const char *command_text(const struct command_line *line, const char *option); /* NULL if absent */
+int64_t command_int(const struct command_line *line, const char *option);
+double command_real(const struct command_line *line, const char *option);
+int64_t command_duration_ms(const struct command_line *line, const char *option);
+bool command_given(const struct command_line *line, const char *option);
+int command_arguments_count(const struct command_line *line);
+const char *command_argument(const struct command_line *line, int index);
+bool command_json(const struct command_line *line);
+const char *command_program(const struct command_line *line); /* path of our own binary */
+
+/* The configuration of this call: loaded at first use; prints every mistake and returns NULL
+ * when it cannot be used (the command then returns EXIT_USAGE). */
+const struct config *command_config(struct command_line *line);
+
+/* Prints "freshet NAME: text" with the remedy and returns the exit code that fits the status. */
+int command_fail(const struct command_line *line, const struct error *err);
+int command_exit_code(enum status status);
+
+/* SIGTERM or SIGINT has come: true from then on; a second one ends the process at once. */
+bool command_stopping(void);
+/* A descriptor that becomes readable then, for poll loops. */
+int command_stop_descriptor(void);
+
+/* What the root knows and the floor must not: all commands, config rows and checks. */
+struct command_tables {
+    const struct command *const *commands;         /* NULL-ended */
+    const struct config_row *const *config_tables; /* NULL-ended; each ends with a NULL key */
+};
+/* freshet.c's main(): finds the command, parses, runs. */
+int command_main(int argc, char **argv, const struct command_tables *tables);
+const struct command_tables *command_tables(void); /* those given to command_main */
+
+#endif

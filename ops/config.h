@@ -1,0 +1,77 @@
+/*
+ * ops/config.h - one YAML file for all roles, described by tables.
+ *
+ * Every folder exports its rows (`serve_config_rows`), freshet.c puts them together.
+ * Precedence: flag (--set key=value) > environment (FRESHET_SECTION_KEY) > file > default.
+ * All mistakes are reported at once, each with file:line:column and, for an unknown key,
+ * the nearest known one. A secret (CONFIG_SECRET) is given as `file:PATH` or `env:NAME` and
+ * is never printed.
+ * Thread: loaded once, read-only after that.
+ */
+#ifndef OPS_CONFIG_H
+#define OPS_CONFIG_H
+
+#include "ops/status.h"
+#include "ops/text.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum config_type {
+    CONFIG_TEXT,
+    CONFIG_CHOICE, /* choices: "a|b|c" */
+    CONFIG_BOOL,
+    CONFIG_INT,
+    CONFIG_REAL,
+    CONFIG_DURATION, /* "250ms", "5m", "30d": a unit is required; kept in milliseconds */
+    CONFIG_BYTES,    /* "64KiB", "10MB"; kept in bytes */
+    CONFIG_SECRET,
+    CONFIG_TEXTS, /* a list of texts; kept joined by commas */
+};
+
+struct config_row {
+    const char *key; /* "serve.listen"; a part "*" stands for any name: "events.actions.*.code" */
+    enum config_type type;
+    const char *fallback; /* as it would stand in the file; NULL: none, "" for an empty text */
+    double min, max;      /* of numbers, durations (ms) and sizes (bytes); both 0: any */
+    const char *choices;
+    const char *help; /* one sentence: what it does, and when to change it */
+};
+
+struct config;
+
+/**
+ * Loads path (NULL: defaults, environment and sets alone). rows must outlive the config.
+ * On failure every mistake is one line of *report (free() it), err holds the first.
+ * Errors: ERR_CONFIG, ERR_NOT_FOUND, ERR_IO, ERR_NOMEM
+ */
+MUST_CHECK enum status config_load(struct config **config, const struct config_row *const *tables,
+                                   const char *path, const char *const *sets, int sets_count,
+                                   char **report, struct error *err);
+void config_destroy(struct config *config);
+
+/* The key must be in the tables with that type (else an assert: our own mistake).
+ * Texts live as long as the config. An absent optional text is "". */
+const char *config_text(const struct config *config, const char *key);
+bool config_bool(const struct config *config, const char *key);
+int64_t config_int(const struct config *config, const char *key);
+double config_real(const struct config *config, const char *key);
+int64_t config_duration_ms(const struct config *config, const char *key);
+int64_t config_size_bytes(const struct config *config, const char *key);
+/* Resolved now, so that a rotated file is seen; free() it after use. */
+MUST_CHECK enum status config_secret(const struct config *config, const char *key, char **value,
+                                     struct error *err);
+
+/* Was it set anywhere above the default? */
+bool config_given(const struct config *config, const char *key);
+/* Names under a wildcard: config_names(c, "events.actions", 0) -> "click", ... NULL past the end.
+ */
+const char *config_name(const struct config *config, const char *prefix, int index);
+
+/* `freshet config show`: the whole configuration as YAML with help as comments; with
+ * origin, where each value came from. Secrets print as their reference. free() it. */
+MUST_CHECK enum status config_render(const struct config *config, bool origin, char **yaml,
+                                     struct error *err);
+
+#endif

@@ -1,0 +1,40 @@
+/*
+ * ops/kafka_admin.h - what is asked of a Kafka cluster as a whole; and an embedded broker for
+ * demonstration and tests (librdkafka's mock cluster: real protocol over TCP on loopback, in
+ * memory, 5 MiB or 100,000 batches a partition, no transactions, no fencing).
+ * Thread: any; calls block up to timeout_ms.
+ */
+#ifndef OPS_KAFKA_ADMIN_H
+#define OPS_KAFKA_ADMIN_H
+
+#include "ops/config.h"
+#include "ops/status.h"
+
+#include <stdint.h>
+
+/* Number of partitions. Errors: ERR_NOT_FOUND (no such topic), ERR_TIMEOUT, ERR_UNAVAILABLE */
+MUST_CHECK enum status kafka_topic_partitions(const char *brokers, const char *properties,
+                                              const char *topic, int64_t timeout_ms,
+                                              int *partitions, struct error *err);
+
+struct kafka_topic_setting {
+    const char *name, *value;
+};
+/* Creates a topic unless it exists. settings end with a NULL name. */
+MUST_CHECK enum status kafka_topic_create(const char *brokers, const char *properties,
+                                          const char *topic, int partitions, int replicas,
+                                          const struct kafka_topic_setting *settings,
+                                          int64_t timeout_ms, struct error *err);
+
+struct kafka_broker; /* embedded */
+struct kafka_broker_topic {
+    const char *name; /* NULL ends the table */
+    int partitions;
+};
+MUST_CHECK enum status kafka_broker_start(struct kafka_broker **broker,
+                                          const struct kafka_broker_topic *topics,
+                                          struct error *err);
+const char *kafka_broker_address(const struct kafka_broker *broker); /* "127.0.0.1:PORT" */
+void kafka_broker_stop(struct kafka_broker *broker);                 /* NULL is fine */
+
+#endif

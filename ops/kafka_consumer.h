@@ -1,0 +1,116 @@
+/*
+ * ops/kafka_consumer.h - the door to librdkafka's consumers. Knows nothing of our records.
+ *
+ * One poll gives a batch of records and what happened to the assignment, in order. Offsets are
+ * the caller's business: assignments begin where kafka_consumer_assign() says, never at a
+ * committed offset; a commit here is a hint for operators.
+ *
+ * Why this way (librdkafka 2.0.2): assignor `range` with static membership, since
+ * cooperative-sticky aborts the process on close; single-message polling on one queue, since
+ * consume_batch loses records with pause and seek; a rewind is a fresh assign with explicit
+ * offsets, never a seek; every record carries the epoch of its assignment, and records of older
+ * ones are dropped here; check.crcs and socket.nagle.disable are set.
+ * Thread: one consumer, one thread.
+ */
+#ifndef OPS_KAFKA_CONSUMER_H
+#define OPS_KAFKA_CONSUMER_H
+
+#include "ops/config.h"
+#include "ops/status.h"
+#include "ops/text.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define KAFKA_OFFSET_NONE (-1)
+
+struct kafka_record {
+    int32_t partition;
+    int64_t offset;
+    int64_t timestamp_ms; /* the record's own, -1 if none */
+    uint64_t epoch;       /* of the assignment it came by */
+    struct text key;      /* at == NULL: no key */
+    struct text value;    /* at == NULL: a tombstone */
+    bool replayed;        /* has the header `freshet-replayed` */
+    struct text header;   /* value of the header `freshet-id`, or empty (outbox ids) */
+    void *owner;          /* private: what keeps key and value alive */
+};
+
+enum kafka_event_kind {
+    KAFKA_ASSIGNED,     /* we now own partition; nothing is read until kafka_consumer_assign() */
+    KAFKA_REVOKED,      /* we no longer do (lost: without our consent) */
+    KAFKA_END,          /* partition's end was reached (only with options.end_events) */
+    KAFKA_DOWN,         /* all brokers are down; text says why */
+    KAFKA_OUT_OF_RANGE, /* the offset we asked for is not in the log any more */
+    KAFKA_FENCED,       /* another instance uses our static id: stop with EXIT_REPLACED */
+    KAFKA_FATAL,        /* text says why */
+};
+
+struct kafka_event {
+    enum kafka_event_kind kind;
+    int32_t partition;
+    int64_t offset;
+    char text[160];
+};
+
+struct kafka_consumer_options {
+    const char *brokers;
+    const char *topic;
+    const char *group;       /* NULL: no group; the caller assigns partitions itself */
+    const char *instance_id; /* static membership; NULL: dynamic */
+    const char *client_id;
+    int session_timeout_ms;  /* 0: 45000 */
+    int max_poll_ms;         /* 0: 300000 */
+    int fetch_wait_max_ms;   /* 0: 10. librdkafka's default of 500 costs freshness on the mock */
+    int64_t queue_bytes_max; /* local queue; 0: 64 MiB */
+    bool read_uncommitted;   /* default: read_committed */
+    bool end_events;
+    /* "security.protocol=SASL_SSL\nsasl.mechanism=...": further librdkafka properties, a line each.
+     */
+    const char *properties;
+};
+
+struct kafka_consumer;
+MUST_CHECK enum status kafka_consumer_open(struct kafka_consumer **consumer,
+                                           const struct kafka_consumer_options *options,
+                                           struct error *err);
+/* Leaves the group. NULL is fine. Records still held must be released first. */
+void kafka_consumer_close(struct kafka_consumer *consumer);
+
+/**
+ * Waits up to timeout_ms for the first record or event, then takes what is there without
+ * waiting, up to records_max. events has room for 64; with more the rest come next time.
+ * Records stay valid until kafka_records_release(), also over later polls.
+ * Errors: none; what goes wrong is an event.
+ */
+int kafka_consumer_poll(struct kafka_consumer *consumer, int64_t timeout_ms,
+                        struct kafka_record *records, int records_max, struct kafka_event *events,
+                        int *events_count);
+void kafka_records_release(struct kafka_record *records, int count);
+
+/* Reads partition from offset on (a rewind too). The old epoch's records are dropped. */
+MUST_CHECK enum status kafka_consumer_assign(struct kafka_consumer *consumer, int32_t partition,
+                                             int64_t offset, uint64_t *epoch, struct error *err);
+/* After REVOKED was handled: lets the rebalance go on. */
+void kafka_consumer_revoke(struct kafka_consumer *consumer, int32_t partition);
+void kafka_consumer_pause(struct kafka_consumer *consumer, int32_t partition);
+void kafka_consumer_resume(struct kafka_consumer *consumer, int32_t partition);
+/* Asynchronous, may fail quietly (counted): a hint. */
+void kafka_consumer_commit(struct kafka_consumer *consumer, int32_t partition, int64_t offset);
+
+/* Low and high watermark of the log, asked from the broker. Errors: ERR_TIMEOUT, ERR_UNAVAILABLE */
+MUST_CHECK enum status kafka_consumer_limits(struct kafka_consumer *consumer, int32_t partition,
+                                             int64_t timeout_ms, int64_t *low, int64_t *high,
+                                             struct error *err);
+/* The last known high watermark, without asking; KAFKA_OFFSET_NONE when unknown. */
+int64_t kafka_consumer_high(struct kafka_consumer *consumer, int32_t partition);
+MUST_CHECK enum status kafka_consumer_committed(struct kafka_consumer *consumer, int32_t partition,
+                                                int64_t timeout_ms, int64_t *offset,
+                                                struct error *err);
+
+/* kafka.* rows of the configuration, and a consumer's options from them. */
+extern const struct config_row kafka_config_rows[];
+void kafka_consumer_options_from(struct kafka_consumer_options *options,
+                                 const struct config *config, const char *topic_key);
+
+#endif

@@ -1,0 +1,61 @@
+/*
+ * ops/kafka_producer.h - the door to librdkafka's producers: idempotent, acks=all, bounded queue.
+ *
+ * Thread: produce and poll from one thread; delivered is called from within poll and flush.
+ */
+#ifndef OPS_KAFKA_PRODUCER_H
+#define OPS_KAFKA_PRODUCER_H
+
+#include "ops/config.h"
+#include "ops/status.h"
+#include "ops/text.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define KAFKA_PARTITION_ANY (-1) /* by the key's hash */
+
+struct kafka_message {
+    const char *topic;
+    int32_t partition;
+    struct text key;      /* at == NULL: none */
+    struct text value;    /* at == NULL: a tombstone */
+    int64_t timestamp_ms; /* 0: now */
+    struct text header;   /* written as `freshet-id` when not empty */
+    bool replayed;        /* adds the header `freshet-replayed` */
+    uint64_t opaque;      /* given back on delivery */
+};
+
+struct kafka_producer_options {
+    const char *brokers;
+    const char *client_id;
+    int linger_ms;              /* 0: 1. librdkafka batches badly at 0 */
+    int delivery_timeout_ms;    /* 0: 30000 */
+    int64_t queue_messages_max; /* 0: 100000 */
+    const char *compression;    /* NULL: "lz4" */
+    const char *properties;     /* as for consumers */
+    /* status OK: the broker has it; else it never will (the caller sends again or gives up). */
+    void (*delivered)(void *context, uint64_t opaque, enum status status, int32_t partition,
+                      int64_t offset);
+    void *context;
+};
+
+struct kafka_producer;
+MUST_CHECK enum status kafka_producer_open(struct kafka_producer **producer,
+                                           const struct kafka_producer_options *options,
+                                           struct error *err);
+/* What was not delivered by then is reported as failed. NULL is fine. */
+void kafka_producer_close(struct kafka_producer *producer, int64_t timeout_ms);
+
+/* Copies key, value and header. Errors: ERR_FULL (poll and try again), ERR_LIMIT (too large),
+ * ERR_NOT_FOUND (no such topic or partition), ERR_REPLACED (fenced or fatal) */
+MUST_CHECK enum status kafka_produce(struct kafka_producer *producer,
+                                     const struct kafka_message *message, struct error *err);
+void kafka_producer_poll(struct kafka_producer *producer, int64_t timeout_ms);
+MUST_CHECK enum status kafka_producer_flush(struct kafka_producer *producer, int64_t timeout_ms,
+                                            struct error *err);
+int kafka_producer_pending(const struct kafka_producer *producer);
+void kafka_producer_options_from(struct kafka_producer_options *options,
+                                 const struct config *config);
+
+#endif
