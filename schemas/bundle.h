@@ -1,0 +1,129 @@
+/*
+ * schemas/bundle.h - a model bundle: a folder of files that the trainer publishes and the scorer
+ * loads. Hostile until checked.
+ *
+ *   weights.safetensors   named float32 tensors (the public format); absent in a tables-only bundle
+ *   items                 the item tables (schemas/item_file.h): hash -> name, row, counts,
+ *                         co-visitation
+ *   manifest.json         version, parent, format, created_at, preset, shape of the model, scalar
+ *                         names in order, config hash, seed, data offsets, metrics, gate report,
+ *                         sha256 of every file
+ *   items.delta           beside the bundle, replaced every few seconds: item rows changed since
+ *
+ * Root folder: <root>/<version>/..., and the regular file <root>/current holding the version's
+ * name. Publishing writes <root>/.new-<version>, fsyncs every file and the folder, renames it,
+ * fsyncs root, and replaces `current` last.
+ */
+#ifndef SCHEMAS_BUNDLE_H
+#define SCHEMAS_BUNDLE_H
+
+#include "ops/status.h"
+#include "ops/text.h"
+#include "schemas/trace.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define BUNDLE_FORMAT      1
+#define BUNDLE_TENSORS_MAX 256
+#define BUNDLE_DIMS_MAX    4
+#define BUNDLE_WEIGHTS_MAX (INT64_C(8) << 30) /* bytes */
+#define BUNDLE_METRICS_MAX 64
+#define BUNDLE_SCALARS_MAX 64
+#define BUNDLE_OFFSETS_MAX 1024
+
+/* One tensor: float32, row-major. */
+struct tensor {
+    char name[64];
+    int dims_count;
+    int64_t dims[BUNDLE_DIMS_MAX];
+    float *data; /* (product of dims) */
+};
+
+/* ---- safetensors: 8 bytes little-endian header length, JSON header, raw data ---- */
+
+/* Writes tensors (64-byte aligned data). Errors: ERR_IO */
+MUST_CHECK enum status safetensors_write(const char *path, const struct tensor *tensors, int count,
+                                         struct error *err);
+
+struct safetensors; /* owns the memory behind its tensors */
+/**
+ * Reads and checks: header length and JSON bounds, dtype F32, offsets that tile the data with no
+ * overlap and no hole, finite values, no duplicate name.
+ * Errors: ERR_IO, ERR_NOT_FOUND, ERR_MALFORMED, ERR_LIMIT, ERR_NOMEM. Owner: caller, _destroy().
+ */
+MUST_CHECK enum status safetensors_read(struct safetensors **file, const char *path,
+                                        struct error *err);
+int safetensors_count(const struct safetensors *file);
+const struct tensor *safetensors_at(const struct safetensors *file, int index);
+const struct tensor *safetensors_find(const struct safetensors *file, const char *name); /* NULL */
+void safetensors_destroy(struct safetensors *file);
+
+/* ---- manifest ---- */
+
+struct manifest_metric {
+    char name[48]; /* "ndcg@10", "champion.ndcg@10", "popularity_7d.hr@20" */
+    double value;
+};
+struct manifest_offset {
+    char topic[32];
+    int32_t partition;
+    int64_t from, to; /* records trained on: [from, to) */
+};
+struct manifest {
+    char version[MODEL_VERSION_MAX]; /* "v000012-3f9a" */
+    char parent[MODEL_VERSION_MAX];  /* "" for the first */
+    int64_t created_at_ms;
+    int64_t trained_until_ms; /* event time of the newest example learnt from */
+    char preset[16];          /* "small"; "" for a tables-only bundle */
+    /* Shape of the model, as kernels/model.h names it: name/value pairs of integers. */
+    struct {
+        char name[32];
+        int64_t value;
+    } shape[32];
+    int shape_count;
+    char scalars[BUNDLE_SCALARS_MAX][32]; /* names in the order of the model's inputs */
+    int scalars_count;
+    uint64_t item_seed; /* seed of item and user hashes (the data set's) */
+    uint64_t seed;
+    char config_hash[17];
+    struct manifest_offset offsets[BUNDLE_OFFSETS_MAX];
+    int offsets_count;
+    struct manifest_metric metrics[BUNDLE_METRICS_MAX];
+    int metrics_count;
+    char gate[1024]; /* the gate's report, a line a gate */
+    struct {
+        char name[48];
+        char sha256[65];
+        int64_t bytes;
+    } files[8];
+    int files_count;
+};
+/* Returns the bytes, 0 when they do not fit. */
+size_t manifest_encode(const struct manifest *manifest, char *into, size_t bytes);
+MUST_CHECK enum status manifest_decode(struct manifest *manifest, struct text from,
+                                       struct error *err);
+
+/* ---- the folder ---- */
+
+/* Makes <root>/.new-<version> ready for files; *folder is malloc'ed. */
+MUST_CHECK enum status bundle_begin(const char *root, const char *version, char **folder,
+                                    struct error *err);
+/* Hashes the files named in it, writes manifest.json, syncs, renames, moves `current` when
+ * make_current. manifest->files is filled. Errors: ERR_IO; before the rename nothing is visible. */
+MUST_CHECK enum status bundle_publish(const char *root, struct manifest *manifest,
+                                      const char *const *files, int files_count, bool make_current,
+                                      struct error *err);
+MUST_CHECK enum status bundle_set_current(const char *root, const char *version, struct error *err);
+/* The version in `current`. Errors: ERR_NOT_FOUND (none yet), ERR_MALFORMED, ERR_IO */
+MUST_CHECK enum status bundle_current(const char *root, char version[MODEL_VERSION_MAX],
+                                      struct error *err);
+/* Reads manifest.json of a version and checks every file's size and sha256.
+ * Errors: ERR_NOT_FOUND, ERR_MALFORMED, ERR_CORRUPT, ERR_VERSION, ERR_IO */
+MUST_CHECK enum status bundle_verify(const char *root, const char *version,
+                                     struct manifest *manifest, struct error *err);
+/* Removes all but the newest `keep` versions, never the current one nor its parent. */
+MUST_CHECK enum status bundle_prune(const char *root, int keep, struct error *err);
+
+#endif

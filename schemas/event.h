@@ -1,0 +1,139 @@
+/*
+ * schemas/event.h - one record of the `events` topic: what a user did, or was shown.
+ *
+ * Flow: Kafka -> [decode] -> rules -> store
+ *
+ * The default form (JSON; unknown members are ignored, duplicate members: the last counts):
+ *
+ *     {"event_id":"e1","type":"click","user":"u1","item":"i7","ts":1700000000123,"request_id":"r9"}
+ *     {"type":"impression","user":"u1","ts":...,"request_id":"r9","items":["i7","i3"],"trace":"..."}
+ *     {"type":"erase","user":"u1","ts":...}
+ *
+ * `events.mapping` says where these members stand in events that a company already has
+ * (path, unit of time, map of action names); `events.actions` names the actions.
+ *
+ * Bounds: user 1..128 bytes, item 1..256, request id 1..128, rows 1..EVENT_ROWS_MAX, trace
+ * up to TRACE_TEXT_MAX; valid UTF-8, no zero byte. Time: integer (or whole-valued real) within
+ * [2000-01-01, record timestamp + max_future_skew]; a number in a wrong unit is refused, never
+ * guessed. Every input gives an event or one refusal of the list below.
+ */
+#ifndef SCHEMAS_EVENT_H
+#define SCHEMAS_EVENT_H
+
+#include "ops/config.h"
+#include "ops/status.h"
+#include "ops/text.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define USER_ID_MAX       128
+#define ITEM_ID_MAX       256
+#define REQUEST_ID_MAX    128
+#define EVENT_ROWS_MAX    512
+#define TRACE_TEXT_MAX    (256 * 1024)
+#define EVENT_BYTES_MAX   (1024 * 1024) /* default of events.max_bytes is 256 KiB */
+#define EVENT_TIME_MIN_MS INT64_C(946684800000)
+
+#define ACTIONS_MAX     64 /* codes 1..63; code 0 is the model's "target" */
+#define ACTION_NAME_MAX 32
+#define ACTION_TARGET   0
+#define ACTION_UNKNOWN  63 /* an action the configuration does not name, when it allows that */
+
+enum event_kind { EVENT_ACTION, EVENT_IMPRESSION, EVENT_ERASE };
+
+/* Why a record is no event. Append only: names and numbers stand in dead letters. */
+/* clang-format off */
+#define REFUSAL_LIST(X)                                                         \
+    X(NONE,          "none",           "it is an event")                        \
+    X(NOT_JSON,      "not_json",       "not valid JSON, or no object")          \
+    X(OVERSIZE,      "oversize",       "longer than events.max_bytes")          \
+    X(TOO_DEEP,      "too_deep",       "nested deeper or wider than allowed")   \
+    X(NO_USER,       "no_user",        "no user")                               \
+    X(BAD_USER,      "bad_user",       "user is no text of 1..128 bytes")       \
+    X(NO_ITEM,       "no_item",        "no item")                               \
+    X(BAD_ITEM,      "bad_item",       "item is no text of 1..256 bytes")       \
+    X(NO_TIME,       "no_time",        "no time")                               \
+    X(BAD_TIME,      "bad_time",       "time is no number, or before 2000")     \
+    X(FUTURE_TIME,   "future_time",    "time is beyond events.max_future_skew") \
+    X(NO_ACTION,     "no_action",      "no action")                             \
+    X(UNKNOWN_ACTION,"unknown_action", "an action the configuration does not name") \
+    X(BAD_REQUEST,   "bad_request",    "request id is no text of 1..128 bytes") \
+    X(BAD_ROWS,      "bad_rows",       "impression without items, or too many") \
+    X(BAD_TRACE,     "bad_trace",      "trace too long or not ours")            \
+    X(TOMBSTONE,     "tombstone",      "a record without a value")              \
+    X(KEY_MISMATCH,  "key_mismatch",   "the record's key is not its user")      \
+    X(QUARANTINED,   "quarantined",    "the user's stored value is unusable")
+
+enum refusal {
+#define X(id, name, text) REFUSAL_##id,
+    REFUSAL_LIST(X)
+#undef X
+    REFUSAL_COUNT
+};
+/* clang-format on */
+extern const char *const refusal_names[REFUSAL_COUNT]; /* also the metric's label values */
+const char *refusal_text(enum refusal why);
+
+/* One action of the configuration. */
+struct action_row {
+    char name[ACTION_NAME_MAX];
+    uint8_t code; /* 1..62; stored, so it must never be given to another action */
+    bool history; /* enters the user's sequence */
+    bool
+        negative; /* "hide": the item is not shown to this user again while it is in the sequence */
+    bool exposure; /* a single such event is an impression of one */
+    float label;   /* weight as a label of an impression; 0: none */
+};
+
+/* Texts point into the record, or into the decoder until its next call. */
+struct event {
+    enum event_kind kind;
+    uint8_t action;  /* code; EVENT_ACTION only */
+    int64_t time_ms; /* of the event */
+    struct text user;
+    struct text item;        /* EVENT_ACTION */
+    struct text request_id;  /* may be empty */
+    struct text event_id;    /* only logged; may be empty */
+    struct text trace;       /* EVENT_IMPRESSION; may be empty */
+    const struct text *rows; /* EVENT_IMPRESSION: items in the order shown */
+    int rows_count;
+};
+
+extern const struct config_row events_config_rows[];
+
+/* The mapping and the actions, compiled. Read-only once made; any number of threads. */
+struct event_schema;
+/* Errors: ERR_CONFIG (two actions with one code, an unusable path, ...), ERR_NOMEM */
+MUST_CHECK enum status event_schema_create(struct event_schema **schema,
+                                           const struct config *config, struct error *err);
+/* The defaults: view 1, click 2, like 3, purchase 4, share 5, hide 6 (negative), rate 7;
+ * for tests and for files that need no configuration. */
+MUST_CHECK enum status event_schema_default(struct event_schema **schema, struct error *err);
+void event_schema_destroy(struct event_schema *schema);
+const struct action_row *event_schema_action(const struct event_schema *schema,
+                                             uint8_t code); /* NULL */
+const struct action_row *event_schema_action_named(const struct event_schema *schema,
+                                                   struct text name);
+int event_schema_actions_count(const struct event_schema *schema);
+
+/* Scratch of one thread. */
+struct event_decoder;
+MUST_CHECK enum status event_decoder_create(struct event_decoder **decoder,
+                                            const struct event_schema *schema, struct error *err);
+void event_decoder_destroy(struct event_decoder *decoder);
+
+/**
+ * Decodes one record's value. On OK *why is REFUSAL_NONE. record_time_ms is the record's own
+ * timestamp (a function of the log, not of our clock).
+ * Errors: ERR_MALFORMED or ERR_LIMIT with *why set; nothing else.
+ */
+MUST_CHECK enum status event_decode(struct event_decoder *decoder, struct text value,
+                                    int64_t record_time_ms, struct event *event, enum refusal *why,
+                                    struct error *err);
+
+/* Writes the default form. Returns its bytes, or 0 when it does not fit. */
+size_t event_encode(const struct event_schema *schema, const struct event *event, char *into,
+                    size_t bytes);
+
+#endif

@@ -1,0 +1,65 @@
+/*
+ * schemas/example.h - one record of the `examples` topic: what ingest tells the trainer.
+ *
+ * Flow: rules -> outbox -> relay -> Kafka `examples` -> [decode] -> trainer
+ *
+ * Kinds: SHOWN (an impression, self-contained), LABEL (a correction: one row of an example got
+ * one action), ERASE (forget a user up to a time), MARK (everything of (tp) below offset X is
+ * out; watermark).
+ *
+ * Layout (little-endian): format 1, kind 1, then by kind as example.c's table says. Bounded by
+ * EXAMPLE_BYTES_MAX; decoding is total.
+ *
+ * An example's id is hash(user, request id), or hash(user, time, rows) without one: a function of
+ * the user's log alone, so replays produce the same bytes.
+ */
+#ifndef SCHEMAS_EXAMPLE_H
+#define SCHEMAS_EXAMPLE_H
+
+#include "ops/status.h"
+#include "schemas/event.h"
+#include "schemas/raw.h"
+#include "schemas/user_value.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define EXAMPLE_FORMAT    1
+#define EXAMPLE_BYTES_MAX (256 * 1024)
+
+enum example_kind { EXAMPLE_SHOWN = 1, EXAMPLE_LABEL, EXAMPLE_ERASE, EXAMPLE_MARK };
+
+struct example {
+    enum example_kind kind;
+    uint64_t id;     /* SHOWN, LABEL */
+    uint64_t user;   /* hash of the user, data set's seed: SHOWN, LABEL, ERASE */
+    int64_t time_ms; /* SHOWN: shown at (event time); LABEL: of the label; ERASE: erased at;
+                        MARK: watermark */
+    /* SHOWN */
+    int64_t request_time_ms; /* from trace, else shown at */
+    uint32_t running;        /* the user's running count then (window of history, MODEL.md 1) */
+    int rows_count;
+    const uint64_t *rows; /* (rows_count) item hashes, in the order shown */
+    int history_count;
+    const struct user_entry *history; /* entries with time <= request_time, oldest first */
+    int raw_columns;    /* RAW_COLUMNS, or 0: no trace, counts are made progressively */
+    const int64_t *raw; /* (rows_count, raw_columns) as served */
+    /* LABEL */
+    int row;
+    uint8_t action;
+    int64_t shown_at_ms; /* of the example it corrects */
+    int labels_count;    /* size of the example's label set, for information */
+    /* MARK */
+    int32_t partition;
+    int64_t offset;
+};
+
+/* Returns the bytes, or 0 when they do not fit into bytes (at most EXAMPLE_BYTES_MAX). */
+size_t example_encode(const struct example *example, uint8_t *into, size_t bytes);
+
+struct arena;
+/* Arrays are copied into arena. Errors: ERR_MALFORMED, ERR_VERSION, ERR_LIMIT, ERR_NOMEM */
+MUST_CHECK enum status example_decode(struct example *example, const uint8_t *from, size_t bytes,
+                                      struct arena *arena, struct error *err);
+
+#endif

@@ -1,0 +1,38 @@
+/*
+ * schemas/raw.h - the raw integer counts of a shown row, from which the head's scalars are derived.
+ *
+ * They travel in `trace` (answer -> impression -> example), so that serving and training derive
+ * scalars from the very same integers (features/scalars.h). What is no integer by nature is
+ * fixed-point: decayed counts and co-visitation in 1/1024.
+ * Append only; a new column raises RAW_FORMAT.
+ */
+#ifndef SCHEMAS_RAW_H
+#define SCHEMAS_RAW_H
+
+#include <stdint.h>
+
+#define RAW_FORMAT 1
+#define RAW_FIXED  1024 /* one unit of a fixed-point column */
+
+/* clang-format off */
+#define RAW_LIST(X)                                                              \
+    X(CLICKS,     "clicks",      "label actions the item ever had")              \
+    X(SHOWN,      "shown",       "times the item was in a shown list")           \
+    X(POP_1H,     "pop_1h",      "actions decayed with time constant 1 h, 1/1024")  \
+    X(POP_24H,    "pop_24h",     "the same with 24 h")                           \
+    X(POP_7D,     "pop_7d",      "the same with 7 d")                            \
+    X(COVIS,      "covis",       "co-visitation with the last 10 items, MODEL.md 3, 1/1024 before the root") \
+    X(AGE_S,      "age_s",       "seconds since the item was first seen, -1 unknown") \
+    X(REPEATS,    "repeats",     "times the item is in the user's sequence")     \
+    X(HISTORY,    "history",     "entries in the user's sequence")               \
+    X(IDLE_S,     "idle_s",      "seconds since the user's last event, -1 none")
+
+enum raw_column {
+#define X(id, name, help) RAW_##id,
+    RAW_LIST(X)
+#undef X
+    RAW_COLUMNS
+};
+/* clang-format on */
+
+#endif

@@ -1,0 +1,85 @@
+/*
+ * schemas/rerank.h - POST /v1/rerank and /v1/recommend: request and answer.
+ *
+ *     {"request_id":"r9","user":"u1","candidates":["i7","i3"],"k":20,"context":{...},"seen":"keep"}
+ *  -> {"request_id":"r9","model_version":"v3+17","arm":"model","degraded":"none","trace":"...",
+ *      "items":[{"item":"i7","score":1.25}, ...]}
+ *
+ * recommend has no candidates: recall finds them. A duplicate candidate keeps its first place.
+ * Bounds: candidates 0..RERANK_CANDIDATES_MAX (above: ERR_LIMIT -> 413), k 1..1000 (default 20).
+ */
+#ifndef SCHEMAS_RERANK_H
+#define SCHEMAS_RERANK_H
+
+#include "ops/status.h"
+#include "ops/text.h"
+#include "schemas/event.h"
+#include "schemas/trace.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define RERANK_CANDIDATES_MAX 10000
+#define RERANK_K_MAX          EVENT_ROWS_MAX
+#define RERANK_K_DEFAULT      20
+
+/* How much of the full answer this one is. Order matters: worse comes later. */
+/* clang-format off */
+#define DEGRADED_LIST(X)                                                          \
+    X(NONE,       "none",       "model, fresh sequence")                          \
+    X(CACHED,     "cached",     "model, user's sequence from the local cache")    \
+    X(NO_HISTORY, "no_history", "model, sequence could not be read")              \
+    X(POPULARITY, "popularity", "no model: co-visitation and popularity")         \
+    X(AS_GIVEN,   "as_given",   "no tables: the order of the candidates")
+enum degraded {
+#define X(id, name, help) DEGRADED_##id,
+    DEGRADED_LIST(X)
+#undef X
+    DEGRADED_COUNT
+};
+/* clang-format on */
+extern const char *const degraded_names[DEGRADED_COUNT];
+
+struct rerank_request {
+    struct text request_id; /* empty: the server draws one */
+    struct text user;
+    const struct text *candidates; /* (candidates_count) */
+    int candidates_count;
+    int k;
+    bool keep_seen;      /* default: items in the user's sequence are not filtered by rerank,
+                            but are by recommend */
+    bool explain;        /* adds the scalars of each row to the answer */
+    int64_t deadline_ms; /* budget from arrival; 0: the server's default */
+};
+
+struct rerank_parser; /* scratch of one thread */
+MUST_CHECK enum status rerank_parser_create(struct rerank_parser **parser, struct error *err);
+void rerank_parser_destroy(struct rerank_parser *parser);
+/* Texts live until the parser's next call. recommend: candidates are refused.
+ * Errors: ERR_MALFORMED, ERR_LIMIT (too many candidates or k too large) */
+MUST_CHECK enum status rerank_parse(struct rerank_parser *parser, struct text body, bool recommend,
+                                    struct rerank_request *request, struct error *err);
+
+struct ranked_item {
+    struct text item;
+    float score;
+};
+
+struct rerank_answer {
+    struct text request_id;
+    const char *model_version; /* "" without a bundle */
+    const char *arm;           /* "model", "popularity" */
+    enum degraded degraded;
+    struct text trace; /* empty: none */
+    const struct ranked_item *items;
+    int items_count;
+    bool cold; /* the user has no sequence */
+};
+/* Returns the bytes of the JSON, or 0 when it does not fit. */
+size_t rerank_answer_encode(const struct rerank_answer *answer, char *into, size_t bytes);
+/* For clients of ours (demo, simulate, tests): into arrays of the parser. */
+MUST_CHECK enum status rerank_answer_parse(struct rerank_parser *parser, struct text body,
+                                           struct rerank_answer *answer, struct error *err);
+
+#endif
