@@ -1,0 +1,123 @@
+/*
+ * features/item_tables.h - what is known of items: names, counts, decayed popularity,
+ * co-visitation, model rows.
+ *
+ * Flow: events -> [trainer observes] -> bundle, delta -> [scorer reads] -> raw counts, recall
+ *
+ * Made by the trainer from the events topic and read by the scorer and the backtest. One writer.
+ * A table that is only read may be shared by threads; the delta is applied to a copy
+ * (item_tables_copy) that is then swapped in.
+ *
+ * Totals (clicks, shown) are integers. A decayed count is a sum kept at a reference time and moved
+ * there when read: s(t) = s(t0) * exp(-(t - t0) / tau), so reading costs no walk over time buckets.
+ * Co-visitation is directed: when item i follows h at distance d (1..10) of one user's sequence,
+ * C[h, i] += 1/d, decayed with covis_tau; each h keeps its heaviest `neighbours_max`. Source of the
+ * weights: MODEL.md section 3 (last 10 events, gamma 0.8, divided by the root of popularity).
+ *
+ * An item's model row is 0 (shared, unknown) until it was seen twice; rows are never reused while
+ * a model that knows them lives.
+ */
+#ifndef FEATURES_ITEM_TABLES_H
+#define FEATURES_ITEM_TABLES_H
+
+#include "ops/status.h"
+#include "ops/text.h"
+#include "schemas/raw.h"
+#include "schemas/user_value.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define ITEM_NONE       (-1)
+#define COVIS_REACH     10 /* events back that a new one is paired with, and that a request uses */
+#define COVIS_GAMMA     0.8
+#define ITEMS_MAX_LIMIT (1 << 24)
+
+struct item_tables_options {
+    int items_max;        /* 0: 1,000,000 */
+    int neighbours_max;   /* 0: 64 */
+    int64_t covis_tau_ms; /* 0: 30 d */
+    int admit_after;      /* sightings before a row is given; 0: 2 */
+};
+
+struct item_tables;
+MUST_CHECK enum status item_tables_create(struct item_tables **tables,
+                                          const struct item_tables_options *options,
+                                          struct error *err);
+void item_tables_destroy(struct item_tables *tables); /* NULL is fine */
+MUST_CHECK enum status item_tables_copy(struct item_tables **copy, const struct item_tables *from,
+                                        struct error *err);
+
+/* ---- writing (trainer, backtest) ---- */
+
+/* Index of an item, added when new; ITEM_NONE when the table is full (counted). A name given for a
+ * known hash with another name is ignored and counted. */
+int32_t item_tables_index(struct item_tables *tables, uint64_t item, struct text name,
+                          int64_t time_ms);
+/* One history action (weight 1). before: the user's entries before it, oldest first. */
+void item_tables_observe(struct item_tables *tables, int32_t index, int64_t time_ms,
+                         const struct user_entry *before, int before_count);
+void item_tables_observe_shown(struct item_tables *tables, int32_t index, int64_t time_ms);
+/* The catalogue says it is gone (or back): never recommended while gone. */
+void item_tables_set_gone(struct item_tables *tables, int32_t index, bool gone);
+
+/* ---- reading ---- */
+
+int item_tables_count(const struct item_tables *tables);
+int item_tables_rows(const struct item_tables *tables); /* model rows given out, row 0 included */
+int64_t item_tables_newest_ms(const struct item_tables *tables); /* newest event time observed */
+int32_t item_tables_find(const struct item_tables *tables, uint64_t item); /* or ITEM_NONE */
+uint64_t item_tables_hash(const struct item_tables *tables, int32_t index);
+struct text item_tables_name(const struct item_tables *tables, int32_t index); /* "" if unknown */
+int32_t item_tables_row(const struct item_tables *tables, int32_t index); /* model row, 0 unknown */
+int32_t item_tables_at_row(const struct item_tables *tables, int32_t row); /* index, or ITEM_NONE */
+bool item_tables_gone(const struct item_tables *tables, int32_t index);
+int64_t item_tables_clicks(const struct item_tables *tables, int32_t index);
+int64_t item_tables_shown(const struct item_tables *tables, int32_t index);
+double item_tables_popularity(const struct item_tables *tables, int32_t index, int64_t now_ms,
+                              int64_t tau_ms); /* tau: 1 h, 24 h or 7 d */
+
+/* One user at one time, for raw counts and recall. */
+struct item_query {
+    int64_t now_ms;
+    const struct user_entry *history; /* oldest first; entries after now_ms are ignored */
+    int history_count;
+};
+struct item_scratch; /* of one thread; sized for a table, grows with it */
+struct item_scratch *item_scratch_create(void);
+void item_scratch_destroy(struct item_scratch *scratch);
+
+/* raw (count, RAW_COLUMNS) of the given items. An unknown one (ITEM_NONE) has zero counts, age -1.
+ */
+MUST_CHECK enum status item_tables_raw(const struct item_tables *tables,
+                                       struct item_scratch *scratch, const struct item_query *query,
+                                       const int32_t *indices, int count, int64_t *raw,
+                                       struct error *err);
+
+/* Recall: fills at most k indices, best first, none of them gone; returns how many.
+ * popular: by decayed popularity (7 d) at now. related: by co-visitation with the query's last
+ * COVIS_REACH entries over the root of popularity. */
+int item_tables_popular(const struct item_tables *tables, struct item_scratch *scratch,
+                        const struct item_query *query, int k, int32_t *indices);
+int item_tables_related(const struct item_tables *tables, struct item_scratch *scratch,
+                        const struct item_query *query, int k, int32_t *indices);
+
+/* ---- files (layout in schemas/item_file.h) ---- */
+
+MUST_CHECK enum status item_tables_save(const struct item_tables *tables, const char *path,
+                                        struct error *err);
+/* Errors: ERR_NOT_FOUND, ERR_IO, ERR_MALFORMED, ERR_CORRUPT, ERR_LIMIT, ERR_NOMEM */
+MUST_CHECK enum status item_tables_load(struct item_tables **tables, const char *path,
+                                        struct error *err);
+/* From here on changes are remembered, for the delta against what was just saved. */
+void item_tables_mark_saved(struct item_tables *tables);
+/* All items changed since the mark, whole rows. sequence counts up by one a delta. */
+MUST_CHECK enum status item_tables_save_delta(const struct item_tables *tables, uint64_t sequence,
+                                              const char *base_version, const char *path,
+                                              struct error *err);
+/* Errors: as load; ERR_CONFLICT when it is for another base version. *sequence: its number. */
+MUST_CHECK enum status item_tables_apply_delta(struct item_tables *tables, const char *path,
+                                               const char *base_version, uint64_t *sequence,
+                                               struct error *err);
+
+#endif

@@ -1,0 +1,68 @@
+/*
+ * scorer/rank.h - the engine without any I/O: recall, batch, model, fusion, order, rules.
+ *
+ * Flow: request, user's sequence, item tables, model -> [rank] -> ordered items, raw counts
+ *
+ * serve answers with it and retrain judges a challenger with it: the very code that will serve.
+ * Thread: a ranker (weights and tables) is read-only and shared; a rank_scratch is of one thread.
+ */
+#ifndef SCORER_RANK_H
+#define SCORER_RANK_H
+
+#include "features/item_tables.h"
+#include "kernels/model.h"
+#include "ops/status.h"
+#include "schemas/bundle.h"
+#include "schemas/rerank.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Borrowed parts: whoever fills it keeps them alive. */
+struct ranker {
+    const struct model *model;        /* NULL: popularity and co-visitation only */
+    const struct item_tables *tables; /* NULL: nothing is known: order as given */
+    const struct action_row *actions; /* [ACTIONS_MAX], for negative actions */
+};
+
+struct rank_scratch;
+MUST_CHECK enum status rank_scratch_create(struct rank_scratch **scratch, struct error *err);
+void rank_scratch_destroy(struct rank_scratch *scratch);
+
+struct rank_request {
+    const struct user_entry *history; /* oldest first */
+    int history_count;
+    uint32_t running;
+    bool history_known; /* false: it could not be read (DEGRADED_NO_HISTORY) */
+    int64_t now_ms;
+    const int32_t *candidates; /* (n) indices; NULL: recall finds them */
+    int candidates_count;
+    int k;
+    bool keep_seen;
+    bool baseline; /* the popularity arm: no model */
+};
+
+struct ranked {
+    int32_t candidate; /* position among the request's candidates; recall: ITEM_NONE */
+    int32_t index;     /* of the tables, or ITEM_NONE */
+    float score;
+    const int64_t *raw; /* (RAW_COLUMNS) as used; valid until the scratch's next call */
+};
+
+/**
+ * Fills ranked[0..k) best first and returns their number in *count. Items whose newest action by
+ * this user is negative, and items that are gone, are left out; ties keep the given order.
+ * An unknown candidate scores as the shared unknown row; without a model it keeps its place
+ * behind the known ones.
+ * Errors: ERR_LIMIT (too many candidates), ERR_NOMEM, ERR_DEVICE
+ */
+MUST_CHECK enum status rank(const struct ranker *ranker, struct rank_scratch *scratch,
+                            const struct rank_request *request, struct ranked *ranked, int *count,
+                            enum degraded *degraded, struct error *err);
+
+/* Scores only, in the order given (evaluation, golden requests). */
+MUST_CHECK enum status rank_scores(const struct ranker *ranker, struct rank_scratch *scratch,
+                                   const struct rank_request *request, float *scores,
+                                   struct error *err);
+
+#endif
