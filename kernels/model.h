@@ -1,0 +1,160 @@
+/*
+ * kernels/model.h - the one ranker: weights, forward pass, names of its tensors.
+ *
+ * Flow: batch -> [embed -> L layers -> head] -> scores -> rank
+ *
+ * History tokens run through L causal layers; each candidate attends to the history and to
+ * itself, never to another candidate. Equations: the comments of the ops this is built from
+ * (kernels/README.md has the way through them).
+ *
+ * Promise: every row is computed in an order that its neighbours do not change. Adding,
+ * removing or shuffling candidates, or batching requests together, changes no bit of any
+ * other score on the CPU.
+ *
+ * Dims beside those of schemas/batch.h:
+ *     C channels   L layers   H heads   P positions: the longest history, and the constant the
+ *     attention divides by   A action codes   R rank of a cross layer   W width of the MLP
+ */
+#ifndef KERNELS_MODEL_H
+#define KERNELS_MODEL_H
+
+#include "ops/status.h"
+#include "schemas/batch.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MODEL_ITEMS_MAX    (1 << 26)
+#define MODEL_CHANNELS_MAX 1024
+#define MODEL_LAYERS_MAX   16
+#define MODEL_ACTIONS_MAX  256
+#define MODEL_CROSSES_MAX  4
+#define MODEL_NAME_BYTES   32
+
+enum model_attention {
+    MODEL_ATTENTION_SILU,    /* SiLU(S) / P: the default */
+    MODEL_ATTENTION_SOFTMAX, /* softmax(S) */
+};
+
+enum model_head {
+    MODEL_HEAD_CROSS, /* cross layers and an MLP over [x | x * e | f]: what freshet serves */
+    MODEL_HEAD_DOT,   /* x . e + w_f . f + b_f: the plain head peers are compared on */
+};
+
+struct model_config {
+    int32_t C, L, H, P; /* C a multiple of 16 * H, P at most BATCH_HISTORY_MAX */
+    int32_t V;          /* item rows, row 0 included; at least 1 */
+    int32_t A;          /* action codes, the target action included */
+    int32_t F;          /* scalar features a candidate; a batch must bring as many */
+    int32_t R, W;       /* of the cross head; multiples of 8 */
+    int32_t crosses;    /* cross layers, 1..MODEL_CROSSES_MAX */
+    enum model_attention attention;
+    enum model_head head;
+    float tau; /* temperature of next-item scores: cosine / tau */
+};
+
+/* One named tensor, row-major. data stays valid until the model is destroyed or grows. */
+struct model_tensor {
+    char name[MODEL_NAME_BYTES]; /* "emb", "layers.0.w1", ...: the names in the bundle */
+    int32_t dims_count;          /* 1..3 */
+    int64_t dims[3];
+    size_t count; /* of floats */
+    float *data;
+};
+
+struct model;
+struct model_workspace;
+
+/* Fills *config with the preset of that name ("small", "medium", "large") for V item rows, F
+ * scalars, the defaults for all else. False when there is no such preset. */
+bool model_preset(struct model_config *config, const char *name, int32_t V, int32_t F);
+
+/**
+ * Creates a model with fresh weights; the same seed gives the same bits.
+ *
+ * Owner: the caller, until model_destroy(). Ready to score.
+ * Errors: ERR_LIMIT a dimension outside its bounds (the text names it); ERR_NOMEM.
+ */
+MUST_CHECK enum status model_create(struct model **model, const struct model_config *config,
+                                    uint64_t seed, struct error *err);
+
+/* The same weights in a model of its own: to serve one while the other is trained.
+ * Errors: ERR_NOMEM. */
+MUST_CHECK enum status model_copy(struct model **copy, const struct model *model,
+                                  struct error *err);
+void model_destroy(struct model *model); /* NULL is fine */
+
+const struct model_config *model_config(const struct model *model);
+
+/**
+ * Grows the item table to V rows (no change when it has as many). A new row starts as the
+ * unknown row plus a little noise drawn from the row's number; a caller who knows better
+ * (the mean of the category) writes over model_item(). Tensor pointers taken before are void.
+ *
+ * Errors: ERR_LIMIT, ERR_NOMEM: the model is as before.
+ */
+MUST_CHECK enum status model_grow_items(struct model *model, int32_t V, struct error *err);
+float *model_item(struct model *model, int32_t row); /* (C), 0 <= row < V */
+
+/* Every tensor, in an order that depends on the config alone. */
+int32_t model_tensors_count(const struct model *model);
+struct model_tensor model_tensor(struct model *model, int32_t index);
+
+/**
+ * Fills a model from stored tensors: begin, one put for each, end. A model between begin and
+ * end scores nothing (assert). put copies; it refuses what does not belong, so a bundle of
+ * another shape is refused by name and not misread.
+ *
+ * Errors: put  ERR_NOT_FOUND no such tensor; ERR_MALFORMED other dims, a second time, or a
+ *              number that is not finite
+ *         end  ERR_MALFORMED a tensor was never put: the text names the first
+ */
+void model_import_begin(struct model *model);
+MUST_CHECK enum status model_import_put(struct model *model, const char *name, const int64_t *dims,
+                                        int32_t dims_count, const float *data, struct error *err);
+MUST_CHECK enum status model_import_end(struct model *model, struct error *err);
+
+/* After weights were changed in place (through model_tensor(), model_item() or a training
+ * step): derives what scoring needs from them. create, copy and import_end have done it.
+ * Cost: one pass over the weights. Errors: ERR_NOMEM. */
+MUST_CHECK enum status model_prepare(struct model *model, struct error *err);
+
+/* Scratch memory of one thread, for any model. It grows to the largest batch seen; after
+ * that a call allocates nothing. Aborts only if its first few bytes cannot be had. */
+struct model_workspace *model_workspace_create(void);
+void model_workspace_destroy(struct model_workspace *workspace); /* NULL is fine */
+
+/**
+ * Scores every candidate: scores (N), higher is better, as shown in position 1.
+ * A request without history is fine: its candidates see themselves only.
+ *
+ * Errors: ERR_LIMIT a history longer than P, F other than the config's, or a batch over its
+ *         maxima; ERR_NOMEM.
+ * Thread: any number on one model, each with a workspace of its own, while nobody changes it.
+ * Accuracy: 1e-4 of the formulas in double for C <= 128; a row's bits do not depend on its
+ *           neighbours.
+ */
+MUST_CHECK enum status model_score(const struct model *model, struct model_workspace *workspace,
+                                   const struct batch *batch, float *scores, struct error *err);
+
+/**
+ * Next-item scores of the last token's state, cosine / tau (the form the next-item loss trains).
+ *
+ * model_next_all: every row, scores (B, V); row 0, the unknown item, is -INFINITY.
+ * model_next_candidates: the batch's candidates, scores (N).
+ * A request without history has no state: all its scores are 0 (row 0 still -INFINITY).
+ * Candidates and scalars are not read by model_next_all. Errors and Thread: as model_score().
+ */
+MUST_CHECK enum status model_next_all(const struct model *model, struct model_workspace *workspace,
+                                      const struct batch *batch, float *scores, struct error *err);
+MUST_CHECK enum status model_next_candidates(const struct model *model,
+                                             struct model_workspace *workspace,
+                                             const struct batch *batch, float *scores,
+                                             struct error *err);
+
+/* The Platt pair: probability = sigmoid(a * score + b). (1, 0) until it is set. */
+float model_probability(const struct model *model, float score);
+void model_set_platt(struct model *model, float a, float b);
+
+#endif
