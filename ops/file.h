@@ -36,15 +36,22 @@ MUST_CHECK enum status file_remove_tree(const char *path, struct error *err);
 /* Holds path/lock until the process ends. Errors: ERR_IN_USE names the other pid; ERR_IO. */
 MUST_CHECK enum status file_lock_folder(const char *folder, int *descriptor, struct error *err);
 
-/* Lines of a text file, plain or gzip (told by its first bytes, not its name). */
+/*
+ * Lines of a text file, plain or gzip (told by its first bytes, not its name); "-" is
+ * standard input. Lines end with \n or \r\n, which are not part of them; the last may lack it.
+ * Errors: of open: ERR_NOT_FOUND, ERR_IO, ERR_MALFORMED (not a regular file), ERR_NOMEM;
+ *         of next: ERR_IO, ERR_CORRUPT (gzip that is damaged or cut short), and ERR_LIMIT,
+ *         after which the next line can be read.
+ */
 struct file_lines;
 MUST_CHECK enum status file_lines_open(struct file_lines **lines, const char *path,
                                        size_t line_bytes_max, struct error *err);
-/* OK with line->at == NULL at the end. ERR_LIMIT: the line was too long and was skipped. */
+/* OK with line->at == NULL at the end; the line is valid until the next call. */
 MUST_CHECK enum status file_lines_next(struct file_lines *lines, struct text *line,
                                        struct error *err);
 uint64_t file_lines_number(const struct file_lines *lines); /* of the last line, from 1 */
-double file_lines_fraction(const struct file_lines *lines); /* of the file's bytes read, 0..1 */
-void file_lines_close(struct file_lines *lines);
+/* Of the file's bytes read, 0..1; -1 when its length is unknown. */
+double file_lines_fraction(const struct file_lines *lines);
+void file_lines_close(struct file_lines *lines); /* NULL is fine */
 
 #endif

@@ -32,6 +32,7 @@ struct sha256 {
 void sha256_begin(struct sha256 *state);
 void sha256_add(struct sha256 *state, const void *bytes, size_t count);
 void sha256_end(struct sha256 *state, char hex[SHA256_HEX_BYTES]);
+/* Errors: ERR_NOT_FOUND, ERR_IO, ERR_MALFORMED (not a regular file). */
 MUST_CHECK enum status sha256_file(const char *path, char hex[SHA256_HEX_BYTES], struct error *err);
 
 #endif
