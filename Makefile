@@ -30,7 +30,7 @@ version := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 
 CPPFLAGS += -I. -D_GNU_SOURCE
 CFLAGS += -std=c11 -g $(warnings) $(c_warnings) $(hardening)
-CXXFLAGS += -std=c++17 -g $(warnings) $(hardening) -fno-rtti
+CXXFLAGS += -std=c++17 -g $(warnings) $(hardening) -fno-rtti -fno-exceptions
 LDFLAGS += -pie -Wl,-z,relro,-z,now,-z,noexecstack
 ifeq ($(SAN),)
 CFLAGS += -O2 -ftree-vectorize
