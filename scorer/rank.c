@@ -1,0 +1,399 @@
+/*
+ * scorer/rank.c - the engine: candidates -> raw counts -> batch -> model -> order.
+ *
+ * Reads top down: scratch, which candidates take part, their scores, their order. Nothing here
+ * allocates once the scratch has seen its largest request.
+ */
+#include "scorer/rank.h"
+
+#include "features/batch_builder.h"
+#include "features/scalars.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The model scores a long list in pieces: candidates do not see each other, so pieces change no
+ * bit. */
+#define PIECE BATCH_LIST_MAX
+/* Each source of recall brings as many, before what the user has seen is taken out. */
+#define RECALL_EACH 300
+/* Weight of popularity beside co-visitation where no model is at hand: the baseline "covisitation"
+ * that reports show beside the model (data rules: both divided by their maximum). */
+#define BASELINE_POPULARITY 0.3f
+
+struct place {
+    float score;
+    int32_t at; /* among those that take part: indices, raw and scores are in that order */
+    bool known;
+};
+
+struct rank_scratch {
+    struct item_scratch *items;
+    struct batch_builder *builder;
+    int builder_history_max;
+    int builder_rows_max;
+    struct model_workspace *workspace;
+    int32_t recalled[2 * RECALL_EACH];
+    uint64_t negative[SEQUENCE_MAX]; /* items whose newest action by this user is negative */
+    int negative_count;
+    int capacity; /* of the arrays below */
+    int32_t *indices;
+    int32_t *given_at; /* position among the request's candidates; ITEM_NONE: recalled */
+    int64_t *raw;      /* (capacity, RAW_COLUMNS) */
+    float *scores;
+    struct place *places;
+};
+
+enum status rank_scratch_create(struct rank_scratch **scratch, struct error *err)
+{
+    struct rank_scratch *made = calloc(1, sizeof *made);
+
+    *scratch = NULL;
+    if (made == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for the ranker's scratch");
+    made->items = item_scratch_create();
+    made->workspace = model_workspace_create();
+    if (made->items == NULL || made->workspace == NULL) {
+        rank_scratch_destroy(made);
+        return error_set(err, ERR_NOMEM, "no memory for the ranker's scratch");
+    }
+    *scratch = made;
+    return OK;
+}
+
+void rank_scratch_destroy(struct rank_scratch *scratch)
+{
+    if (scratch == NULL)
+        return;
+    item_scratch_destroy(scratch->items);
+    batch_builder_destroy(scratch->builder);
+    model_workspace_destroy(scratch->workspace);
+    free(scratch->indices);
+    free(scratch->given_at);
+    free(scratch->raw);
+    free(scratch->scores);
+    free(scratch->places);
+    free(scratch);
+}
+
+/* Makes room for n candidates. What was there is lost, which suits a scratch. */
+static enum status reserve(struct rank_scratch *s, int n, struct error *err)
+{
+    if (n <= s->capacity)
+        return OK;
+    free(s->indices);
+    free(s->given_at);
+    free(s->raw);
+    free(s->scores);
+    free(s->places);
+    s->capacity = 0;
+    s->indices = malloc((size_t)n * sizeof *s->indices);
+    s->given_at = malloc((size_t)n * sizeof *s->given_at);
+    s->raw = malloc((size_t)n * RAW_COLUMNS * sizeof *s->raw);
+    s->scores = malloc((size_t)n * sizeof *s->scores);
+    s->places = malloc((size_t)n * sizeof *s->places);
+    if (s->indices == NULL || s->given_at == NULL || s->raw == NULL || s->scores == NULL ||
+        s->places == NULL)
+        return error_set(err, ERR_NOMEM, "no memory to rank %d candidates", n);
+    s->capacity = n;
+    return OK;
+}
+
+/* ---- which candidates take part ---- */
+
+static bool among(const uint64_t *items, int count, uint64_t item)
+{
+    for (int i = 0; i < count; i++)
+        if (items[i] == item)
+            return true;
+    return false;
+}
+
+/* Walks from the newest entry, so an item's first mention is its newest action. */
+static void find_negative(const struct ranker *ranker, struct rank_scratch *s,
+                          const struct rank_request *request)
+{
+    bool any = false;
+
+    s->negative_count = 0;
+    if (ranker->actions == NULL)
+        return;
+    for (int i = 0; i < request->history_count && !any; i++)
+        any = ranker->actions[request->history[i].action % ACTIONS_MAX].negative;
+    if (!any)
+        return; /* almost every user: nothing to compare below */
+    for (int i = request->history_count - 1; i >= 0; i--) {
+        uint64_t item = request->history[i].item;
+        bool newer = false;
+
+        for (int j = i + 1; j < request->history_count && !newer; j++)
+            newer = request->history[j].item == item;
+        if (!newer && ranker->actions[request->history[i].action % ACTIONS_MAX].negative &&
+            s->negative_count < SEQUENCE_MAX)
+            s->negative[s->negative_count++] = item;
+    }
+}
+
+static bool seen(const struct rank_request *request, uint64_t item)
+{
+    for (int i = 0; i < request->history_count; i++)
+        if (request->history[i].item == item)
+            return true;
+    return false;
+}
+
+static bool takes_part(const struct ranker *ranker, const struct rank_scratch *s,
+                       const struct rank_request *request, int32_t index)
+{
+    uint64_t item;
+
+    if (index == ITEM_NONE)
+        return true;
+    if (item_tables_gone(ranker->tables, index))
+        return false;
+    item = item_tables_hash(ranker->tables, index);
+    return !among(s->negative, s->negative_count, item) &&
+           (request->keep_seen || !seen(request, item));
+}
+
+/* Popular and related items, one of each in turn, no item twice. */
+static int recall(const struct ranker *ranker, struct rank_scratch *s,
+                  const struct item_query *query, int32_t *into)
+{
+    int32_t *popular = s->recalled;
+    int32_t *related = s->recalled + RECALL_EACH;
+    int popular_count = item_tables_popular(ranker->tables, s->items, query, RECALL_EACH, popular);
+    int related_count = item_tables_related(ranker->tables, s->items, query, RECALL_EACH, related);
+    int count = 0;
+
+    for (int i = 0; i < RECALL_EACH; i++) {
+        if (i < related_count)
+            into[count++] = related[i];
+        if (i < popular_count) {
+            bool twice = false;
+            for (int j = 0; j < related_count && !twice; j++)
+                twice = related[j] == popular[i];
+            if (!twice)
+                into[count++] = popular[i];
+        }
+    }
+    return count;
+}
+
+/* Fills indices with those that take part; returns their number. */
+static int select_candidates(const struct ranker *ranker, struct rank_scratch *s,
+                             const struct rank_request *request, const int32_t *given,
+                             int given_count)
+{
+    int count = 0;
+
+    find_negative(ranker, s, request);
+    for (int i = 0; i < given_count; i++) {
+        if (!takes_part(ranker, s, request, given[i]))
+            continue;
+        s->given_at[count] = request->candidates == NULL ? ITEM_NONE : i;
+        s->indices[count++] = given[i];
+    }
+    return count;
+}
+
+/* ---- their scores ---- */
+
+static enum status ready_builder(const struct model *model, struct rank_scratch *s,
+                                 struct error *err)
+{
+    const struct model_config *config = model_config(model);
+    struct batch_builder_options options = {.history_max = config->P, .rows_max = config->V};
+
+    if (s->builder != NULL && s->builder_history_max == config->P &&
+        s->builder_rows_max == config->V)
+        return OK;
+    batch_builder_destroy(s->builder);
+    s->builder = NULL;
+    s->builder_history_max = config->P;
+    s->builder_rows_max = config->V;
+    return batch_builder_create(&s->builder, &options, err);
+}
+
+static enum status score_by_model(const struct ranker *ranker, struct rank_scratch *s,
+                                  const struct rank_request *request, int count, struct error *err)
+{
+    enum status status = ready_builder(ranker->model, s, err);
+
+    for (int at = 0; at < count && status == OK; at += PIECE) {
+        int n = count - at < PIECE ? count - at : PIECE;
+        struct batch_request piece = {
+            .history = request->history,
+            .history_count = request->history_count,
+            .running = request->running,
+            .request_time_ms = request->now_ms,
+            .candidates = s->indices + at,
+            .raw = s->raw + (ptrdiff_t)at * RAW_COLUMNS,
+            .candidates_count = n,
+        };
+
+        batch_builder_reset(s->builder);
+        status = batch_builder_add(s->builder, ranker->tables, &piece, err);
+        if (status == OK)
+            status = model_score(ranker->model, s->workspace, batch_builder_batch(s->builder),
+                                 s->scores + at, err);
+    }
+    return status;
+}
+
+/* Co-visitation over the root of popularity, and 7-day popularity, each divided by its maximum. */
+static void score_by_counts(struct rank_scratch *s, int count)
+{
+    double covis_max = 0;
+    double popularity_max = 0;
+
+    for (int i = 0; i < count; i++) {
+        const int64_t *raw = s->raw + (ptrdiff_t)i * RAW_COLUMNS;
+        double covis = (double)raw[RAW_COVIS] / sqrt(1.0 + (double)raw[RAW_CLICKS]);
+
+        covis_max = fmax(covis_max, covis);
+        popularity_max = fmax(popularity_max, (double)raw[RAW_POP_7D]);
+    }
+    for (int i = 0; i < count; i++) {
+        const int64_t *raw = s->raw + (ptrdiff_t)i * RAW_COLUMNS;
+        double covis = (double)raw[RAW_COVIS] / sqrt(1.0 + (double)raw[RAW_CLICKS]);
+        double score = 0;
+
+        if (covis_max > 0)
+            score += covis / covis_max;
+        if (popularity_max > 0)
+            score += (double)BASELINE_POPULARITY * (double)raw[RAW_POP_7D] / popularity_max;
+        s->scores[i] = (float)score;
+    }
+}
+
+/* ---- the whole ---- */
+
+static bool uses_model(const struct ranker *ranker, const struct rank_request *request)
+{
+    return ranker->model != NULL && !request->baseline;
+}
+
+/* Selects, counts and scores; *count candidates are then in the scratch. */
+static enum status prepare(const struct ranker *ranker, struct rank_scratch *s,
+                           const struct rank_request *request, int *count, struct error *err)
+{
+    struct item_query query = {
+        .now_ms = request->now_ms,
+        .history = request->history,
+        .history_count = request->history_count,
+    };
+    int32_t recalled[2 * RECALL_EACH];
+    const int32_t *given = request->candidates;
+    int given_count = request->candidates_count;
+    enum status status;
+
+    if (given_count > RERANK_CANDIDATES_MAX)
+        return error_set(err, ERR_LIMIT, "%d candidates, at most %d", given_count,
+                         RERANK_CANDIDATES_MAX);
+    if (given == NULL) {
+        given_count = recall(ranker, s, &query, recalled);
+        given = recalled;
+    }
+    status = reserve(s, given_count, err);
+    if (status != OK)
+        return status;
+    *count = select_candidates(ranker, s, request, given, given_count);
+    status = item_tables_raw(ranker->tables, s->items, &query, s->indices, *count, s->raw, err);
+    if (status != OK)
+        return status;
+    if (uses_model(ranker, request))
+        return score_by_model(ranker, s, request, *count, err);
+    score_by_counts(s, *count);
+    return OK;
+}
+
+/* Best first. An item nobody has ever seen stays behind all known ones: its score is that of the
+ * shared unknown row and says nothing about it. Ties keep the given order. */
+static int by_rank(const void *a, const void *b)
+{
+    const struct place *x = a;
+    const struct place *y = b;
+
+    if (x->known != y->known)
+        return x->known ? -1 : 1;
+    if (x->known && x->score != y->score)
+        return x->score > y->score ? -1 : 1;
+    return (x->at > y->at) - (x->at < y->at);
+}
+
+static enum degraded how_degraded(const struct ranker *ranker, const struct rank_request *request)
+{
+    if (ranker->tables == NULL)
+        return DEGRADED_AS_GIVEN;
+    if (!uses_model(ranker, request))
+        return request->baseline ? DEGRADED_NONE : DEGRADED_POPULARITY;
+    return request->history_known ? DEGRADED_NONE : DEGRADED_NO_HISTORY;
+}
+
+/* Without tables nothing is known of any item: the list comes back as it was given. */
+static int rank_as_given(const struct rank_request *request, struct ranked *ranked)
+{
+    static const int64_t nothing[RAW_COLUMNS];
+    int count = request->candidates == NULL ? 0 : request->candidates_count;
+
+    if (count > request->k)
+        count = request->k;
+    for (int i = 0; i < count; i++)
+        ranked[i] = (struct ranked){.candidate = i, .index = ITEM_NONE, .raw = nothing};
+    return count;
+}
+
+enum status rank(const struct ranker *ranker, struct rank_scratch *scratch,
+                 const struct rank_request *request, struct ranked *ranked, int *count,
+                 enum degraded *degraded, struct error *err)
+{
+    enum status status;
+    int n = 0;
+
+    assert(request->k >= 0);
+    *count = 0;
+    *degraded = how_degraded(ranker, request);
+    if (ranker->tables == NULL) {
+        *count = rank_as_given(request, ranked);
+        return OK;
+    }
+    status = prepare(ranker, scratch, request, &n, err);
+    if (status != OK)
+        return status;
+    for (int i = 0; i < n; i++)
+        scratch->places[i] = (struct place){scratch->scores[i], i,
+                                            scratch->indices[i] != ITEM_NONE};
+    qsort(scratch->places, (size_t)n, sizeof scratch->places[0], by_rank);
+    *count = n < request->k ? n : request->k;
+    for (int i = 0; i < *count; i++) {
+        int32_t at = scratch->places[i].at;
+
+        ranked[i] = (struct ranked){
+            .candidate = scratch->given_at[at],
+            .index = scratch->indices[at],
+            .score = scratch->scores[at],
+            .raw = scratch->raw + (ptrdiff_t)at * RAW_COLUMNS,
+        };
+    }
+    return OK;
+}
+
+enum status rank_scores(const struct ranker *ranker, struct rank_scratch *scratch,
+                        const struct rank_request *request, float *scores, struct error *err)
+{
+    enum status status;
+    int n = 0;
+
+    assert(ranker->tables != NULL && request->candidates != NULL);
+    for (int i = 0; i < request->candidates_count; i++)
+        scores[i] = -INFINITY; /* what takes no part */
+    status = prepare(ranker, scratch, request, &n, err);
+    if (status != OK)
+        return status;
+    for (int i = 0; i < n; i++)
+        scores[scratch->given_at[i]] = scratch->scores[i];
+    return OK;
+}
