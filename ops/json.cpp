@@ -30,7 +30,8 @@
 
 #define DOCUMENT_BYTES_LIMIT ((size_t)1 << 30) /* token starts are 32 bits */
 #define CAPACITY_BYTES_FIRST ((size_t)1 << 14)
-#define SLOTS                32 /* of a trie node's table, a power of two */
+#define SLOTS_BITS           5
+#define SLOTS                (1 << SLOTS_BITS) /* of a trie node's table */
 #define POINTER_BYTES_MAX    512
 #define NODES_MAX            (1 + JSON_PATHS_MAX * JSON_DEPTH_MAX)
 
@@ -50,6 +51,7 @@ struct json_parser {
 /* One key of one object level. Child 0 is the root and nobody's child: it means none. */
 struct trie_node {
     const char *key;
+    uint64_t head; /* see head_of() */
     uint16_t key_bytes;
     uint16_t same_slot; /* the next child in this slot of the parent */
     uint16_t slots[SLOTS];
@@ -417,29 +419,41 @@ static inline enum status take_separator(struct walk *w, char close, bool *more)
 
 /* ---- extraction ------------------------------------------------------------------------- */
 
-static inline unsigned slot_of(struct text key)
+/* The first eight bytes of a key, zeros behind a shorter one. Reads eight bytes always: all
+ * keys lie in buffers with room behind them. */
+static inline uint64_t head_of(struct text key)
 {
-    if (key.bytes == 0)
-        return 0;
-    return (unsigned)(key.bytes * 7 + (unsigned char)key.at[0] * 3u +
-                      (unsigned char)key.at[key.bytes - 1]) &
-           (SLOTS - 1);
+    uint64_t head;
+
+    memcpy(&head, key.at, sizeof head);
+    return key.bytes >= sizeof head ? head : head & ((UINT64_C(1) << (8 * key.bytes)) - 1);
+}
+
+/* Fibonacci hashing: the top bits of a product with 2^64 over the golden ratio. */
+static inline unsigned slot_of(uint64_t head, size_t bytes)
+{
+    return (unsigned)(((head ^ bytes) * UINT64_C(0x9E3779B97F4A7C15)) >> (64 - SLOTS_BITS));
 }
 
 static inline const struct trie_node *find_child(const struct json_paths *paths,
                                                  const struct trie_node *parent, struct text key)
 {
-    for (unsigned i = parent->slots[slot_of(key)]; i != 0; i = paths->nodes[i].same_slot) {
+    uint64_t head = head_of(key);
+
+    for (unsigned i = parent->slots[slot_of(head, key.bytes)]; i != 0;
+         i = paths->nodes[i].same_slot) {
         const struct trie_node *child = &paths->nodes[i];
-        if (child->key_bytes == key.bytes && memcmp(child->key, key.at, key.bytes) == 0)
+        if (child->head == head && child->key_bytes == key.bytes &&
+            (key.bytes <= sizeof head || memcmp(child->key, key.at, key.bytes) == 0))
             return child;
     }
     return NULL;
 }
 
-static inline void put_value(struct walk *w, uint32_t own, const struct json_value *value)
+/* Copies one value to the places of all these paths. */
+static inline void spread(struct walk *w, uint32_t paths, const struct json_value *value)
 {
-    for (uint32_t left = own; left != 0; left &= left - 1)
+    for (uint32_t left = paths; left != 0; left &= left - 1)
         w->values[__builtin_ctz(left)] = *value;
 }
 
@@ -450,12 +464,26 @@ static void forget(struct walk *w, uint32_t paths)
         w->values[__builtin_ctz(left)] = (struct json_value){};
 }
 
-static enum status extract_value(struct walk *w, const struct trie_node *node, int depth,
-                                 struct json_value *value);
+static enum status extract_list(struct walk *w, const struct trie_node *node, int depth,
+                                struct json_value *value);
 
+/* Takes the value that comes; depth is that of what encloses it. An object, or an array no
+ * path ends at, leaves nothing but its type in *value. */
+static inline enum status extract_value(struct walk *w, const struct trie_node *node, int depth,
+                                        struct json_value *value)
+{
+    char c = peek(w);
+
+    if (c == '{' || c == '[')
+        return extract_list(w, node, depth, value);
+    return take_scalar(w, value);
+}
+
+/* A wanted value is read into its place: copying a struct that was just written in pieces
+ * costs more than reading it did. */
 static enum status extract_object(struct walk *w, const struct trie_node *node, int depth)
 {
-    struct json_value value;
+    struct json_value unwanted;
     struct text key = {NULL, 0};
     bool more = true;
 
@@ -469,14 +497,20 @@ static enum status extract_object(struct walk *w, const struct trie_node *node, 
         if (status != OK)
             return status;
         const struct trie_node *child = node == NULL ? NULL : find_child(w->paths, node, key);
+        struct json_value *into = &unwanted;
+        uint32_t own = child == NULL ? 0 : child->own;
         if (child != NULL) {
             if ((child->below & w->seen) != 0)
                 forget(w, child->below);
             w->seen |= child->below;
         }
-        status = extract_value(w, child, depth, &value);
+        if (own != 0)
+            into = &w->values[__builtin_ctz(own)];
+        status = extract_value(w, child, depth, into);
         if (status != OK)
             return status;
+        if ((own & (own - 1)) != 0)
+            spread(w, own & (own - 1), into);
         status = take_separator(w, '}', &more);
         if (status != OK)
             return status;
@@ -533,16 +567,19 @@ static enum status extract_array(struct walk *w, const struct trie_node *node, i
     for (size_t i = 0; more; i++) {
         const struct trie_node *child = NULL;
         if (node != NULL && node->below != node->own) {
-            char digits[24];
+            char digits[32] = {0};
             std::to_chars_result end = std::to_chars(digits, digits + sizeof digits, i);
             child = find_child(w->paths, node, (struct text){digits, (size_t)(end.ptr - digits)});
             if (child != NULL)
                 w->seen |= child->below;
         }
         assert(into == NULL || i < room);
-        enum status status = extract_value(w, child, depth, into == NULL ? &unwanted : &into[i]);
+        struct json_value *element = into == NULL ? &unwanted : &into[i];
+        enum status status = extract_value(w, child, depth, element);
         if (status != OK)
             return status;
+        if (child != NULL)
+            spread(w, child->own, element);
         status = take_separator(w, ']', &more);
         if (status != OK)
             return status;
@@ -550,27 +587,16 @@ static enum status extract_array(struct walk *w, const struct trie_node *node, i
     return OK;
 }
 
-/* Takes the value that comes; depth is that of what encloses it. An object, or an array no
- * path ends at, leaves nothing but its type in *value. */
-static enum status extract_value(struct walk *w, const struct trie_node *node, int depth,
-                                 struct json_value *value)
+static enum status extract_list(struct walk *w, const struct trie_node *node, int depth,
+                                struct json_value *value)
 {
-    enum status status;
-    char c = peek(w);
+    bool object = peek(w) == '{';
 
-    if (c == '{' || c == '[') {
-        if (depth == JSON_DEPTH_MAX)
-            return too_deep(w);
-        *value = (struct json_value){};
-        value->type = c == '{' ? JSON_OBJECT : JSON_ARRAY;
-        status = c == '{' ? extract_object(w, node, depth + 1)
-                          : extract_array(w, node, depth + 1, value);
-    } else {
-        status = take_scalar(w, value);
-    }
-    if (status == OK && node != NULL && node->own != 0)
-        put_value(w, node->own, value);
-    return status;
+    if (depth == JSON_DEPTH_MAX)
+        return too_deep(w);
+    *value = (struct json_value){};
+    value->type = object ? JSON_OBJECT : JSON_ARRAY;
+    return object ? extract_object(w, node, depth + 1) : extract_array(w, node, depth + 1, value);
 }
 
 /* ---- the tree --------------------------------------------------------------------------- */
@@ -813,9 +839,10 @@ static enum status add_path(struct json_paths *paths, const char *pointer, int i
                              pointer, JSON_DEPTH_MAX);
         struct trie_node *child = (struct trie_node *)find_child(paths, node, key);
         if (child == NULL) {
-            unsigned slot = slot_of(key);
+            unsigned slot = slot_of(head_of(key), key.bytes);
             child = &paths->nodes[paths->nodes_count];
             child->key = key.at;
+            child->head = head_of(key);
             child->key_bytes = (uint16_t)key.bytes;
             child->same_slot = node->slots[slot];
             node->slots[slot] = (uint16_t)paths->nodes_count++;
@@ -841,7 +868,7 @@ enum status json_paths_create(struct json_paths **paths, const char *const *poin
     made = (struct json_paths *)calloc(1, sizeof *made);
     if (made != NULL) {
         made->nodes = (struct trie_node *)calloc(NODES_MAX, sizeof *made->nodes);
-        made->keys = (char *)calloc(JSON_PATHS_MAX, POINTER_BYTES_MAX);
+        made->keys = (char *)calloc(JSON_PATHS_MAX + 1, POINTER_BYTES_MAX);
     }
     if (made == NULL || made->nodes == NULL || made->keys == NULL) {
         json_paths_destroy(made);

@@ -41,17 +41,24 @@ struct json_value {
     bool boolean;
     int64_t integer; /* JSON_INT; a number outside int64 is JSON_REAL */
     double real;     /* JSON_INT and JSON_REAL; always finite */
-    struct text
-        text; /* JSON_TEXT: unescaped, valid UTF-8, no zero inside; valid until the next call */
-    const struct json_value *elements; /* JSON_ARRAY of json_extract: scalars only */
+    /* JSON_TEXT: unescaped, valid UTF-8, no zero inside; valid until the next call */
+    struct text text;
+    /* JSON_ARRAY of json_extract; an object or array among them has a type and no content */
+    const struct json_value *elements;
     size_t elements_count;
 };
 
 struct json_parser;
+/* elements_max: elements of all arrays that one json_extract() hands out, or nodes of one
+ * json_parse(). NULL: out of memory. */
 struct json_parser *json_parser_create(size_t document_bytes_max, size_t elements_max);
 void json_parser_destroy(struct json_parser *parser);
 
-/* Compiled paths like "/user" or "/actor/id" (RFC 6901). Read-only once made. */
+/**
+ * Compiled paths like "/user", "/actor/id" or "/rows/0/item" (RFC 6901). Read-only once made,
+ * so threads may share them. A path may come twice, or lead through another.
+ * Errors: ERR_CONFIG (no pointer, or deeper than JSON_DEPTH_MAX), ERR_LIMIT (too many), ERR_NOMEM
+ */
 struct json_paths;
 MUST_CHECK enum status json_paths_create(struct json_paths **paths, const char *const *pointers,
                                          int count, struct error *err);
@@ -60,14 +67,17 @@ void json_paths_destroy(struct json_paths *paths);
 /**
  * Finds all paths in one document; values[i] belongs to pointers[i], JSON_ABSENT where
  * there is none. JSON_OBJECT, and an array inside an array, carry a type and no content.
- * The bytes need no padding (they are copied if they lack it).
- * Errors: ERR_MALFORMED (not JSON, or the top is no object), ERR_LIMIT (depth, bytes, elements)
+ * The whole document is judged, wanted or not. It needs no padding and is copied: the values
+ * do not point into it. -0 is the integer 0; a whole number outside int64 is JSON_REAL; 1e999
+ * is malformed, 1e-999 is 0.
+ * Errors: ERR_MALFORMED (not JSON, or the top is no object), ERR_LIMIT (depth, bytes, elements);
+ *         ERR_NOMEM. The values then mean nothing.
  */
 MUST_CHECK enum status json_extract(struct json_parser *parser, const struct json_paths *paths,
                                     struct text document, struct json_value *values,
                                     struct error *err);
 
-/* A parsed tree, in the parser's memory until its next call. */
+/* A parsed tree, in the parser's memory until its next call. The top may be any value. */
 struct json_node {
     struct json_value value; /* elements unused */
     struct text key;         /* in an object */
