@@ -14,7 +14,7 @@
  *   12  running        4  events that ever entered the sequence (mod 2^32)
  *   16  erased_at      6  ms; everything at or before is gone; 0: never
  *   22  written_at     6  wall-clock ms of the last write (decides when the TTL is renewed)
- *   28  ring          15 * count: item hash 8, time 6 (ms), action 1
+ *   28  ring          15 * count: item hash 8, time 6 (ms), action 1 (its bit 7: taken)
  *    .  opens             each: bytes 2 (of this open, these two included), example id 8,
  *                         shown at 6, request hash 8 (0: none), rows 2, labels 2,
  *                         rows * item hash 8, labels * (row 2 or item hash 8, action 1, time 6):
@@ -47,10 +47,14 @@
 #define OPEN_LABELS_MAX         64
 #define USER_VALUE_BYTES_MAX    (128 * 1024)
 
+/* taken is no part of an entry's identity or order; only rules.c sets it, and user_value_equal
+ * compares it: a label that named a request, was joined or was replayed is taken, so that no
+ * impression that comes after it finds it in the sequence. */
 struct user_entry {
     uint64_t item; /* hash */
     int64_t time_ms;
-    uint8_t action;
+    uint8_t action; /* 1..ACTIONS_MAX - 1 */
+    bool taken;
 };
 
 /* A label an open impression has: a row of it, or (before the impression came) an item. */
