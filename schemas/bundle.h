@@ -8,11 +8,11 @@
  *   manifest.json         version, parent, format, created_at, preset, shape of the model, scalar
  *                         names in order, config hash, seed, data offsets, metrics, gate report,
  *                         sha256 of every file
- *   items.delta           beside the bundle, replaced every few seconds: item rows changed since
- *
- * Root folder: <root>/<version>/..., and the regular file <root>/current holding the version's
- * name. Publishing writes <root>/.new-<version>, fsyncs every file and the folder, renames it,
- * fsyncs root, and replaces `current` last.
+ * Root folder: <root>/<version>/..., the regular file <root>/current holding the version's name,
+ * and <root>/items.delta, replaced every few seconds: the item rows changed since the bundle it
+ * names (BUNDLE_DELTA_NAME; a delta of another bundle than the current one is not for it).
+ * Publishing writes <root>/.new-<version>, fsyncs every file and the folder, renames it, fsyncs
+ * root, and replaces `current` last.
  */
 #ifndef SCHEMAS_BUNDLE_H
 #define SCHEMAS_BUNDLE_H
@@ -26,6 +26,8 @@
 #include <stdint.h>
 
 #define BUNDLE_FORMAT      1
+#define BUNDLE_ITEMS_NAME  "items"
+#define BUNDLE_DELTA_NAME  "items.delta"
 #define BUNDLE_TENSORS_MAX 256
 #define BUNDLE_DIMS_MAX    4
 #define BUNDLE_WEIGHTS_MAX (INT64_C(8) << 30) /* bytes */

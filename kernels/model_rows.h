@@ -1,0 +1,12 @@
+/*
+ * kernels/model_rows.h - the `model` section of the configuration: what serve and retrain share.
+ */
+#ifndef KERNELS_MODEL_ROWS_H
+#define KERNELS_MODEL_ROWS_H
+
+#include "ops/config.h"
+
+/* model.preset, model.folder; ends with a NULL key. */
+extern const struct config_row model_config_rows[];
+
+#endif

@@ -1,0 +1,306 @@
+/* scorer/served.c - load beside, swap by pointer, free when the last reader has left. */
+#include "scorer/served.h"
+
+#include "features/scalars.h"
+#include "kernels/model_file.h"
+#include "ops/log.h"
+#include "ops/metric.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define PATH_BYTES 4096
+
+METRIC_COUNTER(swaps, "freshet_serve_model_swaps_total", "served versions swapped in");
+METRIC_COUNTER(refused, "freshet_serve_model_refused_total", "bundles or deltas refused");
+METRIC_GAUGE(model_created, "freshet_serve_model_timestamp_seconds",
+             "creation time of the served bundle, Unix seconds");
+METRIC_GAUGE(model_present, "freshet_serve_model_present",
+             "1: a model serves; 0: popularity and co-visitation only");
+
+/* Weights are shared by all served versions of one bundle; only the tables differ. */
+struct weights {
+    atomic_int readers;
+    struct model *model;
+};
+
+struct version {
+    struct served served; /* first: a const struct served * is one of these */
+    atomic_int readers;
+    struct weights *weights;
+    struct item_tables *tables;
+};
+
+/* What a file was when it was read, to see that it is another one now. */
+struct file_mark {
+    struct timespec modified;
+    ino_t inode;
+    off_t bytes;
+};
+
+struct served_slot {
+    char root[PATH_BYTES / 2];
+    pthread_mutex_t lock; /* guards now, and taking a reference to it */
+    struct version *now;
+    char refused[MODEL_VERSION_MAX];
+    struct item_tables *base; /* tables of the bundle as published: deltas apply to a copy */
+    struct file_mark delta_mark;
+};
+
+static void weights_release(struct weights *weights)
+{
+    if (weights == NULL || atomic_fetch_sub(&weights->readers, 1) != 1)
+        return;
+    model_destroy(weights->model);
+    free(weights);
+}
+
+static void version_release(struct version *version)
+{
+    if (version == NULL || atomic_fetch_sub(&version->readers, 1) != 1)
+        return;
+    item_tables_destroy(version->tables);
+    weights_release(version->weights);
+    free(version);
+}
+
+enum status served_slot_create(struct served_slot **slot, const char *root, struct error *err)
+{
+    struct served_slot *made = calloc(1, sizeof *made);
+
+    *slot = NULL;
+    if (made == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for the served model's slot");
+    if ((size_t)snprintf(made->root, sizeof made->root, "%s", root) >= sizeof made->root) {
+        free(made);
+        return error_set(err, ERR_LIMIT, "path of the model folder is too long");
+    }
+    (void)pthread_mutex_init(&made->lock, NULL);
+    *slot = made;
+    return OK;
+}
+
+void served_slot_destroy(struct served_slot *slot)
+{
+    if (slot == NULL)
+        return;
+    version_release(slot->now);
+    item_tables_destroy(slot->base);
+    (void)pthread_mutex_destroy(&slot->lock);
+    free(slot);
+}
+
+const struct served *served_acquire(struct served_slot *slot)
+{
+    struct version *version;
+
+    (void)pthread_mutex_lock(&slot->lock);
+    version = slot->now;
+    if (version != NULL)
+        (void)atomic_fetch_add(&version->readers, 1);
+    (void)pthread_mutex_unlock(&slot->lock);
+    return version == NULL ? NULL : &version->served;
+}
+
+void served_release(struct served_slot *slot, const struct served *served)
+{
+    (void)slot;
+    version_release((struct version *)(uintptr_t)served);
+}
+
+static void swap_in(struct served_slot *slot, struct version *version)
+{
+    struct version *old;
+
+    (void)pthread_mutex_lock(&slot->lock);
+    old = slot->now;
+    slot->now = version;
+    (void)pthread_mutex_unlock(&slot->lock);
+    version_release(old);
+    metric_add(&swaps, 1);
+    metric_set(&model_created, (double)version->served.created_at_ms / 1000.0);
+    metric_set(&model_present, version->served.model != NULL);
+    log_event(LOG_INFO, "model_swapped", "another version serves",
+              log_text("version", version->served.version),
+              log_int("items", item_tables_count(version->tables)));
+}
+
+/* Takes ownership of tables and one reference of weights, also on failure. */
+static struct version *version_create(const struct served *described, struct weights *weights,
+                                      struct item_tables *tables)
+{
+    struct version *version = calloc(1, sizeof *version);
+
+    if (version == NULL) {
+        item_tables_destroy(tables);
+        weights_release(weights);
+        return NULL;
+    }
+    version->served = *described;
+    version->served.model = weights == NULL ? NULL : weights->model;
+    version->served.tables = tables;
+    version->weights = weights;
+    version->tables = tables;
+    atomic_init(&version->readers, 1);
+    (void)snprintf(version->served.version, sizeof version->served.version, "%s+%llu",
+                   described->bundle, (unsigned long long)described->delta);
+    return version;
+}
+
+/* ---- a new bundle ---- */
+
+static enum status load_weights(struct weights **weights, const char *folder,
+                                const struct manifest *manifest, struct error *err)
+{
+    char path[PATH_BYTES];
+    enum status status;
+    int stale;
+
+    *weights = NULL;
+    if (!model_file_present(manifest))
+        return OK;
+    stale = scalars_mismatch((const char(*)[32])manifest->scalars, manifest->scalars_count);
+    if (stale >= 0)
+        return error_set(
+            err, ERR_CONFLICT,
+            "model was trained on other scalars (number %d is \"%s\"): retrain it with "
+            "this build",
+            stale, stale < manifest->scalars_count ? manifest->scalars[stale] : "missing");
+    *weights = calloc(1, sizeof **weights);
+    if (*weights == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for a model");
+    atomic_init(&(*weights)->readers, 1);
+    (void)snprintf(path, sizeof path, "%s/%s", folder, MODEL_FILE_NAME);
+    status = model_file_load(&(*weights)->model, path, manifest, err);
+    if (status != OK) {
+        weights_release(*weights);
+        *weights = NULL;
+    }
+    return status;
+}
+
+static enum status load_bundle(struct served_slot *slot, const char *name, struct error *err)
+{
+    static struct manifest manifest; /* large; only the refresher's thread is here */
+    char folder[PATH_BYTES - 64];
+    char path[PATH_BYTES];
+    struct item_tables *base = NULL;
+    struct item_tables *copy = NULL;
+    struct weights *weights = NULL;
+    struct served described = {0};
+    struct version *version;
+    enum status status;
+
+    (void)snprintf(folder, sizeof folder, "%s/%s", slot->root, name);
+    (void)snprintf(path, sizeof path, "%s/%s", folder, BUNDLE_ITEMS_NAME);
+    status = bundle_verify(slot->root, name, &manifest, err);
+    if (status == OK)
+        status = item_tables_load(&base, path, err);
+    if (status == OK)
+        status = item_tables_copy(&copy, base, err);
+    if (status == OK)
+        status = load_weights(&weights, folder, &manifest, err);
+    if (status != OK)
+        goto failed;
+    (void)snprintf(described.bundle, sizeof described.bundle, "%s", name);
+    described.created_at_ms = manifest.created_at_ms;
+    described.item_seed = manifest.item_seed;
+    version = version_create(&described, weights, copy);
+    copy = NULL;
+    weights = NULL;
+    if (version == NULL) {
+        status = error_set(err, ERR_NOMEM, "no memory for a served version");
+        goto failed;
+    }
+    item_tables_destroy(slot->base);
+    slot->base = base;
+    slot->delta_mark = (struct file_mark){0};
+    swap_in(slot, version);
+    return OK;
+failed:
+    item_tables_destroy(base);
+    item_tables_destroy(copy);
+    weights_release(weights);
+    return status;
+}
+
+/* ---- a new delta ---- */
+
+static bool mark_of(const char *path, struct file_mark *mark)
+{
+    struct stat info;
+
+    if (stat(path, &info) != 0)
+        return false;
+    *mark = (struct file_mark){info.st_mtim, info.st_ino, info.st_size};
+    return true;
+}
+
+static bool mark_equal(const struct file_mark *a, const struct file_mark *b)
+{
+    return a->modified.tv_sec == b->modified.tv_sec && a->modified.tv_nsec == b->modified.tv_nsec &&
+           a->inode == b->inode && a->bytes == b->bytes;
+}
+
+/* The delta holds all that changed since the bundle, so it goes onto the bundle's own tables. */
+static enum status load_delta(struct served_slot *slot, bool *changed, struct error *err)
+{
+    char path[PATH_BYTES];
+    struct file_mark mark;
+    struct item_tables *tables = NULL;
+    struct served described = slot->now->served;
+    struct version *version;
+    enum status status;
+
+    (void)snprintf(path, sizeof path, "%s/%s", slot->root, BUNDLE_DELTA_NAME);
+    if (!mark_of(path, &mark) || mark_equal(&mark, &slot->delta_mark))
+        return OK;
+    slot->delta_mark = mark; /* also when it is refused: it is not read again until it changes */
+    status = item_tables_copy(&tables, slot->base, err);
+    if (status == OK)
+        status = item_tables_apply_delta(tables, path, described.bundle, &described.delta, err);
+    if (status != OK) {
+        item_tables_destroy(tables);
+        /* Between the publishing of a bundle and its first delta the old one lies there: no fault.
+         */
+        return status == ERR_CONFLICT ? OK : status;
+    }
+    if (slot->now->weights != NULL)
+        (void)atomic_fetch_add(&slot->now->weights->readers, 1);
+    version = version_create(&described, slot->now->weights, tables);
+    if (version == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for a served version");
+    swap_in(slot, version);
+    *changed = true;
+    return OK;
+}
+
+enum status served_refresh(struct served_slot *slot, bool *changed, struct error *err)
+{
+    char name[MODEL_VERSION_MAX];
+    enum status status = bundle_current(slot->root, name, err);
+
+    *changed = false;
+    if (status != OK)
+        return status;
+    if (slot->now == NULL || strcmp(slot->now->served.bundle, name) != 0) {
+        if (strcmp(slot->refused, name) == 0)
+            return error_set(err, ERR_REJECTED, "bundle %s was refused before", name);
+        status = load_bundle(slot, name, err);
+        if (status == OK) {
+            *changed = true;
+            slot->refused[0] = 0;
+        } else if (status_action(status) == ACTION_SKIP) {
+            (void)snprintf(slot->refused, sizeof slot->refused, "%s", name);
+        }
+    }
+    if (status == OK)
+        status = load_delta(slot, changed, err);
+    if (status != OK)
+        metric_add(&refused, 1);
+    return status;
+}

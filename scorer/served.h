@@ -1,0 +1,57 @@
+/*
+ * scorer/served.h - the model version that answers right now, and how it is changed under load.
+ *
+ * Flow: bundle folder, items.delta -> [load, verify, swap] -> rank
+ *
+ * A served version is complete and read-only: weights, item tables with the newest delta applied,
+ * and its name, "<bundle>+<delta sequence>". A request acquires one and releases it when it has
+ * answered, so an answer names exactly one version, and the old one is freed when its last request
+ * is done. Loading happens on the refresher's thread; the swap is one pointer under a lock.
+ *
+ * A bundle that cannot be used is refused, counted and named in the log once; what serves goes on.
+ * Thread: acquire and release from any; refresh from one.
+ */
+#ifndef SCORER_SERVED_H
+#define SCORER_SERVED_H
+
+#include "features/item_tables.h"
+#include "kernels/model.h"
+#include "ops/status.h"
+#include "schemas/bundle.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct served {
+    char version[MODEL_VERSION_MAX + 24]; /* "v000012+17" */
+    char bundle[MODEL_VERSION_MAX];       /* "v000012" */
+    uint64_t delta;                       /* sequence, 0: none applied */
+    int64_t created_at_ms;                /* of the bundle; wall clock */
+    uint64_t item_seed;                   /* of item hashes: the data set's */
+    const struct model *model;            /* NULL: tables only */
+    const struct item_tables *tables;
+};
+
+struct served_slot;
+
+/* root: the bundles' folder (it may not exist yet). Nothing is loaded until the first refresh. */
+MUST_CHECK enum status served_slot_create(struct served_slot **slot, const char *root,
+                                          struct error *err);
+void served_slot_destroy(struct served_slot *slot); /* NULL is fine; all must be released */
+
+/* The version that answers now, or NULL while there is none. Release it. */
+const struct served *served_acquire(struct served_slot *slot);
+void served_release(struct served_slot *slot, const struct served *served); /* NULL is fine */
+
+/**
+ * Looks at `current` and `items.delta`, loads what is new and swaps it in. *changed: whether it
+ * did.
+ *
+ * Errors: ERR_NOT_FOUND no bundle has been published yet (not worth a warning); else why the newest
+ *         one was refused: ERR_CORRUPT, ERR_MALFORMED, ERR_VERSION, ERR_CONFLICT (its scalars are
+ * not those of this build), ERR_LIMIT, ERR_IO, ERR_NOMEM. A refused version is not read again until
+ * `current` names another.
+ */
+MUST_CHECK enum status served_refresh(struct served_slot *slot, bool *changed, struct error *err);
+
+#endif
