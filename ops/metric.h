@@ -9,7 +9,8 @@
  *     metric_add(&applied, 1);  metric_add_of(&dead, reason, 1);  metric_observe(&latency, s);
  *
  * Counters and histograms have one cell a thread (padded to a cache line), summed
- * by the reader: an increment is one relaxed add on a line nobody else writes.
+ * by the reader: an increment is one relaxed add on a line nobody else writes. A thread
+ * that ends hands its cell to the next one that starts; what it counted stays.
  * Label values come from closed sets known at compile time, so the number of series
  * is constant whatever a client sends.
  * Thread: any.
@@ -52,14 +53,24 @@ void metric_add(struct metric *counter, uint64_t n);
 void metric_add_of(struct metric *counter, int label, uint64_t n);
 void metric_set(struct metric *gauge, double value);
 void metric_set_of(struct metric *gauge, int label, double value);
+/* NaN is not counted; a negative value (a clock that jumped) counts as 0. */
 void metric_observe(struct metric *histogram, double value);
+void metric_observe_of(struct metric *histogram, int label, double value);
+/* Called at the start of each metric_render(), for gauges that are read when asked for. */
+void metric_on_render(void (*refresh)(void));
 
 /* For tests, `demo` and bench: what a reader sees now. */
 uint64_t metric_count(const struct metric *counter);
 uint64_t metric_count_of(const struct metric *counter, int label);
 double metric_value(const struct metric *gauge);
-double metric_quantile(const struct metric *histogram, double q); /* within a bucket's width */
-void metric_reset_all(void);                                      /* tests only */
+double metric_value_of(const struct metric *gauge, int label);
+uint64_t metric_observations(const struct metric *histogram);
+double metric_sum(const struct metric *histogram);
+double metric_quantile(const struct metric *histogram, double q); /* within a bucket's width; 0
+                                                                   * when nothing was observed */
+/* By name, over everything registered; NULL when there is none. */
+const struct metric *metric_find(const char *name);
+void metric_reset_all(void); /* tests only */
 
 /* Prometheus text exposition 0.0.4 of everything registered. Returns the bytes needed
  * (without the zero); writes at most bytes. Call again with more when it did not fit. */
@@ -87,5 +98,9 @@ size_t metric_render(char *into, size_t bytes);
 #define METRIC_HISTOGRAM(id, text_name, text_help, bounds)                                         \
     METRIC_DECLARE_(id, .name = text_name, .help = text_help, .kind = METRIC_HISTOGRAM_KIND,       \
                     .labels_count = 1, .buckets = &bounds)
+#define METRIC_HISTOGRAM_OF(id, text_name, text_help, bounds, text_label, values, count)           \
+    METRIC_DECLARE_(id, .name = text_name, .help = text_help, .kind = METRIC_HISTOGRAM_KIND,       \
+                    .label = text_label, .label_values = values, .labels_count = count,            \
+                    .buckets = &bounds)
 
 #endif
