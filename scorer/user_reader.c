@@ -1,0 +1,410 @@
+/*
+ * scorer/user_reader.c - one poll loop: submitted reads in, GETs out, replies to their requests.
+ *
+ * Replies come in the order of the commands, so a ring of what is in flight is all the matching
+ * there is. A read that is past its deadline is answered from the cache; its place in the ring
+ * stays, empty, until the reply that belongs to it has come.
+ */
+#include "scorer/user_reader.h"
+
+#include "features/redis_dataset.h"
+#include "ops/clock.h"
+#include "ops/hash.h"
+#include "ops/log.h"
+#include "ops/metric.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define WAITING_MAX_DEFAULT 4096
+#define DATASET_RETRY_US    1000000
+#define DATASET_TIMEOUT_MS  1000
+#define POLL_MAX_US         200000
+
+METRIC_HISTOGRAM(read_seconds, "freshet_serve_user_read_seconds",
+                 "time from submitting a read to its sequence", metric_buckets_latency);
+static const char *const outcome_names_of_reads[] = {"fresh", "cached", "failed"};
+METRIC_COUNTER_OF(reads, "freshet_serve_user_reads_total", "sequences handed out", "outcome",
+                  outcome_names_of_reads, 3);
+METRIC_GAUGE(redis_up, "freshet_serve_redis_up", "1 while Redis answers");
+
+struct cache_slot {
+    uint64_t user;
+    size_t bytes;
+    uint8_t *value; /* as stored; NULL: empty */
+};
+
+struct user_reader {
+    struct user_reader_options options;
+    struct redis_connection *connection;
+    struct redis_dataset dataset;
+    bool dataset_known;
+    int64_t dataset_next_us;
+    struct log_limit down_limit;
+    pthread_t thread;
+    int wake;
+    atomic_bool closing;
+    atomic_bool up;
+
+    pthread_mutex_t lock; /* guards submitted */
+    struct user_read *submitted;
+    struct user_read **submitted_end;
+
+    /* Of the thread alone */
+    struct user_read **ring; /* (waiting_max) reads in flight, NULL where it was answered already */
+    int ring_head, ring_count;
+    uint64_t epoch;
+    struct cache_slot *cache; /* (cache_users) */
+    uint64_t cache_seed;
+};
+
+/* ---- the cache ---- */
+
+static struct cache_slot *slot_of(struct user_reader *r, struct text user, uint64_t *hash)
+{
+    if (r->options.cache_users == 0)
+        return NULL;
+    *hash = hash64_text(user, r->cache_seed);
+    return &r->cache[*hash % (uint64_t)r->options.cache_users];
+}
+
+static void cache_put(struct user_reader *r, struct text user, struct text value)
+{
+    uint64_t hash;
+    struct cache_slot *slot = slot_of(r, user, &hash);
+    uint8_t *room;
+
+    if (slot == NULL)
+        return;
+    if (value.at == NULL || value.bytes > USER_VALUE_BYTES_MAX) {
+        if (slot->user == hash)
+            slot->bytes = 0; /* the user is gone: so is what we knew */
+        return;
+    }
+    room = realloc(slot->value, value.bytes);
+    if (room == NULL)
+        return;
+    memcpy(room, value.at, value.bytes);
+    *slot = (struct cache_slot){hash, value.bytes, room};
+}
+
+static bool cache_get(struct user_reader *r, struct user_read *read)
+{
+    uint64_t hash;
+    struct cache_slot *slot = slot_of(r, read->user, &hash);
+
+    if (slot == NULL || slot->user != hash || slot->bytes == 0)
+        return false;
+    read->history_count = user_value_history(slot->value, slot->bytes, read->history, SEQUENCE_MAX,
+                                             &read->running);
+    return read->history_count >= 0;
+}
+
+/* ---- answering ---- */
+
+static void finish(struct user_read *read, enum user_read_outcome outcome)
+{
+    if (read->history_count < 0)
+        read->history_count = 0;
+    read->outcome = outcome;
+    metric_add_of(&reads, (int)outcome, 1);
+    metric_observe(&read_seconds, (double)(clock_monotonic_us() - read->submitted_us) * 1e-6);
+    read->done(read);
+}
+
+static void finish_without_redis(struct user_reader *r, struct user_read *read)
+{
+    bool cached = cache_get(r, read);
+
+    finish(read, cached ? USER_READ_CACHED : USER_READ_FAILED);
+}
+
+static void finish_with(struct user_reader *r, struct user_read *read,
+                        const struct redis_reply *reply)
+{
+    struct error err;
+    struct text value = {0};
+
+    if (redis_reply_status(reply, &err) != OK ||
+        (reply->type != REPLY_STRING && reply->type != REPLY_NIL)) {
+        finish_without_redis(r, read);
+        return;
+    }
+    if (reply->type == REPLY_STRING)
+        value = reply->text;
+    cache_put(r, read->user, value);
+    if (value.at != NULL)
+        read->history_count = user_value_history((const uint8_t *)value.at, value.bytes,
+                                                 read->history, SEQUENCE_MAX, &read->running);
+    finish(read, read->history_count < 0 ? USER_READ_FAILED : USER_READ_FRESH);
+}
+
+/* ---- the ring ---- */
+
+static struct user_read **ring_at(struct user_reader *r, int i)
+{
+    return &r->ring[(r->ring_head + i) % r->options.waiting_max];
+}
+
+/* The connection failed: no reply of what is in flight will come. */
+static void drop_ring(struct user_reader *r)
+{
+    for (int i = 0; i < r->ring_count; i++)
+        if (*ring_at(r, i) != NULL)
+            finish_without_redis(r, *ring_at(r, i));
+    r->ring_count = 0;
+}
+
+static void expire(struct user_reader *r, int64_t now_us)
+{
+    for (int i = 0; i < r->ring_count; i++) {
+        struct user_read **place = ring_at(r, i);
+
+        if (*place != NULL && (*place)->deadline_us <= now_us) {
+            struct user_read *read = *place;
+
+            *place = NULL;
+            finish_without_redis(r, read);
+        }
+    }
+}
+
+static void take_replies(struct user_reader *r)
+{
+    const struct redis_reply *reply;
+
+    while (r->ring_count > 0 && (reply = redis_connection_reply(r->connection)) != NULL) {
+        struct user_read *read = *ring_at(r, 0);
+
+        r->ring_head = (r->ring_head + 1) % r->options.waiting_max;
+        r->ring_count--;
+        if (read != NULL)
+            finish_with(r, read, reply);
+    }
+}
+
+static bool send_get(struct user_reader *r, struct user_read *read)
+{
+    char key[REDIS_KEY_BYTES_MAX];
+    size_t bytes;
+
+    if (r->ring_count == r->options.waiting_max ||
+        !redis_begin(r->connection, 2, REDIS_KEY_BYTES_MAX))
+        return false;
+    bytes = redis_key_user(&r->options.keys,
+                           rules_shard(&r->dataset.rules, read->user, r->dataset.shards),
+                           read->user, key);
+    redis_argument_text(r->connection, "GET");
+    redis_argument(r->connection, key, bytes);
+    *ring_at(r, r->ring_count) = read;
+    r->ring_count++;
+    return true;
+}
+
+/* ---- the loop ---- */
+
+/* The shard of a user depends on the data set's seed: nothing can be read before it is known. */
+static void load_dataset(struct user_reader *r, int64_t now_us)
+{
+    struct error err;
+    enum status status;
+
+    if (r->dataset_known || now_us < r->dataset_next_us || !redis_connection_ready(r->connection))
+        return;
+    r->dataset_next_us = now_us + DATASET_RETRY_US;
+    redis_dataset_clear(&r->dataset);
+    status = redis_dataset_load(&r->dataset, r->connection, &r->options.keys, DATASET_TIMEOUT_MS,
+                                &err);
+    r->dataset_known = status == OK;
+    if (status != OK && log_every(&r->down_limit, 30000))
+        log_event(LOG_WARN, "dataset_unknown", err.text,
+                  log_text("remedy", "start `freshet ingest` once: it creates the data set"));
+}
+
+static struct user_read *take_submitted(struct user_reader *r)
+{
+    struct user_read *list;
+
+    (void)pthread_mutex_lock(&r->lock);
+    list = r->submitted;
+    r->submitted = NULL;
+    r->submitted_end = &r->submitted;
+    (void)pthread_mutex_unlock(&r->lock);
+    return list;
+}
+
+static void serve_submitted(struct user_reader *r)
+{
+    struct user_read *next;
+
+    for (struct user_read *read = take_submitted(r); read != NULL; read = next) {
+        next = read->next;
+        if (!r->dataset_known || !redis_connection_ready(r->connection) || !send_get(r, read))
+            finish_without_redis(r, read);
+    }
+}
+
+static int64_t earliest_deadline(struct user_reader *r, int64_t at_most_us)
+{
+    int64_t earliest = at_most_us;
+
+    for (int i = 0; i < r->ring_count; i++)
+        if (*ring_at(r, i) != NULL && (*ring_at(r, i))->deadline_us < earliest)
+            earliest = (*ring_at(r, i))->deadline_us;
+    return earliest;
+}
+
+static void wait_for_work(struct user_reader *r)
+{
+    int64_t now_us = clock_monotonic_us();
+    int64_t until_us = earliest_deadline(r, now_us + POLL_MAX_US);
+    struct pollfd fds[2] = {
+        {.fd = r->wake, .events = POLLIN},
+        {.fd = redis_connection_descriptor(r->connection),
+         .events = redis_connection_wants(r->connection)},
+    };
+    struct timespec timeout;
+    uint64_t woken;
+
+    if (redis_connection_due_us(r->connection) < until_us)
+        until_us = redis_connection_due_us(r->connection);
+    if (until_us < now_us)
+        until_us = now_us;
+    timeout.tv_sec = (time_t)((until_us - now_us) / 1000000);
+    timeout.tv_nsec = (long)((until_us - now_us) % 1000000) * 1000;
+    (void)ppoll(fds, 2, &timeout, NULL);
+    if ((fds[0].revents & POLLIN) != 0 && read(r->wake, &woken, sizeof woken) < 0 &&
+        errno != EAGAIN)
+        log_event(LOG_ERROR, "eventfd", strerror(errno));
+}
+
+static void step(struct user_reader *r)
+{
+    int64_t now_us = clock_monotonic_us();
+
+    redis_connection_step(r->connection, now_us);
+    if (redis_connection_epoch(r->connection) != r->epoch ||
+        !redis_connection_ready(r->connection)) {
+        drop_ring(r);
+        /* Another server may answer now, with another data set. */
+        r->dataset_known = r->dataset_known && redis_connection_epoch(r->connection) == r->epoch;
+        r->epoch = redis_connection_epoch(r->connection);
+    }
+    load_dataset(r, now_us);
+    take_replies(r);
+    serve_submitted(r);
+    redis_connection_step(r->connection, clock_monotonic_us()); /* writes what was just appended */
+    expire(r, clock_monotonic_us());
+    atomic_store(&r->up, r->dataset_known && redis_connection_ready(r->connection));
+    metric_set(&redis_up, atomic_load(&r->up) ? 1 : 0);
+}
+
+static void *run(void *context)
+{
+    struct user_reader *r = context;
+
+    while (!atomic_load(&r->closing)) {
+        wait_for_work(r);
+        step(r);
+    }
+    serve_submitted(r);
+    drop_ring(r);
+    return NULL;
+}
+
+/* ---- the public functions ---- */
+
+static void free_all(struct user_reader *r)
+{
+    redis_connection_destroy(r->connection);
+    redis_dataset_clear(&r->dataset);
+    for (int i = 0; r->cache != NULL && i < r->options.cache_users; i++)
+        free(r->cache[i].value);
+    free(r->cache);
+    free(r->ring);
+    if (r->wake >= 0)
+        (void)close(r->wake);
+    (void)pthread_mutex_destroy(&r->lock);
+    free(r);
+}
+
+enum status user_reader_open(struct user_reader **reader, const struct user_reader_options *options,
+                             struct error *err)
+{
+    struct user_reader *r = calloc(1, sizeof *r);
+    struct redis_limits limits = {0};
+    enum status status;
+
+    *reader = NULL;
+    if (r == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for the reader of sequences");
+    r->options = *options;
+    if (r->options.waiting_max == 0)
+        r->options.waiting_max = WAITING_MAX_DEFAULT;
+    r->submitted_end = &r->submitted;
+    r->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    r->ring = calloc((size_t)r->options.waiting_max, sizeof r->ring[0]);
+    r->cache = calloc((size_t)(r->options.cache_users > 0 ? r->options.cache_users : 1),
+                      sizeof r->cache[0]);
+    hash_random_bytes(&r->cache_seed, sizeof r->cache_seed);
+    (void)pthread_mutex_init(&r->lock, NULL);
+    if (r->ring == NULL || r->cache == NULL || r->wake < 0) {
+        status = error_set(err, ERR_NOMEM, "no memory or descriptor for the reader of sequences");
+        goto failed;
+    }
+    status = redis_connection_create(&r->connection, &options->target, &limits, "freshet-serve",
+                                     err);
+    if (status != OK)
+        goto failed;
+    if (pthread_create(&r->thread, NULL, run, r) != 0) {
+        status = error_set(err, ERR_NOMEM, "could not start the thread that reads sequences");
+        goto failed;
+    }
+    *reader = r;
+    return OK;
+failed:
+    free_all(r);
+    return status;
+}
+
+void user_reader_close(struct user_reader *reader)
+{
+    uint64_t one = 1;
+
+    if (reader == NULL)
+        return;
+    atomic_store(&reader->closing, true);
+    (void)!write(reader->wake, &one, sizeof one);
+    (void)pthread_join(reader->thread, NULL);
+    serve_submitted(reader);
+    drop_ring(reader);
+    free_all(reader);
+}
+
+void user_reader_submit(struct user_reader *reader, struct user_read *read)
+{
+    uint64_t one = 1;
+
+    assert(read->done != NULL && read->user.bytes > 0);
+    read->next = NULL;
+    read->history_count = 0;
+    read->running = 0;
+    read->submitted_us = clock_monotonic_us();
+    (void)pthread_mutex_lock(&reader->lock);
+    *reader->submitted_end = read;
+    reader->submitted_end = &read->next;
+    (void)pthread_mutex_unlock(&reader->lock);
+    (void)!write(reader->wake, &one, sizeof one);
+}
+
+bool user_reader_up(const struct user_reader *reader)
+{
+    return atomic_load(&reader->up);
+}
