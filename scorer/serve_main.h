@@ -1,0 +1,13 @@
+/*
+ * scorer/serve_main.h - `freshet serve`, and the `serve` section of the configuration.
+ */
+#ifndef SCORER_SERVE_MAIN_H
+#define SCORER_SERVE_MAIN_H
+
+#include "ops/command.h"
+#include "ops/config.h"
+
+extern const struct command *const scorer_commands[]; /* NULL-ended */
+extern const struct config_row serve_config_rows[];   /* ends with a NULL key */
+
+#endif
