@@ -57,14 +57,16 @@ static void make_value(int count, int opens, int rows_count, int labels_count)
 TEST(user_value_has_the_layout_its_header_promises)
 {
     static const uint8_t want[] = {
-        1,  0, 2, 0, 0, 0, 1, 0,    5, 0, 0x30, 0, 9, 0, 0,  0, /* format .. running */
-        6,  0, 0, 0, 0, 0, 1, 2,    3, 4, 5,    6,              /* erased_at, written_at */
-        1,  0, 0, 0, 0, 0, 0, 0x80, 2, 0, 0,    0, 0, 0, 3,     /* entries */
-        2,  0, 0, 0, 0, 0, 0, 0x80, 2, 0, 0,    0, 0, 0, 63,    /* */
-        51, 0, 7, 0, 0, 0, 0, 0,    0, 0, 8,    0, 0, 0, 0,  0, /* open: bytes, example, shown at */
-        9,  0, 0, 0, 0, 0, 0, 0,    1, 0, 1,    0,              /* request, rows, labels */
-        4,  0, 0, 0, 0, 0, 0, 0,                                /* row */
-        4,  0, 0, 0, 0, 0, 0, 0,    9, 0, 0,    0, 0, 0, 2,     /* label */
+        1,  0, 2, 0, 0, 0, 1, 0,    5, 0, 0x30, 0, 9, 0, 0,
+        0,                                                     /* format .. running */
+        6,  0, 0, 0, 0, 0, 1, 2,    3, 4, 5,    6,             /* erased_at, written_at */
+        1,  0, 0, 0, 0, 0, 0, 0x80, 2, 0, 0,    0, 0, 0, 0x83, /* entries */
+        2,  0, 0, 0, 0, 0, 0, 0x80, 2, 0, 0,    0, 0, 0, 63,   /* */
+        51, 0, 7, 0, 0, 0, 0, 0,    0, 0, 8,    0, 0, 0, 0,
+        0,                                                  /* open: bytes, example, shown at */
+        9,  0, 0, 0, 0, 0, 0, 0,    1, 0, 1,    0,          /* request, rows, labels */
+        4,  0, 0, 0, 0, 0, 0, 0,                            /* row */
+        4,  0, 0, 0, 0, 0, 0, 0,    9, 0, 0,    0, 0, 0, 2, /* label */
     };
     struct user_value small = {
         .writer = user_value_writer(5, 3),
