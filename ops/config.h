@@ -6,6 +6,12 @@
  * All mistakes are reported at once, each with file:line:column and, for an unknown key,
  * the nearest known one. A secret (CONFIG_SECRET) is given as `file:PATH` or `env:NAME` and
  * is never printed.
+ *
+ * A row may have one "*" among its parts, which stands for names the operator chooses:
+ * "events.actions.*.code". A name exists once it is written (an empty `click: {}` is enough);
+ * then all rows of that "*" exist for it, with their defaults. In the environment such a name
+ * is lower case. Where a section has a key `path`, a text in the section's place is its path:
+ * `time: /ts` is `time: {path: /ts}`.
  * Thread: loaded once, read-only after that.
  */
 #ifndef OPS_CONFIG_H
@@ -34,7 +40,8 @@ struct config_row {
     const char *key; /* "serve.listen"; a part "*" stands for any name: "events.actions.*.code" */
     enum config_type type;
     const char *fallback; /* as it would stand in the file; NULL: none, "" for an empty text */
-    double min, max;      /* of numbers, durations (ms) and sizes (bytes); both 0: any */
+    double min, max; /* of numbers, durations (ms) and sizes (bytes); both 0: any (but durations
+                      * and sizes are never negative) */
     const char *choices;
     const char *help; /* one sentence: what it does, and when to change it */
 };
@@ -43,7 +50,8 @@ struct config;
 
 /**
  * Loads path (NULL: defaults, environment and sets alone). rows must outlive the config.
- * On failure every mistake is one line of *report (free() it), err holds the first.
+ * On failure every mistake is one line of *report, err holds the first; on OK *report holds
+ * the warnings, one a line, or is NULL. free() it.
  * Errors: ERR_CONFIG, ERR_NOT_FOUND, ERR_IO, ERR_NOMEM
  */
 MUST_CHECK enum status config_load(struct config **config, const struct config_row *const *tables,
@@ -52,22 +60,38 @@ MUST_CHECK enum status config_load(struct config **config, const struct config_r
 void config_destroy(struct config *config);
 
 /* The key must be in the tables with that type (else an assert: our own mistake).
- * Texts live as long as the config. An absent optional text is "". */
+ * Texts live as long as the config. An absent optional text is "", an absent number 0.
+ * A name under "*" that nobody has written has the defaults of its rows. */
 const char *config_text(const struct config *config, const char *key);
 bool config_bool(const struct config *config, const char *key);
 int64_t config_int(const struct config *config, const char *key);
 double config_real(const struct config *config, const char *key);
 int64_t config_duration_ms(const struct config *config, const char *key);
 int64_t config_size_bytes(const struct config *config, const char *key);
-/* Resolved now, so that a rotated file is seen; free() it after use. */
+/**
+ * Resolved now, so that a rotated file is seen; free() it after use. A file's last newline
+ * is not part of it.
+ * Errors: ERR_NOT_FOUND (no such file or variable, or the key is not set: then *value is NULL
+ *         and the text says so), ERR_IO, ERR_CONFIG (empty, or not a regular file), ERR_NOMEM
+ */
 MUST_CHECK enum status config_secret(const struct config *config, const char *key, char **value,
                                      struct error *err);
 
 /* Was it set anywhere above the default? */
 bool config_given(const struct config *config, const char *key);
-/* Names under a wildcard: config_names(c, "events.actions", 0) -> "click", ... NULL past the end.
- */
+/* Names under a wildcard, in the order written: config_name(c, "events.actions", 0) -> "click",
+ * ... NULL past the end. */
 const char *config_name(const struct config *config, const char *prefix, int index);
+
+/* Every value there is, in the order of the tables: for `config show --json` and `doctor`. */
+struct config_entry {
+    const char *key;
+    const struct config_row *row;
+    const char *value;  /* a secret's is its reference; "" when absent */
+    const char *origin; /* "default", "freshet.yaml:12", "FRESHET_SERVE_LISTEN", "--set" */
+    bool given;
+};
+bool config_entry(const struct config *config, int index, struct config_entry *entry);
 
 /* `freshet config show`: the whole configuration as YAML with help as comments; with
  * origin, where each value came from. Secrets print as their reference. free() it. */
