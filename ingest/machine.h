@@ -87,10 +87,11 @@ void machine_revoked(struct machine *machine, int32_t partition);
 
 /* Answer to COMMAND_LIMITS. low: log start offset, high: end of the log, both asked now;
  * group_offset: the group's committed offset, -1: none. */
-void machine_limits(struct machine *machine, int32_t partition, int64_t low, int64_t high,
-                    int64_t group_offset);
-/* COMMAND_ASSIGN was carried out; records of it carry this epoch. Any other epoch is dropped. */
-void machine_reading(struct machine *machine, int32_t partition, uint64_t epoch);
+void machine_limits(struct machine *machine, int32_t partition, uint64_t ticket, int64_t low,
+                    int64_t high, int64_t group_offset);
+/* COMMAND_ASSIGN was carried out; records of it carry this epoch. Any other epoch is dropped.
+ * Both repeat the command's ticket: an answer to an older claim says nothing about this one. */
+void machine_reading(struct machine *machine, int32_t partition, uint64_t ticket, uint64_t epoch);
 
 struct machine_record {
     int32_t partition;
@@ -177,8 +178,9 @@ struct machine_command {
     enum command_kind kind;
     int32_t partition;
     int shard;
-    int64_t offset; /* STOP: where our state stands */
-    int64_t found;  /* STOP: the offset found instead, or -1 */
+    uint64_t ticket; /* LIMITS, ASSIGN: goes back with the answer */
+    int64_t offset;  /* STOP: where our state stands */
+    int64_t found;   /* STOP: the offset found instead, or -1 */
     int64_t watermark_ms;
     enum stop_reason reason;
     struct machine_letter letter;
