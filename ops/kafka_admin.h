@@ -12,6 +12,11 @@
 
 #include <stdint.h>
 
+/* The kafka.security.* and kafka.properties rows as librdkafka properties, "name=value" a line, for
+ * the calls below. It holds secrets: wipe it, then free() it. */
+MUST_CHECK enum status kafka_properties(const struct config *config, char **lines,
+                                        struct error *err);
+
 /* Number of partitions. Errors: ERR_NOT_FOUND (no such topic), ERR_TIMEOUT, ERR_UNAVAILABLE */
 MUST_CHECK enum status kafka_topic_partitions(const char *brokers, const char *properties,
                                               const char *topic, int64_t timeout_ms,

@@ -9,7 +9,11 @@
  * cooperative-sticky aborts the process on close; single-message polling on one queue, since
  * consume_batch loses records with pause and seek; a rewind is a fresh assign with explicit
  * offsets, never a seek; every record carries the epoch of its assignment, and records of older
- * ones are dropped here; check.crcs and socket.nagle.disable are set.
+ * ones are dropped here; check.crcs and socket.nagle.disable are set. `range` is an eager
+ * assignor: a rebalance revokes every partition and then assigns what is ours, old and new.
+ * The local queue is bounded by bytes, not records: a bound of records stalls it for a second.
+ * A fresh assign restarts the fetching of all our partitions (each goes on where it was), so
+ * assign several at once, between two polls.
  * Thread: one consumer, one thread.
  */
 #ifndef OPS_KAFKA_CONSUMER_H
@@ -33,7 +37,7 @@ struct kafka_record {
     struct text value;    /* at == NULL: a tombstone */
     bool replayed;        /* has the header `freshet-replayed` */
     struct text header;   /* value of the header `freshet-id`, or empty (outbox ids) */
-    void *owner;          /* private: what keeps key and value alive */
+    void *owner;          /* private: what keeps key, value and header alive */
 };
 
 enum kafka_event_kind {
@@ -65,21 +69,26 @@ struct kafka_consumer_options {
     int64_t queue_bytes_max; /* local queue; 0: 64 MiB */
     bool read_uncommitted;   /* default: read_committed */
     bool end_events;
-    /* "security.protocol=SASL_SSL\nsasl.mechanism=...": further librdkafka properties, a line each.
-     */
+    /* Further librdkafka properties, "name=value" a line: "socket.timeout.ms=5000\n...". */
     const char *properties;
+    /* kafka.security.* and kafka.properties are taken from it, secrets at opening. NULL: none. */
+    const struct config *config;
 };
 
 struct kafka_consumer;
 MUST_CHECK enum status kafka_consumer_open(struct kafka_consumer **consumer,
                                            const struct kafka_consumer_options *options,
                                            struct error *err);
-/* Leaves the group. NULL is fine. Records still held must be released first. */
+/* Leaves the group (a static member keeps its place until its session ends). NULL is fine.
+ * Records still held must be released first. */
 void kafka_consumer_close(struct kafka_consumer *consumer);
+
+#define KAFKA_EVENTS_MAX 64
 
 /**
  * Waits up to timeout_ms for the first record or event, then takes what is there without
- * waiting, up to records_max. events has room for 64; with more the rest come next time.
+ * waiting, up to records_max. The events happened after the records. events has room for
+ * KAFKA_EVENTS_MAX; with more the rest come next time, before any record.
  * Records stay valid until kafka_records_release(), also over later polls.
  * Errors: none; what goes wrong is an event.
  */
@@ -88,10 +97,16 @@ int kafka_consumer_poll(struct kafka_consumer *consumer, int64_t timeout_ms,
                         int *events_count);
 void kafka_records_release(struct kafka_record *records, int count);
 
-/* Reads partition from offset on (a rewind too). The old epoch's records are dropped. */
+/**
+ * Reads partition from offset on (a rewind too), beginning with the next poll. The old epoch's
+ * records are dropped; a paused partition stays paused.
+ * Errors: ERR_NOT_FOUND  in a group: the partition is not ours, or is being revoked
+ *         ERR_NOMEM
+ */
 MUST_CHECK enum status kafka_consumer_assign(struct kafka_consumer *consumer, int32_t partition,
                                              int64_t offset, uint64_t *epoch, struct error *err);
-/* After REVOKED was handled: lets the rebalance go on. */
+/* After REVOKED was handled: lets the rebalance go on, once all are. For a partition that is ours:
+ * stops reading it. */
 void kafka_consumer_revoke(struct kafka_consumer *consumer, int32_t partition);
 void kafka_consumer_pause(struct kafka_consumer *consumer, int32_t partition);
 void kafka_consumer_resume(struct kafka_consumer *consumer, int32_t partition);
@@ -108,7 +123,8 @@ MUST_CHECK enum status kafka_consumer_committed(struct kafka_consumer *consumer,
                                                 int64_t timeout_ms, int64_t *offset,
                                                 struct error *err);
 
-/* kafka.* rows of the configuration, and a consumer's options from them. */
+/* kafka.* rows of the configuration, and a consumer's options from them (set group to NULL for
+ * a consumer without one). The options borrow from config. */
 extern const struct config_row kafka_config_rows[];
 void kafka_consumer_options_from(struct kafka_consumer_options *options,
                                  const struct config *config, const char *topic_key);

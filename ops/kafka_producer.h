@@ -1,6 +1,8 @@
 /*
  * ops/kafka_producer.h - the door to librdkafka's producers: idempotent, acks=all, bounded queue.
  *
+ * A key goes to the partition that Java's clients choose for it (murmur2), so that a tool of ours
+ * and an app's producer put a user into the same one.
  * Thread: produce and poll from one thread; delivered is called from within poll and flush.
  */
 #ifndef OPS_KAFKA_PRODUCER_H
@@ -29,11 +31,12 @@ struct kafka_message {
 struct kafka_producer_options {
     const char *brokers;
     const char *client_id;
-    int linger_ms;              /* 0: 1. librdkafka batches badly at 0 */
-    int delivery_timeout_ms;    /* 0: 30000 */
-    int64_t queue_messages_max; /* 0: 100000 */
-    const char *compression;    /* NULL: "lz4" */
-    const char *properties;     /* as for consumers */
+    int linger_ms;               /* 0: 1. librdkafka batches badly at 0 */
+    int delivery_timeout_ms;     /* 0: 30000 */
+    int64_t queue_messages_max;  /* 0: 100000 */
+    const char *compression;     /* NULL: "lz4" */
+    const char *properties;      /* as for consumers */
+    const struct config *config; /* as for consumers */
     /* status OK: the broker has it; else it never will (the caller sends again or gives up). */
     void (*delivered)(void *context, uint64_t opaque, enum status status, int32_t partition,
                       int64_t offset);
@@ -55,6 +58,7 @@ void kafka_producer_poll(struct kafka_producer *producer, int64_t timeout_ms);
 MUST_CHECK enum status kafka_producer_flush(struct kafka_producer *producer, int64_t timeout_ms,
                                             struct error *err);
 int kafka_producer_pending(const struct kafka_producer *producer);
+/* Options from the kafka.* rows; they borrow from config. */
 void kafka_producer_options_from(struct kafka_producer_options *options,
                                  const struct config *config);
 

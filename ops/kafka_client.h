@@ -1,0 +1,71 @@
+/*
+ * ops/kafka_client.h - what consumers, producers and the admin calls share: librdkafka's settings,
+ * its log and its errors in our words. Private to ops/kafka_*: nobody else sees librdkafka.
+ *
+ * Thread: any.
+ */
+#ifndef OPS_KAFKA_CLIENT_H
+#define OPS_KAFKA_CLIENT_H
+
+#include "ops/config.h"
+#include "ops/log.h"
+#include "ops/metric.h"
+#include "ops/status.h"
+
+#include <librdkafka/rdkafka.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum kafka_reason {
+    KAFKA_REASON_CONNECTION,
+    KAFKA_REASON_TIMEOUT,
+    KAFKA_REASON_AUTHENTICATION,
+    KAFKA_REASON_AUTHORIZATION,
+    KAFKA_REASON_MISSING,
+    KAFKA_REASON_OUT_OF_RANGE,
+    KAFKA_REASON_CORRUPT,
+    KAFKA_REASON_FATAL,
+    KAFKA_REASON_OTHER,
+    KAFKA_REASONS
+};
+enum kafka_client_kind { KAFKA_CLIENT_CONSUMER, KAFKA_CLIENT_PRODUCER, KAFKA_CLIENT_KINDS };
+
+/* Collects settings; the first that fails is remembered and those behind it are ignored, so that
+ * opening a client is a list of settings and one check. */
+struct kafka_settings {
+    rd_kafka_conf_t *conf;
+    enum status status;
+    struct error *err;
+};
+MUST_CHECK enum status kafka_settings_begin(struct kafka_settings *settings, const char *brokers,
+                                            const char *client_id, struct error *err);
+void kafka_set(struct kafka_settings *settings, const char *name, const char *value);
+void kafka_set_int(struct kafka_settings *settings, const char *name, int64_t value);
+/* Lines of "name=value", the caller's own. Refused: names that carry our promises, like
+ * enable.auto.commit. Values are never printed: they may be secret. */
+void kafka_set_lines(struct kafka_settings *settings, const char *lines);
+/* The kafka.security.* part of config, secrets resolved now. NULL: nothing. */
+void kafka_set_security(struct kafka_settings *settings, const struct config *config);
+/* Makes the client; takes the settings in any case. */
+MUST_CHECK enum status kafka_settings_open(struct kafka_settings *settings, rd_kafka_type_t type,
+                                           rd_kafka_t **client, struct error *err);
+
+/* In our words: what is worth waiting for is RETRY, what will never work is SKIP or STOP. */
+enum status kafka_status_of(rd_kafka_resp_err_t code);
+
+/* Errors and statistics of one client: metrics and the log. */
+struct kafka_health {
+    enum kafka_client_kind kind;
+    bool up;
+    struct log_limit limits[KAFKA_REASONS];
+};
+void kafka_health_begin(struct kafka_health *health, enum kafka_client_kind kind);
+void kafka_health_end(struct kafka_health *health);
+/* Counts an error and logs it, each kind of error at most once in half a minute. topic may be
+ * NULL. */
+void kafka_health_error(struct kafka_health *health, rd_kafka_resp_err_t code, const char *text,
+                        const char *topic);
+void kafka_health_statistics(struct kafka_health *health, const char *json, size_t bytes);
+
+#endif

@@ -1,0 +1,217 @@
+/*
+ * ops/kafka_config.c - the kafka.* rows of the configuration, and clients' options from them.
+ *
+ * Defaults are those of a production cluster but for fetch_wait: a broker answers a fetch as soon
+ * as it has something, so a short wait costs requests when idle and nothing else, while the
+ * embedded broker answers an empty fetch only when the wait is over.
+ */
+#include "ops/kafka_admin.h"
+#include "ops/kafka_client.h"
+#include "ops/kafka_consumer.h"
+#include "ops/kafka_producer.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const struct config_row kafka_config_rows[] = {
+    {"kafka.brokers", CONFIG_TEXT, "127.0.0.1:9092", 0, 0, NULL,
+     "host:port of one or more brokers, separated by commas; the others are found through them"},
+    {"kafka.group", CONFIG_TEXT, "freshet", 0, 0, NULL,
+     "consumer group of ingest; give every data set its own"},
+    {"kafka.instance_id", CONFIG_TEXT, "", 0, 0, NULL,
+     "name of this process in the group, unique and kept over restarts, so that a restart moves "
+     "no partition; empty: none"},
+    {"kafka.client_id", CONFIG_TEXT, "freshet", 0, 0, NULL, "name in the broker's logs and quotas"},
+    {"kafka.topics.events", CONFIG_TEXT, "events", 0, 0, NULL,
+     "topic of user events, key = user; read by ingest and retrain"},
+    {"kafka.topics.items", CONFIG_TEXT, "items", 0, 0, NULL,
+     "compacted topic of item records, key = item; read by serve and retrain"},
+    {"kafka.topics.examples", CONFIG_TEXT, "examples", 0, 0, NULL,
+     "topic of training examples; written by ingest, read by retrain"},
+    {"kafka.topics.served", CONFIG_TEXT, "served", 0, 0, NULL,
+     "topic of served lists; written by serve"},
+    {"kafka.topics.dead", CONFIG_TEXT, "dead", 0, 0, NULL,
+     "topic of records that could not be used, with the reason"},
+    {"kafka.session_timeout", CONFIG_DURATION, "45s", 3500, 1800000, NULL,
+     "how long a silent process keeps its partitions; shorter takes over sooner after a crash, "
+     "longer survives longer pauses"},
+    {"kafka.max_poll", CONFIG_DURATION, "5m", 10000, 86400000, NULL,
+     "a process that polls less often than this loses its partitions"},
+    {"kafka.fetch_wait", CONFIG_DURATION, "10ms", 0, 10000, NULL,
+     "how long a broker may keep an empty fetch open; shorter is fresher on brokers that do not "
+     "wake fetches"},
+    {"kafka.queue", CONFIG_BYTES, "64MiB", 1048576, 2097151.0 * 1024, NULL,
+     "memory for records fetched and not yet read, a consumer"},
+    {"kafka.isolation", CONFIG_CHOICE, "read_committed", 0, 0, "read_committed|read_uncommitted",
+     "whether records of aborted and open transactions are hidden"},
+    {"kafka.linger", CONFIG_DURATION, "1ms", 1, 1000, NULL,
+     "how long a producer waits for more records of a batch"},
+    {"kafka.delivery_timeout", CONFIG_DURATION, "30s", 1000, 3600000, NULL,
+     "when a producer gives a record up"},
+    {"kafka.compression", CONFIG_CHOICE, "lz4", 0, 0, "none|gzip|snappy|lz4|zstd",
+     "of batches that producers send"},
+    {"kafka.security.protocol", CONFIG_CHOICE, "plaintext", 0, 0,
+     "plaintext|ssl|sasl_plaintext|sasl_ssl", "how to talk to the brokers"},
+    {"kafka.security.mechanism", CONFIG_CHOICE, "SCRAM-SHA-512", 0, 0,
+     "PLAIN|SCRAM-SHA-256|SCRAM-SHA-512", "how to log in, with a sasl protocol"},
+    {"kafka.security.username", CONFIG_TEXT, "", 0, 0, NULL, "for a sasl protocol"},
+    {"kafka.security.password", CONFIG_SECRET, NULL, 0, 0, NULL,
+     "for a sasl protocol; file:PATH or env:NAME"},
+    {"kafka.security.ca", CONFIG_TEXT, "", 0, 0, NULL,
+     "file of certificates to trust, PEM; empty: the system's"},
+    {"kafka.security.certificate", CONFIG_TEXT, "", 0, 0, NULL,
+     "file with our certificate, PEM, where brokers ask for one"},
+    {"kafka.security.key", CONFIG_TEXT, "", 0, 0, NULL, "file with its private key, PEM"},
+    {"kafka.security.key_password", CONFIG_SECRET, NULL, 0, 0, NULL,
+     "of the private key; file:PATH or env:NAME"},
+    {"kafka.properties", CONFIG_TEXTS, "", 0, 0, NULL,
+     "further librdkafka properties, each name=value without a comma; for what has no row here"},
+    {.key = NULL},
+};
+
+/* One line of a property text; false when it is full. */
+static bool put_line(char **at, const char *end, const char *name, const char *value)
+{
+    int bytes = snprintf(*at, (size_t)(end - *at), "%s=%s\n", name, value);
+
+    if (bytes < 0 || bytes >= end - *at)
+        return false;
+    *at += bytes;
+    return true;
+}
+
+static bool put_text(char **at, const char *end, const char *name, const struct config *config,
+                     const char *key)
+{
+    const char *value = config_text(config, key);
+
+    return value[0] == 0 || put_line(at, end, name, value);
+}
+
+static enum status put_secret(char **at, const char *end, const char *name,
+                              const struct config *config, const char *key, struct error *err)
+{
+    char *value = NULL;
+    enum status status;
+
+    if (!config_given(config, key))
+        return OK;
+    status = config_secret(config, key, &value, err);
+    if (status != OK)
+        return status;
+    if (!put_line(at, end, name, value))
+        status = error_set(err, ERR_LIMIT, "%s is too long", key);
+    explicit_bzero(value, strlen(value));
+    free(value);
+    return status;
+}
+
+/* "a=1,b=2" as lines. */
+static bool put_properties(char **at, const char *end, const char *joined)
+{
+    size_t bytes = strlen(joined);
+
+    if (bytes == 0)
+        return true;
+    if ((size_t)(end - *at) < bytes + 2)
+        return false;
+    for (size_t i = 0; i < bytes; i++)
+        (*at)[i] = joined[i];
+    for (char *comma = *at; comma < *at + bytes; comma++)
+        if (*comma == ',')
+            *comma = '\n';
+    *at += bytes;
+    *(*at)++ = '\n';
+    **at = 0;
+    return true;
+}
+
+enum status kafka_properties(const struct config *config, char **lines, struct error *err)
+{
+    enum { ROOM = 64 * 1024 };
+    const char *protocol = config_text(config, "kafka.security.protocol");
+    bool sasl = strncmp(protocol, "sasl", 4) == 0;
+    bool tls = strstr(protocol, "ssl") != NULL;
+    enum status status = OK;
+    char *text = calloc(1, ROOM);
+    char *at = text;
+
+    assert(config != NULL && lines != NULL && err != NULL);
+    *lines = NULL;
+    if (text == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for Kafka properties");
+    const char *end = text + ROOM;
+    bool fits = put_line(&at, end, "security.protocol", protocol);
+    if (sasl) {
+        fits = fits && put_text(&at, end, "sasl.mechanism", config, "kafka.security.mechanism") &&
+               put_text(&at, end, "sasl.username", config, "kafka.security.username");
+        status = put_secret(&at, end, "sasl.password", config, "kafka.security.password", err);
+    }
+    if (tls && status == OK) {
+        fits = fits && put_text(&at, end, "ssl.ca.location", config, "kafka.security.ca") &&
+               put_text(&at, end, "ssl.certificate.location", config,
+                        "kafka.security.certificate") &&
+               put_text(&at, end, "ssl.key.location", config, "kafka.security.key");
+        status = put_secret(&at, end, "ssl.key.password", config, "kafka.security.key_password",
+                            err);
+    }
+    fits = fits && put_properties(&at, end, config_text(config, "kafka.properties"));
+    if (status == OK && !fits)
+        status = error_set(err, ERR_LIMIT, "kafka.security and kafka.properties are too long");
+    if (status != OK) {
+        explicit_bzero(text, ROOM);
+        free(text);
+        return status;
+    }
+    *lines = text;
+    return OK;
+}
+
+void kafka_set_security(struct kafka_settings *settings, const struct config *config)
+{
+    char *lines = NULL;
+
+    if (config == NULL || settings->status != OK)
+        return;
+    settings->status = kafka_properties(config, &lines, settings->err);
+    if (settings->status != OK)
+        return;
+    kafka_set_lines(settings, lines);
+    explicit_bzero(lines, strlen(lines));
+    free(lines);
+}
+
+void kafka_consumer_options_from(struct kafka_consumer_options *options,
+                                 const struct config *config, const char *topic_key)
+{
+    const char *instance_id = config_text(config, "kafka.instance_id");
+
+    *options = (struct kafka_consumer_options){
+        .brokers = config_text(config, "kafka.brokers"),
+        .topic = config_text(config, topic_key),
+        .group = config_text(config, "kafka.group"),
+        .instance_id = instance_id[0] == 0 ? NULL : instance_id,
+        .client_id = config_text(config, "kafka.client_id"),
+        .session_timeout_ms = (int)config_duration_ms(config, "kafka.session_timeout"),
+        .max_poll_ms = (int)config_duration_ms(config, "kafka.max_poll"),
+        .fetch_wait_max_ms = (int)config_duration_ms(config, "kafka.fetch_wait"),
+        .queue_bytes_max = config_size_bytes(config, "kafka.queue"),
+        .read_uncommitted = strcmp(config_text(config, "kafka.isolation"), "read_uncommitted") == 0,
+        .config = config,
+    };
+}
+
+void kafka_producer_options_from(struct kafka_producer_options *options,
+                                 const struct config *config)
+{
+    *options = (struct kafka_producer_options){
+        .brokers = config_text(config, "kafka.brokers"),
+        .client_id = config_text(config, "kafka.client_id"),
+        .linger_ms = (int)config_duration_ms(config, "kafka.linger"),
+        .delivery_timeout_ms = (int)config_duration_ms(config, "kafka.delivery_timeout"),
+        .compression = config_text(config, "kafka.compression"),
+        .config = config,
+    };
+}

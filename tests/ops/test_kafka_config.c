@@ -1,0 +1,128 @@
+/* Tests ops/kafka_config: options come from the kafka.* rows, and secrets reach librdkafka only. */
+#include "ops/kafka_admin.h"
+#include "ops/kafka_consumer.h"
+#include "ops/kafka_producer.h"
+
+#include "tests/test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct config *load(const char *const *sets, int count)
+{
+    static const struct config_row *const tables[] = {kafka_config_rows, NULL};
+    struct config *config;
+    char *report;
+    struct error err;
+
+    if (config_load(&config, tables, NULL, sets, count, &report, &err) != OK)
+        test_fail(__FILE__, __LINE__, "%s", err.text);
+    free(report);
+    return config;
+}
+
+TEST(kafka_options_come_from_the_configuration)
+{
+    static const char *const sets[] = {
+        "kafka.brokers=a:1,b:2",     "kafka.group=g",
+        "kafka.instance_id=one",     "kafka.topics.events=clicks",
+        "kafka.session_timeout=10s", "kafka.isolation=read_uncommitted",
+        "kafka.queue=16MiB",         "kafka.delivery_timeout=5s",
+    };
+    struct config *config = load(sets, sizeof sets / sizeof sets[0]);
+    struct kafka_consumer_options consumer;
+    struct kafka_producer_options producer;
+
+    kafka_consumer_options_from(&consumer, config, "kafka.topics.events");
+    CHECK_TEXT("a:1,b:2", consumer.brokers);
+    CHECK_TEXT("g", consumer.group);
+    CHECK_TEXT("one", consumer.instance_id);
+    CHECK_TEXT("clicks", consumer.topic);
+    CHECK_INT(10000, consumer.session_timeout_ms);
+    CHECK_INT(300000, consumer.max_poll_ms);
+    CHECK_INT(10, consumer.fetch_wait_max_ms);
+    CHECK_INT(16 << 20, consumer.queue_bytes_max);
+    CHECK(consumer.read_uncommitted && !consumer.end_events);
+    kafka_producer_options_from(&producer, config);
+    CHECK_TEXT("a:1,b:2", producer.brokers);
+    CHECK_INT(5000, producer.delivery_timeout_ms);
+    CHECK_TEXT("lz4", producer.compression);
+    config_destroy(config);
+}
+
+TEST(kafka_defaults_open_clients)
+{
+    struct config *config = load(NULL, 0);
+    struct kafka_consumer_options options;
+    struct kafka_producer_options producer_options;
+    struct kafka_consumer *consumer;
+    struct kafka_producer *producer;
+    struct error err;
+
+    kafka_consumer_options_from(&options, config, "kafka.topics.items");
+    CHECK_TEXT("items", options.topic);
+    CHECK(options.instance_id == NULL);
+    options.brokers = "127.0.0.1:1";
+    CHECK_STATUS(OK, kafka_consumer_open(&consumer, &options, &err));
+    kafka_consumer_close(consumer);
+    kafka_producer_options_from(&producer_options, config);
+    producer_options.brokers = "127.0.0.1:1";
+    CHECK_STATUS(OK, kafka_producer_open(&producer, &producer_options, &err));
+    kafka_producer_close(producer, 0);
+    config_destroy(config);
+}
+
+TEST(kafka_properties_hold_security_and_what_has_no_row)
+{
+    static const char *const sets[] = {
+        "kafka.security.protocol=sasl_ssl",
+        "kafka.security.username=app",
+        "kafka.security.password=env:FRESHET_TEST_PASSWORD",
+        "kafka.security.ca=/ca.pem",
+        "kafka.properties=socket.timeout.ms=5000,retry.backoff.ms=50",
+    };
+    char *lines;
+    struct error err;
+
+    CHECK(setenv("FRESHET_TEST_PASSWORD", "se=cret", 1) == 0);
+    struct config *config = load(sets, sizeof sets / sizeof sets[0]);
+    CHECK_STATUS(OK, kafka_properties(config, &lines, &err));
+    CHECK_TEXT("security.protocol=sasl_ssl\nsasl.mechanism=SCRAM-SHA-512\nsasl.username=app\n"
+               "sasl.password=se=cret\nssl.ca.location=/ca.pem\nsocket.timeout.ms=5000\n"
+               "retry.backoff.ms=50\n",
+               lines);
+    free(lines);
+    CHECK(unsetenv("FRESHET_TEST_PASSWORD") == 0);
+    CHECK(kafka_properties(config, &lines, &err) != OK);
+    CHECK(lines == NULL);
+    config_destroy(config);
+}
+
+TEST(kafka_plaintext_sends_no_password)
+{
+    static const char *const sets[] = {"kafka.security.password=env:FRESHET_TEST_ABSENT"};
+    struct config *config = load(sets, 1);
+    char *lines;
+    struct error err;
+
+    CHECK_STATUS(OK, kafka_properties(config, &lines, &err));
+    CHECK_TEXT("security.protocol=plaintext\n", lines);
+    free(lines);
+    config_destroy(config);
+}
+
+TEST(kafka_tls_files_that_are_not_there_are_named)
+{
+    static const char *const sets[] = {"kafka.security.protocol=ssl",
+                                       "kafka.security.ca=/nowhere/ca.pem"};
+    struct config *config = load(sets, 2);
+    struct kafka_consumer_options options;
+    struct kafka_consumer *consumer;
+    struct error err;
+
+    kafka_consumer_options_from(&options, config, "kafka.topics.events");
+    CHECK_STATUS(ERR_CONFIG, kafka_consumer_open(&consumer, &options, &err));
+    CHECK(strstr(err.text, "ssl.ca.location") != NULL);
+    config_destroy(config);
+}
