@@ -9,13 +9,21 @@
  *     {"type":"impression","user":"u1","ts":...,"request_id":"r9","items":["i7","i3"],"trace":"..."}
  *     {"type":"erase","user":"u1","ts":...}
  *
- * `events.mapping` says where these members stand in events that a company already has
- * (path, unit of time, map of action names); `events.actions` names the actions.
+ * `events.mapping` says where these members stand in events that a company already has: a JSON
+ * pointer each, the unit of time, and which of its action names mean which of ours; the words
+ * "impression" and "erase" are reserved there for the other two kinds. `events.actions` names the
+ * actions.
+ *
+ * Ids (user, item, request id, event id) are texts, or JSON integers within int64, which count as
+ * their decimal text: 42 and "42" are one user. A member that is null, or a request id, event id
+ * or trace that is "", counts as absent. An impression without `items` but with `item` shows one.
  *
  * Bounds: user 1..128 bytes, item 1..256, request id 1..128, rows 1..EVENT_ROWS_MAX, trace
- * up to TRACE_TEXT_MAX; valid UTF-8, no zero byte. Time: integer (or whole-valued real) within
- * [2000-01-01, record timestamp + max_future_skew]; a number in a wrong unit is refused, never
- * guessed. Every input gives an event or one refusal of the list below.
+ * up to TRACE_TEXT_MAX; valid UTF-8, no zero byte. Time: integer (or whole-valued real; with unit
+ * s a fraction counts, with iso a text with a zone) within [2000-01-01, record timestamp +
+ * max_future_skew]; a number in a wrong unit is refused, never guessed. A record without a
+ * timestamp (negative) has no upper bound but EVENT_TIME_MAX_MS.
+ * Every input gives an event or one refusal of the list below.
  */
 #ifndef SCHEMAS_EVENT_H
 #define SCHEMAS_EVENT_H
@@ -34,6 +42,7 @@
 #define TRACE_TEXT_MAX    (256 * 1024)
 #define EVENT_BYTES_MAX   (1024 * 1024) /* default of events.max_bytes is 256 KiB */
 #define EVENT_TIME_MIN_MS INT64_C(946684800000)
+#define EVENT_TIME_MAX_MS ((INT64_C(1) << 48) - 1) /* what 6 bytes hold */
 
 #define ACTIONS_MAX     64 /* codes 1..63; code 0 is the model's "target" */
 #define ACTION_NAME_MAX 32
@@ -80,8 +89,8 @@ struct action_row {
     char name[ACTION_NAME_MAX];
     uint8_t code; /* 1..62; stored, so it must never be given to another action */
     bool history; /* enters the user's sequence */
-    bool
-        negative; /* "hide": the item is not shown to this user again while it is in the sequence */
+    /* "hide": the item is not shown to this user again while it is in the sequence */
+    bool negative;
     bool exposure; /* a single such event is an impression of one */
     float label;   /* weight as a label of an impression; 0: none */
 };
@@ -104,18 +113,25 @@ extern const struct config_row events_config_rows[];
 
 /* The mapping and the actions, compiled. Read-only once made; any number of threads. */
 struct event_schema;
-/* Errors: ERR_CONFIG (two actions with one code, an unusable path, ...), ERR_NOMEM */
+/**
+ * From the section `events`. Where `events.actions` names at least one action, those named are all
+ * there are; else the defaults below.
+ * Errors: ERR_CONFIG (two actions with one code, an unusable path, a reserved name, a map to an
+ *         action that is none), ERR_NOMEM
+ */
 MUST_CHECK enum status event_schema_create(struct event_schema **schema,
                                            const struct config *config, struct error *err);
 /* The defaults: view 1, click 2, like 3, purchase 4, share 5, hide 6 (negative), rate 7;
  * for tests and for files that need no configuration. */
 MUST_CHECK enum status event_schema_default(struct event_schema **schema, struct error *err);
 void event_schema_destroy(struct event_schema *schema);
-const struct action_row *event_schema_action(const struct event_schema *schema,
-                                             uint8_t code); /* NULL */
+/* NULL where there is none. ACTION_UNKNOWN has a row (no history, no label) where allowed. */
+const struct action_row *event_schema_action(const struct event_schema *schema, uint8_t code);
 const struct action_row *event_schema_action_named(const struct event_schema *schema,
                                                    struct text name);
 int event_schema_actions_count(const struct event_schema *schema);
+int64_t event_schema_max_future_skew_ms(const struct event_schema *schema);
+size_t event_schema_max_bytes(const struct event_schema *schema);
 
 /* Scratch of one thread. */
 struct event_decoder;
@@ -125,14 +141,22 @@ void event_decoder_destroy(struct event_decoder *decoder);
 
 /**
  * Decodes one record's value. On OK *why is REFUSAL_NONE. record_time_ms is the record's own
- * timestamp (a function of the log, not of our clock).
- * Errors: ERR_MALFORMED or ERR_LIMIT with *why set; nothing else.
+ * timestamp (a function of the log, not of our clock). value.at == NULL is a tombstone.
+ * Errors: ERR_MALFORMED or ERR_LIMIT with *why set; ERR_NOMEM, which says nothing of the record
+ *         (*why is REFUSAL_NONE).
  */
 MUST_CHECK enum status event_decode(struct event_decoder *decoder, struct text value,
                                     int64_t record_time_ms, struct event *event, enum refusal *why,
                                     struct error *err);
 
-/* Writes the default form. Returns its bytes, or 0 when it does not fit. */
+/* Is the record's key its user? REFUSAL_NONE or REFUSAL_KEY_MISMATCH (a missing key, too).
+ * Events of a user under several keys would lie in several partitions, without an order between
+ * them. `events.key: any` says that this is known and wanted. */
+enum refusal event_check_key(const struct event_schema *schema, const struct event *event,
+                             struct text key);
+
+/* Writes the default form (default members, time in ms, our action names). Returns its bytes, or
+ * 0 when it does not fit or its action has no row. */
 size_t event_encode(const struct event_schema *schema, const struct event *event, char *into,
                     size_t bytes);
 

@@ -7,8 +7,40 @@
  * one action), ERASE (forget a user up to a time), MARK (everything of (tp) below offset X is
  * out; watermark).
  *
- * Layout (little-endian): format 1, kind 1, then by kind as example.c's table says. Bounded by
- * EXAMPLE_BYTES_MAX; decoding is total.
+ * Layout (little-endian; every offset in bytes):
+ *
+ *    0  format         1  EXAMPLE_FORMAT
+ *    1  kind           1  enum example_kind
+ *  SHOWN
+ *    2  id             8
+ *   10  user           8
+ *   18  shown at       6  ms
+ *   24  request time   6  ms
+ *   30  running        4
+ *   34  rows           2  1..EVENT_ROWS_MAX
+ *   36  history        2  0..SEQUENCE_MAX
+ *   38  raw columns    1  RAW_COLUMNS or 0
+ *   39  zero           1
+ *   40  rows           8 * rows: item hashes in the order shown
+ *    .  history       15 * history, oldest first: item hash 8, time 6, action 1
+ *    .  raw               rows * columns zigzag varints, row by row, each in its shortest form
+ *  LABEL
+ *    2  id             8
+ *   10  user           8
+ *   18  time           6  ms, of the label
+ *   24  shown at       6  ms, of the example it corrects
+ *   30  row            2  0..EVENT_ROWS_MAX - 1
+ *   32  labels         2  size of the example's label set
+ *   34  action         1  1..63
+ *  ERASE
+ *    2  user           8
+ *   10  erased at      6  ms
+ *  MARK
+ *    2  partition      4
+ *    6  offset         8
+ *   14  watermark      8  ms; the smallest int64: none yet
+ *
+ * Bounded by EXAMPLE_BYTES_MAX; decoding is total. The same struct always gives the same bytes.
  *
  * An example's id is hash(user, request id), or hash(user, time, rows) without one: a function of
  * the user's log alone, so replays produce the same bytes.
@@ -54,11 +86,13 @@ struct example {
     int64_t offset;
 };
 
-/* Returns the bytes, or 0 when they do not fit into bytes (at most EXAMPLE_BYTES_MAX). */
+/* Returns the bytes, or 0 when they do not fit into bytes (at most EXAMPLE_BYTES_MAX).
+ * A count, time or action outside its bounds is our own mistake (assert). */
 size_t example_encode(const struct example *example, uint8_t *into, size_t bytes);
 
 struct arena;
-/* Arrays are copied into arena. Errors: ERR_MALFORMED, ERR_VERSION, ERR_LIMIT, ERR_NOMEM */
+/* Arrays are copied into arena. The history is strictly ascending, and its `taken` is false.
+ * Errors: ERR_MALFORMED, ERR_VERSION, ERR_LIMIT, ERR_NOMEM */
 MUST_CHECK enum status example_decode(struct example *example, const uint8_t *from, size_t bytes,
                                       struct arena *arena, struct error *err);
 

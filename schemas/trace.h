@@ -1,8 +1,18 @@
 /*
  * schemas/trace.h - the opaque text in an answer that a frontend echoes in the impression.
  *
- * base64url without padding over: format 1, raw format 1, columns 1, rows 2, request time 6,
- * version text 1 + n, then rows * columns zigzag varints, then 4 bytes of XXH3 over all before.
+ * base64url without padding (ops/base64.h) over these bytes (little-endian):
+ *
+ *    0  format         1  1
+ *    1  raw format     1  RAW_FORMAT
+ *    2  columns        1  RAW_COLUMNS
+ *    3  rows           2  0..EVENT_ROWS_MAX
+ *    5  request time   6  ms
+ *   11  version bytes  1  0..MODEL_VERSION_MAX - 1
+ *   12  version           the model version, without a zero
+ *    .  raw               rows * columns zigzag varints, row by row, each in its shortest form
+ *    .  hash           4  the low half of XXH3-64 over all before
+ *
  * A trace that was altered, or is of another format, is refused as a whole (the example is
  * then built without counts, and counted).
  */
@@ -28,7 +38,7 @@ struct trace {
 
 /* Returns the characters written (no zero), or 0 when they do not fit. */
 size_t trace_encode(const struct trace *trace, char *into, size_t bytes);
-/* Errors: ERR_MALFORMED, ERR_VERSION, ERR_CORRUPT, ERR_LIMIT */
+/* On any error *trace has no rows. Errors: ERR_MALFORMED, ERR_VERSION, ERR_CORRUPT, ERR_LIMIT */
 MUST_CHECK enum status trace_decode(struct trace *trace, struct text from, struct error *err);
 
 #endif

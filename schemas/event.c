@@ -1,0 +1,338 @@
+/*
+ * schemas/event.c - one record of `events`: read by paths, judged, written in the default form.
+ *
+ * The walk over the JSON is json_extract()'s; what is here decides, member by member, in a fixed
+ * order, so that a record with two faults always gets the same refusal. Nothing allocates: ids
+ * that come as integers are printed into the decoder's scratch.
+ */
+#include "schemas/event.h"
+
+#include "ops/json.h"
+#include "ops/json_writer.h"
+#include "schemas/event_private.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DIGITS_MAX 20 /* "-9223372036854775808" */
+#define SHOWN_MAX  80 /* of an offending text that goes into a message */
+
+struct event_decoder {
+    const struct event_schema *schema;
+    struct json_parser *parser;
+    struct text rows[EVENT_ROWS_MAX];
+    /* Integers as texts: of user, item, request id, event id, and every row. */
+    char digits[(4 + EVENT_ROWS_MAX) * DIGITS_MAX];
+    size_t digits_used;
+};
+
+enum status event_decoder_create(struct event_decoder **decoder, const struct event_schema *schema,
+                                 struct error *err)
+{
+    struct event_decoder *made = calloc(1, sizeof *made);
+
+    *decoder = NULL;
+    if (made == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for an event decoder");
+    made->schema = schema;
+    /* Twice the rows, so that a list somewhat too long is called just that. */
+    made->parser = json_parser_create(schema->max_bytes, (size_t)2 * EVENT_ROWS_MAX);
+    if (made->parser == NULL) {
+        event_decoder_destroy(made);
+        return error_set(err, ERR_NOMEM, "no memory for an event decoder");
+    }
+    *decoder = made;
+    return OK;
+}
+
+void event_decoder_destroy(struct event_decoder *decoder)
+{
+    if (decoder == NULL)
+        return;
+    json_parser_destroy(decoder->parser);
+    free(decoder);
+}
+
+/* What is being decoded. */
+struct decoding {
+    struct event_decoder *decoder;
+    struct event *event;
+    enum refusal *why;
+    struct error *err;
+};
+
+static enum status refuse(const struct decoding *d, enum refusal why)
+{
+    *d->why = why;
+    return error_set(d->err,
+                     why == REFUSAL_OVERSIZE || why == REFUSAL_TOO_DEEP ? ERR_LIMIT : ERR_MALFORMED,
+                     "%s", refusal_text(why));
+}
+
+static bool is_absent(const struct json_value *value)
+{
+    return value->type == JSON_ABSENT || value->type == JSON_NULL;
+}
+
+static struct text digits_of(struct event_decoder *decoder, int64_t number)
+{
+    uint64_t rest = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
+    char *end = decoder->digits + decoder->digits_used + DIGITS_MAX;
+    char *at = end;
+
+    do
+        *--at = (char)('0' + rest % 10);
+    while ((rest /= 10) > 0);
+    if (number < 0)
+        *--at = '-';
+    decoder->digits_used += DIGITS_MAX;
+    return (struct text){at, (size_t)(end - at)};
+}
+
+/* A text, or an integer as its decimal text; false for every other type and for a bad length. */
+static bool get_id(struct event_decoder *decoder, const struct json_value *value, size_t bytes_max,
+                   struct text *id)
+{
+    if (value->type == JSON_TEXT)
+        *id = value->text;
+    else if (value->type == JSON_INT)
+        *id = digits_of(decoder, value->integer);
+    else
+        return false;
+    return id->bytes >= 1 && id->bytes <= bytes_max;
+}
+
+/* The kind and the code of the action the event names. */
+static enum status get_action(const struct decoding *d, const struct json_value *value)
+{
+    const struct event_schema *schema = d->decoder->schema;
+    const struct event_name *name = NULL;
+
+    if (is_absent(value)) {
+        if (schema->otherwise.bytes == 0)
+            return refuse(d, REFUSAL_NO_ACTION);
+        name = &schema->otherwise;
+    } else if (value->type == JSON_TEXT) {
+        name = event_schema_find_name(schema, value->text);
+    } else if (value->type == JSON_INT) {
+        name = event_schema_find_name(schema, digits_of(d->decoder, value->integer));
+        d->decoder->digits_used -= DIGITS_MAX;
+    }
+    if (name != NULL) {
+        d->event->kind = (enum event_kind)name->kind;
+        d->event->action = name->action;
+        return OK;
+    }
+    if (schema->unknown_ignored) {
+        d->event->kind = EVENT_ACTION;
+        d->event->action = ACTION_UNKNOWN;
+        return OK;
+    }
+    if (value->type == JSON_TEXT) {
+        *d->why = REFUSAL_UNKNOWN_ACTION;
+        return error_set(d->err, ERR_MALFORMED, "action \"%.*s\" is not in events.actions",
+                         (int)(value->text.bytes < SHOWN_MAX ? value->text.bytes : SHOWN_MAX),
+                         value->text.at);
+    }
+    return refuse(d, REFUSAL_UNKNOWN_ACTION);
+}
+
+/* The number in milliseconds; false when it is none in this unit. */
+static bool time_of_number(const struct json_value *value, enum time_unit unit, int64_t *time_ms)
+{
+    if (value->type == JSON_INT) {
+        int64_t whole = value->integer;
+
+        if (whole < 0)
+            return false;
+        if (unit == TIME_S && whole > EVENT_TIME_MAX_MS / 1000)
+            whole = EVENT_TIME_MAX_MS / 1000 + 1; /* too far ahead, whatever it is */
+        *time_ms = unit == TIME_S ? whole * 1000 : unit == TIME_US ? whole / 1000 : whole;
+        return true;
+    }
+    if (value->type != JSON_REAL || value->real < 0 ||
+        (unit != TIME_S && value->real != floor(value->real)))
+        return false;
+    double ms = unit == TIME_S    ? floor(value->real * 1000 + 0.5)
+                : unit == TIME_US ? floor(value->real / 1000)
+                                  : value->real;
+    *time_ms = ms > (double)EVENT_TIME_MAX_MS ? EVENT_TIME_MAX_MS + 1 : (int64_t)ms;
+    return true;
+}
+
+static enum status get_time(const struct decoding *d, const struct json_value *value,
+                            int64_t record_time_ms)
+{
+    const struct event_schema *schema = d->decoder->schema;
+    int64_t latest_ms = EVENT_TIME_MAX_MS;
+    int64_t time_ms;
+
+    if (is_absent(value))
+        return refuse(d, REFUSAL_NO_TIME);
+    if (schema->unit == TIME_ISO) {
+        if (value->type != JSON_TEXT || !event_time_parse(value->text, &time_ms))
+            return refuse(d, REFUSAL_BAD_TIME);
+    } else if (!time_of_number(value, schema->unit, &time_ms)) {
+        return refuse(d, REFUSAL_BAD_TIME);
+    }
+    if (time_ms < EVENT_TIME_MIN_MS)
+        return refuse(d, REFUSAL_BAD_TIME);
+    if (record_time_ms >= 0 && record_time_ms < EVENT_TIME_MAX_MS - schema->max_future_skew_ms)
+        latest_ms = record_time_ms + schema->max_future_skew_ms;
+    if (time_ms > latest_ms)
+        return refuse(d, REFUSAL_FUTURE_TIME);
+    d->event->time_ms = time_ms;
+    return OK;
+}
+
+static enum status get_item(const struct decoding *d, const struct json_value *value)
+{
+    if (is_absent(value))
+        return refuse(d, REFUSAL_NO_ITEM);
+    if (!get_id(d->decoder, value, ITEM_ID_MAX, &d->event->item))
+        return refuse(d, REFUSAL_BAD_ITEM);
+    return OK;
+}
+
+static enum status get_rows(const struct decoding *d, const struct json_value *list,
+                            const struct json_value *item)
+{
+    struct event_decoder *decoder = d->decoder;
+    const struct json_value *elements = list->elements;
+    size_t count = list->elements_count;
+
+    if (is_absent(list) && !is_absent(item)) {
+        elements = item;
+        count = 1;
+    } else if (list->type != JSON_ARRAY) {
+        return refuse(d, REFUSAL_BAD_ROWS);
+    }
+    if (count < 1 || count > EVENT_ROWS_MAX)
+        return refuse(d, REFUSAL_BAD_ROWS);
+    for (size_t i = 0; i < count; i++)
+        if (!get_id(decoder, &elements[i], ITEM_ID_MAX, &decoder->rows[i]))
+            return refuse(d, REFUSAL_BAD_ITEM);
+    d->event->rows = decoder->rows;
+    d->event->rows_count = (int)count;
+    return OK;
+}
+
+/* The request id and the trace: absent, empty, or good. */
+static enum status get_request(const struct decoding *d, const struct json_value *request_id,
+                               const struct json_value *trace)
+{
+    bool empty = request_id->type == JSON_TEXT && request_id->text.bytes == 0;
+
+    if (!is_absent(request_id) && !empty &&
+        !get_id(d->decoder, request_id, REQUEST_ID_MAX, &d->event->request_id))
+        return refuse(d, REFUSAL_BAD_REQUEST);
+    if (d->event->kind != EVENT_IMPRESSION || is_absent(trace))
+        return OK;
+    if (trace->type != JSON_TEXT || trace->text.bytes > TRACE_TEXT_MAX)
+        return refuse(d, REFUSAL_BAD_TRACE);
+    d->event->trace = trace->text;
+    return OK;
+}
+
+static enum status get_members(const struct decoding *d, const struct json_value *values,
+                               int64_t record_time_ms)
+{
+    const struct json_value *event_id = &values[PATH_EVENT_ID];
+    struct text unused;
+    enum status status;
+
+    if (is_absent(&values[PATH_USER]))
+        return refuse(d, REFUSAL_NO_USER);
+    if (!get_id(d->decoder, &values[PATH_USER], USER_ID_MAX, &d->event->user))
+        return refuse(d, REFUSAL_BAD_USER);
+    status = get_action(d, &values[PATH_ACTION]);
+    if (status != OK)
+        return status;
+    status = get_time(d, &values[PATH_TIME], record_time_ms);
+    if (status != OK)
+        return status;
+    if (d->event->kind == EVENT_ACTION)
+        status = get_item(d, &values[PATH_ITEM]);
+    else if (d->event->kind == EVENT_IMPRESSION)
+        status = get_rows(d, &values[PATH_ROWS], &values[PATH_ITEM]);
+    if (status != OK)
+        return status;
+    if (d->event->kind != EVENT_ERASE)
+        status = get_request(d, &values[PATH_REQUEST_ID], &values[PATH_TRACE]);
+    /* Only logged, so nothing is refused for it. */
+    if (!is_absent(event_id) && get_id(d->decoder, event_id, SIZE_MAX, &unused))
+        d->event->event_id = unused;
+    return status;
+}
+
+enum status event_decode(struct event_decoder *decoder, struct text value, int64_t record_time_ms,
+                         struct event *event, enum refusal *why, struct error *err)
+{
+    struct decoding d = {decoder, event, why, err};
+    struct json_value values[PATH_COUNT];
+    enum status status;
+
+    *event = (struct event){0};
+    *why = REFUSAL_NONE;
+    if (value.at == NULL)
+        return refuse(&d, REFUSAL_TOMBSTONE);
+    if (value.bytes > decoder->schema->max_bytes)
+        return refuse(&d, REFUSAL_OVERSIZE);
+    status = json_extract(decoder->parser, decoder->schema->paths, value, values, err);
+    if (status == ERR_NOMEM)
+        return status;
+    if (status != OK) {
+        *why = status == ERR_LIMIT ? REFUSAL_TOO_DEEP : REFUSAL_NOT_JSON;
+        return status;
+    }
+    decoder->digits_used = 0;
+    status = get_members(&d, values, record_time_ms);
+    if (status != OK)
+        *event = (struct event){0};
+    return status;
+}
+
+enum refusal event_check_key(const struct event_schema *schema, const struct event *event,
+                             struct text key)
+{
+    return schema->any_key || text_equal(key, event->user) ? REFUSAL_NONE : REFUSAL_KEY_MISMATCH;
+}
+
+size_t event_encode(const struct event_schema *schema, const struct event *event, char *into,
+                    size_t bytes)
+{
+    struct json_writer w;
+    const char *type = event->kind == EVENT_IMPRESSION ? "impression" : "erase";
+
+    if (event->kind == EVENT_ACTION) {
+        const struct action_row *row = event_schema_action(schema, event->action);
+
+        if (row == NULL)
+            return 0;
+        type = row->name;
+    }
+    json_writer_init(&w, into, bytes);
+    json_object_begin(&w);
+    if (event->event_id.bytes > 0)
+        json_text(&w, "event_id", event->event_id);
+    json_text(&w, "type", text_of(type));
+    json_text(&w, "user", event->user);
+    if (event->kind == EVENT_ACTION)
+        json_text(&w, "item", event->item);
+    json_int(&w, "ts", event->time_ms);
+    if (event->request_id.bytes > 0)
+        json_text(&w, "request_id", event->request_id);
+    if (event->kind == EVENT_IMPRESSION) {
+        json_key(&w, "items");
+        json_array_begin(&w);
+        for (int i = 0; i < event->rows_count; i++)
+            json_put_text(&w, event->rows[i]);
+        json_array_end(&w);
+        if (event->trace.bytes > 0)
+            json_text(&w, "trace", event->trace);
+    }
+    json_object_end(&w);
+    return json_writer_ok(&w) ? json_writer_text(&w).bytes : 0;
+}

@@ -1,0 +1,209 @@
+/* schemas/event_config.c - the section `events` of the configuration. */
+#include "schemas/event.h"
+
+#include "schemas/event_private.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define MAP_PREFIX     "events.mapping.action.map"
+#define ACTIONS_PREFIX "events.actions"
+#define KEY_BYTES      256
+
+const struct config_row events_config_rows[] = {
+    {"events.mapping.user", CONFIG_TEXT, "/user", 0, 0, NULL,
+     "where the user's id stands in an event: a JSON pointer, like /actor/id"},
+    {"events.mapping.item", CONFIG_TEXT, "/item", 0, 0, NULL, "where the item's id stands"},
+    {"events.mapping.time.path", CONFIG_TEXT, "/ts", 0, 0, NULL,
+     "where the time of the event stands"},
+    {"events.mapping.time.unit", CONFIG_CHOICE, "ms", 0, 0, "ms|s|us|iso",
+     "what that time counts since 1970 (ms, s, us), or iso for a text like "
+     "2024-05-01T12:00:00.000Z; it is never guessed"},
+    {"events.mapping.action.path", CONFIG_TEXT, "/type", 0, 0, NULL,
+     "where the name of the action stands"},
+    {"events.mapping.action.default", CONFIG_TEXT, "", 0, 0, NULL,
+     "action of events that name none; empty: they are refused"},
+    {"events.mapping.action.map.*", CONFIG_TEXT, NULL, 0, 0, NULL,
+     "what one of your action names means: an action below, impression, or erase"},
+    {"events.mapping.request_id", CONFIG_TEXT, "/request_id", 0, 0, NULL,
+     "where the id of the answered request stands, which joins a label to its list"},
+    {"events.mapping.event_id", CONFIG_TEXT, "/event_id", 0, 0, NULL,
+     "where an id of the event stands; it is only logged"},
+    {"events.mapping.rows", CONFIG_TEXT, "/items", 0, 0, NULL,
+     "where an impression's list of item ids stands, in the order shown"},
+    {"events.mapping.trace", CONFIG_TEXT, "/trace", 0, 0, NULL,
+     "where the trace stands that came with the answer"},
+    {"events.actions.*.code", CONFIG_INT, NULL, 1, 62, NULL,
+     "number of the action in stored values: never give it to another action"},
+    {"events.actions.*.history", CONFIG_BOOL, "true", 0, 0, NULL,
+     "whether the action enters the user's sequence"},
+    {"events.actions.*.label", CONFIG_REAL, "0", 0, 1000, NULL,
+     "weight as a label of an impression; 0: it is none"},
+    {"events.actions.*.negative", CONFIG_BOOL, "false", 0, 0, NULL,
+     "the item is not shown to this user again while the action is in the sequence"},
+    {"events.actions.*.exposure", CONFIG_BOOL, "false", 0, 0, NULL,
+     "a single such event counts as an impression of one item"},
+    {"events.unknown_action", CONFIG_CHOICE, "refuse", 0, 0, "refuse|ignore",
+     "an action that is not named here goes to the dead letters (refuse), or is counted and "
+     "changes nothing (ignore)"},
+    {"events.key", CONFIG_CHOICE, "user", 0, 0, "user|any",
+     "user: a record whose key is not its user is refused, because only the key keeps a user's "
+     "events in one partition and in order"},
+    {"events.max_future_skew", CONFIG_DURATION, "5m", 0, 86400e3, NULL,
+     "how far an event's time may be ahead of its record's timestamp"},
+    {"events.max_bytes", CONFIG_BYTES, "256KiB", 256, EVENT_BYTES_MAX, NULL,
+     "a longer record goes to the dead letters"},
+    {NULL, CONFIG_TEXT, NULL, 0, 0, NULL, NULL},
+};
+
+/* "prefix.name.field" */
+static enum status key_of(char key[KEY_BYTES], const char *prefix, const char *name,
+                          const char *field, struct error *err)
+{
+    int bytes = snprintf(key, KEY_BYTES, "%s.%s%s%s", prefix, name, field[0] == 0 ? "" : ".",
+                         field);
+
+    if (bytes < 0 || bytes >= KEY_BYTES)
+        return error_set(err, ERR_CONFIG, "name \"%.64s...\" under %s is too long", name, prefix);
+    return OK;
+}
+
+static enum status add_action(struct event_schema *schema, const struct config *config,
+                              const char *name, struct error *err)
+{
+    struct action_row row = {0};
+    char key[KEY_BYTES];
+    enum status status;
+
+    if (strlen(name) >= ACTION_NAME_MAX)
+        return error_set(err, ERR_CONFIG, "action \"%s\" has a name of more than %d bytes", name,
+                         ACTION_NAME_MAX - 1);
+    (void)snprintf(row.name, sizeof row.name, "%s", name);
+    status = key_of(key, ACTIONS_PREFIX, name, "code", err);
+    if (status != OK)
+        return status;
+    if (!config_given(config, key))
+        return error_set(err, ERR_CONFIG, "action \"%s\" has no code: give it one of 1..62", name);
+    row.code = (uint8_t)config_int(config, key);
+    status = key_of(key, ACTIONS_PREFIX, name, "history", err);
+    if (status != OK)
+        return status;
+    row.history = config_bool(config, key);
+    status = key_of(key, ACTIONS_PREFIX, name, "label", err);
+    if (status != OK)
+        return status;
+    row.label = (float)config_real(config, key);
+    status = key_of(key, ACTIONS_PREFIX, name, "negative", err);
+    if (status != OK)
+        return status;
+    row.negative = config_bool(config, key);
+    status = key_of(key, ACTIONS_PREFIX, name, "exposure", err);
+    if (status != OK)
+        return status;
+    row.exposure = config_bool(config, key);
+    return event_schema_add_action(schema, &row, err);
+}
+
+static enum status add_actions(struct event_schema *schema, const struct config *config,
+                               struct error *err)
+{
+    enum status status = OK;
+    int count = 0;
+    const char *name;
+
+    while (status == OK && (name = config_name(config, ACTIONS_PREFIX, count)) != NULL) {
+        status = add_action(schema, config, name, err);
+        count++;
+    }
+    if (status == OK && count == 0)
+        status = event_schema_add_defaults(schema, err);
+    return status;
+}
+
+static enum status add_map(struct event_schema *schema, const struct config *config,
+                           struct error *err)
+{
+    enum status status = OK;
+    const char *name;
+
+    for (int i = 0; status == OK && (name = config_name(config, MAP_PREFIX, i)) != NULL; i++) {
+        char key[KEY_BYTES];
+        enum event_kind kind;
+        uint8_t action;
+
+        status = key_of(key, MAP_PREFIX, name, "", err);
+        if (status != OK)
+            return status;
+        if (!event_schema_resolve(schema, text_of(config_text(config, key)), &kind, &action))
+            return error_set(err, ERR_CONFIG,
+                             "%s: \"%s\" is no action of events.actions, nor impression, nor erase",
+                             key, config_text(config, key));
+        status = event_schema_add_name(schema, text_of(name), kind, action, err);
+    }
+    return status;
+}
+
+static enum status set_limits(struct event_schema *schema, const struct config *config,
+                              struct error *err)
+{
+    const char *otherwise = config_text(config, "events.mapping.action.default");
+
+    schema->unknown_ignored = strcmp(config_text(config, "events.unknown_action"), "ignore") == 0;
+    schema->any_key = strcmp(config_text(config, "events.key"), "any") == 0;
+    schema->max_bytes = (size_t)config_size_bytes(config, "events.max_bytes");
+    schema->max_future_skew_ms = config_duration_ms(config, "events.max_future_skew");
+    if (otherwise[0] != 0) {
+        enum event_kind kind;
+        uint8_t action;
+
+        if (!event_schema_resolve(schema, text_of(otherwise), &kind, &action))
+            return error_set(err, ERR_CONFIG, "events.mapping.action.default: \"%s\" is no action",
+                             otherwise);
+        schema->otherwise = (struct event_name){
+            .bytes = 1, .kind = (uint8_t)kind, .action = action};
+    }
+    return OK;
+}
+
+enum status event_schema_create(struct event_schema **schema, const struct config *config,
+                                struct error *err)
+{
+    static const char *const units[] = {"ms", "s", "us", "iso"};
+    struct event_mapping mapping = {
+        .pointers = {[PATH_USER] = config_text(config, "events.mapping.user"),
+                     [PATH_ITEM] = config_text(config, "events.mapping.item"),
+                     [PATH_TIME] = config_text(config, "events.mapping.time.path"),
+                     [PATH_ACTION] = config_text(config, "events.mapping.action.path"),
+                     [PATH_REQUEST_ID] = config_text(config, "events.mapping.request_id"),
+                     [PATH_EVENT_ID] = config_text(config, "events.mapping.event_id"),
+                     [PATH_ROWS] = config_text(config, "events.mapping.rows"),
+                     [PATH_TRACE] = config_text(config, "events.mapping.trace")}};
+    struct event_schema *made = event_schema_new();
+    enum status status;
+
+    *schema = NULL;
+    if (made == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for an event schema");
+    for (int unit = 0; unit < 4; unit++)
+        if (strcmp(config_text(config, "events.mapping.time.unit"), units[unit]) == 0)
+            mapping.unit = (enum time_unit)unit;
+    status = add_actions(made, config, err);
+    if (status != OK)
+        goto done;
+    status = add_map(made, config, err);
+    if (status != OK)
+        goto done;
+    status = set_limits(made, config, err);
+    if (status != OK)
+        goto done;
+    status = event_schema_finish(made, &mapping, err);
+    if (status != OK) {
+        (void)error_prefix(err, "events.mapping");
+        goto done;
+    }
+    *schema = made;
+    made = NULL;
+done:
+    event_schema_destroy(made);
+    return status;
+}

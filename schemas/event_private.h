@@ -1,0 +1,82 @@
+/*
+ * schemas/event_private.h - the inside of an event schema; for schemas/event*.c alone.
+ *
+ * An action's name is looked up in a small open-addressing table that holds the company's names
+ * (events.mapping.action.map) and, where those leave room, our own.
+ */
+#ifndef SCHEMAS_EVENT_PRIVATE_H
+#define SCHEMAS_EVENT_PRIVATE_H
+
+#include "ops/json.h"
+#include "schemas/event.h"
+
+#define EVENT_NAMES_MAX   256  /* of the map and of the actions together */
+#define EVENT_NAMES_SLOTS 1024 /* a power of two, at least twice the names */
+#define EVENT_NAME_BYTES  128
+
+enum event_path {
+    PATH_USER,
+    PATH_ITEM,
+    PATH_TIME,
+    PATH_ACTION,
+    PATH_REQUEST_ID,
+    PATH_EVENT_ID,
+    PATH_ROWS,
+    PATH_TRACE,
+    PATH_COUNT
+};
+
+enum time_unit { TIME_MS, TIME_S, TIME_US, TIME_ISO };
+
+/* What a name in an event stands for. */
+struct event_name {
+    char name[EVENT_NAME_BYTES];
+    uint8_t bytes;
+    uint8_t kind; /* enum event_kind */
+    uint8_t action;
+};
+
+struct event_schema {
+    struct json_paths *paths; /* PATH_COUNT pointers, in order */
+    enum time_unit unit;
+    struct action_row actions[ACTIONS_MAX]; /* by code; name "" where there is none */
+    int actions_count;
+    struct event_name names[EVENT_NAMES_MAX];
+    int names_count;
+    uint16_t slots[EVENT_NAMES_SLOTS]; /* index + 1 into names, 0: free */
+    struct event_name otherwise;       /* of events without an action; bytes 0: refused */
+    bool unknown_ignored;
+    bool any_key;
+    size_t max_bytes;
+    int64_t max_future_skew_ms;
+};
+
+/* What the pieces a schema is made of look like before they are compiled. */
+struct event_mapping {
+    const char *pointers[PATH_COUNT];
+    enum time_unit unit;
+};
+extern const struct event_mapping event_mapping_default;
+
+/* Errors: ERR_CONFIG, ERR_NOMEM. A name that is there already is left as it is and OK. */
+MUST_CHECK enum status event_schema_add_name(struct event_schema *schema, struct text name,
+                                             enum event_kind kind, uint8_t action,
+                                             struct error *err);
+MUST_CHECK enum status event_schema_add_action(struct event_schema *schema,
+                                               const struct action_row *row, struct error *err);
+/* The kind and code of one of our own names: an action's, "impression" or "erase". */
+bool event_schema_resolve(const struct event_schema *schema, struct text name,
+                          enum event_kind *kind, uint8_t *action);
+/* Adds our own names behind those of the map and compiles the paths. */
+MUST_CHECK enum status event_schema_finish(struct event_schema *schema,
+                                           const struct event_mapping *mapping, struct error *err);
+const struct event_name *event_schema_find_name(const struct event_schema *schema,
+                                                struct text name); /* NULL */
+struct event_schema *event_schema_new(void); /* limits at their defaults; NULL: no memory */
+MUST_CHECK enum status event_schema_add_defaults(struct event_schema *schema, struct error *err);
+
+/* "2024-05-01T12:00:00.000Z", also with a blank for the T, without seconds or fraction, and with
+ * a zone like +02:00; without a zone it is no time. */
+bool event_time_parse(struct text from, int64_t *time_ms);
+
+#endif
