@@ -83,8 +83,13 @@ $(B)/%.o: %.cpp Makefile
 	@echo "  CXX   $<"
 	@$(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
 
-# Only the file that prints the version is rebuilt when it changes.
-ops_version_flags := -DFRESHET_VERSION='"$(version)"'
+# Only the file that prints the version is rebuilt when it changes: the stamp moves with it.
+ops_version_flags = -DFRESHET_VERSION='"$(version)"' \
+	-DFRESHET_LIBRARIES='"$(shell CC="$(CC)" sh ops/deploy/libraries.sh)"'
+$(shell mkdir -p $(B); echo "$(version)" | cmp -s - $(B)/version || echo "$(version)" > $(B)/version)
+$(B)/ops/version.o: $(B)/version
+# The assembler takes these in, which the compiler's list of dependencies does not know.
+$(B)/ops/runbook.o: $(wildcard ops/runbooks/*.md)
 
 # What runs on the CPU in kernels/ may fuse and reorder: tolerances are stated in the headers.
 $(B)/kernels/%_cpu.o: CFLAGS += -O3 -fno-math-errno -fno-trapping-math

@@ -2,13 +2,18 @@
  * ops/command.h - subcommands: options, help with examples, exit codes, --json.
  *
  * Every command understands --help, --json, --config FILE, --set KEY=VALUE (repeatable),
- * --log-level LEVEL. With --json its result is one JSON object, alone on the last line of
- * standard output; logs and progress go to standard error.
+ * --log-level LEVEL, --quiet. With --json its result is one JSON object, alone on the last
+ * line of standard output; logs and progress go to standard error.
+ *
+ * Options stand before or after the arguments, as --name VALUE or --name=VALUE; "--" ends
+ * them. One given twice counts as given last.
+ * Thread: the main thread, but for command_stopping().
  */
 #ifndef OPS_COMMAND_H
 #define OPS_COMMAND_H
 
 #include "ops/config.h"
+#include "ops/doctor.h"
 #include "ops/status.h"
 
 #include <stdbool.h>
@@ -48,6 +53,8 @@ struct command {
     int (*run)(struct command_line *line); /* returns an exit_code */
 };
 
+/* The option must be in the command's table with that type (else an assert). Without a
+ * fallback an absent number is 0, an absent text NULL. */
 bool command_flag(const struct command_line *line, const char *option);
 const char *command_text(const struct command_line *line, const char *option); /* NULL if absent */
 int64_t command_int(const struct command_line *line, const char *option);
@@ -60,22 +67,31 @@ bool command_json(const struct command_line *line);
 const char *command_program(const struct command_line *line); /* path of our own binary */
 
 /* The configuration of this call: loaded at first use; prints every mistake and returns NULL
- * when it cannot be used (the command then returns EXIT_USAGE). */
+ * when it cannot be used (the command then returns EXIT_USAGE). The file is --config, else
+ * FRESHET_CONFIG, else freshet.yaml in the current folder when there is one. Starts the log
+ * as log.* says. */
 const struct config *command_config(struct command_line *line);
+const char *command_config_path(const struct command_line *line); /* NULL: no file */
 
-/* Prints "freshet NAME: text" with the remedy and returns the exit code that fits the status. */
+/* Prints "freshet NAME: text" with a remedy and returns the exit code that fits the status.
+ * With --json also prints {"error", "status"} as the result. */
 int command_fail(const struct command_line *line, const struct error *err);
 int command_exit_code(enum status status);
+/* Wrong usage that only the command can see; returns EXIT_USAGE. */
+int command_misused(const struct command_line *line, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-/* SIGTERM or SIGINT has come: true from then on; a second one ends the process at once. */
+/* SIGTERM or SIGINT has come: true from then on; a second one ends the process at once.
+ * Until one of these two is called for the first time, the first signal ends it. Any thread. */
 bool command_stopping(void);
 /* A descriptor that becomes readable then, for poll loops. */
 int command_stop_descriptor(void);
 
-/* What the root knows and the floor must not: all commands, config rows and checks. */
+/* What the root knows and the floor must not: all commands, config rows and checks. Each is a
+ * NULL-ended list of a folder's tables: adding a folder is adding a line to freshet.c. */
 struct command_tables {
-    const struct command *const *commands;         /* NULL-ended */
-    const struct config_row *const *config_tables; /* NULL-ended; each ends with a NULL key */
+    const struct command *const *const *commands;    /* each table ends with NULL */
+    const struct config_row *const *config_tables;   /* each table ends with a NULL key */
+    const struct doctor_check *const *doctor_tables; /* each table ends with a NULL name */
 };
 /* freshet.c's main(): finds the command, parses, runs. */
 int command_main(int argc, char **argv, const struct command_tables *tables);

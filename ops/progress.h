@@ -1,10 +1,12 @@
 /*
  * ops/progress.h - a progress bar on standard error for long work: one line that is
  * redrawn on a terminal, a plain line every 10 s elsewhere, nothing with --quiet.
+ * Thread: one a struct; progress_quiet() before threads.
  */
 #ifndef OPS_PROGRESS_H
 #define OPS_PROGRESS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct progress {
@@ -12,8 +14,12 @@ struct progress {
     const char *unit; /* "events" */
     int64_t begun_us;
     int64_t next_us;
-    int drawn;
+    int drawn; /* times the line was drawn */
+    bool terminal;
 };
+
+/* Shows nothing from here on (--quiet). */
+void progress_quiet(bool quiet);
 
 void progress_begin(struct progress *progress, const char *what, const char *unit);
 /* fraction 0..1, or < 0 when unknown; cheap, may be called for every event. */

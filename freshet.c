@@ -1,0 +1,32 @@
+/*
+ * freshet.c - the table of subcommands, and the one file that knows every folder.
+ *
+ * A folder joins by three lines: its header, its commands and, where it has them, its rows of
+ * the configuration and its checks.
+ */
+#include "ops/command.h"
+#include "ops/ops_main.h"
+
+#include <stddef.h>
+
+static const struct command *const *const commands[] = {
+    ops_commands,
+    NULL,
+};
+
+static const struct config_row *const config_tables[] = {
+    ops_config_rows,
+    NULL,
+};
+
+static const struct doctor_check *const doctor_tables[] = {
+    ops_doctor_checks,
+    NULL,
+};
+
+int main(int argc, char **argv)
+{
+    static const struct command_tables tables = {commands, config_tables, doctor_tables};
+
+    return command_main(argc, argv, &tables);
+}

@@ -1,0 +1,98 @@
+/* ops/config_main.c - `freshet config check` and `freshet config show`. */
+#include "ops/json_writer.h"
+#include "ops/ops_commands.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RESULT_BYTES_MAX ((size_t)1 << 20)
+
+/* command_config() prints the report; --json has the first mistake as its error. */
+static int run_check(struct command_line *line)
+{
+    const char *path = command_config_path(line);
+    const struct config *config = command_config(line);
+
+    if (config == NULL)
+        return EXIT_USAGE;
+    if (command_json(line))
+        (void)printf("{\"ok\":true}\n");
+    else if (path == NULL)
+        (void)printf("no file, the defaults are used; --config FILE names one\n");
+    else
+        (void)printf("%s: ok\n", path);
+    return EXIT_DONE;
+}
+
+static int show_json(const struct config *config)
+{
+    char *buffer = malloc(RESULT_BYTES_MAX);
+    struct config_entry entry;
+    struct json_writer w;
+    bool good;
+
+    if (buffer == NULL)
+        return EXIT_BUG;
+    json_writer_init(&w, buffer, RESULT_BYTES_MAX);
+    json_object_begin(&w);
+    for (int i = 0; config_entry(config, i, &entry); i++) {
+        json_key(&w, entry.key);
+        json_object_begin(&w);
+        json_text(&w, "value", text_of(entry.value));
+        json_text(&w, "origin", text_of(entry.origin));
+        json_object_end(&w);
+    }
+    json_object_end(&w);
+    good = json_writer_ok(&w);
+    (void)printf("%.*s\n", (int)w.used, w.at);
+    free(buffer);
+    return good ? EXIT_DONE : EXIT_BUG;
+}
+
+static int run_show(struct command_line *line)
+{
+    const struct config *config = command_config(line);
+    char *yaml;
+    struct error err;
+
+    if (config == NULL)
+        return EXIT_USAGE;
+    if (command_json(line))
+        return show_json(config);
+    if (config_render(config, command_flag(line, "origin"), &yaml, &err) != OK)
+        return command_fail(line, &err);
+    (void)fputs(yaml, stdout);
+    free(yaml);
+    return EXIT_DONE;
+}
+
+const struct command config_check_command = {
+    .name = "config check",
+    .summary = "say whether the configuration can be used, and every mistake in it",
+    .arguments = "",
+    .help = "Reads the file, the environment (FRESHET_SECTION_KEY) and --set as every role would.\n"
+            "Each mistake is one line, file:line:column, with the nearest known key. Whether\n"
+            "secrets can be read and servers reached is asked by `freshet doctor`.\n\n"
+            "Examples:\n  freshet config check --config freshet.yaml\n"
+            "  FRESHET_SERVE_LISTEN=0.0.0.0:80 freshet config check",
+    .run = run_check,
+};
+
+static const struct option_row show_options[] = {
+    {"origin", OPTION_FLAG, NULL, NULL, "say where each value came from"},
+    {0},
+};
+
+const struct command config_show_command = {
+    .name = "config show",
+    .summary = "print the whole configuration with its help, as YAML",
+    .arguments = "",
+    .help = "What is printed can be used as a configuration again. Secrets print as their "
+            "references.\n\n"
+            "Examples:\n  freshet config show > freshet.yaml\n"
+            "  freshet config show --origin --set serve.listen=127.0.0.1:9000\n"
+            "  freshet config show --json",
+    .options = show_options,
+    .run = run_show,
+};

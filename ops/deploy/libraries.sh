@@ -1,0 +1,15 @@
+#!/bin/sh
+# ops/deploy/libraries.sh - the libraries this build uses, as "name number,name number":
+# what `freshet version` prints. Two of them say their version in a header alone.
+set -u
+
+from_header() { # header, tokens
+    printf '#include <%s>\n%s\n' "$1" "$2" | ${CC:-cc} -E -P -x c++ - 2>/dev/null | tail -n 1 | tr -d ' "'
+}
+
+for package in rdkafka hiredis yaml-0.1 libmicrohttpd libcurl libxxhash libsodium zlib; do
+    printf '%s %s,' "$package" "$(pkg-config --modversion "$package" 2>/dev/null || echo unknown)"
+done
+printf 'onednn %s,' "$(from_header dnnl_version.h \
+    DNNL_VERSION_MAJOR.DNNL_VERSION_MINOR.DNNL_VERSION_PATCH)"
+printf 'simdjson %s' "$(from_header simdjson.h SIMDJSON_VERSION)"

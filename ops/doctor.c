@@ -1,0 +1,140 @@
+/* ops/doctor.c - the checks of the floor itself, and how findings are filled. */
+#include "ops/doctor.h"
+
+#include "ops/clock.h"
+#include "ops/ops_main.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/timex.h>
+
+#define DESCRIPTORS_WANTED 4096
+#define BUILT_AFTER_MS     1704067200000 /* 2024: no build of this program is older */
+
+static void fill(struct doctor_finding *finding, enum doctor_result result, const char *remedy,
+                 const char *fmt, va_list args)
+{
+    *finding = (struct doctor_finding){.result = result};
+    (void)vsnprintf(finding->text, sizeof finding->text, fmt, args);
+    if (remedy != NULL)
+        (void)snprintf(finding->remedy, sizeof finding->remedy, "%s", remedy);
+}
+
+void doctor_ok(struct doctor_finding *finding, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    fill(finding, DOCTOR_OK, NULL, fmt, args);
+    va_end(args);
+}
+
+void doctor_warn(struct doctor_finding *finding, const char *remedy, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    fill(finding, DOCTOR_WARN, remedy, fmt, args);
+    va_end(args);
+}
+
+void doctor_fail(struct doctor_finding *finding, const char *remedy, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    fill(finding, DOCTOR_FAIL, remedy, fmt, args);
+    va_end(args);
+}
+
+void doctor_skip(struct doctor_finding *finding, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    fill(finding, DOCTOR_SKIP, NULL, fmt, args);
+    va_end(args);
+}
+
+static void check_clock(const struct config *config, struct doctor_finding *finding)
+{
+    struct timex state = {0};
+
+    (void)config;
+    if (clock_wall_ms() < BUILT_AFTER_MS)
+        doctor_fail(finding, "set the time, and run an NTP service such as systemd-timesyncd",
+                    "the clock says a year before 2024");
+    else if (adjtimex(&state) < 0)
+        doctor_skip(finding, "the kernel does not say whether the clock is synchronised");
+    else if ((state.status & STA_UNSYNC) != 0)
+        doctor_warn(finding,
+                    "run an NTP service on the host; events from the future become dead letters",
+                    "the kernel says that the clock is not synchronised");
+    else
+        doctor_ok(finding, "synchronised");
+}
+
+static void check_descriptors(const struct config *config, struct doctor_finding *finding)
+{
+    struct rlimit limit;
+
+    (void)config;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        doctor_skip(finding, "the limit of open files is not known");
+    else if (limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < DESCRIPTORS_WANTED)
+        doctor_warn(finding, "LimitNOFILE=65536 in the service, or ulimit -n 65536",
+                    "at most %llu open files; a busy server needs %d",
+                    (unsigned long long)limit.rlim_cur, DESCRIPTORS_WANTED);
+    else
+        doctor_ok(finding, "%llu open files allowed", (unsigned long long)limit.rlim_cur);
+}
+
+/* Is the file of a secret readable by others? */
+static bool is_open_to_all(const char *reference)
+{
+    struct stat info;
+
+    return strncmp(reference, "file:", 5) == 0 && stat(reference + 5, &info) == 0 &&
+           (info.st_mode & (S_IRWXO | S_IWGRP)) != 0;
+}
+
+static void check_secrets(const struct config *config, struct doctor_finding *finding)
+{
+    struct config_entry entry;
+    struct error err;
+    int count = 0;
+
+    for (int i = 0; config_entry(config, i, &entry); i++) {
+        char *value;
+
+        if (entry.row->type != CONFIG_SECRET || entry.value[0] == 0)
+            continue;
+        if (config_secret(config, entry.key, &value, &err) != OK) {
+            doctor_fail(finding, "give this user the file or the variable, or clear the key", "%s",
+                        err.text);
+            return;
+        }
+        free(value);
+        if (is_open_to_all(entry.value)) {
+            doctor_warn(finding, "chmod 0400 it", "%s: others may read or write %s", entry.key,
+                        entry.value);
+            return;
+        }
+        count++;
+    }
+    if (count == 0)
+        doctor_skip(finding, "none is configured");
+    else
+        doctor_ok(finding, "%d can be read", count);
+}
+
+const struct doctor_check ops_doctor_checks[] = {
+    {"clock", "the time is plausible and synchronised", check_clock},
+    {"open-files", "enough file descriptors are allowed", check_descriptors},
+    {"secrets", "every secret that is named can be read, by us alone", check_secrets},
+    {0},
+};

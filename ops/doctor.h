@@ -1,0 +1,41 @@
+/*
+ * ops/doctor.h - what `freshet doctor` asks: is what this role needs there and as it must be?
+ *
+ * Every folder exports its checks (`redis_doctor_checks`), freshet.c puts them together. A
+ * check looks and changes nothing, takes at most a few seconds, and says in its finding
+ * what it saw and, when that is not right, what to do.
+ * Thread: checks run one after the other on the main thread.
+ */
+#ifndef OPS_DOCTOR_H
+#define OPS_DOCTOR_H
+
+#include "ops/config.h"
+
+enum doctor_result {
+    DOCTOR_OK,
+    DOCTOR_WARN, /* works, but will hurt */
+    DOCTOR_FAIL, /* does not work */
+    DOCTOR_SKIP, /* does not apply here, or another check's failure makes it moot */
+};
+
+struct doctor_finding {
+    enum doctor_result result;
+    char text[240];   /* what was seen: "3 brokers, 8 partitions of events" */
+    char remedy[240]; /* what to do; "" when ok */
+};
+
+struct doctor_check {
+    const char *name; /* "kafka-topics"; a table ends with a NULL name */
+    const char *help; /* what it looks at, one line */
+    void (*run)(const struct config *config, struct doctor_finding *finding);
+};
+
+/* Fill a finding in one line. */
+void doctor_ok(struct doctor_finding *finding, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void doctor_warn(struct doctor_finding *finding, const char *remedy, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
+void doctor_fail(struct doctor_finding *finding, const char *remedy, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
+void doctor_skip(struct doctor_finding *finding, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+#endif

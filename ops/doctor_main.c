@@ -1,0 +1,105 @@
+/*
+ * ops/doctor_main.c - `freshet doctor`: runs all checks of all folders.
+ *
+ * Goes on after a failure: an operator wants the whole list. The exit code is 1 when a check
+ * failed; warnings alone are 0.
+ */
+#include "ops/json_writer.h"
+#include "ops/ops_commands.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define RESULT_BYTES_MAX ((size_t)256 * 1024)
+
+static const char *const words[] = {"ok", "warn", "FAIL", "skip"};
+static const char *const json_words[] = {"ok", "warn", "fail", "skip"};
+static const char *const colours[] = {"\033[32m", "\033[33m", "\033[31m", "\033[2m"};
+
+static void print_finding(const struct doctor_check *check, const struct doctor_finding *finding)
+{
+    bool colour = isatty(STDOUT_FILENO) != 0;
+
+    (void)printf("%s%-4s%s  %-18s %s\n", colour ? colours[finding->result] : "",
+                 words[finding->result], colour ? "\033[0m" : "", check->name, finding->text);
+    if (finding->remedy[0] != 0)
+        (void)printf("      %-18s do: %s\n", "", finding->remedy);
+    (void)fflush(stdout); /* the next check may take seconds */
+}
+
+static void write_finding(struct json_writer *w, const struct doctor_check *check,
+                          const struct doctor_finding *finding)
+{
+    json_object_begin(w);
+    json_text(w, "check", text_of(check->name));
+    json_text(w, "result", text_of(json_words[finding->result]));
+    json_text(w, "text", text_of(finding->text));
+    if (finding->remedy[0] != 0)
+        json_text(w, "remedy", text_of(finding->remedy));
+    json_object_end(w);
+}
+
+static int run_doctor(struct command_line *line)
+{
+    const struct doctor_check *const *tables = command_tables()->doctor_tables;
+    const struct config *config = command_config(line);
+    const char *only = command_text(line, "only");
+    char *buffer;
+    struct json_writer w;
+    int counts[4] = {0};
+
+    if (config == NULL)
+        return EXIT_USAGE;
+    buffer = malloc(RESULT_BYTES_MAX);
+    if (buffer == NULL)
+        return EXIT_BUG;
+    json_writer_init(&w, buffer, RESULT_BYTES_MAX);
+    json_object_begin(&w);
+    json_key(&w, "checks");
+    json_array_begin(&w);
+    for (int i = 0; tables[i] != NULL; i++) {
+        for (const struct doctor_check *check = tables[i]; check->name != NULL; check++) {
+            struct doctor_finding finding = {0};
+
+            if (only != NULL && strstr(check->name, only) == NULL)
+                continue;
+            check->run(config, &finding);
+            counts[finding.result]++;
+            write_finding(&w, check, &finding);
+            if (!command_json(line))
+                print_finding(check, &finding);
+        }
+    }
+    json_array_end(&w);
+    json_bool(&w, "healthy", counts[DOCTOR_FAIL] == 0);
+    json_object_end(&w);
+    if (command_json(line))
+        (void)printf("%.*s\n", (int)w.used, w.at);
+    else
+        (void)printf("%d ok, %d warnings, %d failed, %d do not apply\n", counts[DOCTOR_OK],
+                     counts[DOCTOR_WARN], counts[DOCTOR_FAIL], counts[DOCTOR_SKIP]);
+    free(buffer);
+    if (only != NULL && counts[0] + counts[1] + counts[2] + counts[3] == 0)
+        return command_misused(line, "no check has \"%.80s\" in its name", only);
+    return counts[DOCTOR_FAIL] > 0 ? EXIT_NO : EXIT_DONE;
+}
+
+static const struct option_row options[] = {
+    {"only", OPTION_TEXT, "NAME", NULL, "only checks with this in their name"},
+    {0},
+};
+
+const struct command doctor_command = {
+    .name = "doctor",
+    .summary = "look at all that freshet needs: configuration, clock, Kafka, Redis, models",
+    .arguments = "",
+    .help =
+        "Changes nothing. Each check says what it saw and, when that is not right, what to do.\n"
+        "Exit code 1 when a check failed.\n\n"
+        "Examples:\n  freshet doctor\n  freshet doctor --config prod.yaml --only kafka\n"
+        "  freshet doctor --json",
+    .options = options,
+    .run = run_doctor,
+};
