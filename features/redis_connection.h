@@ -6,110 +6,27 @@
  * they arrive. A program that wants one answer calls the blocking functions at the end.
  *
  * Commands are formatted here by hand into one output buffer: hiredis' own formatting costs
- * 0.7-1.5 us a command, this 0.1-0.2 (LIMITS.md 2a). Replies are parsed by hiredis' reader with our
- * own object functions, which build them in an arena and refuse what is too deep, too long or
- * too wide: a hostile or broken server costs bounded memory and the connection (FAULTS 57).
+ * 0.7-1.5 us a command, this 0.1-0.2 (LIMITS.md 2a). Replies are bounded (features/redis_reply.h):
+ * a hostile or broken server costs bounded memory and the connection (FAULTS 57).
  *
  * A connection heals itself: after a failure it waits (jittered, doubling, at most 10 s), then
  * connects, authenticates and selects its database again. What was in flight is lost and the
  * caller sees it by the epoch, which counts the times the connection became ready: replies belong
  * to commands of the same epoch only, and nothing is sent twice.
  *
- * Without hiredis_ssl a rediss:// address is a clear error at once; there is no fallback to plain.
  * Thread: one at a time for each connection.
  */
 #ifndef FEATURES_REDIS_CONNECTION_H
 #define FEATURES_REDIS_CONNECTION_H
 
-#include "ops/config.h"
+#include "features/redis_reply.h"
+#include "features/redis_target.h"
 #include "ops/status.h"
 #include "ops/text.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-/* ---- where ---- */
-
-#define REDIS_HOST_MAX     256
-#define REDIS_PASSWORD_MAX 512
-
-/* redis://[[user]:password@]host[:port][/db]  or  unix:///path/to/socket[?db=N] */
-struct redis_target {
-    bool unix_socket;
-    char host[REDIS_HOST_MAX]; /* or the socket's path */
-    int port;                  /* 6379 unless given */
-    int db;
-    char user[128]; /* "": the default user */
-    char password[REDIS_PASSWORD_MAX];
-};
-/* Errors: ERR_CONFIG (not such an address; rediss:// in a build without TLS). The text never
- * repeats the password. */
-MUST_CHECK enum status redis_target_parse(struct redis_target *target, const char *url,
-                                          struct error *err);
-/* Host and port or path, for messages: without the password. */
-void redis_target_describe(const struct redis_target *target, char *into, size_t bytes);
-
-/* redis.url, redis.password, redis.connect_timeout, redis.reply_timeout, dataset.namespace, ... */
-extern const struct config_row redis_config_rows[];
-MUST_CHECK enum status redis_target_from(struct redis_target *target, const struct config *config,
-                                         struct error *err);
-
-/* ---- what came back ---- */
-
-enum redis_reply_type {
-    REPLY_NIL,
-    REPLY_STATUS,
-    REPLY_ERROR,
-    REPLY_INTEGER,
-    REPLY_STRING,
-    REPLY_ARRAY
-};
-
-struct redis_reply {
-    enum redis_reply_type type;
-    int64_t integer;
-    struct text text; /* STATUS, ERROR, STRING; followed by a zero that is not counted */
-    int count;        /* ARRAY */
-    const struct redis_reply *const *elements; /* (count) */
-};
-
-/* What an error reply means. Label values of freshet_redis_errors_total{code}. */
-/* clang-format off */
-#define REDIS_ERROR_LIST(X)                                                                        \
-    X(OTHER,       "other",       ERR_CONFLICT,    "an error we do not know")                      \
-    X(ERR,         "err",         ERR_CONFLICT,    "the command was refused")                      \
-    X(OOM,         "oom",         ERR_UNAVAILABLE, "maxmemory is reached")                         \
-    X(READONLY,    "readonly",    ERR_UNAVAILABLE, "it is a replica now")                          \
-    X(LOADING,     "loading",     ERR_UNAVAILABLE, "it is loading its data")                       \
-    X(MASTERDOWN,  "masterdown",  ERR_UNAVAILABLE, "its master is down")                           \
-    X(CLUSTERDOWN, "clusterdown", ERR_UNAVAILABLE, "the cluster is down")                          \
-    X(TRYAGAIN,    "tryagain",    ERR_UNAVAILABLE, "a slot is moving")                             \
-    X(MOVED,       "moved",       ERR_UNAVAILABLE, "the slot is at another node")                  \
-    X(ASK,         "ask",         ERR_UNAVAILABLE, "the slot is moving to another node")           \
-    X(NOREPLICAS,  "noreplicas",  ERR_UNAVAILABLE, "too few replicas")                             \
-    X(BUSY,        "busy",        ERR_UNAVAILABLE, "a script is running")                          \
-    X(MISCONF,     "misconf",     ERR_UNAVAILABLE, "it cannot save to its disk")                   \
-    X(EXECABORT,   "execabort",   ERR_UNAVAILABLE, "the transaction was refused while queueing")   \
-    X(WRONGTYPE,   "wrongtype",   ERR_CORRUPT,     "the key holds another type")                   \
-    X(NOAUTH,      "noauth",      ERR_CONFIG,      "a password is needed")                         \
-    X(WRONGPASS,   "wrongpass",   ERR_CONFIG,      "wrong user or password")                       \
-    X(NOPERM,      "noperm",      ERR_CONFIG,      "the user may not do this")
-
-enum redis_error {
-#define X(id, name, status, text) REDIS_ERROR_##id,
-    REDIS_ERROR_LIST(X)
-#undef X
-    REDIS_ERROR_COUNT
-};
-/* clang-format on */
-extern const char *const redis_error_names[REDIS_ERROR_COUNT];
-
-enum redis_error redis_error_of(struct text message);
-/* Fills *err from an ERROR reply and counts it; OK for every other type. */
-MUST_CHECK enum status redis_reply_status(const struct redis_reply *reply, struct error *err);
-
-/* ---- a connection in a poll loop ---- */
 
 struct redis_limits {
     int64_t connect_ms;  /* connect, authenticate, select; 0: 3000 */

@@ -1,0 +1,69 @@
+/* features/redis_config.c - the configuration of Redis and of the data set's keys. */
+#include "features/redis_keys.h"
+#include "features/redis_target.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const struct config_row redis_config_rows[] = {
+    {.key = "redis.url",
+     .type = CONFIG_TEXT,
+     .fallback = "redis://127.0.0.1:6379",
+     .help = "Where Redis is: redis://[user@]host[:port][/db] or unix:///path/to/socket."},
+    {.key = "redis.password",
+     .type = CONFIG_SECRET,
+     .help = "Password of Redis, as file:PATH or env:NAME; wins over one in redis.url."},
+    {.key = "redis.connect_timeout",
+     .type = CONFIG_DURATION,
+     .fallback = "3s",
+     .min = 10,
+     .max = 60000,
+     .help = "How long connecting and authenticating may take before it is tried again."},
+    {.key = "redis.reply_timeout",
+     .type = CONFIG_DURATION,
+     .fallback = "10s",
+     .min = 10,
+     .max = 600000,
+     .help = "How long an answer may take before the connection counts as broken."},
+    {.key = "dataset.namespace",
+     .type = CONFIG_TEXT,
+     .fallback = REDIS_NAMESPACE,
+     .help = "First bytes of all keys, at most 8; two data sets can share one Redis by it."},
+    {.key = "dataset.shards",
+     .type = CONFIG_INT,
+     .fallback = "64",
+     .min = 1,
+     .max = REDIS_SHARDS_MAX,
+     .help = "Virtual shards; chosen when the data set is created, fixed from then on."},
+    {.key = "dataset.examples_partitions",
+     .type = CONFIG_INT,
+     .fallback = "4",
+     .min = 1,
+     .max = 4096,
+     .help = "Partitions of the examples topic; fixed when the data set is created."},
+    {.key = NULL},
+};
+
+enum status redis_target_from(struct redis_target *target, const struct config *config,
+                              struct error *err)
+{
+    char *secret = NULL;
+    enum status status = redis_target_parse(target, config_text(config, "redis.url"), err);
+
+    if (status != OK)
+        return error_prefix(err, "redis.url");
+    if (!config_given(config, "redis.password"))
+        return OK;
+    status = config_secret(config, "redis.password", &secret, err);
+    if (status != OK)
+        return status;
+    if (strlen(secret) >= sizeof target->password)
+        status = error_set(err, ERR_CONFIG, "redis.password is longer than %zu bytes",
+                           sizeof target->password - 1);
+    else
+        (void)snprintf(target->password, sizeof target->password, "%s", secret);
+    explicit_bzero(secret, strlen(secret));
+    free(secret);
+    return status;
+}

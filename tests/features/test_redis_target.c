@@ -1,0 +1,74 @@
+/* Tests features/redis_target: addresses that are fine, and each way one can be wrong. */
+#include "features/redis_target.h"
+
+#include "tests/test.h"
+
+#include <string.h>
+
+TEST(redis_target_reads_every_form)
+{
+    struct redis_target target;
+    struct error err;
+    char where[300];
+
+    CHECK_STATUS(OK, redis_target_parse(&target, "redis://h", &err));
+    CHECK_TEXT("h", target.host);
+    CHECK_INT(6379, target.port);
+    CHECK_STATUS(OK, redis_target_parse(&target, "redis://al:p%40ss@10.0.0.1:7000/3", &err));
+    CHECK_TEXT("al", target.user);
+    CHECK_TEXT("p@ss", target.password);
+    CHECK_INT(7000, target.port);
+    CHECK_INT(3, target.db);
+    redis_target_describe(&target, where, sizeof where);
+    CHECK_TEXT("10.0.0.1:7000", where);
+    CHECK_STATUS(OK, redis_target_parse(&target, "redis://:a:b@h/", &err));
+    CHECK_TEXT("", target.user);
+    CHECK_TEXT("a:b", target.password);
+    CHECK_STATUS(OK, redis_target_parse(&target, "redis://[::1]:5", &err));
+    CHECK_TEXT("::1", target.host);
+    CHECK_INT(5, target.port);
+    CHECK_STATUS(OK, redis_target_parse(&target, "unix:///run/r.sock?db=2", &err));
+    CHECK(target.unix_socket);
+    CHECK_TEXT("/run/r.sock", target.host);
+    CHECK_INT(2, target.db);
+}
+
+TEST(redis_target_refuses_what_is_no_address_and_keeps_the_password_to_itself)
+{
+    static const char *const bad[] = {
+        "",
+        "h",
+        "http://h",
+        "redis://",
+        "redis://:5",
+        "redis://h:",
+        "redis://h:0",
+        "redis://h:65536",
+        "redis://h:6x",
+        "redis://h/x",
+        "redis://h/9999",
+        "redis://[::1",
+        "redis://[::1]x",
+        "redis://h%00",
+        "redis://h%g0",
+        "redis://secret:hush@",
+        "unix://",
+        "unix://r.sock",
+        "unix:///",
+        "unix:///r?x=1",
+        "unix:///r?db=",
+        "redis://u:hush@h:port",
+    };
+    struct redis_target target;
+    struct error err;
+    char path[200] = "unix:///";
+
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        CHECK_STATUS(ERR_CONFIG, redis_target_parse(&target, bad[i], &err));
+        CHECK(strstr(err.text, "hush") == NULL);
+    }
+    memset(path + 8, 'a', 110);
+    CHECK_STATUS(ERR_CONFIG, redis_target_parse(&target, path, &err));
+    CHECK_STATUS(ERR_CONFIG, redis_target_parse(&target, "rediss://h", &err));
+    CHECK(strstr(err.text, "TLS") != NULL);
+}
