@@ -9,6 +9,7 @@
 #include "ops/kafka_producer.h"
 
 #include "ops/clock.h"
+#include "tests/support/kafka.h"
 #include "tests/test.h"
 
 #include <arpa/inet.h>
@@ -19,9 +20,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define PATIENCE_US     ((int64_t)30 * 1000000)
-#define BATCH           256
-#define PARTITIONS_MAX  8
 #define GROUP_SESSION   3500
 #define UNREACHABLE_MAX 24
 
@@ -63,80 +61,6 @@ static void unreachable(char address[UNREACHABLE_MAX])
     CHECK(getsockname(fd, (struct sockaddr *)&in, &bytes) == 0);
     (void)snprintf(address, UNREACHABLE_MAX, "127.0.0.1:%d", ntohs(in.sin_port));
     (void)close(fd);
-}
-
-/* Fills partition with count records whose values are their numbers, from first on. */
-static void fill(const struct kafka_broker *broker, int partition, int first, int count)
-{
-    struct kafka_producer_options options = {.brokers = kafka_broker_address(broker)};
-    struct kafka_producer *producer;
-    struct error err;
-
-    CHECK_STATUS(OK, kafka_producer_open(&producer, &options, &err));
-    for (int i = first; i < first + count; i++) {
-        char value[16];
-        (void)snprintf(value, sizeof value, "%d", i);
-        struct kafka_message m = {
-            .topic = "t", .partition = partition, .key = text_of("k"), .value = text_of(value)};
-        CHECK_STATUS(OK, kafka_produce(producer, &m, &err));
-    }
-    CHECK_STATUS(OK, kafka_producer_flush(producer, 20000, &err));
-    kafka_producer_close(producer, 0);
-}
-
-static int number_of(const struct kafka_record *record)
-{
-    char copy[16] = "";
-
-    CHECK(record->value.bytes < sizeof copy);
-    memcpy(copy, record->value.at, record->value.bytes);
-    return atoi(copy);
-}
-
-/* Polls until an event of this kind comes; records on the way are released and counted. */
-static struct kafka_event await(struct kafka_consumer *consumer, enum kafka_event_kind kind,
-                                int *records_count)
-{
-    struct kafka_record records[BATCH];
-    struct kafka_event events[KAFKA_EVENTS_MAX];
-    int64_t until_us = clock_monotonic_us() + PATIENCE_US;
-
-    while (clock_monotonic_us() < until_us) {
-        int events_count;
-        int count = kafka_consumer_poll(consumer, 50, records, BATCH, events, &events_count);
-        kafka_records_release(records, count);
-        if (records_count != NULL)
-            *records_count += count;
-        for (int i = 0; i < events_count; i++)
-            if (events[i].kind == kind)
-                return events[i];
-    }
-    test_fail(__FILE__, __LINE__, "no event of kind %d came", (int)kind);
-}
-
-/* Reads exactly count records of partition, which must be first, first + 1, ... */
-static void read_in_order(struct kafka_consumer *consumer, int partition, int first, int count,
-                          uint64_t epoch)
-{
-    struct kafka_record records[BATCH];
-    struct kafka_event events[KAFKA_EVENTS_MAX];
-    int64_t until_us = clock_monotonic_us() + PATIENCE_US;
-    int seen = 0;
-
-    while (seen < count && clock_monotonic_us() < until_us) {
-        int events_count;
-        int room = count - seen < BATCH ? count - seen : BATCH;
-        int n = kafka_consumer_poll(consumer, 50, records, room, events, &events_count);
-        for (int i = 0; i < n; i++) {
-            CHECK_INT(partition, records[i].partition);
-            CHECK_INT(first + seen, records[i].offset);
-            CHECK_INT(first + seen, number_of(&records[i]));
-            CHECK(records[i].epoch == epoch);
-            seen++;
-        }
-        kafka_records_release(records, n);
-    }
-    CHECK_INT(count, seen);
 }
 
 /* ---- settings ----------------------------------------------------------------------------- */
@@ -344,7 +268,7 @@ TEST(kafka_records_carry_what_was_produced)
 
     struct kafka_consumer *consumer = open_consumer(broker, NULL);
     CHECK_STATUS(OK, kafka_consumer_assign(consumer, 0, 0, &epoch, &err));
-    for (int64_t until_us = clock_monotonic_us() + PATIENCE_US;
+    for (int64_t until_us = clock_monotonic_us() + KAFKA_PATIENCE_US;
          got < SENT && clock_monotonic_us() < until_us;)
         got += kafka_consumer_poll(consumer, 50, records + got, SENT - got, events, &events_count);
     CHECK_INT(SENT, got); /* all held at once: earlier records outlive later polls */
@@ -374,16 +298,16 @@ TEST(kafka_consumer_reads_from_where_it_is_told_and_rewinds)
     uint64_t first, second;
     struct error err;
 
-    fill(broker, 1, 0, 2000);
+    kafka_fill(kafka_broker_address(broker), "t", 1, 0, 2000);
     CHECK_STATUS(OK, kafka_consumer_assign(consumer, 1, 100, &first, &err));
-    read_in_order(consumer, 1, 100, 1000, first);
+    kafka_read_in_order(consumer, 1, 100, 1000, first);
     CHECK_STATUS(OK, kafka_consumer_assign(consumer, 1, 500, &second, &err));
     CHECK(second > first);
-    read_in_order(consumer, 1, 500, 1500, second);
+    kafka_read_in_order(consumer, 1, 500, 1500, second);
     CHECK_INT(2000, kafka_consumer_high(consumer, 1));
     CHECK_INT(KAFKA_OFFSET_NONE, kafka_consumer_high(consumer, 0));
     CHECK_STATUS(OK, kafka_consumer_assign(consumer, 1, 1999, &first, &err));
-    read_in_order(consumer, 1, 1999, 1, first);
+    kafka_read_in_order(consumer, 1, 1999, 1, first);
     CHECK_STATUS(ERR_NOT_FOUND, kafka_consumer_assign(consumer, -1, 0, &first, &err));
     kafka_consumer_close(consumer);
     kafka_broker_stop(broker);
@@ -400,22 +324,22 @@ TEST(kafka_consumer_tells_limits_ends_and_offsets_out_of_range)
     uint64_t epoch;
     struct error err;
 
-    fill(broker, 0, 0, 10);
+    kafka_fill(kafka_broker_address(broker), "t", 0, 0, 10);
     CHECK_STATUS(OK, kafka_consumer_open(&consumer, &options, &err));
     CHECK_STATUS(OK, kafka_consumer_limits(consumer, 0, 10000, &low, &high, &err));
     CHECK(low == 0 && high == 10);
     enum status missing = kafka_consumer_limits(consumer, 9, 500, &low, &high, &err);
     CHECK(missing != OK && low == KAFKA_OFFSET_NONE && high == KAFKA_OFFSET_NONE);
     CHECK_STATUS(OK, kafka_consumer_assign(consumer, 0, 4, &epoch, &err));
-    struct kafka_event end = await(consumer, KAFKA_END, &records);
+    struct kafka_event end = kafka_await(consumer, KAFKA_END, &records);
     CHECK_INT(6, records);
     CHECK(end.partition == 0 && end.offset == 10);
 
     CHECK_STATUS(OK, kafka_consumer_assign(consumer, 0, 1000, &epoch, &err));
-    struct kafka_event range = await(consumer, KAFKA_OUT_OF_RANGE, NULL);
+    struct kafka_event range = kafka_await(consumer, KAFKA_OUT_OF_RANGE, NULL);
     CHECK(range.partition == 0 && range.offset == 1000);
     CHECK_STATUS(OK, kafka_consumer_assign(consumer, 0, 9, &epoch, &err));
-    read_in_order(consumer, 0, 9, 1, epoch);
+    kafka_read_in_order(consumer, 0, 9, 1, epoch);
     kafka_consumer_close(consumer);
     kafka_broker_stop(broker);
 }
@@ -433,7 +357,7 @@ TEST(kafka_consumer_without_brokers_says_so_once)
 
     unreachable(address);
     CHECK_STATUS(OK, kafka_consumer_open(&consumer, &options, &err));
-    (void)await(consumer, KAFKA_DOWN, NULL);
+    (void)kafka_await(consumer, KAFKA_DOWN, NULL);
     for (int i = 0; i < 20; i++) {
         CHECK_INT(0, kafka_consumer_poll(consumer, 50, records, 1, events, &events_count));
         CHECK_INT(0, events_count);
@@ -443,120 +367,58 @@ TEST(kafka_consumer_without_brokers_says_so_once)
     kafka_consumer_close(consumer);
 }
 
-/* A seeded walk over three partitions: whatever is assigned anew, paused and resumed, the records
- * of a partition come without gap or repetition from its newest assignment on. */
 TEST(kafka_consumer_loses_nothing_over_random_assigns_and_pauses)
 {
-    enum { PARTITIONS = 3, RECORDS = 3000, STEPS = 150 };
-    struct kafka_broker *broker = start_broker(PARTITIONS);
+    struct kafka_broker *broker = start_broker(3);
     struct kafka_consumer *consumer = open_consumer(broker, NULL);
-    int64_t next[PARTITIONS];
-    uint64_t epoch[PARTITIONS];
-    bool paused[PARTITIONS] = {false};
-    uint64_t state = test_seed();
-    struct error err;
 
-    for (int p = 0; p < PARTITIONS; p++) {
-        fill(broker, p, 0, RECORDS);
-        next[p] = 0;
-        CHECK_STATUS(OK, kafka_consumer_assign(consumer, p, 0, &epoch[p], &err));
-    }
-    int64_t until_us = clock_monotonic_us() + PATIENCE_US;
-    for (int step = 0; step < STEPS || next[0] + next[1] + next[2] < PARTITIONS * RECORDS;) {
-        struct kafka_record records[BATCH];
-        struct kafka_event events[KAFKA_EVENTS_MAX];
-        int events_count;
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        unsigned dice = (unsigned)(state >> 40);
-        int p = (int)(dice % PARTITIONS);
-        CHECK(clock_monotonic_us() < until_us);
-        if (step++ >= STEPS) {
-            for (int i = 0; i < PARTITIONS; i++)
-                kafka_consumer_resume(consumer, i);
-            memset(paused, 0, sizeof paused);
-        } else if (dice / 8 % 8 == 0) {
-            next[p] = (int64_t)(dice / 64 % RECORDS);
-            CHECK_STATUS(OK, kafka_consumer_assign(consumer, p, next[p], &epoch[p], &err));
-        } else if (dice / 8 % 8 == 1) {
-            paused[p] = !paused[p];
-            (paused[p] ? kafka_consumer_pause : kafka_consumer_resume)(consumer, p);
-        }
-        int n = kafka_consumer_poll(consumer, 5, records, (int)(1 + dice / 64 % BATCH), events,
-                                    &events_count);
-        CHECK_INT(0, events_count);
-        for (int i = 0; i < n; i++) {
-            int q = records[i].partition;
-            CHECK(!paused[q]);
-            CHECK(records[i].epoch == epoch[q]);
-            CHECK_INT(next[q], records[i].offset);
-            CHECK_INT(next[q], number_of(&records[i]));
-            next[q]++;
-        }
-        kafka_records_release(records, n);
-    }
+    kafka_check_walk(kafka_broker_address(broker), consumer, "t", 3);
     kafka_consumer_close(consumer);
     kafka_broker_stop(broker);
 }
 
 /* ---- groups ------------------------------------------------------------------------------- */
 
-/* Waits for count partitions to be assigned; their numbers are set in owned. */
-static void await_assigned(struct kafka_consumer *consumer, int count, bool *owned)
-{
-    for (int i = 0; i < count; i++) {
-        struct kafka_record records[1];
-        struct kafka_event events[KAFKA_EVENTS_MAX];
-        int64_t until_us = clock_monotonic_us() + PATIENCE_US;
-        int events_count = 0;
-        while (events_count == 0 && clock_monotonic_us() < until_us)
-            CHECK_INT(0, kafka_consumer_poll(consumer, 50, records, 1, events, &events_count));
-        for (int e = 0; e < events_count; e++) {
-            CHECK_INT(KAFKA_ASSIGNED, events[e].kind);
-            CHECK(!owned[events[e].partition]);
-            owned[events[e].partition] = true;
-        }
-        i += events_count - 1;
-    }
-}
-
 TEST(kafka_group_reads_nothing_before_it_is_told_where)
 {
     struct kafka_broker *broker = start_broker(2);
     struct kafka_consumer *consumer = open_consumer(broker, "g");
-    struct kafka_record records[BATCH];
+    struct kafka_record records[KAFKA_BATCH];
     struct kafka_event events[KAFKA_EVENTS_MAX];
-    bool owned[PARTITIONS_MAX] = {false};
+    bool owned[KAFKA_TEST_PARTITIONS_MAX] = {false};
     int64_t offset;
     int events_count;
     uint64_t epoch;
     struct error err;
 
-    fill(broker, 0, 0, 10);
-    fill(broker, 1, 0, 10);
+    kafka_fill(kafka_broker_address(broker), "t", 0, 0, 10);
+    kafka_fill(kafka_broker_address(broker), "t", 1, 0, 10);
     CHECK_STATUS(ERR_NOT_FOUND, kafka_consumer_assign(consumer, 0, 0, &epoch, &err));
-    await_assigned(consumer, 2, owned);
+    kafka_await_assigned(consumer, 2, owned);
     for (int i = 0; i < 10; i++) {
-        CHECK_INT(0, kafka_consumer_poll(consumer, 20, records, BATCH, events, &events_count));
+        CHECK_INT(0,
+                  kafka_consumer_poll(consumer, 20, records, KAFKA_BATCH, events, &events_count));
         CHECK_INT(0, events_count);
     }
     CHECK_STATUS(ERR_NOT_FOUND, kafka_consumer_assign(consumer, 2, 0, &epoch, &err));
     CHECK_STATUS(OK, kafka_consumer_assign(consumer, 1, 3, &epoch, &err));
-    read_in_order(consumer, 1, 3, 7, epoch); /* and nothing of partition 0 */
+    kafka_read_in_order(consumer, 1, 3, 7, epoch); /* and nothing of partition 0 */
 
     CHECK_STATUS(OK, kafka_consumer_committed(consumer, 1, 10000, &offset, &err));
     CHECK_INT(KAFKA_OFFSET_NONE, offset);
     kafka_consumer_commit(consumer, 1, 10);
-    for (int64_t until_us = clock_monotonic_us() + PATIENCE_US;
+    for (int64_t until_us = clock_monotonic_us() + KAFKA_PATIENCE_US;
          offset != 10 && clock_monotonic_us() < until_us;)
         CHECK_STATUS(OK, kafka_consumer_committed(consumer, 1, 10000, &offset, &err));
     CHECK_INT(10, offset);
 
     kafka_consumer_revoke(consumer, 1); /* ours still, but not read any more */
-    fill(broker, 1, 10, 10);
+    kafka_fill(kafka_broker_address(broker), "t", 1, 10, 10);
     for (int i = 0; i < 10; i++)
-        CHECK_INT(0, kafka_consumer_poll(consumer, 20, records, BATCH, events, &events_count));
+        CHECK_INT(0,
+                  kafka_consumer_poll(consumer, 20, records, KAFKA_BATCH, events, &events_count));
     CHECK_STATUS(OK, kafka_consumer_assign(consumer, 1, 10, &epoch, &err));
-    read_in_order(consumer, 1, 10, 10, epoch);
+    kafka_read_in_order(consumer, 1, 10, 10, epoch);
     kafka_consumer_close(consumer);
     kafka_broker_stop(broker);
 }
@@ -568,26 +430,27 @@ TEST(kafka_group_hands_partitions_over)
     enum { PARTITIONS = 4 };
     struct kafka_broker *broker = start_broker(PARTITIONS);
     struct kafka_consumer *members[2] = {open_consumer(broker, "g"), NULL};
-    bool owned[2][PARTITIONS_MAX] = {{false}};
+    bool owned[2][KAFKA_TEST_PARTITIONS_MAX] = {{false}};
     int counts[2] = {0}, revoked = 0;
     uint64_t epoch;
     struct error err;
 
     for (int p = 0; p < PARTITIONS; p++)
-        fill(broker, p, 0, 100);
-    await_assigned(members[0], PARTITIONS, owned[0]);
+        kafka_fill(kafka_broker_address(broker), "t", p, 0, 100);
+    kafka_await_assigned(members[0], PARTITIONS, owned[0]);
     for (int p = 0; p < PARTITIONS; p++)
         CHECK_STATUS(OK, kafka_consumer_assign(members[0], p, 50, &epoch, &err));
     members[1] = open_consumer(broker, "g");
     memset(owned, 0, sizeof owned);
 
-    int64_t until_us = clock_monotonic_us() + PATIENCE_US;
+    int64_t until_us = clock_monotonic_us() + KAFKA_PATIENCE_US;
     while (counts[0] + counts[1] < PARTITIONS && clock_monotonic_us() < until_us) {
         for (int m = 0; m < 2; m++) {
-            struct kafka_record records[BATCH];
+            struct kafka_record records[KAFKA_BATCH];
             struct kafka_event events[KAFKA_EVENTS_MAX];
             int events_count;
-            int n = kafka_consumer_poll(members[m], 20, records, BATCH, events, &events_count);
+            int n = kafka_consumer_poll(members[m], 20, records, KAFKA_BATCH, events,
+                                        &events_count);
             CHECK(n == 0 || (m == 0 && revoked == 0));
             kafka_records_release(records, n);
             for (int e = 0; e < events_count; e++) {
@@ -616,7 +479,7 @@ TEST(kafka_group_hands_partitions_over)
         if (owned[0][p])
             CHECK_STATUS(OK, kafka_consumer_assign(members[0], p, 0, &epoch, &err));
     kafka_consumer_close(members[1]);
-    (void)await(members[0], KAFKA_REVOKED, NULL);
+    (void)kafka_await(members[0], KAFKA_REVOKED, NULL);
     kafka_consumer_close(members[0]);
     kafka_broker_stop(broker);
 }
