@@ -98,9 +98,47 @@ $(B)/kernels/%_cpu.o: CFLAGS += -O3 -fno-math-errno -fno-trapping-math
 unit: $(B)/tests/run ## run the unit tests alone; T="part of a name" picks some
 	@$(B)/tests/run $(T)
 
-.PHONY: layers
+# What is installed where that is allowed; quick when all is there.
+.PHONY: deps
+deps: ## install missing Debian packages, or print the command that does
+	@bash ops/deploy/deps.sh build test
+
+.PHONY: test
+test: ## everything: units, sanitizers, lint, integration, a real Kafka; STAGES="lint unit" picks some
+	@bash tests/run_all.sh $(STAGES)
+
+# ---- lint: each check is one "passed" or "failed" ----
+
+tidy_stamps := $(patsubst %,$(B)/tidy/%.ok,$(sources) $(wildcard freshet.c))
+.PHONY: lint layers words format tidy
+lint: ## layout, layers, forbidden words, clang-tidy
+	@passed=0; failed=0; for check in format layers words tidy; do \
+		if $(MAKE) -k --no-print-directory $(if $(findstring j,$(firstword -$(MAKEFLAGS))),,-j$$(nproc)) $$check; \
+		then passed=$$((passed + 1)); else failed=$$((failed + 1)); fi; done; \
+	echo "$$passed passed, $$failed failed, 0 skipped"; [ $$failed = 0 ]
 layers:
 	@sh ops/check_layers.sh
+words:
+	@sh ops/check_words.sh
+format:
+	@git ls-files -z -- '*.c' '*.h' '*.cpp' '*.cu' | xargs -0 clang-format --dry-run -Werror && echo "format: ok"
+tidy: $(tidy_stamps)
+	@echo "tidy: ok"
+# The object is rebuilt when a header changes, and with it the verdict.
+$(B)/tidy/%.c.ok: %.c $(B)/%.o .clang-tidy
+	@mkdir -p $(@D)
+	@echo "  TIDY  $<"
+	@clang-tidy --quiet $< -- -std=c11 $(CPPFLAGS) 2>$@.log || { cat $@.log; exit 1; }
+	@touch $@
+$(B)/tidy/%.cpp.ok: %.cpp $(B)/%.o .clang-tidy
+	@mkdir -p $(@D)
+	@echo "  TIDY  $<"
+	@clang-tidy --quiet $< -- -std=c++17 $(CPPFLAGS) 2>$@.log || { cat $@.log; exit 1; }
+	@touch $@
+
+# A folder's own targets (bench, demo, simulate, fuzz, soak, ...) are in its rules.mk, with ##
+# and a line of help each.
+include $(wildcard */rules.mk tests/*/rules.mk)
 
 .PHONY: clean
 clean: ## remove build/
@@ -108,6 +146,6 @@ clean: ## remove build/
 
 .PHONY: help
 help: ## this list
-	@grep -hE '^[a-z_-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z_-]+:.*## ' $(filter-out %.d,$(MAKEFILE_LIST)) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 -include $(objects:.o=.d) $(test_objects:.o=.d) $(benches:$(B)/bench/%=$(B)/tests/bench/%.d)

@@ -367,8 +367,7 @@ static int unknown_command(char **argv, int argc)
         levenshtein_offer(&nearest, typed, command_at(i)->name);
         levenshtein_offer(&nearest, argv[0], command_at(i)->name);
     }
-    config_value_printable(shown, sizeof shown,
-                           nearest.name != NULL || argc == 1 ? argv[0] : typed);
+    config_value_printable(shown, sizeof shown, command_is_group(argv[0]) ? typed : argv[0]);
     (void)fprintf(stderr, "freshet: unknown command \"%s\"%s%s%s\n", shown,
                   nearest.name == NULL ? "" : "; did you mean \"",
                   nearest.name == NULL ? "" : nearest.name, nearest.name == NULL ? "" : "\"?");

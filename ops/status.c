@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#undef error_set /* the analyzer's, see the header */
+
 struct status_row {
     const char *name;
     enum action action;

@@ -82,4 +82,9 @@ enum status error_prefix(struct error *err, const char *fmt, ...) PRINTF_LIKE(2,
 #ifdef __cplusplus
 }
 #endif
+
+#ifdef __clang_analyzer__
+/* The analyzer does not look into status.c; so it knows that the status comes back. */
+#define error_set(err, status, ...) (error_set(err, status, __VA_ARGS__), (status))
+#endif
 #endif
