@@ -4,8 +4,12 @@
  * A folder joins by three lines: its header, its commands and, where it has them, its rows of
  * the configuration and its checks.
  */
+#include "features/redis_connection.h"
+#include "kernels/model_rows.h"
 #include "ops/command.h"
+#include "ops/kafka_consumer.h"
 #include "ops/ops_main.h"
+#include "schemas/event.h"
 
 #include <stddef.h>
 
@@ -15,12 +19,13 @@ static const struct command *const *const commands[] = {
 };
 
 static const struct config_row *const config_tables[] = {
-    ops_config_rows,
-    NULL,
+    ops_config_rows,    kafka_config_rows, redis_config_rows,
+    events_config_rows, model_config_rows, NULL,
 };
 
 static const struct doctor_check *const doctor_tables[] = {
     ops_doctor_checks,
+    kafka_doctor_checks,
     NULL,
 };
 
