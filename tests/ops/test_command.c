@@ -1,0 +1,332 @@
+/*
+ * Tests ops/command with tables of its own, each call in a child process whose output is read
+ * from files: that is how a user sees it, exit code included.
+ */
+#include "ops/command.h"
+
+#include "ops/file.h"
+#include "tests/test.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static int run_show(struct command_line *line)
+{
+    (void)printf("flag=%d text=%s int=%lld real=%g duration=%lld given=%d json=%d arguments=%d",
+                 command_flag(line, "flag"),
+                 command_text(line, "text") == NULL ? "-" : command_text(line, "text"),
+                 (long long)command_int(line, "int"), command_real(line, "real"),
+                 (long long)command_duration_ms(line, "duration"), command_given(line, "int"),
+                 command_json(line), command_arguments_count(line));
+    for (int i = 0; i < command_arguments_count(line); i++)
+        (void)printf(" [%s]", command_argument(line, i));
+    (void)printf("\n");
+    return EXIT_DONE;
+}
+
+static int run_config(struct command_line *line)
+{
+    const struct config *config = command_config(line);
+
+    if (config == NULL)
+        return EXIT_USAGE;
+    CHECK(command_config(line) == config);
+    (void)printf("threads=%lld\n", (long long)config_int(config, "a.threads"));
+    return EXIT_DONE;
+}
+
+static int run_fail(struct command_line *line)
+{
+    struct error err;
+
+    (void)error_set(&err, ERR_UNAVAILABLE, "redis \"x\": refused");
+    return command_fail(line, &err);
+}
+
+/* Ends when it is told to, by descriptor and by flag. */
+static int run_wait(struct command_line *line)
+{
+    struct pollfd stop = {.fd = command_stop_descriptor(), .events = POLLIN};
+
+    (void)line;
+    (void)printf("ready\n");
+    (void)fflush(stdout);
+    while (!command_stopping())
+        (void)poll(&stop, 1, -1);
+    if (command_arguments_count(line) == 1)
+        for (;;)
+            (void)pause(); /* hangs in its clean-up */
+    return EXIT_DONE;
+}
+
+static const struct option_row show_options[] = {
+    {"flag", OPTION_FLAG, NULL, NULL, "a flag"},
+    {"text", OPTION_TEXT, "WORDS", NULL, "a text"},
+    {"int", OPTION_INT, "N", "7", "an integer"},
+    {"real", OPTION_REAL, "X", NULL, "a number"},
+    {"duration", OPTION_DURATION, "TIME", "2s", "a duration"},
+    {0},
+};
+static const struct command show = {.name = "show",
+                                    .summary = "show what was given",
+                                    .arguments = "[FILE...]",
+                                    .help = "Examples:\n  freshet show a b",
+                                    .arguments_max = 3,
+                                    .options = show_options,
+                                    .run = run_show};
+static const struct command one = {.name = "group one",
+                                   .summary = "the first",
+                                   .arguments = "FILE",
+                                   .arguments_min = 1,
+                                   .arguments_max = 1,
+                                   .run = run_fail};
+static const struct command two = {
+    .name = "group two", .summary = "the second", .arguments = "", .run = run_config};
+static const struct command waiting = {
+    .name = "wait", .summary = "wait", .arguments = "[X]", .arguments_max = 1, .run = run_wait};
+static const struct command *const first_folder[] = {&show, &one, NULL};
+static const struct command *const second_folder[] = {&two, &waiting, NULL};
+static const struct command *const *const commands[] = {first_folder, second_folder, NULL};
+static const struct config_row rows[] = {{"a.threads", CONFIG_INT, "2", 1, 64, NULL, "Threads."},
+                                         {0}};
+static const struct config_row *const config_tables[] = {rows, NULL};
+static const struct doctor_check *const doctor_tables[] = {NULL};
+static const struct command_tables tables = {commands, config_tables, doctor_tables};
+
+static char out[16384], err_text[16384];
+
+static void read_back(const char *name, char *into, size_t room)
+{
+    char path[200];
+    char *bytes;
+    size_t count;
+    struct error err;
+
+    (void)snprintf(path, sizeof path, "%s/%s", test_folder(), name);
+    CHECK_STATUS(OK, file_read(path, room - 1, &bytes, &count, &err));
+    memcpy(into, bytes, count + 1);
+    free(bytes);
+}
+
+static int open_output(const char *name)
+{
+    char path[200];
+
+    (void)snprintf(path, sizeof path, "%s/%s", test_folder(), name);
+    return open(path, O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0600);
+}
+
+/* Starts `freshet WORDS...` with its output in files. */
+static pid_t start(const char *words)
+{
+    int out_fd = open_output("out");
+    int err_fd = open_output("err");
+    pid_t child;
+
+    CHECK(out_fd >= 0 && err_fd >= 0);
+    (void)fflush(stdout);
+    child = fork();
+    if (child == 0) {
+        static char line[1000] = "freshet ";
+        char *argv[64];
+        int argc = 0;
+        char *rest = line;
+
+        (void)strncat(line, words, sizeof line - 10);
+        while ((argv[argc] = strsep(&rest, " ")) != NULL)
+            if (argv[argc][0] != 0)
+                argc++;
+        (void)dup2(out_fd, STDOUT_FILENO);
+        (void)dup2(err_fd, STDERR_FILENO);
+        exit(command_main(argc, argv, &tables));
+    }
+    CHECK_INT(0, close(out_fd));
+    CHECK_INT(0, close(err_fd));
+    return child;
+}
+
+static int freshet(const char *words)
+{
+    int state;
+    pid_t child = start(words);
+
+    CHECK_INT(child, waitpid(child, &state, 0));
+    read_back("out", out, sizeof out);
+    read_back("err", err_text, sizeof err_text);
+    return WIFEXITED(state) ? WEXITSTATUS(state) : -WTERMSIG(state);
+}
+
+TEST(command_parses_options_before_and_after_arguments)
+{
+    CHECK_INT(0, freshet("show"));
+    CHECK_TEXT("flag=0 text=- int=7 real=0 duration=2000 given=0 json=0 arguments=0\n", out);
+    CHECK_INT(0, freshet("show a --flag --int 3 b --text=x=y --real -1.5 --duration 5m --json"));
+    CHECK_TEXT("flag=1 text=x=y int=3 real=-1.5 duration=300000 given=1 json=1 arguments=2 [a] "
+               "[b]\n",
+               out);
+    CHECK_INT(0, freshet("show --int 1 --int=2 -- --flag -x"));
+    CHECK_TEXT("flag=0 text=- int=2 real=0 duration=2000 given=1 json=0 arguments=2 [--flag] "
+               "[-x]\n",
+               out);
+    CHECK_INT(0, freshet("show -"));
+    CHECK(strstr(out, "[-]") != NULL);
+}
+
+TEST(command_refuses_wrong_usage_with_exit_code_2)
+{
+    static const char *const cases[][2] = {
+        {"show --in 3", "unknown option --in; did you mean --int?"},
+        {"show --sett=a", "unknown option --sett; did you mean --set?"},
+        {"show -z", "unknown option --z"},
+        {"show --int", "--int needs a value: --int N"},
+        {"show --int x", "--int is \"x\", must be an integer"},
+        {"show --duration 5", "--duration is \"5\" without a unit"},
+        {"show --flag=1", "--flag takes no value"},
+        {"show --log-level loud", "--log-level must be"},
+        {"show a b c d", "unexpected argument \"d\""},
+        {"group one", "missing argument: freshet group one FILE"},
+        {"shwo", "unknown command \"shwo\"; did you mean \"show\"?"},
+        {"group too", "unknown command \"group too\"; did you mean \"group two\"?"},
+        {"group", "Usage: freshet group COMMAND"},
+        {"", "Usage: freshet COMMAND"},
+        {"\x1b[2J", "unknown command \"?[2J\""},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        CHECK_INT(EXIT_USAGE, freshet(cases[i][0]));
+        if (strstr(err_text, cases[i][1]) == NULL)
+            test_fail(__FILE__, __LINE__, "want \"%s\" in \"%s\"", cases[i][1], err_text);
+        CHECK_TEXT("", out);
+    }
+}
+
+TEST(command_help_is_the_result_and_shows_examples)
+{
+    static const char *const ways[] = {"help show", "show --help", "show -h",
+                                       "show a b c d --help"};
+
+    for (int i = 0; i < 4; i++) {
+        CHECK_INT(0, freshet(ways[i]));
+        CHECK(strstr(out, "Usage: freshet show [OPTIONS] [FILE...]") != NULL);
+        CHECK(strstr(out, "Examples:\n  freshet show a b") != NULL);
+        CHECK(strstr(out, "--duration TIME") != NULL && strstr(out, "(default 2s)") != NULL);
+        CHECK(strstr(out, "--set KEY=VALUE") != NULL);
+        CHECK_TEXT("", err_text);
+    }
+    CHECK_INT(0, freshet("--help"));
+    CHECK(strstr(out, "group two") != NULL && strstr(out, "Exit codes") != NULL);
+    CHECK_INT(0, freshet("group --help"));
+    CHECK(strstr(out, "the second") != NULL && strstr(out, "show what") == NULL);
+    CHECK_INT(0, freshet("help group two"));
+    CHECK(strstr(out, "freshet group two - the second") != NULL);
+    CHECK_INT(EXIT_USAGE, freshet("help nothing"));
+    CHECK_INT(0, freshet("--version"));
+    CHECK(strncmp(out, "freshet ", 8) == 0);
+}
+
+TEST(command_failure_has_words_a_remedy_a_code_and_json)
+{
+    CHECK_INT(EXIT_UNREACHABLE, freshet("group one x"));
+    CHECK(strncmp(err_text, "freshet group one: redis \"x\": refused\n", 38) == 0);
+    CHECK(strstr(err_text, "freshet doctor") != NULL);
+    CHECK_TEXT("", out);
+    CHECK_INT(EXIT_UNREACHABLE, freshet("group one x --json"));
+    CHECK_TEXT("{\"error\":\"redis \\\"x\\\": refused\",\"status\":\"ERR_UNAVAILABLE\"}\n", out);
+    CHECK_INT(EXIT_USAGE, freshet("show --json --int x"));
+    CHECK(strncmp(out, "{\"error\":", 9) == 0);
+}
+
+TEST(command_loads_the_configuration_it_is_given)
+{
+    char words[300], path[200];
+    struct error err;
+
+    CHECK_INT(0, freshet("group two"));
+    CHECK_TEXT("threads=2\n", out);
+    CHECK_INT(0, freshet("group two --set a.threads=5 --set a.threads=6"));
+    CHECK_TEXT("threads=6\n", out);
+    (void)snprintf(path, sizeof path, "%s/c.yaml", test_folder());
+    CHECK_STATUS(OK, file_replace(path, "a: {threads: 9}\n", 16, &err));
+    (void)snprintf(words, sizeof words, "group two --config %s", path);
+    CHECK_INT(0, freshet(words));
+    CHECK_TEXT("threads=9\n", out);
+    CHECK_INT(0, setenv("FRESHET_CONFIG", path, 1));
+    CHECK_INT(0, freshet("group two"));
+    CHECK_TEXT("threads=9\n", out);
+    CHECK_INT(0, unsetenv("FRESHET_CONFIG"));
+    CHECK_INT(EXIT_USAGE, freshet("group two --config /nonexistent/x.yaml"));
+    CHECK(strstr(err_text, "/nonexistent/x.yaml") != NULL);
+    CHECK_INT(EXIT_USAGE, freshet("group two --set a.thread=1 --set a.threads=0"));
+    CHECK(strstr(err_text, "did you mean \"a.threads\"?\n") != NULL);
+    CHECK(strstr(err_text, "a.threads is 0, allowed is 1..64\n") != NULL);
+}
+
+TEST(command_exit_codes_cover_every_status)
+{
+    for (int i = 0; i < STATUS_COUNT; i++)
+        CHECK((command_exit_code((enum status)i) == EXIT_DONE) == (i == OK));
+    CHECK_INT(EXIT_IN_USE, command_exit_code(ERR_IN_USE));
+    CHECK_INT(EXIT_REPLACED, command_exit_code(ERR_REPLACED));
+    CHECK_INT(EXIT_BAD_DATA, command_exit_code(ERR_MALFORMED));
+    CHECK_INT(EXIT_NO, command_exit_code(ERR_REJECTED));
+}
+
+/* Waits for the child's "ready": its output is a file, so this looks until it is there. */
+static void wait_until_ready(void)
+{
+    const struct timespec pause_ns = {.tv_nsec = 2000000};
+
+    for (int i = 0; i < 5000; i++) {
+        read_back("out", out, sizeof out);
+        if (strcmp(out, "ready\n") == 0)
+            return;
+        (void)nanosleep(&pause_ns, NULL);
+    }
+    test_fail(__FILE__, __LINE__, "the child is not ready");
+}
+
+TEST(command_stops_at_the_first_signal_and_dies_at_the_second)
+{
+    static const int signals[] = {SIGTERM, SIGINT};
+    int state;
+    pid_t child;
+
+    for (int i = 0; i < 2; i++) {
+        child = start("wait");
+        wait_until_ready();
+        CHECK_INT(0, kill(child, signals[i]));
+        CHECK_INT(child, waitpid(child, &state, 0));
+        CHECK(WIFEXITED(state) && WEXITSTATUS(state) == 0);
+    }
+    child = start("wait x");
+    wait_until_ready();
+    CHECK_INT(0, kill(child, SIGTERM));
+    while (waitpid(child, &state, WNOHANG) == 0)
+        CHECK_INT(0, kill(child, SIGINT)); /* SIGTERM may not have been seen yet */
+    CHECK(WIFEXITED(state) && WEXITSTATUS(state) >= 128);
+}
+
+TEST(command_says_when_its_result_did_not_reach_the_reader)
+{
+    int state;
+    pid_t child;
+
+    (void)fflush(stdout);
+    child = fork();
+    if (child == 0) {
+        char *argv[] = {(char[]){"freshet"}, (char[]){"show"}, NULL};
+        int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+
+        (void)dup2(full, STDOUT_FILENO);
+        _exit(command_main(2, argv, &tables));
+    }
+    CHECK_INT(child, waitpid(child, &state, 0));
+    CHECK(WIFEXITED(state) && WEXITSTATUS(state) == EXIT_UNREACHABLE);
+}
