@@ -6,13 +6,16 @@
  *
  * Made by the trainer from the events topic and read by the scorer and the backtest. One writer.
  * A table that is only read may be shared by threads; the delta is applied to a copy
- * (item_tables_copy) that is then swapped in.
+ * (item_tables_copy) that is then swapped in. A copy shares all rows with its origin until one of
+ * the two writes them (features/item_rows.h), so it costs little and needs no lock.
  *
  * Totals (clicks, shown) are integers. A decayed count is a sum kept at a reference time and moved
  * there when read: s(t) = s(t0) * exp(-(t - t0) / tau), so reading costs no walk over time buckets.
  * Co-visitation is directed: when item i follows h at distance d (1..10) of one user's sequence,
- * C[h, i] += 1/d, decayed with covis_tau; each h keeps its heaviest `neighbours_max`. Source of the
- * weights: MODEL.md section 3 (last 10 events, gamma 0.8, divided by the root of popularity).
+ * C[h, i] += 1/d, decayed with covis_tau; each h keeps `neighbours_max` of them, a new one taking
+ * the place of the lightest by a chance that grows with its weight. Source of the weights: public session-based
+ * neighbourhood recommenders; directed and by distance, decayed, divided by the root of popularity,
+ * the last 10 events of the user with gamma 0.8, measured to be worth .01 of NDCG to the model.
  *
  * An item's model row is 0 (shared, unknown) until it was seen twice; rows are never reused while
  * a model that knows them lives.
@@ -22,6 +25,7 @@
 
 #include "ops/status.h"
 #include "ops/text.h"
+#include "schemas/item_file.h"
 #include "schemas/raw.h"
 #include "schemas/user_value.h"
 
@@ -33,11 +37,16 @@
 #define COVIS_GAMMA     0.8
 #define ITEMS_MAX_LIMIT (1 << 24)
 
+#define ITEM_TAU_1H_MS  (INT64_C(3600) * 1000)
+#define ITEM_TAU_24H_MS (INT64_C(24) * 3600 * 1000)
+#define ITEM_TAU_7D_MS  (INT64_C(7) * 24 * 3600 * 1000)
+
 struct item_tables_options {
     int items_max;        /* 0: 1,000,000 */
     int neighbours_max;   /* 0: 64 */
     int64_t covis_tau_ms; /* 0: 30 d */
     int admit_after;      /* sightings before a row is given; 0: 2 */
+    uint64_t seed;        /* of the item hashes: written into files, compared by deltas */
 };
 
 struct item_tables;
@@ -45,25 +54,37 @@ MUST_CHECK enum status item_tables_create(struct item_tables **tables,
                                           const struct item_tables_options *options,
                                           struct error *err);
 void item_tables_destroy(struct item_tables *tables); /* NULL is fine */
+/* From here on with these limits: for a table that was loaded. Lists that are longer already stay;
+ * covis_tau and seed are those of the file. */
+void item_tables_limit(struct item_tables *tables, const struct item_tables_options *options);
+/* Errors: ERR_NOMEM. The cost is that of counting pages, not items. */
 MUST_CHECK enum status item_tables_copy(struct item_tables **copy, const struct item_tables *from,
                                         struct error *err);
 
 /* ---- writing (trainer, backtest) ---- */
 
-/* Index of an item, added when new; ITEM_NONE when the table is full (counted). A name given for a
- * known hash with another name is ignored and counted. */
+/* Index of an item, added when new; ITEM_NONE when the table or the memory is full (counted). A
+ * name given for a known hash with another name is ignored and counted, one longer than ITEM_ID_MAX
+ * ignored. time_ms: when it was seen, 0 when that says nothing (the catalogue). */
 int32_t item_tables_index(struct item_tables *tables, uint64_t item, struct text name,
                           int64_t time_ms);
-/* One history action (weight 1). before: the user's entries before it, oldest first. */
+/* One history action (weight 1). before: the user's entries before it, oldest first. Late events
+ * count with the weight they have left. */
 void item_tables_observe(struct item_tables *tables, int32_t index, int64_t time_ms,
                          const struct user_entry *before, int before_count);
 void item_tables_observe_shown(struct item_tables *tables, int32_t index, int64_t time_ms);
 /* The catalogue says it is gone (or back): never recommended while gone. */
 void item_tables_set_gone(struct item_tables *tables, int32_t index, bool gone);
+/* Where the events in it end: kept in files. Copied; at most ITEM_FILE_OFFSETS_MAX. */
+void item_tables_set_offsets(struct item_tables *tables, const struct item_file_offset *offsets,
+                             int count);
 
 /* ---- reading ---- */
 
 int item_tables_count(const struct item_tables *tables);
+uint64_t item_tables_seed(const struct item_tables *tables);
+const struct item_file_offset *item_tables_offsets(const struct item_tables *tables, int *count);
+size_t item_tables_bytes(const struct item_tables *tables); /* of memory; walks all items */
 int item_tables_rows(const struct item_tables *tables); /* model rows given out, row 0 included */
 int64_t item_tables_newest_ms(const struct item_tables *tables); /* newest event time observed */
 int32_t item_tables_find(const struct item_tables *tables, uint64_t item); /* or ITEM_NONE */
@@ -74,8 +95,13 @@ int32_t item_tables_at_row(const struct item_tables *tables, int32_t row); /* in
 bool item_tables_gone(const struct item_tables *tables, int32_t index);
 int64_t item_tables_clicks(const struct item_tables *tables, int32_t index);
 int64_t item_tables_shown(const struct item_tables *tables, int32_t index);
+int64_t item_tables_first_seen_ms(const struct item_tables *tables, int32_t index); /* 0: never */
+/* The sum decayed to now; a now before the newest event of the item counts as that time. */
 double item_tables_popularity(const struct item_tables *tables, int32_t index, int64_t now_ms,
-                              int64_t tau_ms); /* tau: 1 h, 24 h or 7 d */
+                              int64_t tau_ms); /* tau: ITEM_TAU_1H_MS, _24H_MS or _7D_MS */
+/* C[from, to] at now; 0 when it is none of from's neighbours. */
+double item_tables_covis(const struct item_tables *tables, int32_t from, int32_t to,
+                         int64_t now_ms);
 
 /* One user at one time, for raw counts and recall. */
 struct item_query {
@@ -87,16 +113,17 @@ struct item_scratch; /* of one thread; sized for a table, grows with it */
 struct item_scratch *item_scratch_create(void);
 void item_scratch_destroy(struct item_scratch *scratch);
 
-/* raw (count, RAW_COLUMNS) of the given items. An unknown one (ITEM_NONE) has zero counts, age -1.
- */
+/* raw (count, RAW_COLUMNS) of the given items. An unknown one (ITEM_NONE, or an index of another
+ * table) has zero counts, age -1. Errors: ERR_NOMEM */
 MUST_CHECK enum status item_tables_raw(const struct item_tables *tables,
                                        struct item_scratch *scratch, const struct item_query *query,
                                        const int32_t *indices, int count, int64_t *raw,
                                        struct error *err);
 
 /* Recall: fills at most k indices, best first, none of them gone; returns how many.
- * popular: by decayed popularity (7 d) at now. related: by co-visitation with the query's last
- * COVIS_REACH entries over the root of popularity. */
+ * popular: by decayed popularity (7 d), which is one order at every time; among the first 4,096.
+ * related: by co-visitation with the query's last COVIS_REACH entries over the root of popularity;
+ * 0 when memory is out. Equal ones by index. */
 int item_tables_popular(const struct item_tables *tables, struct item_scratch *scratch,
                         const struct item_query *query, int k, int32_t *indices);
 int item_tables_related(const struct item_tables *tables, struct item_scratch *scratch,
@@ -104,18 +131,21 @@ int item_tables_related(const struct item_tables *tables, struct item_scratch *s
 
 /* ---- files (layout in schemas/item_file.h) ---- */
 
+/* Errors: ERR_IO, ERR_NOMEM */
 MUST_CHECK enum status item_tables_save(const struct item_tables *tables, const char *path,
                                         struct error *err);
-/* Errors: ERR_NOT_FOUND, ERR_IO, ERR_MALFORMED, ERR_CORRUPT, ERR_LIMIT, ERR_NOMEM */
+/* Errors: ERR_NOT_FOUND, ERR_IO, ERR_MALFORMED, ERR_VERSION, ERR_CORRUPT, ERR_LIMIT, ERR_NOMEM */
 MUST_CHECK enum status item_tables_load(struct item_tables **tables, const char *path,
                                         struct error *err);
 /* From here on changes are remembered, for the delta against what was just saved. */
 void item_tables_mark_saved(struct item_tables *tables);
-/* All items changed since the mark, whole rows. sequence counts up by one a delta. */
+/* All items changed since the mark, whole rows. sequence counts up by one a delta.
+ * Errors: ERR_IO, ERR_NOMEM */
 MUST_CHECK enum status item_tables_save_delta(const struct item_tables *tables, uint64_t sequence,
                                               const char *base_version, const char *path,
                                               struct error *err);
-/* Errors: as load; ERR_CONFLICT when it is for another base version. *sequence: its number. */
+/* Errors: as load; ERR_CONFLICT when it is for another base version or other tables. *sequence: its
+ * number. After an error the tables are half of each: good for item_tables_destroy() only. */
 MUST_CHECK enum status item_tables_apply_delta(struct item_tables *tables, const char *path,
                                                const char *base_version, uint64_t *sequence,
                                                struct error *err);

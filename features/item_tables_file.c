@@ -1,0 +1,256 @@
+/*
+ * features/item_tables_file.c - item tables to and from files (schemas/item_file.h).
+ *
+ * A record is believed by itself, because item_file checked its bounds; what only the whole
+ * table can say (no hash twice, no model row twice) is checked here.
+ */
+#include "features/item_tables.h"
+
+#include "features/item_tables_inside.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- writing ---- */
+
+static struct item_file_item item_at(const struct item_tables *tables, int32_t index)
+{
+    const struct item_row *row = item_rows_get(&tables->rows, index);
+    struct item_file_item item = {.index = index,
+                                  .row = row->row,
+                                  .hash = row->hash,
+                                  .name = {row->name, row->name_bytes},
+                                  .first_seen_ms = row->first_seen_ms,
+                                  .last_seen_ms = row->last_seen_ms,
+                                  .clicks = row->clicks,
+                                  .shown = row->shown,
+                                  .sightings = row->sightings,
+                                  .gone = row->gone,
+                                  .decayed_at_ms = row->decayed_at_ms,
+                                  .covis_at_ms = row->covis_at_ms};
+
+    memcpy(item.decayed, row->decayed, sizeof item.decayed);
+    if (row->neighbours != NULL) {
+        item.neighbours_count = row->neighbours->count;
+        item.neighbours = row->neighbours->at;
+    }
+    return item;
+}
+
+static bool is_changed(const struct item_tables *tables, int32_t index)
+{
+    return index / 64 < tables->changed_words &&
+           (tables->changed[index / 64] >> (index % 64) & 1) != 0;
+}
+
+static enum status save(const struct item_tables *tables, bool delta, uint64_t sequence,
+                        const char *base_version, const char *path, struct error *err)
+{
+    struct item_file_head head = {.delta = delta,
+                                  .items_total = tables->rows.count,
+                                  .rows = tables->rows_given,
+                                  .neighbours_max = tables->options.neighbours_max,
+                                  .sequence = sequence,
+                                  .newest_ms = tables->newest_ms,
+                                  .covis_tau_ms = tables->options.covis_tau_ms,
+                                  .seed = tables->options.seed,
+                                  .offsets_count = tables->offsets_count,
+                                  .offsets = tables->offsets};
+    struct item_file_writer *writer = NULL;
+    enum status status;
+
+    (void)snprintf(head.base_version, sizeof head.base_version, "%s", base_version);
+    status = item_file_writer_create(&writer, path, &head, err);
+    for (int32_t i = 0; status == OK && i < tables->rows.count; i++) {
+        struct item_file_item item = item_at(tables, i);
+
+        if (!delta || is_changed(tables, i))
+            status = item_file_writer_add(writer, &item, err);
+    }
+    if (status == OK)
+        status = item_file_writer_finish(writer, err);
+    item_file_writer_destroy(writer);
+    return status;
+}
+
+enum status item_tables_save(const struct item_tables *tables, const char *path, struct error *err)
+{
+    return save(tables, false, 0, "", path, err);
+}
+
+enum status item_tables_save_delta(const struct item_tables *tables, uint64_t sequence,
+                                   const char *base_version, const char *path, struct error *err)
+{
+    return save(tables, true, sequence, base_version, path, err);
+}
+
+/* ---- reading ---- */
+
+static enum status no_memory(struct error *err)
+{
+    return error_set(err, ERR_NOMEM, "no memory for the items of a file");
+}
+
+static enum status put_neighbours(struct item_row *row, const struct item_file_item *item,
+                                  struct error *err)
+{
+    struct item_list *list;
+
+    row->covis_at_ms = item->covis_at_ms;
+    if (item->neighbours_count == 0 && row->neighbours == NULL)
+        return OK;
+    list = item_rows_own_list(row, item->neighbours_count == 0 ? 1 : item->neighbours_count);
+    if (list == NULL)
+        return no_memory(err);
+    if (item->neighbours_count > 0)
+        memcpy(list->at, item->neighbours,
+               (size_t)item->neighbours_count * sizeof item->neighbours[0]);
+    list->count = (uint16_t)item->neighbours_count;
+    return OK;
+}
+
+static enum status put_row_number(struct item_tables *tables, const struct item_row *row,
+                                  const struct item_file_item *item, struct error *err)
+{
+    if (row->row == item->row)
+        return OK;
+    if (row->row != 0 || item_tables_at_row(tables, item->row) != ITEM_NONE)
+        return error_set(err, ERR_MALFORMED, "model row %d belongs to two items of a file",
+                         item->row);
+    return item_tables_give_row(tables, item->row, item->index) ? OK : no_memory(err);
+}
+
+/* Puts one record into the table: a new item, or a known one whose row it replaces. */
+static enum status put_item(struct item_tables *tables, const struct item_file_item *item,
+                            struct error *err)
+{
+    struct item_row *row;
+    enum status status;
+
+    if (item->index > tables->rows.count)
+        return error_set(err, ERR_MALFORMED, "item %d follows item %d in a file", item->index,
+                         tables->rows.count - 1);
+    if (item->index == tables->rows.count) {
+        if (item_rows_find(&tables->rows, item->hash) >= 0)
+            return error_set(err, ERR_MALFORMED, "item %d of a file has a hash that is known",
+                             item->index);
+        row = item_rows_add(&tables->rows, item->hash);
+    } else {
+        row = item_rows_own(&tables->rows, item->index);
+    }
+    if (row == NULL)
+        return no_memory(err);
+    if (row->hash != item->hash)
+        return error_set(err, ERR_CONFLICT, "item %d of a file is another item here", item->index);
+    status = put_row_number(tables, row, item, err);
+    if (status == OK)
+        status = put_neighbours(row, item, err);
+    if (status != OK)
+        return status;
+    if (row->name == NULL && item->name.bytes > 0) {
+        row->name = item_rows_keep_name(&tables->rows, item->name);
+        if (row->name == NULL)
+            return no_memory(err);
+        row->name_bytes = (uint16_t)item->name.bytes;
+    }
+    row->clicks = item->clicks;
+    row->shown = item->shown;
+    row->decayed_at_ms = item->decayed_at_ms;
+    memcpy(row->decayed, item->decayed, sizeof row->decayed);
+    row->first_seen_ms = item->first_seen_ms;
+    row->last_seen_ms = item->last_seen_ms;
+    row->row = item->row;
+    row->sightings = item->sightings;
+    row->gone = item->gone;
+    row->popular = item_order_key(row->decayed[ITEM_DECAYS - 1], row->decayed_at_ms,
+                                  ITEM_TAU_7D_MS);
+    return OK;
+}
+
+/* All records of the file, then what its head says of the whole. */
+static enum status put_all(struct item_tables *tables, struct item_file *file, struct error *err)
+{
+    const struct item_file_head *head = item_file_head(file);
+    struct item_file_item item;
+    bool more = true;
+    enum status status = item_file_next(file, &item, &more, err);
+
+    while (status == OK && more) {
+        status = put_item(tables, &item, err);
+        if (status == OK)
+            status = item_file_next(file, &item, &more, err);
+    }
+    if (status != OK)
+        return status;
+    if (tables->rows.count != head->items_total)
+        return error_set(err, ERR_MALFORMED, "a file of %d items makes a table of %d",
+                         head->items_total, tables->rows.count);
+    if (head->rows > tables->rows_given && !item_tables_give_row(tables, head->rows - 1, ITEM_NONE))
+        return no_memory(err);
+    tables->newest_ms = head->newest_ms;
+    item_tables_set_offsets(tables, head->offsets, head->offsets_count);
+    if (tables->offsets == NULL)
+        return no_memory(err);
+    item_order_build(&tables->order, &tables->rows);
+    return OK;
+}
+
+enum status item_tables_load(struct item_tables **tables, const char *path, struct error *err)
+{
+    struct item_file *file = NULL;
+    struct item_tables *made = NULL;
+    enum status status = item_file_open(&file, path, err);
+
+    *tables = NULL;
+    if (status == OK) {
+        const struct item_file_head *head = item_file_head(file);
+        struct item_tables_options options = {.neighbours_max = head->neighbours_max,
+                                              .covis_tau_ms = head->covis_tau_ms,
+                                              .seed = head->seed};
+
+        if (head->delta)
+            status = error_set(err, ERR_MALFORMED, "\"%s\" holds changes of items, not all of them",
+                               path);
+        else if ((made = item_tables_new(&options)) == NULL)
+            status = no_memory(err);
+        else
+            status = put_all(made, file, err);
+    }
+    if (status == OK) {
+        if (made->options.items_max < made->rows.count)
+            made->options.items_max = made->rows.count;
+        *tables = made;
+        made = NULL;
+    }
+    item_tables_destroy(made);
+    item_file_close(file);
+    return status;
+}
+
+enum status item_tables_apply_delta(struct item_tables *tables, const char *path,
+                                    const char *base_version, uint64_t *sequence, struct error *err)
+{
+    struct item_file *file = NULL;
+    enum status status = item_file_open(&file, path, err);
+
+    if (status == OK) {
+        const struct item_file_head *head = item_file_head(file);
+
+        if (!head->delta)
+            status = error_set(err, ERR_MALFORMED, "\"%s\" holds no changes but a whole table",
+                               path);
+        else if (strcmp(head->base_version, base_version) != 0 ||
+                 head->seed != tables->options.seed ||
+                 head->covis_tau_ms != tables->options.covis_tau_ms ||
+                 head->items_total < tables->rows.count)
+            status = error_set(err, ERR_CONFLICT, "\"%s\" belongs to \"%.*s\", not to \"%s\"", path,
+                               MODEL_VERSION_MAX, head->base_version, base_version);
+        else
+            status = put_all(tables, file, err);
+        *sequence = head->sequence;
+    }
+    item_file_close(file);
+    return status;
+}

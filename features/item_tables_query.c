@@ -1,0 +1,337 @@
+/*
+ * features/item_tables_query.c - one user at one time: raw counts of given items, and recall.
+ *
+ * The sums of co-visitation of all neighbours of the user's last items fit a small open table
+ * (at most COVIS_REACH lists), which stays in the processor's cache; an array of all items would
+ * not. Slots are marked with the number of the call, so nothing is cleared between calls.
+ */
+#include "features/item_tables.h"
+
+#include "features/item_tables_inside.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+
+#define REPEAT_SLOTS 2048 /* at least twice SEQUENCE_MAX, a power of two */
+#define PREFETCH     8    /* items ahead: about the time of a cache miss */
+
+_Static_assert(REPEAT_SLOTS >= 2 * SEQUENCE_MAX, "the table of the user's items must stay loose");
+
+struct covis_slot {
+    uint32_t call;
+    int32_t index;
+    double sum;
+};
+
+struct repeat_slot {
+    uint64_t item;
+    uint32_t call;
+    int32_t times;
+};
+
+struct related {
+    double score;
+    int32_t index;
+};
+
+struct item_scratch {
+    uint32_t call;
+    uint32_t covis_mask; /* slots - 1 */
+    struct covis_slot *covis;
+    int32_t *touched; /* slots of this call, half as many as there are slots */
+    int touched_count;
+    struct related *related; /* as many as touched */
+    struct repeat_slot repeats[REPEAT_SLOTS];
+};
+
+struct item_scratch *item_scratch_create(void)
+{
+    return calloc(1, sizeof(struct item_scratch));
+}
+
+void item_scratch_destroy(struct item_scratch *scratch)
+{
+    if (scratch == NULL)
+        return;
+    free(scratch->covis);
+    free(scratch->touched);
+    free(scratch->related);
+    free(scratch);
+}
+
+/* Room for `most` different neighbours. False: out of memory. */
+static bool ready(struct item_scratch *scratch, size_t most)
+{
+    size_t slots = 1024;
+
+    while (slots < 2 * most)
+        slots *= 2;
+    if (scratch->covis == NULL || slots > scratch->covis_mask + 1u) {
+        free(scratch->covis);
+        free(scratch->touched);
+        free(scratch->related);
+        scratch->covis = calloc(slots, sizeof *scratch->covis);
+        scratch->touched = malloc(slots / 2 * sizeof *scratch->touched);
+        scratch->related = malloc(slots / 2 * sizeof *scratch->related);
+        if (scratch->covis == NULL || scratch->touched == NULL || scratch->related == NULL) {
+            free(scratch->covis);
+            scratch->covis = NULL;
+            return false;
+        }
+        scratch->covis_mask = (uint32_t)slots - 1;
+    }
+    scratch->call++;
+    if (scratch->call == 0) { /* once in 2^32 calls the marks begin anew */
+        for (size_t i = 0; i <= scratch->covis_mask; i++)
+            scratch->covis[i].call = 0;
+        for (int i = 0; i < REPEAT_SLOTS; i++)
+            scratch->repeats[i].call = 0;
+        scratch->call = 1;
+    }
+    scratch->touched_count = 0;
+    return true;
+}
+
+static uint32_t spread(uint64_t key)
+{
+    return (uint32_t)(key * UINT64_C(0x9E3779B97F4A7C15) >> 32);
+}
+
+/* Entries of the history that count: those at or before now. */
+static int until_now(const struct item_query *query)
+{
+    int count = query->history_count;
+
+    while (count > 0 && query->history[count - 1].time_ms > query->now_ms)
+        count--;
+    return count;
+}
+
+/* ---- sums of co-visitation ---- */
+
+static void add_list(struct item_scratch *scratch, const struct item_list *list, double factor)
+{
+    for (int i = 0; i < list->count; i++) {
+        uint32_t at = spread((uint32_t)list->at[i].index) & scratch->covis_mask;
+        struct covis_slot *slot = &scratch->covis[at];
+
+        while (slot->call == scratch->call && slot->index != list->at[i].index) {
+            at = (at + 1) & scratch->covis_mask;
+            slot = &scratch->covis[at];
+        }
+        if (slot->call != scratch->call) {
+            *slot = (struct covis_slot){scratch->call, list->at[i].index, 0};
+            scratch->touched[scratch->touched_count++] = (int32_t)at;
+        }
+        slot->sum += factor * (double)list->at[i].weight;
+    }
+}
+
+/* Fills the table from the last COVIS_REACH of the first `count` entries. False: no memory. */
+static bool sum_covis(const struct item_tables *tables, struct item_scratch *scratch,
+                      const struct item_query *query, int count)
+{
+    const struct item_row *rows[COVIS_REACH];
+    size_t most = 0;
+    double gamma = 1;
+
+    for (int k = 0; k < COVIS_REACH; k++) {
+        int32_t index = k < count
+                            ? item_rows_find(&tables->rows, query->history[count - 1 - k].item)
+                            : -1;
+        rows[k] = index < 0 ? NULL : item_rows_get(&tables->rows, index);
+        if (rows[k] != NULL && rows[k]->neighbours != NULL) {
+            __builtin_prefetch(rows[k]->neighbours->at);
+            most += rows[k]->neighbours->count;
+        } else {
+            rows[k] = NULL;
+        }
+    }
+    if (!ready(scratch, most))
+        return false;
+    for (int k = 0; k < COVIS_REACH; k++, gamma *= COVIS_GAMMA)
+        if (rows[k] != NULL)
+            add_list(scratch, rows[k]->neighbours,
+                     gamma * item_tables_decay(rows[k]->covis_at_ms, query->now_ms,
+                                               tables->options.covis_tau_ms));
+    return true;
+}
+
+static double covis_of(const struct item_scratch *scratch, int32_t index)
+{
+    uint32_t at = spread((uint32_t)index) & scratch->covis_mask;
+
+    while (scratch->covis[at].call == scratch->call) {
+        if (scratch->covis[at].index == index)
+            return scratch->covis[at].sum;
+        at = (at + 1) & scratch->covis_mask;
+    }
+    return 0;
+}
+
+/* ---- how often the user met an item ---- */
+
+static struct repeat_slot *repeat_slot(struct item_scratch *scratch, uint64_t item)
+{
+    uint32_t at = spread(item) & (REPEAT_SLOTS - 1);
+
+    while (scratch->repeats[at].call == scratch->call && scratch->repeats[at].item != item)
+        at = (at + 1) & (REPEAT_SLOTS - 1);
+    return &scratch->repeats[at];
+}
+
+static void count_repeats(struct item_scratch *scratch, const struct item_query *query, int count)
+{
+    int first = count > SEQUENCE_MAX ? count - SEQUENCE_MAX : 0;
+
+    for (int i = first; i < count; i++) {
+        struct repeat_slot *slot = repeat_slot(scratch, query->history[i].item);
+
+        if (slot->call != scratch->call)
+            *slot = (struct repeat_slot){query->history[i].item, scratch->call, 0};
+        slot->times++;
+    }
+}
+
+/* ---- raw counts ---- */
+
+static int64_t fixed(double x)
+{
+    x *= RAW_FIXED;
+    /* Not llround() alone: beyond the range of int64_t it is undefined. */
+    return x >= 0x1p62 ? INT64_C(1) << 62 : (int64_t)(x + 0.5);
+}
+
+static int64_t seconds_since(int64_t then_ms, int64_t now_ms)
+{
+    return now_ms > then_ms ? (now_ms - then_ms) / 1000 : 0;
+}
+
+static void raw_of_item(const struct item_tables *tables, struct item_scratch *scratch,
+                        int64_t now_ms, int32_t index, int64_t *raw)
+{
+    const struct item_row *row = item_rows_get(&tables->rows, index);
+    const struct repeat_slot *repeat = repeat_slot(scratch, row->hash);
+    double decayed[ITEM_DECAYS];
+
+    for (int i = 0; i < ITEM_DECAYS; i++)
+        decayed[i] = row->decayed[i] *
+                     item_tables_decay(row->decayed_at_ms, now_ms, item_tables_taus_ms[i]);
+    raw[RAW_CLICKS] = row->clicks;
+    raw[RAW_SHOWN] = row->shown;
+    raw[RAW_POP_1H] = fixed(decayed[0]);
+    raw[RAW_POP_24H] = fixed(decayed[1]);
+    raw[RAW_POP_7D] = fixed(decayed[2]);
+    raw[RAW_COVIS] = fixed(covis_of(scratch, index));
+    raw[RAW_AGE_S] = row->first_seen_ms == 0 ? -1 : seconds_since(row->first_seen_ms, now_ms);
+    raw[RAW_REPEATS] = repeat->call == scratch->call ? repeat->times : 0;
+}
+
+enum status item_tables_raw(const struct item_tables *tables, struct item_scratch *scratch,
+                            const struct item_query *query, const int32_t *indices, int count,
+                            int64_t *raw, struct error *err)
+{
+    int history = until_now(query);
+    int64_t idle_s = history == 0
+                         ? -1
+                         : seconds_since(query->history[history - 1].time_ms, query->now_ms);
+
+    if (!sum_covis(tables, scratch, query, history))
+        return error_set(err, ERR_NOMEM, "no memory for counts of items");
+    count_repeats(scratch, query, history);
+    for (int i = 0; i < count; i++, raw += RAW_COLUMNS) {
+        for (int c = 0; c < RAW_COLUMNS; c++)
+            raw[c] = 0;
+        if (i + PREFETCH < count && indices[i + PREFETCH] >= 0 &&
+            indices[i + PREFETCH] < tables->rows.count) {
+            const struct item_row *next = item_rows_get(&tables->rows, indices[i + PREFETCH]);
+            __builtin_prefetch(next);
+            __builtin_prefetch(&next->hash);
+        }
+        if (indices[i] >= 0 && indices[i] < tables->rows.count)
+            raw_of_item(tables, scratch, query->now_ms, indices[i], raw);
+        else
+            raw[RAW_AGE_S] = -1;
+        raw[RAW_HISTORY] = history;
+        raw[RAW_IDLE_S] = idle_s;
+    }
+    return OK;
+}
+
+/* ---- recall ---- */
+
+int item_tables_popular(const struct item_tables *tables, struct item_scratch *scratch,
+                        const struct item_query *query, int k, int32_t *indices)
+{
+    int count = 0;
+
+    (void)scratch;
+    (void)query; /* the order is the same at every time */
+    for (int i = 0; i < tables->order.count && count < k; i++)
+        if (!item_rows_get(&tables->rows, tables->order.at[i].index)->gone)
+            indices[count++] = tables->order.at[i].index;
+    return count;
+}
+
+static bool before(const struct related *a, const struct related *b)
+{
+    return a->score > b->score || (a->score == b->score && a->index < b->index);
+}
+
+/* Moves the one at `at` down a heap whose root is the worst. */
+static void sift(struct related *heap, int count, int at)
+{
+    struct related moved = heap[at];
+
+    for (;;) {
+        int child = 2 * at + 1;
+        if (child >= count)
+            break;
+        if (child + 1 < count && before(&heap[child], &heap[child + 1]))
+            child++;
+        if (!before(&moved, &heap[child]))
+            break;
+        heap[at] = heap[child];
+        at = child;
+    }
+    heap[at] = moved;
+}
+
+int item_tables_related(const struct item_tables *tables, struct item_scratch *scratch,
+                        const struct item_query *query, int k, int32_t *indices)
+{
+    struct related *heap;
+    int count = 0;
+
+    if (k <= 0 || !sum_covis(tables, scratch, query, until_now(query)))
+        return 0;
+    heap = scratch->related;
+    for (int i = 0; i < scratch->touched_count; i++) {
+        const struct covis_slot *slot = &scratch->covis[scratch->touched[i]];
+        const struct item_row *row = item_rows_get(&tables->rows, slot->index);
+        struct related one = {slot->sum / sqrt(1.0 + (double)row->clicks), slot->index};
+
+        if (row->gone)
+            continue;
+        if (count < k) {
+            heap[count++] = one;
+            if (count == k)
+                for (int at = k / 2 - 1; at >= 0; at--)
+                    sift(heap, k, at);
+        } else if (before(&one, &heap[0])) {
+            heap[0] = one;
+            sift(heap, k, 0);
+        }
+    }
+    if (count < k)
+        for (int at = count / 2 - 1; at >= 0; at--)
+            sift(heap, count, at);
+    /* Taking the worst off, one after the other, gives the order from behind. */
+    for (int left = count; left > 0; left--) {
+        indices[left - 1] = heap[0].index;
+        heap[0] = heap[left - 1];
+        sift(heap, left - 1, 0);
+    }
+    return count;
+}
