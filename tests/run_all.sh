@@ -47,9 +47,13 @@ stage() {
     f=$((f + unlisted))
     s=$((s - unlisted))
     if [ "$f" != 0 ]; then
-        grep -vE '^  (CC|CXX|LINK) ' "$log" | tail -n 60
+        # What failed, then the end, without the compiler's progress and the log lines of tests.
+        grep -A 2 '^FAILED ' "$log"
+        grep -vE '^  (CC|CXX|LINK|TIDY) |^\{"ts":|^(skipped|slow) ' "$log" | tail -n 40
     else
-        grep -E '^(skipped|slow) ' "$log"
+        grep -E '^slow ' "$log"
+        # One line a reason, not one a test.
+        sed -nE 's/^skipped [^:]+: (.*)/\1/p' "$log" | sort | uniq -c | sed -E 's/^ *([0-9]+) (.*)/skipped \1: \2/'
     fi
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
     summary+=("$(printf '%-28s %5d s   %5d passed %3d failed %3d skipped' "$name" $((SECONDS - started)) "$p" "$f" "$s")")
