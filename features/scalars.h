@@ -4,6 +4,11 @@
  * Adding a feature is adding a row (and, if it needs one, a raw column in schemas/raw.h). Names
  * and order travel in the bundle and are checked at load: a stale model is refused, not misread.
  * The same function serves and trains, on the same integers.
+ *
+ * Values are of the order of 1 (most lie in -2..4), so that the head needs no normalisation that
+ * would have to travel with it. A logarithm is ln(1 + x) unless the help says otherwise.
+ *
+ * Accuracy: float; the same on every machine to 1e-6.
  */
 #ifndef FEATURES_SCALARS_H
 #define FEATURES_SCALARS_H
@@ -23,6 +28,8 @@ struct scalar_row {
 
 extern const struct scalar_row scalar_rows[];
 extern const int scalars_count;
+
+extern const char *const scalar_scope_names[]; /* "user", "item", "pair", "context" */
 
 /* out (rows, scalars_count) from raw (rows, RAW_COLUMNS). */
 void scalars_compute(float *out, const int64_t *raw, int rows);
