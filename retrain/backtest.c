@@ -1,0 +1,346 @@
+/* retrain/backtest.c - one event at a time: rank by every arm, then apply it everywhere. */
+#include "retrain/backtest.h"
+
+#include "features/user_store.h"
+#include "ops/clock.h"
+#include "ops/map64.h"
+#include "retrain/baselines.h"
+#include "retrain/ranking_metrics.h"
+#include "scorer/rank.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ROW_MODEL      BASELINE_COUNT
+#define ARMS           (BASELINE_COUNT + 1)
+#define BOOTSTRAP_SEED 20130228
+#define MAP_ENTRIES    ((size_t)1 << 28)
+
+/* What each arm made of each evaluated event. */
+struct scores {
+    float *hit[ARMS], *ndcg[ARMS]; /* (room) */
+    uint64_t *user;
+    int64_t count, room;
+    double reciprocal[ARMS]; /* sums */
+};
+
+struct backtest {
+    struct backtest_options options;
+    struct rules rules;
+    struct user_store *store;
+    struct baselines *baselines;
+    struct learner *learner;
+    struct model *serving; /* the copy that scores, with a cadence */
+    int64_t serving_since_ms;
+    struct rank_scratch *scratch;
+    struct ranked *ranked; /* (BACKTEST_LISTED) */
+    struct map64 *users, *items;
+    struct scores scores;
+    int64_t watermark_ms;
+    int64_t untrained; /* events since the last training */
+    int64_t recalled;
+    int64_t scoring_us, learning_us;
+    struct backtest_result counts;
+};
+
+void backtest_options_init(struct backtest_options *options, const struct rules *rules)
+{
+    *options = (struct backtest_options){.k = 20, .model = true, .train_every = 32};
+    learner_options_init(&options->learner);
+    options->learner.rules = rules;
+}
+
+enum status backtest_create(struct backtest **backtest, const struct backtest_options *options,
+                            struct error *err)
+{
+    struct backtest *b = calloc(1, sizeof *b);
+    enum status status = OK;
+
+    *backtest = NULL;
+    if (b == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for a backtest");
+    b->options = *options;
+    b->rules = *options->learner.rules;
+    b->options.learner.rules = &b->rules;
+    b->watermark_ms = INT64_MIN;
+    b->users = map64_create(0, MAP_ENTRIES);
+    b->items = map64_create(0, MAP_ENTRIES);
+    b->ranked = calloc(BACKTEST_LISTED, sizeof *b->ranked);
+    if (b->users == NULL || b->items == NULL || b->ranked == NULL)
+        status = error_set(err, ERR_NOMEM, "no memory for a backtest");
+    if (status == OK)
+        status = baselines_create(&b->baselines, err);
+    if (status == OK)
+        status = user_store_create(&b->store, &b->rules, err);
+    if (status == OK)
+        status = rank_scratch_create(&b->scratch, err);
+    if (status == OK)
+        status = learner_create(&b->learner, &b->options.learner, err);
+    if (status != OK) {
+        backtest_destroy(b);
+        return status;
+    }
+    *backtest = b;
+    return OK;
+}
+
+void backtest_destroy(struct backtest *b)
+{
+    if (b == NULL)
+        return;
+    for (int arm = 0; arm < ARMS; arm++) {
+        free(b->scores.hit[arm]);
+        free(b->scores.ndcg[arm]);
+    }
+    free(b->scores.user);
+    free(b->ranked);
+    map64_destroy(b->users);
+    map64_destroy(b->items);
+    baselines_destroy(b->baselines);
+    user_store_destroy(b->store);
+    rank_scratch_destroy(b->scratch);
+    learner_destroy(b->learner);
+    model_destroy(b->serving);
+    free(b);
+}
+
+/* ---- numbers for users and items ---- */
+
+static enum status number_of(struct map64 *map, uint64_t hash, int32_t *number, struct error *err)
+{
+    uint32_t known = (uint32_t)map64_count(map);
+
+    if (!map64_get(map, hash, &known) && map64_put(map, hash, known) != OK)
+        return error_set(err, ERR_NOMEM, "no memory for another user or item");
+    *number = (int32_t)known;
+    return OK;
+}
+
+/* ---- scoring ---- */
+
+static enum status make_room(struct scores *scores, struct error *err)
+{
+    int64_t room = scores->room == 0 ? 4096 : 2 * scores->room;
+    float **columns[2 * ARMS];
+    uint64_t *users;
+
+    if (scores->count < scores->room)
+        return OK;
+    for (int arm = 0; arm < ARMS; arm++) {
+        columns[2 * arm] = &scores->hit[arm];
+        columns[2 * arm + 1] = &scores->ndcg[arm];
+    }
+    for (int i = 0; i < 2 * ARMS; i++) {
+        float *grown = realloc(*columns[i], (size_t)room * sizeof *grown);
+
+        if (grown == NULL)
+            return error_set(err, ERR_NOMEM, "no memory for %lld events", (long long)room);
+        *columns[i] = grown;
+    }
+    users = realloc(scores->user, (size_t)room * sizeof *users);
+    if (users == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for %lld events", (long long)room);
+    scores->user = users;
+    scores->room = room;
+    return OK;
+}
+
+/* Place of the target in the model's answer, the user's own items left out; a miss when it is not
+ * there. */
+static enum status rank_by_model(struct backtest *b, const struct event *event, int32_t user,
+                                 uint64_t target, double *rank_of, struct error *err)
+{
+    const struct user_value *value = user_store_get(b->store, event->user);
+    const struct model *model = b->options.cadence_ms > 0 ? b->serving : learner_model(b->learner);
+    struct ranker ranker = {.model = learner_progress(b->learner)->steps > 0 ? model : NULL,
+                            .tables = learner_tables(b->learner),
+                            .actions = b->rules.actions};
+    struct rank_request request = {
+        .history_known = true, .now_ms = event->time_ms, .k = BACKTEST_LISTED};
+    enum degraded degraded;
+    enum status status;
+    int count, place = 0;
+
+    if (value != NULL) {
+        request.history = value->entries;
+        request.history_count = value->count;
+        request.running = value->running;
+    }
+    *rank_of = RANKING_METRICS_MISS;
+    status = learner_ready(b->learner, err);
+    if (status == OK)
+        status = rank(&ranker, b->scratch, &request, b->ranked, &count, &degraded, err);
+    if (status != OK)
+        return status;
+    for (int i = 0; i < count; i++) {
+        uint64_t item = item_tables_hash(ranker.tables, b->ranked[i].index);
+        uint32_t number;
+
+        if (item == target) {
+            *rank_of = place;
+            b->recalled++;
+            break;
+        }
+        /* The sequence holds the newest items alone; the rule means all. */
+        place += !(map64_get(b->items, item, &number) &&
+                   baselines_seen(b->baselines, user, (int32_t)number));
+    }
+    return OK;
+}
+
+static enum status evaluate(struct backtest *b, const struct event *event, int32_t user,
+                            int32_t item, struct error *err)
+{
+    double ranks[ARMS];
+    enum status status = make_room(&b->scores, err);
+    int arms = b->options.model ? ARMS : BASELINE_COUNT;
+    int64_t at = b->scores.count;
+
+    if (status == OK)
+        status = baselines_rank(b->baselines, user, item, ranks, err);
+    if (status != OK)
+        return status;
+    b->counts.brand_new += ranks[0] == RANKING_METRICS_MISS;
+    if (b->options.model) {
+        int64_t begun_us = clock_monotonic_us();
+
+        status = rank_by_model(b, event, user, rules_item_hash(&b->rules, event->item),
+                               &ranks[ROW_MODEL], err);
+        b->scoring_us += clock_monotonic_us() - begun_us;
+        if (status != OK)
+            return status;
+    }
+    for (int arm = 0; arm < arms; arm++) {
+        b->scores.hit[arm][at] = (float)ranking_metrics_hit(ranks[arm], b->options.k);
+        b->scores.ndcg[arm][at] = (float)ranking_metrics_ndcg(ranks[arm], b->options.k);
+        b->scores.reciprocal[arm] += ranking_metrics_reciprocal(ranks[arm]);
+    }
+    b->scores.user[at] = (uint64_t)user;
+    b->scores.count++;
+    return OK;
+}
+
+/* ---- learning ---- */
+
+static enum status train(struct backtest *b, int64_t now_ms, struct error *err)
+{
+    int64_t begun_us = clock_monotonic_us();
+    enum status status = OK;
+    bool worked = true;
+
+    while (status == OK && worked)
+        status = learner_step(b->learner, INT64_MAX, true, &worked, err);
+    if (status == ERR_REJECTED)
+        status = OK; /* counted; the model is as it was */
+    if (status == OK && b->options.cadence_ms > 0 &&
+        (b->serving == NULL || now_ms - b->serving_since_ms >= b->options.cadence_ms)) {
+        status = learner_ready(b->learner, err);
+        model_destroy(b->serving);
+        b->serving = NULL;
+        if (status == OK)
+            status = model_copy(&b->serving, learner_model(b->learner), err);
+        b->serving_since_ms = now_ms;
+    }
+    b->learning_us += clock_monotonic_us() - begun_us;
+    return status;
+}
+
+static enum status learn(struct backtest *b, const struct event *event, struct error *err)
+{
+    enum outcome outcome;
+    enum status status = user_store_apply(b->store, event, b->watermark_ms, false, NULL, NULL,
+                                          &outcome, err);
+
+    b->watermark_ms = rules_watermark(b->watermark_ms, event->time_ms, event->time_ms, 0);
+    if (status != OK || !b->options.model)
+        return status;
+    int64_t begun_us = clock_monotonic_us();
+    status = learner_event(b->learner, event, NULL, err);
+    b->learning_us += clock_monotonic_us() - begun_us;
+    if (status == OK && ++b->untrained >= b->options.train_every) {
+        b->untrained = 0;
+        status = train(b, event->time_ms, err);
+    }
+    return status;
+}
+
+enum status backtest_event(struct backtest *b, const struct event *event, bool evaluated,
+                           struct error *err)
+{
+    int32_t user, item;
+    enum status status;
+
+    b->counts.events++;
+    if (event->kind != EVENT_ACTION)
+        return learn(b, event, err);
+    status = number_of(b->users, rules_user_hash(&b->rules, event->user), &user, err);
+    if (status == OK)
+        status = number_of(b->items, rules_item_hash(&b->rules, event->item), &item, err);
+    if (status != OK)
+        return status;
+    if (!b->rules.actions[event->action].history || b->rules.actions[event->action].negative)
+        return learn(b, event, err);
+    if (baselines_seen(b->baselines, user, item)) {
+        b->counts.repeated++;
+        return learn(b, event, err);
+    }
+    if (evaluated)
+        status = evaluate(b, event, user, item, err);
+    if (status == OK)
+        status = baselines_learn(b->baselines, user, item, event->time_ms, err);
+    return status == OK ? learn(b, event, err) : status;
+}
+
+/* ---- the result ---- */
+
+static double mean(const float *values, int64_t count)
+{
+    double sum = 0;
+
+    for (int64_t i = 0; i < count; i++)
+        sum += (double)values[i];
+    return count > 0 ? sum / (double)count : 0;
+}
+
+static enum status fill_row(const struct backtest *b, int arm, struct backtest_row *row,
+                            struct error *err)
+{
+    const struct scores *s = &b->scores;
+    enum status status = OK;
+
+    (void)snprintf(row->name, sizeof row->name, "%s",
+                   arm == ROW_MODEL ? "model" : baseline_names[arm]);
+    row->hit_rate = mean(s->hit[arm], s->count);
+    row->ndcg = mean(s->ndcg[arm], s->count);
+    row->reciprocal = s->count > 0 ? s->reciprocal[arm] / (double)s->count : 0;
+    if (arm == ROW_MODEL || !b->options.model)
+        return OK;
+    status = bootstrap_paired(s->hit[ROW_MODEL], s->hit[arm], s->user, s->count, BOOTSTRAP_ROUNDS,
+                              BOOTSTRAP_SEED, &row->hit_rate_gain, err);
+    if (status == OK)
+        status = bootstrap_paired(s->ndcg[ROW_MODEL], s->ndcg[arm], s->user, s->count,
+                                  BOOTSTRAP_ROUNDS, BOOTSTRAP_SEED, &row->ndcg_gain, err);
+    return status;
+}
+
+enum status backtest_result(struct backtest *b, struct backtest_result *result, struct error *err)
+{
+    enum status status = OK;
+
+    *result = b->counts;
+    result->k = b->options.k;
+    result->evaluated = b->scores.count;
+    result->users = (int64_t)map64_count(b->users);
+    result->items = (int64_t)map64_count(b->items);
+    result->rows_count = b->options.model ? ARMS : BASELINE_COUNT;
+    result->scoring_s = (double)b->scoring_us / 1e6;
+    result->learning_s = (double)b->learning_us / 1e6;
+    result->learning = *learner_progress(b->learner);
+    if (b->scores.count > 0)
+        result->recalled_share = (double)b->recalled / (double)b->scores.count;
+    for (int arm = 0; arm < result->rows_count && status == OK; arm++)
+        status = fill_row(b, arm, &result->rows[arm], err);
+    return status;
+}

@@ -1,0 +1,71 @@
+/*
+ * retrain/backtest.h - the whole loop in one process: would this have helped on your data?
+ *
+ * Flow: events of a file, in order -> [score, then learn] -> rows of metrics
+ *
+ * Test-then-train on a virtual clock: each evaluated event is first ranked for its user by every
+ * arm with what was known before it, then applied to the in-memory store, the item tables and the
+ * learner. The model's arm is what `freshet serve` would answer: recall by popularity and
+ * co-visitation, the model's head over it (scorer/rank.h), everything not recalled a miss.
+ * Candidates are all items seen so far without the user's own; a repeated (user, item) is neither
+ * target nor counted by the baselines; a brand-new item is a miss for all.
+ * Deterministic for a seed: no clock decides anything.
+ * Thread: one.
+ */
+#ifndef RETRAIN_BACKTEST_H
+#define RETRAIN_BACKTEST_H
+
+#include "features/rules.h"
+#include "retrain/bootstrap.h"
+#include "retrain/learner.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define BACKTEST_ROWS_MAX 8
+#define BACKTEST_LISTED   600 /* places of the model's arm that are looked at */
+
+struct backtest_options {
+    struct learner_options learner; /* rules set by the caller */
+    int k;                          /* of HR@k and NDCG@k */
+    bool model;                     /* false: the baselines alone */
+    int train_every;                /* events between two trainings; as many lists a step */
+    /* 0: the model scores with its newest weights. Else with a copy taken that often: how fresh
+     * must it be? Histories and item tables stay fresh. */
+    int64_t cadence_ms;
+};
+void backtest_options_init(struct backtest_options *options, const struct rules *rules);
+
+struct backtest_row {
+    char name[32];
+    double hit_rate, ndcg, reciprocal; /* means over the evaluated events */
+    /* The model against this row, paired over users. Zero on the model's own row. */
+    struct bootstrap_interval hit_rate_gain, ndcg_gain;
+};
+
+struct backtest_result {
+    struct backtest_row rows[BACKTEST_ROWS_MAX];
+    int rows_count;
+    int k;
+    int64_t events, evaluated, brand_new, repeated;
+    int64_t users, items;
+    double recalled_share;        /* evaluated targets among what the model ranked */
+    double scoring_s, learning_s; /* of the model's arm */
+    struct learner_progress learning;
+};
+
+struct backtest;
+/* Errors: as learner_create() */
+MUST_CHECK enum status backtest_create(struct backtest **backtest,
+                                       const struct backtest_options *options, struct error *err);
+void backtest_destroy(struct backtest *backtest); /* NULL is fine */
+
+/* The next event: ranked first when it is to be evaluated (and can be), then learnt from.
+ * Errors: ERR_NOMEM, ERR_LIMIT */
+MUST_CHECK enum status backtest_event(struct backtest *backtest, const struct event *event,
+                                      bool evaluate, struct error *err);
+/* Errors: ERR_NOMEM */
+MUST_CHECK enum status backtest_result(struct backtest *backtest, struct backtest_result *result,
+                                       struct error *err);
+
+#endif

@@ -1,0 +1,290 @@
+/*
+ * retrain/backtest_main.c - `freshet backtest FILE`: reads the file twice, first to count (which
+ * half is evaluated is said in events), then to score and learn.
+ */
+#include "retrain/backtest_main.h"
+
+#include "ops/json_writer.h"
+#include "ops/progress.h"
+#include "retrain/backtest.h"
+#include "schemas/event_file.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define JSON_BYTES 16384
+
+static const struct option_row options[] = {
+    {"from", OPTION_REAL, "SHARE", "0.5",
+     "share of the events that are learnt from before the "
+     "first one is evaluated"},
+    {"first", OPTION_INT, "N", "0", "evaluate events N and later instead (counted from 0)"},
+    {"last", OPTION_INT, "N", "0", "stop before event N; 0: at the end of the file"},
+    {"k", OPTION_INT, "K", "20", "of HR@K and NDCG@K"},
+    {"seed", OPTION_INT, "SEED", "1", "of weights and samples; the same seed, the same figures"},
+    {"baselines", OPTION_FLAG, NULL, NULL, "only the baselines, without a model"},
+    {"every", OPTION_INT, "EVENTS", "32", "events between two training steps"},
+    {"cadence", OPTION_DURATION, "TIME", "0s",
+     "score with weights renewed that often (stream "
+     "time); 0s: with the newest"},
+    {"threads", OPTION_INT, "N", "1", "of training"},
+    {"form", OPTION_TEXT, "FORM", "detect", "jsonl, csv or pairs"},
+    {"map", OPTION_TEXT, "MAP", "", "columns of a csv file: ts=timestamp,user=userId,item=movieId"},
+    {"unit", OPTION_TEXT, "UNIT", "s", "of a csv file's times: s, ms, us or iso"},
+    {0},
+};
+
+struct span {
+    int64_t first, last; /* evaluated: [first, last); read: [0, last) */
+};
+
+static enum status open_file(struct command_line *line, const struct event_schema *schema,
+                             struct event_file **file, struct error *err)
+{
+    struct event_file_options how = {.map = command_text(line, "map"),
+                                     .unit = command_text(line, "unit")};
+    const char *form = command_text(line, "form");
+
+    for (int i = 0; i < EVENT_FILE_FORMS; i++)
+        if (strcmp(form, event_file_form_names[i]) == 0)
+            how.form = (enum event_file_form)i;
+    return event_file_open(file, command_argument(line, 0), schema, &how, err);
+}
+
+/* The next line that is an event; *refused counts the others. */
+static enum status next_event(struct event_file *file, struct event *event, bool *more,
+                              int64_t *refused, struct error *err)
+{
+    for (;;) {
+        enum refusal why;
+        enum status status = event_file_next(file, event, more, &why, err);
+
+        if (status == OK || why == REFUSAL_NONE)
+            return status;
+        (*refused)++;
+    }
+}
+
+static enum status find_span(struct command_line *line, const struct event_schema *schema,
+                             struct span *span, struct error *err)
+{
+    struct event_file *file;
+    struct event event;
+    int64_t count = 0, refused = 0, last = command_int(line, "last");
+    bool more = true;
+    enum status status = open_file(line, schema, &file, err);
+
+    if (status != OK)
+        return status;
+    while (status == OK && more && (last == 0 || count < last)) {
+        status = next_event(file, &event, &more, &refused, err);
+        count += status == OK && more;
+    }
+    event_file_close(file);
+    span->last = count;
+    span->first = command_given(line, "first")
+                      ? command_int(line, "first")
+                      : (int64_t)((double)count * command_real(line, "from"));
+    return status;
+}
+
+static enum status run_events(struct command_line *line, const struct event_schema *schema,
+                              struct backtest *backtest, struct span span, int64_t *refused,
+                              struct error *err)
+{
+    struct progress progress;
+    struct event_file *file;
+    struct event event;
+    bool more = true;
+    int64_t n = 0;
+    enum status status = open_file(line, schema, &file, err);
+
+    if (status != OK)
+        return status;
+    progress_begin(&progress, "backtest", "events");
+    for (; n < span.last && status == OK; n++) {
+        status = next_event(file, &event, &more, refused, err);
+        if (status != OK || !more)
+            break;
+        status = backtest_event(backtest, &event, n >= span.first, err);
+        progress_show(&progress, (double)n / (double)span.last, (uint64_t)n);
+        if (command_stopping())
+            status = error_set(err, ERR_CANCELLED, "stopped after %lld events", (long long)n);
+    }
+    progress_end(&progress, (uint64_t)n);
+    event_file_close(file);
+    return status;
+}
+
+static void put_interval(struct json_writer *w, const char *key,
+                         const struct bootstrap_interval *interval)
+{
+    json_key(w, key);
+    json_object_begin(w);
+    json_real(w, "difference", interval->difference);
+    json_real(w, "low", interval->low);
+    json_real(w, "high", interval->high);
+    json_object_end(w);
+}
+
+static void put_row(struct json_writer *w, const struct backtest_row *row, int k, bool against)
+{
+    char name[32];
+
+    json_object_begin(w);
+    json_text(w, "name", text_of(row->name));
+    (void)snprintf(name, sizeof name, "hr@%d", k);
+    json_real(w, name, row->hit_rate);
+    (void)snprintf(name, sizeof name, "ndcg@%d", k);
+    json_real(w, name, row->ndcg);
+    json_real(w, "mrr", row->reciprocal);
+    if (against) {
+        put_interval(w, "model_gain_hr", &row->hit_rate_gain);
+        put_interval(w, "model_gain_ndcg", &row->ndcg_gain);
+    }
+    json_object_end(w);
+}
+
+static void print_json(const struct backtest_result *result, int64_t refused)
+{
+    static char bytes[JSON_BYTES];
+    struct json_writer w;
+    bool model = strcmp(result->rows[result->rows_count - 1].name, "model") == 0;
+
+    json_writer_init(&w, bytes, sizeof bytes);
+    json_object_begin(&w);
+    json_int(&w, "events", result->events);
+    json_int(&w, "refused", refused);
+    json_int(&w, "evaluated", result->evaluated);
+    json_int(&w, "brand_new", result->brand_new);
+    json_int(&w, "repeated", result->repeated);
+    json_int(&w, "users", result->users);
+    json_int(&w, "items", result->items);
+    json_key(&w, "rows");
+    json_array_begin(&w);
+    for (int i = 0; i < result->rows_count; i++)
+        put_row(&w, &result->rows[i], result->k, model && i + 1 < result->rows_count);
+    json_array_end(&w);
+    if (model) {
+        json_real(&w, "recalled", result->recalled_share);
+        json_int(&w, "steps", result->learning.steps);
+        json_real(&w, "list_loss", result->learning.list_loss);
+        json_real(&w, "next_loss", result->learning.next_loss);
+        json_real(&w, "score_ms",
+                  result->evaluated > 0 ? 1e3 * result->scoring_s / (double)result->evaluated : 0);
+        json_real(&w, "learn_ms_per_event",
+                  result->events > 0 ? 1e3 * result->learning_s / (double)result->events : 0);
+    }
+    json_object_end(&w);
+    (void)printf("%.*s\n", TEXT_ARGS(json_writer_text(&w)));
+}
+
+static void print_table(const struct backtest_result *result, int64_t refused)
+{
+    bool model = strcmp(result->rows[result->rows_count - 1].name, "model") == 0;
+
+    (void)printf("%lld events (%lld lines refused), %lld users, %lld items; %lld evaluated, %lld "
+                 "of them brand-new items, %lld repeats left out\n\n",
+                 (long long)result->events, (long long)refused, (long long)result->users,
+                 (long long)result->items, (long long)result->evaluated,
+                 (long long)result->brand_new, (long long)result->repeated);
+    (void)printf("%-20s %8s@%d %6s@%d %8s%s\n", "", "HR", result->k, "NDCG", result->k, "MRR",
+                 model ? "   the model's gain in HR, in NDCG (95 %)" : "");
+    for (int i = 0; i < result->rows_count; i++) {
+        const struct backtest_row *row = &result->rows[i];
+
+        (void)printf("%-20s %11.4f %9.4f %8.4f", row->name, row->hit_rate, row->ndcg,
+                     row->reciprocal);
+        if (model && i + 1 < result->rows_count)
+            (void)printf("   %+.4f [%+.4f %+.4f]  %+.4f [%+.4f %+.4f]",
+                         row->hit_rate_gain.difference, row->hit_rate_gain.low,
+                         row->hit_rate_gain.high, row->ndcg_gain.difference, row->ndcg_gain.low,
+                         row->ndcg_gain.high);
+        (void)printf("\n");
+    }
+    if (model && result->evaluated > 0)
+        (void)printf(
+            "\nthe model: %lld steps, %.2f ms a ranking, %.2f ms of learning an event, "
+            "%.1f %% of the targets recalled\n",
+            (long long)result->learning.steps, 1e3 * result->scoring_s / (double)result->evaluated,
+            1e3 * result->learning_s / (double)result->events, 100 * result->recalled_share);
+}
+
+static enum status backtest_file(struct command_line *line, const struct config *config,
+                                 struct backtest_result *result, int64_t *refused,
+                                 struct error *err)
+{
+    struct event_schema *schema = NULL;
+    struct backtest *backtest = NULL;
+    struct backtest_options how;
+    struct rules rules;
+    struct span span;
+    enum status status = event_schema_create(&schema, config, err);
+
+    if (status != OK)
+        return status;
+    status = rules_from_config(&rules, schema, config, 0, err);
+    if (status == OK)
+        status = find_span(line, schema, &span, err);
+    if (status != OK)
+        goto done;
+    backtest_options_init(&how, &rules);
+    how.k = (int)command_int(line, "k");
+    how.model = !command_flag(line, "baselines");
+    how.train_every = (int)command_int(line, "every");
+    how.cadence_ms = command_duration_ms(line, "cadence");
+    how.learner.seed = (uint64_t)command_int(line, "seed");
+    how.learner.threads = (int)command_int(line, "threads");
+    how.learner.preset = config_text(config, "model.preset");
+    status = backtest_create(&backtest, &how, err);
+    if (status == OK)
+        status = run_events(line, schema, backtest, span, refused, err);
+    if (status == OK)
+        status = backtest_result(backtest, result, err);
+done:
+    backtest_destroy(backtest);
+    event_schema_destroy(schema);
+    return status;
+}
+
+static int run(struct command_line *line)
+{
+    static struct backtest_result result;
+    const struct config *config = command_config(line);
+    int64_t refused = 0;
+    struct error err;
+
+    if (config == NULL)
+        return EXIT_USAGE;
+    if (strcmp(command_argument(line, 0), "-") == 0)
+        return command_misused(line, "the file is read twice: standard input cannot be");
+    if (command_int(line, "k") < 1 || command_int(line, "every") < 1)
+        return command_misused(line, "--k and --every are at least 1");
+    if (backtest_file(line, config, &result, &refused, &err) != OK)
+        return command_fail(line, &err);
+    if (command_json(line))
+        print_json(&result, refused);
+    else
+        print_table(&result, refused);
+    return EXIT_DONE;
+}
+
+const struct command backtest_command = {
+    .name = "backtest",
+    .summary = "run the whole loop over a file of events: score first, then learn",
+    .arguments = "FILE",
+    .help = "Ranks every event of the last half of FILE for its user with what was known before "
+            "it, by the model\nand by popularity and co-visitation, then learns from it. Nothing "
+            "else is needed: no Kafka, no Redis.\nAnswers whether freshet would help on your data, "
+            "and with --cadence how fresh its weights must be.\n\n"
+            "FILE holds events as JSON lines, as csv with the columns ts, user, item, or as pairs; "
+            "plain or gzip.\n\n"
+            "Examples:\n"
+            "  freshet backtest events.jsonl\n"
+            "  freshet backtest ratings.csv.gz --map ts=timestamp,user=userId,item=movieId --json\n"
+            "  freshet backtest events.jsonl --cadence 1d",
+    .arguments_min = 1,
+    .arguments_max = 1,
+    .options = options,
+    .run = run,
+};

@@ -1,0 +1,453 @@
+/*
+ * retrain/learner.c - what an event does to tables, histories and pools; creation, checkpoint.
+ *
+ * Steps are in learner_step.c, lists made from events in learner_recall.c.
+ */
+#include "retrain/learner.h"
+
+#include "features/scalars.h"
+#include "ops/hash.h"
+#include "retrain/learner_inside.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SALT_MODEL    1
+#define SALT_TRAINER  2
+#define SALT_RANDOM   3
+#define SALT_SHOWN    4
+#define SALT_RECALLED 5
+
+void learner_options_init(struct learner_options *options)
+{
+    *options = (struct learner_options){
+        .preset = "small",
+        .objective = "list",
+        .seed = 1,
+        .threads = 1,
+        .users_max = 2000000,
+        .shown = {.fresh_max = 20000, .kept_max = 20000},
+        .recalled = {.fresh_max = 20000, .kept_max = 20000},
+        .recall_each = 100,
+        .recalled_rows = 64,
+        .recalled_share = 1,
+        .step_lists = 32,
+        .step_replay = 16,
+        .step_sequences = 32,
+        .learning_rate = 1e-3f,
+        .next_weight = .2f,
+    };
+}
+
+static enum status create_trainer(struct learner *l, struct error *err)
+{
+    struct trainer_config config;
+
+    trainer_defaults(&config);
+    config.learning_rate = l->options.learning_rate;
+    config.threads = l->options.threads;
+    config.seed = hash64_mix(l->options.seed, SALT_TRAINER);
+    trainer_destroy(l->trainer);
+    l->trainer = NULL;
+    l->sampler_steps = 0;
+    return trainer_create(&l->trainer, l->model, &config, err);
+}
+
+static enum status create_model(struct learner *l, struct error *err)
+{
+    struct model_config config;
+    enum status status;
+
+    if (!model_preset(&config, l->options.preset, 1, scalars_count))
+        return error_set(err, ERR_CONFIG, "no model preset \"%s\"", l->options.preset);
+    config.A = ACTIONS_MAX;
+    status = model_create(&l->model, &config, hash64_mix(l->options.seed, SALT_MODEL), err);
+    return status == OK ? create_trainer(l, err) : status;
+}
+
+static enum status create_objectives(struct learner *l, struct error *err)
+{
+    if (!trainer_objective_preset(&l->shown_objective, l->options.objective))
+        return error_set(err, ERR_CONFIG, "no objective \"%s\"", l->options.objective);
+    l->shown_objective.next = 0; /* histories have batches of their own */
+    /* Recalled lists have one choice among many that nobody was shown: their order says
+     * something, the share of choices in them does not. */
+    (void)trainer_objective_preset(&l->recalled_objective, "list");
+    l->recalled_objective.point = 0;
+    l->recalled_objective.next = l->options.next_weight;
+    return OK;
+}
+
+static enum status create_scratch(struct learner *l, struct error *err)
+{
+    size_t rows = (size_t)l->options.recall_each * 2 + LIST_ROWS_MAX;
+
+    l->recent = calloc(LEARNER_RECENT, sizeof *l->recent);
+    l->scratch = item_scratch_create();
+    l->pick = calloc(rows, sizeof *l->pick);
+    l->indices = calloc(rows, sizeof *l->indices);
+    l->positions = calloc(LIST_ROWS_MAX, sizeof *l->positions);
+    if (l->recent == NULL || l->scratch == NULL || l->pick == NULL || l->indices == NULL ||
+        l->positions == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for the learner's scratch");
+    for (int i = 0; i < LIST_ROWS_MAX; i++)
+        l->positions[i] = i + 1;
+    random_seed(&l->random, hash64_mix(l->options.seed, SALT_RANDOM));
+    return OK;
+}
+
+enum status learner_create(struct learner **learner, const struct learner_options *options,
+                           struct error *err)
+{
+    struct learner *l = calloc(1, sizeof *l);
+    enum status status;
+
+    assert(options->rules != NULL && options->recalled_rows <= LIST_ROWS_MAX);
+    *learner = NULL;
+    if (l == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for a learner");
+    l->options = *options;
+    l->rules = *options->rules;
+    l->options.rules = &l->rules;
+    l->options.items.seed = l->rules.seed;
+    l->options.shown.seed = hash64_mix(options->seed, SALT_SHOWN);
+    l->options.recalled.seed = hash64_mix(options->seed, SALT_RECALLED);
+    status = create_objectives(l, err);
+    if (status == OK)
+        status = create_scratch(l, err);
+    if (status == OK)
+        status = item_tables_create(&l->tables, &l->options.items, err);
+    if (status == OK)
+        status = sequences_create(&l->sequences, l->rules.sequence_max, options->users_max, err);
+    if (status == OK)
+        status = lists_create(&l->shown, &l->options.shown, err);
+    if (status == OK)
+        status = lists_create(&l->recalled, &l->options.recalled, err);
+    if (status == OK)
+        status = create_model(l, err);
+    if (status != OK) {
+        learner_destroy(l);
+        return status;
+    }
+    *learner = l;
+    return OK;
+}
+
+void learner_destroy(struct learner *l)
+{
+    if (l == NULL)
+        return;
+    trainer_destroy(l->trainer);
+    model_destroy(l->model);
+    lists_destroy(l->shown);
+    lists_destroy(l->recalled);
+    sequences_destroy(l->sequences);
+    item_tables_destroy(l->tables);
+    item_scratch_destroy(l->scratch);
+    batch_builder_destroy(l->builder);
+    free(l->recent);
+    free(l->pick);
+    free(l->indices);
+    free(l->positions);
+    free(l->weights);
+    free(l);
+}
+
+/* ---- what comes in ---- */
+
+static enum status observe_action(struct learner *l, const struct event *event, bool *entered,
+                                  struct error *err)
+{
+    const struct action_row *action = &l->rules.actions[event->action];
+    uint64_t user = rules_user_hash(&l->rules, event->user);
+    struct user_entry entry = {.item = rules_item_hash(&l->rules, event->item),
+                               .time_ms = event->time_ms,
+                               .action = event->action};
+    enum sequences_result result;
+    struct sequences_view before;
+    enum status status;
+    int32_t index;
+
+    if (!action->history)
+        return OK;
+    status = sequences_enter(l->sequences, user, &entry, &result, err);
+    if (status != OK || result != SEQUENCES_ENTERED)
+        return status;
+    *entered = true;
+    l->recent[l->recent_entered++ % LEARNER_RECENT] = (struct learner_recent){user, event->time_ms};
+    if (action->negative)
+        return OK; /* known to the history, but nobody's choice */
+    index = item_tables_index(l->tables, entry.item, event->item, event->time_ms);
+    if (index == ITEM_NONE)
+        return OK; /* the table is full, which it counts itself */
+    status = learner_recall(l, user, &entry, index, err);
+    if (status != OK)
+        return status;
+    before = sequences_before(l->sequences, user, &entry);
+    item_tables_observe(l->tables, index, event->time_ms, before.entries, before.count);
+    return OK;
+}
+
+static void observe_impression(struct learner *l, const struct event *event)
+{
+    for (int i = 0; i < event->rows_count; i++) {
+        uint64_t item = rules_item_hash(&l->rules, event->rows[i]);
+        int32_t index = item_tables_index(l->tables, item, event->rows[i], event->time_ms);
+
+        if (index != ITEM_NONE)
+            item_tables_observe_shown(l->tables, index, event->time_ms);
+    }
+}
+
+enum status learner_event(struct learner *l, const struct event *event, bool *entered,
+                          struct error *err)
+{
+    bool ignored;
+
+    entered = entered == NULL ? &ignored : entered;
+    *entered = false;
+    switch (event->kind) {
+    case EVENT_ACTION:
+        return observe_action(l, event, entered, err);
+    case EVENT_IMPRESSION:
+        observe_impression(l, event);
+        return OK;
+    case EVENT_ERASE:
+        return learner_erase(l, rules_user_hash(&l->rules, event->user), event->time_ms, err);
+    }
+    return OK;
+}
+
+void learner_shown(struct learner *l, struct list *list)
+{
+    lists_add(l->shown, list);
+}
+
+enum status learner_erase(struct learner *l, uint64_t user, int64_t time_ms, struct error *err)
+{
+    (void)lists_erase(l->shown, user, time_ms);
+    (void)lists_erase(l->recalled, user, time_ms);
+    return sequences_erase(l->sequences, user, time_ms, err);
+}
+
+/* ---- what is asked ---- */
+
+const struct learner_progress *learner_progress(const struct learner *l)
+{
+    return &l->progress;
+}
+
+enum status learner_ready(struct learner *l, struct error *err)
+{
+    enum status status;
+
+    if (!l->changed)
+        return OK;
+    status = model_prepare(l->model, err);
+    l->changed = status != OK;
+    return status;
+}
+
+struct model *learner_model(struct learner *l)
+{
+    return l->model;
+}
+
+struct item_tables *learner_tables(struct learner *l)
+{
+    return l->tables;
+}
+
+struct sequences *learner_sequences(struct learner *l)
+{
+    return l->sequences;
+}
+
+struct lists *learner_shown_lists(struct learner *l)
+{
+    return l->shown;
+}
+
+struct lists *learner_recalled_lists(struct learner *l)
+{
+    return l->recalled;
+}
+
+enum status learner_reset_model(struct learner *l, const struct model *from, struct error *err)
+{
+    struct model *old = l->model;
+    enum status status;
+
+    l->model = NULL;
+    if (from == NULL) {
+        status = create_model(l, err);
+    } else {
+        status = model_copy(&l->model, from, err);
+        if (status == OK)
+            status = create_trainer(l, err);
+    }
+    if (status != OK) {
+        model_destroy(l->model);
+        l->model = old;
+        return status;
+    }
+    model_destroy(old);
+    l->changed = false;
+    return OK;
+}
+
+/* ---- checkpoint ---- */
+
+static void save_weights(struct learner *l, struct state_file *state)
+{
+    int32_t tensors = model_tensors_count(l->model);
+    size_t bytes = trainer_state_bytes(l->trainer);
+    void *optimiser = malloc(bytes);
+
+    state_file_put_u32(state, (uint32_t)model_config(l->model)->V);
+    state_file_put_u32(state, (uint32_t)tensors);
+    for (int32_t i = 0; i < tensors; i++) {
+        struct model_tensor tensor = model_tensor(l->model, i);
+
+        state_file_put(state, tensor.name, sizeof tensor.name);
+        state_file_put_u64(state, tensor.count);
+        state_file_put(state, tensor.data, tensor.count * sizeof *tensor.data);
+    }
+    state_file_put_u64(state, bytes);
+    if (optimiser == NULL) {
+        state_file_refuse(state);
+        return;
+    }
+    trainer_state_save(l->trainer, optimiser);
+    state_file_put(state, optimiser, bytes);
+    free(optimiser);
+}
+
+static enum status load_tensors(struct learner *l, struct state_file *state, struct error *err)
+{
+    int32_t tensors = model_tensors_count(l->model);
+
+    if (state_file_get_u32(state) != (uint32_t)tensors)
+        return error_set(err, ERR_CONFLICT, "state holds a model of another shape");
+    for (int32_t i = 0; i < tensors; i++) {
+        struct model_tensor tensor = model_tensor(l->model, i);
+        char name[MODEL_NAME_BYTES];
+        uint64_t count;
+
+        state_file_get(state, name, sizeof name);
+        count = state_file_get_count(state, sizeof *tensor.data, tensor.count);
+        if (memcmp(name, tensor.name, sizeof name) != 0 || count != tensor.count)
+            return error_set(err, ERR_CONFLICT, "state holds no tensor \"%s\" of this shape",
+                             tensor.name);
+        state_file_get(state, tensor.data, tensor.count * sizeof *tensor.data);
+    }
+    return OK;
+}
+
+static enum status load_weights(struct learner *l, struct state_file *state, struct error *err)
+{
+    int32_t V = (int32_t)state_file_get_u32(state);
+    enum status status = OK;
+    uint64_t bytes;
+    void *optimiser;
+
+    if (V < 1 || V > MODEL_ITEMS_MAX)
+        return error_set(err, ERR_MALFORMED, "state holds a model of %d item rows", V);
+    if (V > model_config(l->model)->V) {
+        status = model_grow_items(l->model, V, err);
+        if (status == OK)
+            status = create_trainer(l, err);
+    }
+    if (status == OK)
+        status = load_tensors(l, state, err);
+    if (status != OK)
+        return status;
+    l->changed = true;
+    bytes = state_file_get_count(state, 1, INT64_MAX);
+    optimiser = malloc(bytes > 0 ? bytes : 1);
+    if (optimiser == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for the optimiser's state");
+    state_file_get(state, optimiser, bytes);
+    status = trainer_state_load(l->trainer, optimiser, bytes, err);
+    free(optimiser);
+    return status;
+}
+
+static void save_progress(const struct learner *l, struct state_file *state)
+{
+    const struct learner_progress *p = &l->progress;
+    const int64_t counts[] = {p->steps,    p->lists,        p->targets,          p->rejected,
+                              p->recalled, p->not_recalled, p->trained_until_ms, l->sampler_steps};
+
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
+        state_file_put_u64(state, (uint64_t)counts[i]);
+    state_file_put_real(state, p->list_loss);
+    state_file_put_real(state, p->next_loss);
+    for (int i = 0; i < 4; i++)
+        state_file_put_u64(state, l->random.s[i]);
+    state_file_put_u64(state, l->recent_entered);
+    state_file_put_u64(state, l->recent_taken);
+    for (int i = 0; i < LEARNER_RECENT; i++) {
+        state_file_put_u64(state, l->recent[i].user);
+        state_file_put_u64(state, (uint64_t)l->recent[i].time_ms);
+    }
+}
+
+static void load_progress(struct learner *l, struct state_file *state)
+{
+    struct learner_progress *p = &l->progress;
+    int64_t *const counts[] = {
+        &p->steps,    &p->lists,        &p->targets,          &p->rejected,
+        &p->recalled, &p->not_recalled, &p->trained_until_ms, &l->sampler_steps};
+
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
+        *counts[i] = (int64_t)state_file_get_u64(state);
+    p->list_loss = state_file_get_real(state);
+    p->next_loss = state_file_get_real(state);
+    for (int i = 0; i < 4; i++)
+        l->random.s[i] = state_file_get_u64(state);
+    l->recent_entered = state_file_get_u64(state);
+    l->recent_taken = state_file_get_u64(state);
+    for (int i = 0; i < LEARNER_RECENT; i++) {
+        l->recent[i].user = state_file_get_u64(state);
+        l->recent[i].time_ms = (int64_t)state_file_get_u64(state);
+    }
+    if (l->recent_taken > l->recent_entered)
+        state_file_refuse(state);
+}
+
+void learner_save(struct learner *l, struct state_file *state)
+{
+    state_file_put_u64(state, l->rules.seed);
+    sequences_save(l->sequences, state);
+    lists_save(l->shown, state);
+    lists_save(l->recalled, state);
+    save_weights(l, state);
+    save_progress(l, state);
+}
+
+enum status learner_load(struct learner *l, struct state_file *state, struct item_tables *tables,
+                         struct error *err)
+{
+    int items = item_tables_count(tables);
+    enum status status;
+
+    if (state_file_get_u64(state) != l->rules.seed)
+        return error_set(err, ERR_CONFLICT, "state is of another data set");
+    status = sequences_load(l->sequences, state, err);
+    if (status == OK)
+        status = lists_load(l->shown, state, items, err);
+    if (status == OK)
+        status = lists_load(l->recalled, state, items, err);
+    if (status == OK)
+        status = load_weights(l, state, err);
+    if (status != OK)
+        return status;
+    load_progress(l, state);
+    if (state->failed)
+        return error_set(err, ERR_MALFORMED, "state of the learner contradicts itself");
+    item_tables_destroy(l->tables);
+    l->tables = tables;
+    return OK;
+}

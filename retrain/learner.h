@@ -1,0 +1,111 @@
+/*
+ * retrain/learner.h - what learns: item tables, histories, lists to order, the model.
+ *
+ * Flow: events, examples -> [observe: score first, count after] -> lists -> [steps] -> model
+ *
+ * The same learner stands behind `freshet retrain` (fed by Kafka) and `freshet backtest` (fed by a
+ * file on a virtual clock), so what a backtest measures is what would have been served.
+ *
+ * Two kinds of lists train the head that serves:
+ *   shown     impressions with their labels, with the raw counts they were served with;
+ *   recalled  made from an event: the item chosen among items that recall (popularity,
+ *             co-visitation) would have offered at that moment, with the counts of before the
+ *             event. So data without impressions trains the head too. A choice that recall would
+ *             not have offered makes no list: added by hand it would teach that unpopular,
+ *             unrelated items are chosen, for only chosen ones of that kind would ever be seen.
+ * Beside them histories are learnt as they are, every item predicting the next.
+ *
+ * A training feature never holds its own example: an event is entered into the tables after its
+ * list was made.
+ * Thread: one.
+ */
+#ifndef RETRAIN_LEARNER_H
+#define RETRAIN_LEARNER_H
+
+#include "features/item_tables.h"
+#include "features/rules.h"
+#include "kernels/model.h"
+#include "kernels/trainer.h"
+#include "retrain/lists.h"
+#include "retrain/sequences.h"
+#include "retrain/state_file.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct learner_options {
+    const struct rules *rules; /* borrowed: actions, seed, sequence_max */
+    const char *preset;        /* of the model */
+    const char *objective;     /* of shown lists: "point", "pair", "list", "mix" */
+    uint64_t seed;
+    int threads;
+    int64_t users_max;
+    struct item_tables_options items;
+    struct lists_options shown, recalled; /* seeds are derived */
+    int recall_each;                      /* items of each source of recall */
+    int recalled_rows;                    /* of a recalled list, the chosen one included */
+    double recalled_share;                /* of the events that make one, 0..1 */
+    /* Of one step: */
+    int step_lists;     /* fresh ones */
+    int step_replay;    /* kept ones */
+    int step_sequences; /* histories */
+    float learning_rate;
+    float next_weight;
+};
+/* Sizes that suit the preset small on two cores. rules must be set by the caller. */
+void learner_options_init(struct learner_options *options);
+
+struct learner;
+/* Errors: ERR_CONFIG (no such preset or objective), ERR_LIMIT, ERR_NOMEM */
+MUST_CHECK enum status learner_create(struct learner **learner,
+                                      const struct learner_options *options, struct error *err);
+void learner_destroy(struct learner *learner); /* NULL is fine */
+
+/* One event of the stream, after the one before it. *entered (may be NULL): whether it was new.
+ * Errors: ERR_NOMEM */
+MUST_CHECK enum status learner_event(struct learner *learner, const struct event *event,
+                                     bool *entered, struct error *err);
+/* A shown list that is complete. Takes ownership. */
+void learner_shown(struct learner *learner, struct list *list);
+
+/**
+ * One optimiser step on fresh and replayed lists and on histories before until_ms. *worked is
+ * false when there was nothing fresh, and nothing was done; with only_fresh false a step is made
+ * of what is kept alone.
+ * Errors: ERR_REJECTED (a gradient is not finite; the model is as it was), ERR_LIMIT, ERR_NOMEM
+ */
+struct learner_progress {
+    int64_t steps, lists, targets;  /* all of this learner's life */
+    double list_loss, next_loss;    /* moving means over some 100 steps */
+    int64_t rejected;               /* steps whose gradient was not finite */
+    int64_t trained_until_ms;       /* event time of the newest list learnt from */
+    int64_t recalled, not_recalled; /* choices that recall offered, and did not */
+};
+MUST_CHECK enum status learner_step(struct learner *learner, int64_t until_ms, bool only_fresh,
+                                    bool *worked, struct error *err);
+const struct learner_progress *learner_progress(const struct learner *learner);
+
+/* Ready to score after learner_ready(); until the next step. NULL tables never; the model exists
+ * from the begin, untrained. Errors: ERR_NOMEM */
+MUST_CHECK enum status learner_ready(struct learner *learner, struct error *err);
+struct model *learner_model(struct learner *learner);
+struct item_tables *learner_tables(struct learner *learner);
+struct sequences *learner_sequences(struct learner *learner);
+struct lists *learner_shown_lists(struct learner *learner);
+struct lists *learner_recalled_lists(struct learner *learner);
+/* Begins anew from another model's weights (the champion's), or with NULL from fresh ones; the
+ * optimiser forgets. Errors: ERR_CONFLICT (another shape), ERR_NOMEM */
+MUST_CHECK enum status learner_reset_model(struct learner *learner, const struct model *from,
+                                           struct error *err);
+/* Forgets the user up to time_ms. */
+MUST_CHECK enum status learner_erase(struct learner *learner, uint64_t user, int64_t time_ms,
+                                     struct error *err);
+
+/* All but the item tables, which have a file of their own. */
+void learner_save(struct learner *learner, struct state_file *state);
+/* Into a new learner of the same options; takes the tables (from item_tables_load) on OK.
+ * Errors: ERR_MALFORMED, ERR_CONFLICT (saved by a learner of another shape), ERR_NOMEM */
+MUST_CHECK enum status learner_load(struct learner *learner, struct state_file *state,
+                                    struct item_tables *tables, struct error *err);
+
+#endif

@@ -1,0 +1,50 @@
+/* retrain/learner_inside.h - the learner's parts, for learner*.c alone. */
+#ifndef RETRAIN_LEARNER_INSIDE_H
+#define RETRAIN_LEARNER_INSIDE_H
+
+#include "retrain/learner.h"
+
+#include "features/batch_builder.h"
+#include "ops/random.h"
+
+#define LEARNER_RECENT (1 << 16) /* events whose users next-item learning draws from */
+
+struct learner {
+    struct learner_options options;
+    struct rules rules;
+    struct item_tables *tables;
+    struct sequences *sequences;
+    struct lists *shown, *recalled;
+
+    /* The newest events, a ring; taken of entered were learnt from. */
+    struct learner_recent {
+        uint64_t user;
+        int64_t time_ms;
+    } * recent; /* (LEARNER_RECENT) */
+    uint64_t recent_entered, recent_taken;
+
+    struct model *model;
+    struct trainer *trainer;
+    struct trainer_objective shown_objective, recalled_objective;
+    bool changed; /* since model_prepare() */
+    int64_t sampler_steps;
+
+    struct random random;
+    struct learner_progress progress;
+
+    /* Scratch. */
+    struct item_scratch *scratch;
+    struct batch_builder *builder;
+    int builder_rows;
+    int32_t *pick;    /* (2 * recall_each) */
+    int32_t *indices; /* of a batch's list */
+    int32_t *positions;
+    float *weights; /* (V) of the sampler */
+    int weights_room;
+};
+
+/* Makes a list of a choice, if recall offered it, into the pool. before: the history then. */
+enum status learner_recall(struct learner *learner, uint64_t user, const struct user_entry *entry,
+                           int32_t chosen, struct error *err) MUST_CHECK;
+
+#endif

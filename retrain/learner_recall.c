@@ -1,0 +1,102 @@
+/*
+ * retrain/learner_recall.c - a list from an event: the choice among what recall would have offered.
+ *
+ * The scorer orders the union of popular and related items. So that is what the head is trained
+ * on, in the same way: the union at that moment without the user's own items, of which a random
+ * part (a softmax over a uniform sample needs no correction) stands beside the choice.
+ */
+#include "retrain/learner_inside.h"
+
+#include <string.h>
+
+static bool in_history(const struct sequences_view *before, uint64_t item)
+{
+    for (int i = 0; i < before->count; i++)
+        if (before->entries[i].item == item)
+            return true;
+    return false;
+}
+
+/* Fills pick with the union, each once, without the user's own; *chosen_at is the place of the
+ * choice in it, or -1. */
+static int offer(struct learner *l, const struct item_query *query,
+                 const struct sequences_view *before, int32_t chosen, int *chosen_at)
+{
+    int each = l->options.recall_each, count = 0;
+    int found = item_tables_related(l->tables, l->scratch, query, each, l->indices);
+
+    found += item_tables_popular(l->tables, l->scratch, query, each, l->indices + found);
+    *chosen_at = -1;
+    for (int i = 0; i < found; i++) {
+        int32_t index = l->indices[i];
+        bool twice = false;
+
+        for (int j = 0; j < count && !twice; j++)
+            twice = l->pick[j] == index;
+        if (twice || in_history(before, item_tables_hash(l->tables, index)))
+            continue;
+        if (index == chosen)
+            *chosen_at = count;
+        l->pick[count++] = index;
+    }
+    return count;
+}
+
+/* The choice first, then a random part of the others: the first rows of pick. */
+static int sample(struct learner *l, int count, int chosen_at)
+{
+    int rows = count < l->options.recalled_rows ? count : l->options.recalled_rows;
+    int32_t chosen = l->pick[chosen_at];
+
+    l->pick[chosen_at] = l->pick[0];
+    l->pick[0] = chosen;
+    for (int i = 1; i < rows; i++) {
+        int j = i + (int)random_below(&l->random, (uint64_t)(count - i));
+        int32_t moved = l->pick[j];
+
+        l->pick[j] = l->pick[i];
+        l->pick[i] = moved;
+    }
+    return rows;
+}
+
+enum status learner_recall(struct learner *l, uint64_t user, const struct user_entry *entry,
+                           int32_t chosen, struct error *err)
+{
+    struct sequences_view before = sequences_before(l->sequences, user, entry);
+    struct item_query query = {
+        .now_ms = entry->time_ms, .history = before.entries, .history_count = before.count};
+    struct list *list;
+    int count, rows, chosen_at;
+    enum status status;
+
+    /* Drawn first, so that the numbers drawn do not depend on what is in the tables. */
+    if (!(random_unit(&l->random) < l->options.recalled_share) || l->options.recalled_rows < 2)
+        return OK;
+    if (in_history(&before, entry->item))
+        return OK; /* a repeat: recall leaves out what the user has */
+    count = offer(l, &query, &before, chosen, &chosen_at);
+    if (chosen_at < 0 || count < 2) {
+        l->progress.not_recalled++;
+        return OK;
+    }
+    l->progress.recalled++;
+    rows = sample(l, count, chosen_at);
+    list = list_create(before.count, rows);
+    if (list == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for a list of %d rows", rows);
+    list->user = user;
+    list->time_ms = entry->time_ms;
+    list->running = before.running;
+    if (before.count > 0)
+        memcpy(list->history, before.entries, (size_t)before.count * sizeof *list->history);
+    memcpy(list->rows, l->pick, (size_t)rows * sizeof *list->rows);
+    list->labels[0] = 1;
+    status = item_tables_raw(l->tables, l->scratch, &query, list->rows, rows, list->raw, err);
+    if (status != OK) {
+        list_destroy(list);
+        return status;
+    }
+    lists_add(l->recalled, list);
+    return OK;
+}
