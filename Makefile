@@ -43,7 +43,13 @@ LDFLAGS += -fsanitize=$(SAN)
 endif
 
 sources := $(foreach f,$(folders),$(sort $(wildcard $(f)/*.c $(f)/*.cpp)))
-objects := $(addprefix $(B)/,$(addsuffix .o,$(basename $(sources))))
+# kernels/x_cpu.c is compiled once for each instruction set; kernels/ops.c picks one at start.
+isas := base $(if $(filter x86_64,$(shell uname -m)),v3 v4)
+isa_v3 := -march=x86-64-v3
+isa_v4 := -march=x86-64-v4 -mprefer-vector-width=512
+vector_sources := $(filter kernels/%_cpu.c,$(sources))
+objects := $(addprefix $(B)/,$(addsuffix .o,$(basename $(filter-out $(vector_sources),$(sources))))) \
+	$(foreach isa,$(isas),$(vector_sources:%.c=$(B)/%.$(isa).o))
 main_object := $(if $(wildcard freshet.c),$(B)/freshet.o)
 # Unit tests mirror the folders; tests/support holds what several of them share.
 test_sources := tests/runner.c $(sort $(foreach f,$(folders) support,$(wildcard tests/$(f)/*.c)))
@@ -92,7 +98,14 @@ $(B)/ops/version.o: $(B)/version
 $(B)/ops/runbook.o: $(wildcard ops/runbooks/*.md)
 
 # What runs on the CPU in kernels/ may fuse and reorder: tolerances are stated in the headers.
-$(B)/kernels/%_cpu.o: CFLAGS += -O3 -fno-math-errno -fno-trapping-math
+define isa_rule
+$(B)/kernels/%_cpu.$(1).o: kernels/%_cpu.c Makefile
+	@mkdir -p $$(@D)
+	@echo "  CC    $$< ($(1))"
+	@$$(CC) $$(CPPFLAGS) $$(CFLAGS) -O3 -fno-math-errno -fno-trapping-math -ffp-contract=off \
+		$$(isa_$(1)) -DCPU_ISA=$(1) -MMD -MP -c -o $$@ $$<
+endef
+$(foreach isa,$(isas),$(eval $(call isa_rule,$(isa))))
 
 .PHONY: unit
 unit: $(B)/tests/run ## run the unit tests alone; T="part of a name" picks some

@@ -1,0 +1,526 @@
+/*
+ * kernels/attention_cpu.c - attention in strips of CPU_ROWS query rows.
+ *
+ * A strip's scores (CPU_ROWS x n) never leave L1: product with K, bias, SiLU, product with V.
+ * K and V of a head are packed first: their rows lie 4 C floats apart, a power of two, which
+ * would put all of a column into a few sets of the cache.
+ */
+#include "kernels/attention.h"
+
+#include <assert.h>
+#include <stddef.h>
+
+#define STRIP CPU_ROWS
+
+/* What a call works with. Pitches: keys of a score row; D channels of a head. */
+struct work {
+    const struct attention *a;
+    int32_t D, history, candidates; /* padded rows of each */
+    int64_t pitch;
+    float scale;
+    float *reversed; /* (history + pitch): r_pos[history - t], so a row's biases are one run */
+    float *bias;     /* (STRIP, pitch) */
+};
+
+static float *take(float **at, int64_t floats)
+{
+    float *taken = *at;
+
+    *at += floats;
+    return taken;
+}
+
+static struct work work_begin(const struct attention *a, float **scratch)
+{
+    struct work w = {.a = a};
+
+    assert(a->C % (CPU_PANEL * a->H) == 0 && a->n <= a->P);
+    w.D = a->C / a->H;
+    w.history = cpu_pad_rows(a->n);
+    w.candidates = cpu_pad_rows(a->m);
+    w.pitch = attention_pitch(a->n);
+    w.scale = 1.0f / sqrtf((float)w.D);
+    w.reversed = take(scratch, w.history + w.pitch);
+    w.bias = take(scratch, CPU_ROW_PAD * w.pitch);
+    for (int32_t t = 0; t < w.history + (int32_t)w.pitch; t++) {
+        int32_t distance = w.history - t;
+
+        distance = distance < 0 ? 0 : distance;
+        w.reversed[t] = a->r_pos[distance > a->P ? a->P : distance];
+    }
+    return w;
+}
+
+/* Rows 0..n-1 of one head's matrix at from (4 C apart) into panels of 16 rows, (D, 16) each:
+ * the transposed matrix, ready to be multiplied with queries. Missing rows become 0. */
+static void pack_transposed(float *to, const float *from, const struct work *w)
+{
+    int64_t row = 4 * (int64_t)w->a->C;
+
+    for (int32_t j = 0; j < w->pitch; j += CPU_PANEL) {
+        float *panel = to + (int64_t)j * w->D;
+
+        for (int32_t i = 0; i < CPU_PANEL; i++)
+            for (int32_t d = 0; d < w->D; d++)
+                panel[d * CPU_PANEL + i] = j + i < w->a->n ? from[(j + i) * row + d] : 0;
+    }
+}
+
+/* The same rows as panels of 16 columns, (rows, 16) each, ready to be summed by weights. */
+static void pack_rows(float *to, const float *from, int64_t pitch, int32_t present, int64_t rows,
+                      int32_t D)
+{
+    for (int32_t d = 0; d < D; d += CPU_PANEL) {
+        float *panel = to + d * rows;
+
+        for (int64_t j = 0; j < rows; j++) {
+            if (j < present)
+                memcpy(panel + j * CPU_PANEL, from + j * pitch + d, CPU_PANEL * sizeof *to);
+            else
+                memset(panel + j * CPU_PANEL, 0, CPU_PANEL * sizeof *to);
+        }
+    }
+}
+
+static inline const uint8_t *bucket_row(const struct work *w, int32_t row)
+{
+    return w->a->buckets + (row < w->history ? row : w->history) * w->pitch;
+}
+
+/* Biases of the strip that starts at row; candidates share one row, so only the first is made. */
+static void make_bias(const struct work *w, int32_t row, int32_t keys)
+{
+    int candidates = row >= w->history;
+
+    for (int32_t r = 0; r < (candidates ? 1 : STRIP); r++) {
+        const uint8_t *bucket = bucket_row(w, row + r);
+        const float *near = w->reversed + w->history - (candidates ? w->a->n : row + r);
+        float *to = w->bias + r * w->pitch;
+
+        for (int32_t j = 0; j < keys; j++)
+            to[j] = near[j] + w->a->r_time[bucket[j]];
+    }
+}
+
+/* Score of a candidate for itself. */
+static float self_score(const struct work *w, const float *q, const float *k)
+{
+    return cpu_dot(q, k, w->D) * w->scale + w->a->r_pos[0] + w->a->r_time[0];
+}
+
+static inline float sigmoid_one(float s)
+{
+    float lanes[CPU_LANES];
+    cpu_vector x = (cpu_vector){0} + s;
+
+    x = cpu_sigmoid(x);
+    memcpy(lanes, &x, sizeof lanes);
+    return lanes[0];
+}
+
+/* Scores of a strip: a constant form leaves no branch in the tile. slopes NULL: not wanted. */
+CPU_INLINE void strip_scores(enum attention_form form, int candidates, const struct work *w,
+                             float *scores, float *slopes, const float *q, const float *keys_packed,
+                             int32_t keys)
+{
+    int64_t row = 4 * (int64_t)w->a->C;
+
+    for (int32_t j = 0; j < keys; j += CPU_PANEL) {
+        cpu_vector acc[CPU_ROWS][CPU_VECTORS];
+
+        cpu_product(acc, q, row, 1, keys_packed + (int64_t)j * w->D, w->D);
+        CPU_UNROLL
+        for (int r = 0; r < STRIP; r++) {
+            CPU_UNROLL
+            for (int v = 0; v < CPU_VECTORS; v++) {
+                int64_t at = r * w->pitch + j + v * CPU_LANES;
+                int64_t bias_at = candidates ? j + v * CPU_LANES : at;
+                cpu_vector s = CPU_FMA(acc[r][v], cpu_splat(w->scale), cpu_load(w->bias + bias_at));
+
+                if (form == ATTENTION_SILU) {
+                    cpu_vector sigmoid = cpu_sigmoid(s);
+
+                    if (slopes != NULL)
+                        cpu_store(slopes + at, cpu_silu_slope(s, sigmoid));
+                    s = s * sigmoid;
+                }
+                cpu_store(scores + at, s);
+            }
+        }
+    }
+}
+
+/* Keys from visible on are none of this row's business. */
+static void hide(float *row, int32_t visible, int32_t keys, float with)
+{
+    for (int32_t j = visible; j < keys; j++)
+        row[j] = with;
+}
+
+/* scores of one row -> weights that sum to 1 with the returned weight of self (0 if has_self is
+ * not set). */
+static float softmax_row(float *row, int32_t visible, int32_t keys, int has_self, float self)
+{
+    cpu_vector top = (cpu_vector){0} + (has_self ? self : -1e30f), total = {0};
+    float lanes[CPU_LANES], most, sum, own = 0;
+
+    hide(row, visible, keys, -1e30f);
+    for (int32_t j = 0; j < keys; j += CPU_LANES)
+        top = CPU_MAX(cpu_load(row + j), top);
+    memcpy(lanes, &top, sizeof lanes);
+    most = lanes[0];
+    for (int i = 1; i < CPU_LANES; i++)
+        most = lanes[i] > most ? lanes[i] : most;
+    for (int32_t j = 0; j < keys; j += CPU_LANES)
+        cpu_store(row + j, cpu_exp(cpu_load(row + j) - most));
+    hide(row, visible, keys, 0);
+    for (int32_t j = 0; j < keys; j += CPU_LANES)
+        total += cpu_load(row + j);
+    sum = cpu_sum(total);
+    if (has_self) {
+        cpu_vector x = cpu_exp((cpu_vector){0} + (self - most));
+
+        memcpy(lanes, &x, sizeof lanes);
+        own = lanes[0];
+    }
+    sum = 1.0f / (sum + own);
+    for (int32_t j = 0; j < keys; j += CPU_LANES)
+        cpu_store(row + j, cpu_load(row + j) * sum);
+    return own * sum;
+}
+
+/* How many keys a strip needs, padded to whole panels. */
+static int32_t strip_keys(const struct work *w, int32_t row)
+{
+    int32_t keys = row >= w->history ? w->a->n : row + STRIP;
+
+    return cpu_pad_columns(keys < w->a->n ? keys : w->a->n);
+}
+
+static int32_t visible_keys(const struct work *w, int32_t row)
+{
+    return row >= w->history || row >= w->a->n ? w->a->n : row + 1;
+}
+
+/* Weights of the strip at row into weights (STRIP, pitch), slopes likewise or NULL; own: each
+ * row's weight of itself, candidates only. */
+static void strip_weights(const struct work *w, float *weights, float *slopes, float *own,
+                          const float *keys_packed, int32_t row, int32_t h, int32_t keys)
+{
+    const float *q = w->a->z + (int64_t)row * 4 * w->a->C + 2 * w->a->C + h * w->D;
+    int candidates = row >= w->history;
+
+    if (w->a->form == ATTENTION_SOFTMAX)
+        strip_scores(ATTENTION_SOFTMAX, candidates, w, weights, NULL, q, keys_packed, keys);
+    else if (slopes != NULL)
+        strip_scores(ATTENTION_SILU, candidates, w, weights, slopes, q, keys_packed, keys);
+    else if (candidates)
+        strip_scores(ATTENTION_SILU, 1, w, weights, NULL, q, keys_packed, keys);
+    else
+        strip_scores(ATTENTION_SILU, 0, w, weights, NULL, q, keys_packed, keys);
+
+    for (int32_t r = 0; r < STRIP; r++) {
+        int32_t visible = visible_keys(w, row + r);
+        const float *qr = q + (int64_t)r * 4 * w->a->C;
+        float self = candidates ? self_score(w, qr, qr + w->a->C) : 0;
+
+        if (w->a->form == ATTENTION_SOFTMAX)
+            own[r] = softmax_row(weights + r * w->pitch, visible, keys, candidates, self);
+        else if (candidates)
+            own[r] = self * sigmoid_one(self);
+        else
+            hide(weights + r * w->pitch, visible, keys, 0);
+    }
+}
+
+void CPU(attention_forward)(float *o, const struct attention *a)
+{
+    float *scratch = a->scratch;
+    struct work w = work_begin(a, &scratch);
+    float *scores = take(&scratch, CPU_ROW_PAD * w.pitch);
+    float *keys_packed = take(&scratch, a->C * w.pitch);
+    float *values_packed = take(&scratch, a->C * w.pitch);
+    int64_t head = w.D * w.pitch;
+
+    for (int32_t h = 0; h < a->H; h++) {
+        const float *v = a->z + a->C + h * w.D;
+
+        pack_transposed(keys_packed + h * head, v + 2 * a->C, &w);
+        pack_rows(values_packed + h * head, v, 4 * (int64_t)a->C, a->n, w.pitch, w.D);
+    }
+    for (int32_t row = a->history_rows ? 0 : w.history; row < w.history + w.candidates;
+         row += STRIP) {
+        int32_t keys = strip_keys(&w, row);
+
+        if (row <= w.history) /* one row of biases serves all candidates */
+            make_bias(&w, row, keys);
+        for (int32_t h = 0; h < a->H; h++) {
+            float own[STRIP];
+
+            strip_weights(&w, scores, NULL, own, keys_packed + h * head, row, h, keys);
+            for (int32_t d = 0; d < w.D; d += CPU_PANEL) {
+                cpu_vector acc[CPU_ROWS][CPU_VECTORS];
+
+                cpu_product(acc, scores, w.pitch, 1, values_packed + h * head + d * w.pitch, keys);
+                CPU_UNROLL
+                for (int r = 0; r < STRIP; r++) {
+                    int64_t at = row + r;
+                    const float *v = a->z + at * 4 * a->C + a->C + h * w.D + d;
+                    float *to = o + at * a->C + h * w.D + d;
+
+                    CPU_UNROLL
+                    for (int i = 0; i < CPU_VECTORS; i++) {
+                        cpu_vector sum = acc[r][i];
+
+                        if (row >= w.history)
+                            sum = CPU_FMA(cpu_splat(own[r]), cpu_load(v + i * CPU_LANES), sum);
+                        cpu_store(to + i * CPU_LANES, sum);
+                    }
+                }
+            }
+        }
+    }
+}
+
+void CPU(attention_buckets)(uint8_t *buckets, const int64_t *time_ms, int32_t n,
+                            int64_t request_time_ms)
+{
+    int32_t history = cpu_pad_rows(n);
+    int64_t pitch = attention_pitch(n);
+
+    memset(buckets, 0, (size_t)attention_buckets_bytes(n));
+    for (int32_t i = 0; i <= n; i++) {
+        uint8_t *row = buckets + (i < n ? i : history) * pitch;
+        int64_t now = i < n ? time_ms[i] : request_time_ms;
+
+        for (int32_t j = 0; j < n && j <= i; j++)
+            row[j] = (uint8_t)bucket_of(now, time_ms[j]);
+    }
+}
+
+/* Buffers of the backward pass, of one head at a time; rows are all rows of z. */
+struct backward {
+    float *weights;                                    /* (rows, pitch) A */
+    float *d_score;                                    /* (rows, pitch) slopes, then dS */
+    float *d_bias;                                     /* (rows, pitch) dS summed over heads */
+    float *keys_transposed, *values_transposed, *keys; /* packed, (pitch, D) */
+    float *d_o, *queries;                              /* packed, (rows, D) */
+    int64_t rows;
+};
+
+/* dS of the strip at row from its weights, slopes and the gradients of the weights, which the
+ * caller has put into d_score * slope (silu) or d_score (softmax). own_d: gradient of the
+ * weight of itself. Returns in own_d the gradient of the own score. */
+static void strip_softmax_slope(const struct work *w, const struct backward *b, int32_t row,
+                                int32_t keys, const float *own, float *own_d)
+{
+    for (int32_t r = 0; r < STRIP; r++) {
+        const float *weight = b->weights + (row + r) * w->pitch;
+        float *d = b->d_score + (row + r) * w->pitch;
+        cpu_vector products = {0};
+        float mean;
+
+        for (int32_t j = 0; j < keys; j += CPU_LANES)
+            products = CPU_FMA(cpu_load(weight + j), cpu_load(d + j), products);
+        mean = cpu_sum(products) + own[r] * own_d[r];
+        for (int32_t j = 0; j < keys; j += CPU_LANES)
+            cpu_store(d + j, cpu_load(weight + j) * (cpu_load(d + j) - mean));
+        own_d[r] = own[r] * (own_d[r] - mean);
+    }
+}
+
+/* d_score = (dO V^T) * slope, or without the slope where there is none. */
+CPU_INLINE void strip_d_weights(int with_slope, const struct work *w, float *d_score,
+                                const float *d_o, const float *values_transposed, int32_t keys)
+{
+    for (int32_t j = 0; j < keys; j += CPU_PANEL) {
+        cpu_vector acc[CPU_ROWS][CPU_VECTORS];
+
+        cpu_product(acc, d_o, w->a->C, 1, values_transposed + (int64_t)j * w->D, w->D);
+        CPU_UNROLL
+        for (int r = 0; r < STRIP; r++) {
+            CPU_UNROLL
+            for (int v = 0; v < CPU_VECTORS; v++) {
+                float *at = d_score + r * w->pitch + j + v * CPU_LANES;
+
+                if (with_slope)
+                    acc[r][v] *= cpu_load(at);
+                cpu_store(at, acc[r][v]);
+            }
+        }
+    }
+}
+
+/* A candidate's own term: its V, Q and K gradients; the Q one is added to what is there. */
+static void own_backward(const struct work *w, float *dz, const float *z, const float *d_o,
+                         float own, float own_d, float *d_bias)
+{
+    int32_t C = w->a->C;
+
+    for (int32_t d = 0; d < w->D; d += CPU_LANES) {
+        cpu_store(dz + C + d, own * cpu_load(d_o + d));
+        cpu_store(dz + 2 * C + d,
+                  cpu_load(dz + 2 * C + d) + own_d * w->scale * cpu_load(z + 3 * C + d));
+        cpu_store(dz + 3 * C + d, own_d * w->scale * cpu_load(z + 2 * C + d));
+    }
+    *d_bias += own_d;
+}
+
+/* One strip of query rows: weights and dS into b, the strip's dQ and own terms into dz. */
+static void strip_backward(const struct work *w, const struct backward *b, float *dz,
+                           const float *d_o, int32_t row, int32_t h, float *own_bias)
+{
+    const struct attention *a = w->a;
+    int32_t keys = strip_keys(w, row), C = a->C, candidates = row >= w->history;
+    const float *z = a->z + (int64_t)row * 4 * C + h * w->D;
+    const float *d_o_head = d_o + (int64_t)row * C + h * w->D;
+    float *dz_head = dz + (int64_t)row * 4 * C + h * w->D;
+    float *weights = b->weights + row * w->pitch, *d_score = b->d_score + row * w->pitch;
+    float own[STRIP], own_d[STRIP] = {0};
+
+    strip_weights(w, weights, d_score, own, b->keys_transposed, row, h, keys);
+    if (a->form == ATTENTION_SILU)
+        strip_d_weights(1, w, d_score, d_o_head, b->values_transposed, keys);
+    else
+        strip_d_weights(0, w, d_score, d_o_head, b->values_transposed, keys);
+    for (int32_t r = 0; candidates && r < STRIP; r++) {
+        const float *zr = z + (int64_t)r * 4 * C;
+
+        own_d[r] = cpu_dot(d_o_head + (int64_t)r * C, zr + C, w->D);
+        if (a->form == ATTENTION_SILU) {
+            float s = self_score(w, zr + 2 * C, zr + 3 * C), sigmoid = sigmoid_one(s);
+
+            own_d[r] *= sigmoid * (1.0f + s * (1.0f - sigmoid));
+        }
+    }
+    if (a->form == ATTENTION_SOFTMAX)
+        strip_softmax_slope(w, b, row, keys, own, own_d);
+    for (int32_t r = 0; r < STRIP && !candidates; r++)
+        hide(d_score + r * w->pitch, visible_keys(w, row + r), keys, 0);
+
+    for (int32_t d = 0; d < w->D; d += CPU_PANEL) {
+        cpu_vector acc[CPU_ROWS][CPU_VECTORS];
+
+        cpu_product(acc, d_score, w->pitch, 1, b->keys + d * w->pitch, keys);
+        CPU_UNROLL
+        for (int r = 0; r < STRIP; r++) {
+            CPU_UNROLL
+            for (int v = 0; v < CPU_VECTORS; v++)
+                cpu_store(dz_head + (int64_t)r * 4 * C + 2 * C + d + v * CPU_LANES,
+                          acc[r][v] * w->scale);
+        }
+    }
+    for (int32_t r = 0; candidates && r < STRIP; r++)
+        own_backward(w, dz_head + (int64_t)r * 4 * C, z + (int64_t)r * 4 * C,
+                     d_o_head + (int64_t)r * C, own[r], own_d[r], own_bias);
+    for (int32_t r = 0; r < STRIP; r++)
+        for (int32_t j = 0; j < keys; j += CPU_LANES) {
+            float *sum = b->d_bias + (row + r) * w->pitch + j;
+            cpu_vector so_far = {0};
+
+            if (h > 0)
+                so_far = cpu_load(sum);
+            cpu_store(sum, so_far + cpu_load(d_score + r * w->pitch + j));
+        }
+}
+
+/* to (history rows, 4 C apart) = from^T panels * scale: dV from the weights and dO, dK from dS
+ * and Q. Row j is summed over the query rows that see it: from its own strip on. */
+static void keys_backward(const struct work *w, float *to, const float *from, const float *panels,
+                          int64_t rows, int32_t first, float scale)
+{
+    for (int32_t j = 0; j < w->history; j += STRIP) {
+        int64_t start = j > first ? j : first;
+
+        for (int32_t d = 0; d < w->D; d += CPU_PANEL) {
+            cpu_vector acc[CPU_ROWS][CPU_VECTORS];
+
+            cpu_product(acc, from + start * w->pitch + j, 1, w->pitch,
+                        panels + d * rows + start * CPU_PANEL, (int32_t)(rows - start));
+            CPU_UNROLL
+            for (int r = 0; r < STRIP; r++) {
+                CPU_UNROLL
+                for (int v = 0; v < CPU_VECTORS; v++) {
+                    cpu_vector sum = {0};
+
+                    if (j + r < w->a->n)
+                        sum = acc[r][v] * scale;
+                    cpu_store(to + (int64_t)(j + r) * 4 * w->a->C + d + v * CPU_LANES, sum);
+                }
+            }
+        }
+    }
+}
+
+/* Sums d_bias over its diagonals (positions) and over its buckets. Neighbours in a row mostly
+ * share a bucket: four sums take turns, so that an addition need not wait for the one before. */
+static void bias_backward(const struct work *w, const struct backward *b, float *dr_pos,
+                          float *dr_time, float *diagonal)
+{
+    float times[4][BUCKET_COUNT] = {{0}};
+    int32_t P = w->a->P;
+
+    memset(diagonal, 0, (size_t)(w->history + w->pitch) * sizeof *diagonal);
+    for (int32_t row = w->a->history_rows ? 0 : w->history; row < b->rows; row++) {
+        int32_t visible = visible_keys(w, row), candidate = row >= w->history;
+        const float *d = b->d_bias + row * w->pitch;
+        float *sum = diagonal + w->history - (candidate ? w->a->n : row);
+        const uint8_t *bucket = bucket_row(w, row);
+
+        for (int32_t j = 0; j < visible; j++) {
+            sum[j] += d[j];
+            times[j & 3][bucket[j]] += d[j];
+        }
+    }
+    for (int32_t t = 0; t <= w->history && w->a->n > 0; t++) { /* without keys: no diagonal */
+        int32_t distance = w->history - t;
+
+        dr_pos[distance > P ? P : distance] += diagonal[t];
+    }
+    for (int32_t i = 0; i < BUCKET_COUNT; i++)
+        dr_time[i] += (times[0][i] + times[1][i]) + (times[2][i] + times[3][i]);
+}
+
+void CPU(attention_backward)(float *dz, float *dr_pos, float *dr_time, const float *d_o,
+                             const struct attention *a)
+{
+    float *scratch = a->scratch;
+    struct work w = work_begin(a, &scratch);
+    int64_t rows = w.history + w.candidates, row_z = 4 * (int64_t)a->C, head = w.D * w.pitch;
+    struct backward b = {
+        .rows = rows,
+        .weights = take(&scratch, rows * w.pitch),
+        .d_score = take(&scratch, rows * w.pitch),
+        .d_bias = take(&scratch, rows * w.pitch),
+        .keys_transposed = take(&scratch, head),
+        .values_transposed = take(&scratch, head),
+        .keys = take(&scratch, head),
+        .d_o = take(&scratch, rows * w.D),
+        .queries = take(&scratch, rows * w.D),
+    };
+    int32_t first = a->history_rows ? 0 : w.history;
+    float own_bias = 0;
+
+    for (int32_t h = 0; h < a->H; h++) {
+        const float *v = a->z + a->C + h * w.D;
+        float *dv = dz + a->C + h * w.D;
+
+        pack_transposed(b.keys_transposed, v + 2 * a->C, &w);
+        pack_transposed(b.values_transposed, v, &w);
+        pack_rows(b.keys, v + 2 * a->C, row_z, a->n, w.pitch, w.D);
+        pack_rows(b.d_o, d_o + h * w.D, a->C, (int32_t)rows, rows, w.D);
+        pack_rows(b.queries, v + a->C, row_z, (int32_t)rows, rows, w.D);
+        for (int32_t row = first; row < rows; row += STRIP) {
+            if (row <= w.history)
+                make_bias(&w, row, strip_keys(&w, row));
+            strip_backward(&w, &b, dz, d_o, row, h, &own_bias);
+        }
+        keys_backward(&w, dv, b.weights, b.d_o, rows, first, 1.0f);
+        keys_backward(&w, dv + 2 * a->C, b.d_score, b.queries, rows, first, w.scale);
+        for (int32_t row = 0; row < first; row++)
+            memset(dv + row * row_z + a->C, 0, (size_t)w.D * sizeof *dv);
+    }
+    bias_backward(&w, &b, dr_pos, dr_time, scratch);
+    dr_pos[0] += own_bias;
+    dr_time[0] += own_bias;
+}

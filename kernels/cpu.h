@@ -1,0 +1,206 @@
+/*
+ * kernels/cpu.h - what the x_cpu.c files share: names, vectors, exp, the inner matrix product.
+ *
+ * Every x_cpu.c is compiled once for each instruction set (Makefile: base, x86-64-v3 with
+ * AVX2, x86-64-v4 with AVX-512), the same C each time; kernels/ops.c picks a column of
+ * functions at start. That is portable without intrinsics or -march=native, and unlike
+ * target_clones it lets the width of a vector and the tile of the inner product differ, and
+ * has no resolvers that run before a sanitizer is ready.
+ *
+ * Why a row's bits never depend on its neighbours: every element of a product is one chain of
+ * multiply-adds over k = 0..K-1, the same chain wherever in a tile it lies, and whatever is
+ * computed along a row has a length that the row's own request decides.
+ */
+#ifndef KERNELS_CPU_H
+#define KERNELS_CPU_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+#ifndef CPU_ISA
+#define CPU_ISA base
+#endif
+#define CPU_JOIN_(name, isa) name##_##isa
+#define CPU_JOIN(name, isa)  CPU_JOIN_(name, isa)
+#define CPU(name)            CPU_JOIN(name, CPU_ISA) /* norm_forward -> norm_forward_v3 */
+
+/* Declares the function once for each instruction set. */
+#define CPU_DECLARE(type, name, ...)                                                               \
+    type name##_base(__VA_ARGS__);                                                                 \
+    type name##_v3(__VA_ARGS__);                                                                   \
+    type name##_v4(__VA_ARGS__)
+
+/* The inner product computes CPU_ROWS x CPU_PANEL elements in registers: 12 accumulators,
+ * enough to hide the latency of a fused multiply-add on two ports. */
+#define CPU_PANEL 16
+#if defined(__AVX512F__)
+#define CPU_LANES 16
+#define CPU_ROWS  12
+#elif defined(__AVX2__)
+#define CPU_LANES 8
+#define CPU_ROWS  6
+#else
+#define CPU_LANES 4
+#define CPU_ROWS  3
+#endif
+#define CPU_VECTORS (CPU_PANEL / CPU_LANES)
+
+/* Rows of every activation are padded to a multiple of this, with zeros: whole tiles on every
+ * instruction set. Columns are multiples of CPU_PANEL. */
+#define CPU_ROW_PAD 12
+
+#define CPU_INLINE static inline __attribute__((always_inline))
+/* For loops over a tile: with every index known, a tile lives in registers. */
+#define CPU_UNROLL _Pragma("GCC unroll 16")
+
+typedef float cpu_vector __attribute__((vector_size(CPU_LANES * 4), aligned(4), may_alias));
+typedef uint32_t cpu_bits __attribute__((vector_size(CPU_LANES * 4), aligned(4), may_alias));
+
+static inline int32_t cpu_pad_rows(int32_t rows)
+{
+    return (rows + CPU_ROW_PAD - 1) / CPU_ROW_PAD * CPU_ROW_PAD;
+}
+
+static inline int32_t cpu_pad_columns(int32_t columns)
+{
+    return (columns + CPU_PANEL - 1) / CPU_PANEL * CPU_PANEL;
+}
+
+/* Sum of the lanes, pairwise, in a fixed order. */
+CPU_INLINE float cpu_sum(cpu_vector x)
+{
+    float lanes[CPU_LANES];
+
+    memcpy(lanes, &x, sizeof lanes);
+    for (int half = CPU_LANES / 2; half > 0; half /= 2)
+        for (int lane = 0; lane < half; lane++)
+            lanes[lane] += lanes[lane + half];
+    return lanes[0];
+}
+
+CPU_INLINE cpu_vector cpu_load(const float *from)
+{
+    return *(const cpu_vector *)from;
+}
+
+CPU_INLINE cpu_vector cpu_splat(float x)
+{
+    return (cpu_vector){0} + x;
+}
+
+CPU_INLINE void cpu_store(float *to, cpu_vector x)
+{
+    *(cpu_vector *)to = x;
+}
+
+/* What C cannot say. Fused multiply-add: where the compiler is free to fuse, it fuses some rows of
+ * an unrolled tile and not others, and then a row's bits depend on its place (it happened); so
+ * these files are compiled with -ffp-contract=off and fuse by name. The hardware's maximum and
+ * minimum: with NaN in a, the result is b; plain C takes two compares and two blends. */
+#if defined(__AVX512F__)
+#define CPU_FMA(a, b, c) ((cpu_vector)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
+#define CPU_MAX(a, b)    ((cpu_vector)_mm512_max_ps((__m512)(a), (__m512)(b)))
+#define CPU_MIN(a, b)    ((cpu_vector)_mm512_min_ps((__m512)(a), (__m512)(b)))
+#elif defined(__AVX2__)
+#define CPU_FMA(a, b, c) ((cpu_vector)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
+#define CPU_MAX(a, b)    ((cpu_vector)_mm256_max_ps((__m256)(a), (__m256)(b)))
+#define CPU_MIN(a, b)    ((cpu_vector)_mm256_min_ps((__m256)(a), (__m256)(b)))
+#elif defined(__SSE2__)
+#define CPU_FMA(a, b, c) ((a) * (b) + (c))
+#define CPU_MAX(a, b)    ((cpu_vector)_mm_max_ps((__m128)(a), (__m128)(b)))
+#define CPU_MIN(a, b)    ((cpu_vector)_mm_min_ps((__m128)(a), (__m128)(b)))
+#else
+#define CPU_FMA(a, b, c)     ((a) * (b) + (c))
+#define CPU_PICK(a, b, mask) ((cpu_vector)(((cpu_bits)(a) & (mask)) | ((cpu_bits)(b) & ~(mask))))
+#define CPU_MAX(a, b)        CPU_PICK(a, b, (a) > (b))
+#define CPU_MIN(a, b)        CPU_PICK(a, b, (a) < (b))
+#endif
+
+/**
+ * 2^t for t in -126..126, wider t clamped; NaN gives a finite number (callers multiply by their
+ * own argument, which keeps it).
+ *
+ * t = n + f with n the nearest integer: adding 1.5 * 2^23 leaves n in the low bits of the sum.
+ * The polynomial is the weighted minimax one of degree 5 on -.5...5 (relative error 1.3e-7).
+ */
+CPU_INLINE cpu_vector cpu_exp2(cpu_vector t)
+{
+    const cpu_vector magic = cpu_splat(12582912.0f);
+    cpu_vector shifted, f, p;
+    cpu_bits bits;
+
+    t = CPU_MAX(t, cpu_splat(-126.0f));
+    t = CPU_MIN(t, cpu_splat(126.0f));
+    shifted = t + magic;
+    f = t - (shifted - magic);
+    p = CPU_FMA(f, cpu_splat(0.00132764666f), cpu_splat(0.00967554096f));
+    p = CPU_FMA(p, f, cpu_splat(0.0555071346f));
+    p = CPU_FMA(p, f, cpu_splat(0.240221202f));
+    p = CPU_FMA(p, f, cpu_splat(0.693146944f));
+    p = CPU_FMA(p, f, cpu_splat(1.0f));
+    bits = ((cpu_bits)shifted + 127) << 23;
+    return p * (cpu_vector)bits;
+}
+
+CPU_INLINE cpu_vector cpu_exp(cpu_vector x)
+{
+    return cpu_exp2(x * 1.44269504f);
+}
+
+CPU_INLINE cpu_vector cpu_sigmoid(cpu_vector x)
+{
+    return 1.0f / (1.0f + cpu_exp2(x * -1.44269504f));
+}
+
+/* Slope of x * sigmoid(x). */
+CPU_INLINE cpu_vector cpu_silu_slope(cpu_vector x, cpu_vector sigmoid)
+{
+    return sigmoid * CPU_FMA(x, 1.0f - sigmoid, cpu_splat(1.0f));
+}
+
+CPU_INLINE float cpu_dot(const float *x, const float *y, int32_t count)
+{
+    cpu_vector sum = {0};
+
+    for (int32_t i = 0; i < count; i += CPU_LANES)
+        sum = CPU_FMA(cpu_load(x + i), cpu_load(y + i), sum);
+    return cpu_sum(sum);
+}
+
+/**
+ * The inner matrix product: acc[r][:] = sum over k of a[r * row_stride + k * step] * panel[k].
+ *
+ * panel is CPU_PANEL columns wide, (K, CPU_PANEL) without gaps. acc lives in registers: call it
+ * with constants where they are constant and use acc at once.
+ */
+CPU_INLINE void cpu_product(cpu_vector (*acc)[CPU_VECTORS], const float *a, int64_t row_stride,
+                            int64_t step, const float *panel, int32_t K)
+{
+    CPU_UNROLL
+    for (int r = 0; r < CPU_ROWS; r++) {
+        CPU_UNROLL
+        for (int v = 0; v < CPU_VECTORS; v++)
+            acc[r][v] = (cpu_vector){0};
+    }
+    for (int32_t k = 0; k < K; k++) {
+        cpu_vector b[CPU_VECTORS];
+
+        CPU_UNROLL
+        for (int v = 0; v < CPU_VECTORS; v++)
+            b[v] = cpu_load(panel + (int64_t)k * CPU_PANEL + v * CPU_LANES);
+        CPU_UNROLL
+        for (int r = 0; r < CPU_ROWS; r++) {
+            cpu_vector x = cpu_splat(a[r * row_stride + k * step]);
+
+            CPU_UNROLL
+            for (int v = 0; v < CPU_VECTORS; v++)
+                acc[r][v] = CPU_FMA(x, b[v], acc[r][v]);
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,121 @@
+/* kernels/embed_cpu.c - token rows. Limited by fetching item rows, which lie anywhere. */
+#include "kernels/embed.h"
+
+#include <assert.h>
+
+/* Table rows of history token j. */
+struct sides {
+    const float *act, *gap, *hour; /* act NULL: an unknown action */
+};
+
+static struct sides sides_of(const struct embed *t, const struct request *request, int32_t j)
+{
+    const int64_t *time_ms = request->batch->time_ms + request->token;
+    int32_t action = request->batch->action[request->token + j];
+    int32_t gap = j == 0 ? BUCKET_GAP_NONE : bucket_of(time_ms[j], time_ms[j - 1]);
+
+    return (struct sides){
+        .act = action > 0 && action < t->A ? t->act + (int64_t)action * t->C : NULL,
+        .gap = t->gap + (int64_t)gap * t->C,
+        .hour = t->hour + (int64_t)bucket_hour(time_ms[j]) * t->C,
+    };
+}
+
+/* All candidates of a request share theirs. */
+static struct sides candidate_sides(const struct embed *t, const struct request *request)
+{
+    const int64_t *time_ms = request->batch->time_ms + request->token;
+    int32_t n = request->n;
+    int32_t gap = n == 0 ? BUCKET_GAP_NONE : bucket_of(request->now_ms, time_ms[n - 1]);
+
+    return (struct sides){
+        .act = t->act,
+        .gap = t->gap + (int64_t)gap * t->C,
+        .hour = t->hour + (int64_t)bucket_hour(request->now_ms) * t->C,
+    };
+}
+
+static const float *item_of(const struct embed *t, int32_t item)
+{
+    return t->emb + (int64_t)embed_row(item, t->V) * t->C;
+}
+
+void CPU(embed_forward)(float *x, float *e, const struct embed *t, const struct request *request)
+{
+    int32_t n = request->n, m = request->m, C = t->C;
+    int32_t history = cpu_pad_rows(n), candidates = cpu_pad_rows(m);
+    float scale = sqrtf((float)C);
+    struct sides side = candidate_sides(t, request);
+
+    assert(C % CPU_PANEL == 0);
+    for (int32_t j = 0; j < n; j++) {
+        struct sides s = sides_of(t, request, j);
+        const float *item = item_of(t, request->batch->item[request->token + j]);
+        float *to = x + (int64_t)j * C;
+
+        for (int32_t c = 0; c < C; c += CPU_LANES) {
+            cpu_vector sum = cpu_load(item + c) * scale + cpu_load(s.gap + c) +
+                             cpu_load(s.hour + c);
+
+            if (s.act != NULL)
+                sum += cpu_load(s.act + c);
+            cpu_store(to + c, sum);
+        }
+    }
+    memset(x + (int64_t)n * C, 0, (size_t)(history - n) * (size_t)C * sizeof *x);
+    x += (int64_t)history * C;
+    for (int32_t i = 0; i < m; i++) {
+        const float *item = item_of(t, request->batch->candidate_item[request->candidate + i]);
+
+        for (int32_t c = 0; c < C; c += CPU_LANES) {
+            cpu_vector scaled = cpu_load(item + c) * scale;
+
+            cpu_store(x + (int64_t)i * C + c, scaled + cpu_load(side.gap + c) +
+                                                  cpu_load(side.hour + c) + cpu_load(side.act + c));
+            if (e != NULL)
+                cpu_store(e + (int64_t)i * C + c, scaled);
+        }
+    }
+    memset(x + (int64_t)m * C, 0, (size_t)(candidates - m) * (size_t)C * sizeof *x);
+    if (e != NULL)
+        memset(e + (int64_t)m * C, 0, (size_t)(candidates - m) * (size_t)C * sizeof *e);
+}
+
+static void add_row(float *to, const float *from, int32_t C, float scale)
+{
+    for (int32_t c = 0; c < C; c += CPU_LANES)
+        cpu_store(to + c, CPU_FMA(cpu_load(from + c), cpu_splat(scale), cpu_load(to + c)));
+}
+
+void CPU(embed_backward)(float *dact, float *dgap, float *dhour, struct rows *demb, const float *dx,
+                         const float *de, const struct embed *t, const struct request *request)
+{
+    int32_t C = t->C;
+    float scale = sqrtf((float)C);
+    struct sides side = candidate_sides(t, request);
+
+    for (int32_t j = 0; j < request->n; j++) {
+        struct sides s = sides_of(t, request, j);
+        const float *from = dx + (int64_t)j * C;
+        int32_t item = request->batch->item[request->token + j];
+
+        add_row(rows_slot(demb, embed_row(item, t->V)), from, C, scale);
+        if (s.act != NULL)
+            add_row(dact + (s.act - t->act), from, C, 1.0f);
+        add_row(dgap + (s.gap - t->gap), from, C, 1.0f);
+        add_row(dhour + (s.hour - t->hour), from, C, 1.0f);
+    }
+    dx += (int64_t)cpu_pad_rows(request->n) * C;
+    for (int32_t i = 0; i < request->m; i++) {
+        const float *from = dx + (int64_t)i * C;
+        int32_t item = request->batch->candidate_item[request->candidate + i];
+        float *row = rows_slot(demb, embed_row(item, t->V));
+
+        add_row(row, from, C, scale);
+        if (de != NULL)
+            add_row(row, de + (int64_t)i * C, C, scale);
+        add_row(dact, from, C, 1.0f);
+        add_row(dgap + (side.gap - t->gap), from, C, 1.0f);
+        add_row(dhour + (side.hour - t->hour), from, C, 1.0f);
+    }
+}

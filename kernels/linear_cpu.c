@@ -1,0 +1,122 @@
+/*
+ * kernels/linear_cpu.c - packed products. Limited by multiply-adds: a panel of weights
+ * (K * 64 bytes) stays in L1 while all rows pass by it, strip by strip.
+ */
+#include "kernels/linear.h"
+
+#include <assert.h>
+
+void CPU(linear_pack)(float *panels, const float *w, int32_t pitch, int32_t K, int32_t N,
+                      int transposed)
+{
+    for (int32_t n = 0; n < N; n += CPU_PANEL) {
+        float *panel = panels + (int64_t)n * K;
+
+        for (int32_t k = 0; k < K; k++)
+            for (int32_t i = 0; i < CPU_PANEL; i++)
+                panel[k * CPU_PANEL + i] = transposed ? w[(int64_t)(n + i) * pitch + k]
+                                                      : w[(int64_t)k * pitch + n + i];
+    }
+}
+
+/* What follows the product, on one vector of it. */
+CPU_INLINE cpu_vector silu_of(cpu_vector a, float *slope)
+{
+    cpu_vector sigmoid = cpu_sigmoid(a);
+
+    if (slope != NULL)
+        cpu_store(slope, cpu_silu_slope(a, sigmoid));
+    return a * sigmoid;
+}
+
+/* after and with_slope are constants where this is inlined: no branch is left in the tile, and
+ * with the loops unrolled the sums never leave the registers. */
+CPU_INLINE void forward(enum linear_after after, int with_slope, float *out, float *slope,
+                        const float *x, int32_t R, struct linear w, struct linear_call call)
+{
+    for (int32_t n = 0; n < call.count; n += CPU_PANEL) {
+        const float *panel = w.panels + (int64_t)(call.first + n) * w.K;
+        cpu_vector bias[CPU_VECTORS] = {{0}};
+
+        if (w.bias != NULL)
+            memcpy(bias, w.bias + call.first + n, sizeof bias);
+        for (int64_t r0 = 0; r0 < R; r0 += CPU_ROWS) {
+            cpu_vector acc[CPU_ROWS][CPU_VECTORS];
+
+            cpu_product(acc, x + r0 * call.x_pitch, call.x_pitch, 1, panel, w.K);
+            CPU_UNROLL
+            for (int r = 0; r < CPU_ROWS; r++) {
+                CPU_UNROLL
+                for (int v = 0; v < CPU_VECTORS; v++) {
+                    int64_t at = (r0 + r) * call.out_pitch + n + v * CPU_LANES;
+                    cpu_vector sum = acc[r][v] + bias[v];
+
+                    if (after == LINEAR_SILU)
+                        sum = silu_of(sum, with_slope ? slope + at : NULL);
+                    else if (after == LINEAR_ADD)
+                        sum += cpu_load(out + at);
+                    cpu_store(out + at, sum);
+                }
+            }
+        }
+    }
+}
+
+void CPU(linear_forward)(float *out, float *slope, const float *x, int32_t R, struct linear w,
+                         struct linear_call call)
+{
+    assert(w.N % CPU_PANEL == 0 && call.first % CPU_PANEL == 0 && call.count % CPU_PANEL == 0);
+    assert(call.first >= 0 && call.first + call.count <= w.N);
+    switch (call.after) {
+    case LINEAR_SET:
+        forward(LINEAR_SET, 0, out, NULL, x, R, w, call);
+        break;
+    case LINEAR_ADD:
+        forward(LINEAR_ADD, 0, out, NULL, x, R, w, call);
+        break;
+    case LINEAR_SILU:
+        if (slope != NULL)
+            forward(LINEAR_SILU, 1, out, slope, x, R, w, call);
+        else
+            forward(LINEAR_SILU, 0, out, NULL, x, R, w, call);
+        break;
+    }
+}
+
+void CPU(linear_weights_add)(float *dw, float *db, const float *x, int32_t x_pitch, const float *g,
+                             int32_t g_pitch, int32_t R, int32_t K, int32_t N, float *scratch)
+{
+    assert(N % CPU_PANEL == 0);
+    for (int32_t n = 0; n < N; n += CPU_PANEL) {
+        cpu_vector sums[CPU_VECTORS] = {{0}};
+
+        /* Rows of g lie far apart, often a power of two: read each once, into one stream. */
+        for (int64_t r = 0; r < R; r++) {
+            memcpy(scratch + r * CPU_PANEL, g + r * g_pitch + n, CPU_PANEL * sizeof *g);
+            for (int v = 0; v < CPU_VECTORS; v++)
+                sums[v] += cpu_load(scratch + r * CPU_PANEL + v * CPU_LANES);
+        }
+        if (db != NULL)
+            for (int v = 0; v < CPU_VECTORS; v++)
+                *(cpu_vector *)(db + n + v * CPU_LANES) += sums[v];
+        for (int32_t k = 0; k < K; k += CPU_ROWS) {
+            cpu_vector acc[CPU_ROWS][CPU_VECTORS];
+
+            cpu_product(acc, x + k, 1, x_pitch, scratch, R);
+            CPU_UNROLL
+            for (int r = 0; r < CPU_ROWS; r++) {
+                if (k + r >= K)
+                    break;
+                CPU_UNROLL
+                for (int v = 0; v < CPU_VECTORS; v++)
+                    *(cpu_vector *)(dw + (int64_t)(k + r) * N + n + v * CPU_LANES) += acc[r][v];
+            }
+        }
+    }
+}
+
+void CPU(linear_scale)(float *y, const float *x, int64_t count)
+{
+    for (int64_t i = 0; i < count; i += CPU_LANES)
+        *(cpu_vector *)(y + i) *= cpu_load(x + i);
+}

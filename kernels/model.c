@@ -1,0 +1,537 @@
+/*
+ * kernels/model.c - owns the weights, names them, and scores with them.
+ *
+ * Dense tensors lie in one block, the item table apart because it grows. What scoring reads
+ * beside them (packed panels, inverse norms of item rows) is derived by model_prepare().
+ */
+#include "kernels/model.h"
+
+#include "kernels/network.h"
+#include "ops/random.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EMB_INIT    .02f
+#define GROW_NOISE  .005f
+#define ALIGNMENT   64
+#define RANK_MAX    256
+#define WIDTH_MAX   1024
+#define TENSORS_MAX (NETWORK_TENSORS_MAX + 1)
+
+struct model {
+    struct network network;
+    struct network_layout layout;
+    float *block;                        /* (layout.floats) */
+    float *panels;                       /* packed, forward only */
+    float *inverse_norm;                 /* (V) of item rows */
+    int32_t emb_capacity, norm_capacity; /* rows */
+    bool prepared, importing;
+    bool put[TENSORS_MAX]; /* while importing; emb is the last */
+};
+
+struct model_workspace {
+    char *memory;
+    size_t bytes;
+};
+
+static void *aligned(size_t bytes)
+{
+    return aligned_alloc(ALIGNMENT, (bytes + 2 * ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+}
+
+bool model_preset(struct model_config *config, const char *name, int32_t V, int32_t F)
+{
+    static const struct {
+        const char *name;
+        int32_t C, L, H, P;
+    } presets[] = {
+        {"small", 64, 2, 2, 128}, {"medium", 128, 4, 4, 256}, {"large", 512, 8, 8, 2048}};
+
+    for (size_t i = 0; i < sizeof presets / sizeof *presets; i++) {
+        if (strcmp(presets[i].name, name) != 0)
+            continue;
+        *config = (struct model_config){.C = presets[i].C,
+                                        .L = presets[i].L,
+                                        .H = presets[i].H,
+                                        .P = presets[i].P,
+                                        .V = V,
+                                        .A = 32,
+                                        .F = F,
+                                        .R = 16,
+                                        .W = 64,
+                                        .crosses = 2,
+                                        .attention = MODEL_ATTENTION_SILU,
+                                        .head = MODEL_HEAD_CROSS,
+                                        .tau = .05f};
+        return true;
+    }
+    return false;
+}
+
+static enum status check_range(const char *name, int64_t value, int64_t low, int64_t high,
+                               struct error *err)
+{
+    if (value >= low && value <= high)
+        return OK;
+    return error_set(err, ERR_LIMIT, "model %s is %lld, must be %lld to %lld", name,
+                     (long long)value, (long long)low, (long long)high);
+}
+
+static enum status check_config(const struct model_config *c, struct error *err)
+{
+    const struct {
+        const char *name;
+        int64_t value, low, high;
+    } ranges[] = {
+        {"channels (C)", c->C, 16, MODEL_CHANNELS_MAX},
+        {"layers (L)", c->L, 1, MODEL_LAYERS_MAX},
+        {"heads (H)", c->H, 1, MODEL_CHANNELS_MAX / 16},
+        {"positions (P)", c->P, 1, BATCH_HISTORY_MAX},
+        {"item rows (V)", c->V, 1, MODEL_ITEMS_MAX},
+        {"actions (A)", c->A, 1, MODEL_ACTIONS_MAX},
+        {"scalars (F)", c->F, 0, BATCH_SCALARS_MAX},
+        {"attention form", (int64_t)c->attention, 0, MODEL_ATTENTION_SOFTMAX},
+        {"head form", (int64_t)c->head, 0, MODEL_HEAD_DOT},
+        {"cross layers", c->head == MODEL_HEAD_CROSS ? c->crosses : 1, 1, MODEL_CROSSES_MAX},
+        {"cross rank (R)", c->head == MODEL_HEAD_CROSS ? c->R : 16, 16, RANK_MAX},
+        {"head width (W)", c->head == MODEL_HEAD_CROSS ? c->W : 16, 16, WIDTH_MAX},
+    };
+
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
+        enum status status = check_range(ranges[i].name, ranges[i].value, ranges[i].low,
+                                         ranges[i].high, err);
+
+        if (status != OK)
+            return status;
+    }
+    if (c->C % (16 * c->H) != 0)
+        return error_set(err, ERR_LIMIT, "model channels (C) are %d, must be a multiple of %d",
+                         (int)c->C, 16 * (int)c->H);
+    if (c->head == MODEL_HEAD_CROSS && (c->R % 16 != 0 || c->W % 16 != 0))
+        return error_set(err, ERR_LIMIT, "model rank and width (%d, %d) must be multiples of 16",
+                         (int)c->R, (int)c->W);
+    if (!(c->tau > 0 && c->tau <= 10))
+        return error_set(err, ERR_LIMIT, "model tau is %g, must be above 0 and at most 10",
+                         (double)c->tau);
+    return OK;
+}
+
+/* A model with memory for everything and no values in it. */
+static enum status allocate(struct model **model, const struct model_config *config,
+                            struct error *err)
+{
+    struct model *m;
+    enum status status = check_config(config, err);
+
+    *model = NULL;
+    if (status != OK)
+        return status;
+    m = calloc(1, sizeof *m);
+    if (m == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for a model");
+    m->network.ops = ops_cpu();
+    m->network.config = *config;
+    network_layout(&m->layout, config);
+    m->block = aligned((size_t)m->layout.floats * sizeof(float));
+    m->panels = aligned((size_t)network_panels_floats(config, false) * sizeof(float));
+    m->network.emb = aligned((size_t)config->V * (size_t)config->C * sizeof(float));
+    m->inverse_norm = aligned((size_t)config->V * sizeof(float));
+    m->emb_capacity = m->norm_capacity = config->V;
+    if (m->block == NULL || m->panels == NULL || m->network.emb == NULL ||
+        m->inverse_norm == NULL) {
+        model_destroy(m);
+        return error_set(err, ERR_NOMEM, "no memory for a model of %d item rows", (int)config->V);
+    }
+    memset(m->block, 0, (size_t)m->layout.floats * sizeof(float));
+    network_point(&m->network.weights, &m->layout, m->block);
+    *model = m;
+    return OK;
+}
+
+void model_destroy(struct model *model)
+{
+    if (model == NULL)
+        return;
+    free(model->block);
+    free(model->panels);
+    free(model->network.emb);
+    free(model->inverse_norm);
+    free(model);
+}
+
+enum status model_create(struct model **model, const struct model_config *config, uint64_t seed,
+                         struct error *err)
+{
+    struct random random;
+    struct model *m;
+    enum status status = allocate(&m, config, err);
+
+    *model = NULL;
+    if (status != OK)
+        return status;
+    random_seed(&random, seed);
+    for (int32_t i = 0; i < m->layout.count; i++) {
+        const struct network_tensor *t = &m->layout.tensors[i];
+
+        for (int64_t k = 0; k < t->count; k++)
+            m->block[t->offset + k] = t->init < 0   ? -t->init
+                                      : t->init > 0 ? t->init * (float)random_normal(&random)
+                                                    : 0;
+    }
+    m->network.weights.platt[0] = 1;
+    for (int64_t k = 0; k < (int64_t)config->V * config->C; k++)
+        m->network.emb[k] = EMB_INIT * (float)random_normal(&random);
+    status = model_prepare(m, err);
+    if (status != OK) {
+        model_destroy(m);
+        return status;
+    }
+    *model = m;
+    return OK;
+}
+
+enum status model_copy(struct model **copy, const struct model *model, struct error *err)
+{
+    const struct model_config *config = &model->network.config;
+    struct model *m;
+    enum status status = allocate(&m, config, err);
+
+    *copy = NULL;
+    if (status != OK)
+        return status;
+    memcpy(m->block, model->block, (size_t)model->layout.floats * sizeof(float));
+    memcpy(m->network.emb, model->network.emb,
+           (size_t)config->V * (size_t)config->C * sizeof(float));
+    status = model_prepare(m, err);
+    if (status != OK) {
+        model_destroy(m);
+        return status;
+    }
+    *copy = m;
+    return OK;
+}
+
+const struct model_config *model_config(const struct model *model)
+{
+    return &model->network.config;
+}
+
+struct network_state model_network(const struct model *model)
+{
+    return (struct network_state){&model->layout, &model->network, model->block};
+}
+
+void model_changed(struct model *model)
+{
+    model->prepared = false;
+}
+
+enum status model_grow_items(struct model *model, int32_t V, struct error *err)
+{
+    struct model_config *config = &model->network.config;
+    size_t C = (size_t)config->C;
+    enum status status = check_range("item rows (V)", V, 1, MODEL_ITEMS_MAX, err);
+
+    if (status != OK || V <= config->V)
+        return status;
+    if (V > model->emb_capacity) {
+        /* Half as much again: a table that grows by a row an hour must not be copied each time. */
+        int64_t rows = (int64_t)V + V / 2 < MODEL_ITEMS_MAX ? (int64_t)V + V / 2 : MODEL_ITEMS_MAX;
+        float *emb = aligned((size_t)rows * C * sizeof(float));
+
+        if (emb == NULL)
+            return error_set(err, ERR_NOMEM, "no memory for %d item rows", (int)V);
+        memcpy(emb, model->network.emb, (size_t)config->V * C * sizeof(float));
+        free(model->network.emb);
+        model->network.emb = emb;
+        model->emb_capacity = (int32_t)rows;
+    }
+    for (int32_t v = config->V; v < V; v++) {
+        float *row = model->network.emb + (size_t)v * C;
+        struct random random;
+
+        random_seed(&random, (uint64_t)v);
+        for (size_t c = 0; c < C; c++)
+            row[c] = model->network.emb[c] + GROW_NOISE * (float)random_normal(&random);
+    }
+    config->V = V;
+    model->prepared = false;
+    return OK;
+}
+
+float *model_item(struct model *model, int32_t row)
+{
+    assert(row >= 0 && row < model->network.config.V);
+    return model->network.emb + (int64_t)row * model->network.config.C;
+}
+
+int32_t model_tensors_count(const struct model *model)
+{
+    return model->layout.count + 1;
+}
+
+struct model_tensor model_tensor(struct model *model, int32_t index)
+{
+    const struct model_config *config = &model->network.config;
+    struct model_tensor tensor = {0};
+
+    assert(index >= 0 && index <= model->layout.count);
+    if (index == model->layout.count) {
+        strcpy(tensor.name, "emb");
+        tensor.dims_count = 2;
+        tensor.dims[0] = config->V;
+        tensor.dims[1] = config->C;
+        tensor.count = (size_t)config->V * (size_t)config->C;
+        tensor.data = model->network.emb;
+    } else {
+        const struct network_tensor *t = &model->layout.tensors[index];
+
+        memcpy(tensor.name, t->name, sizeof tensor.name);
+        tensor.dims_count = t->dims_count;
+        memcpy(tensor.dims, t->dims, sizeof tensor.dims);
+        tensor.count = (size_t)t->count;
+        tensor.data = model->block + t->offset;
+    }
+    return tensor;
+}
+
+void model_import_begin(struct model *model)
+{
+    memset(model->put, 0, sizeof model->put);
+    model->importing = true;
+    model->prepared = false;
+}
+
+enum status model_import_put(struct model *model, const char *name, const int64_t *dims,
+                             int32_t dims_count, const float *data, struct error *err)
+{
+    struct model_tensor tensor;
+    int32_t index = 0, count = model_tensors_count(model);
+
+    assert(model->importing);
+    for (; index < count; index++) {
+        tensor = model_tensor(model, index);
+        if (strcmp(tensor.name, name) == 0)
+            break;
+    }
+    if (index == count)
+        return error_set(err, ERR_NOT_FOUND, "the model has no tensor \"%.64s\"", name);
+    if (model->put[index])
+        return error_set(err, ERR_MALFORMED, "tensor \"%s\" is given twice", tensor.name);
+    if (dims_count != tensor.dims_count ||
+        memcmp(dims, tensor.dims, (size_t)dims_count * sizeof *dims) != 0)
+        return error_set(err, ERR_MALFORMED,
+                         "tensor \"%s\" has %d dims (%lld, ...), the model's has %d (%lld, %lld)",
+                         tensor.name, (int)dims_count, dims_count > 0 ? (long long)dims[0] : 0,
+                         (int)tensor.dims_count, (long long)tensor.dims[0],
+                         (long long)tensor.dims[1]);
+    for (size_t i = 0; i < tensor.count; i++)
+        if (!isfinite(data[i]))
+            return error_set(err, ERR_MALFORMED, "tensor \"%s\" holds a number that is not finite",
+                             tensor.name);
+    memcpy(tensor.data, data, tensor.count * sizeof *data);
+    model->put[index] = true;
+    return OK;
+}
+
+enum status model_import_end(struct model *model, struct error *err)
+{
+    assert(model->importing);
+    for (int32_t i = 0; i < model_tensors_count(model); i++)
+        if (!model->put[i])
+            return error_set(err, ERR_MALFORMED, "tensor \"%s\" is missing",
+                             model_tensor(model, i).name);
+    model->importing = false;
+    return model_prepare(model, err);
+}
+
+enum status model_prepare(struct model *model, struct error *err)
+{
+    struct network *network = &model->network;
+
+    assert(!model->importing);
+    if (network->config.V > model->norm_capacity) {
+        float *norms = aligned((size_t)model->emb_capacity * sizeof *norms);
+
+        if (norms == NULL)
+            return error_set(err, ERR_NOMEM, "no memory for norms of %d item rows",
+                             (int)network->config.V);
+        free(model->inverse_norm);
+        model->inverse_norm = norms;
+        model->norm_capacity = model->emb_capacity;
+    }
+    network_pack(network, model->layout.Z, model->panels, false);
+    network->ops->next_norms(model->inverse_norm, network->emb, network->config.V,
+                             network->config.C);
+    model->prepared = true;
+    return OK;
+}
+
+struct model_workspace *model_workspace_create(void)
+{
+    struct model_workspace *workspace = calloc(1, sizeof *workspace);
+
+    if (workspace == NULL)
+        abort();
+    return workspace;
+}
+
+void model_workspace_destroy(struct model_workspace *workspace)
+{
+    if (workspace == NULL)
+        return;
+    free(workspace->memory);
+    free(workspace);
+}
+
+static enum status reserve(struct model_workspace *workspace, size_t bytes, struct error *err)
+{
+    char *memory;
+
+    if (bytes <= workspace->bytes)
+        return OK;
+    memory = aligned(bytes);
+    if (memory == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for a workspace of %zu bytes", bytes);
+    /* Padding is read and must be finite; what an earlier request left there is. */
+    memset(memory, 0, bytes);
+    free(workspace->memory);
+    workspace->memory = memory;
+    workspace->bytes = bytes;
+    return OK;
+}
+
+/* Starts at 0, never falls, ends at the count, and no request is longer than longest. */
+static enum status check_starts(const char *name, const int32_t *start, int32_t B, int32_t count,
+                                int32_t longest, struct error *err)
+{
+    if (start[0] != 0 || start[B] != count)
+        return error_set(err, ERR_LIMIT, "batch: %s starts run from %d to %d, not from 0 to %d",
+                         name, (int)start[0], (int)start[B], (int)count);
+    for (int32_t b = 0; b < B; b++)
+        if (start[b + 1] < start[b] || (int64_t)start[b + 1] - start[b] > longest)
+            return error_set(err, ERR_LIMIT, "batch: request %d has %lld of %s, 0 to %d fit",
+                             (int)b, (long long)start[b + 1] - start[b], name, (int)longest);
+    return OK;
+}
+
+enum status network_check_batch(const struct model_config *config, const struct batch *batch,
+                                struct error *err)
+{
+    enum status status;
+
+    if (batch->B < 0 || batch->B > BATCH_REQUESTS_MAX || batch->T < 0 ||
+        batch->T > BATCH_TOKENS_MAX || batch->N < 0 || batch->N > BATCH_CANDIDATES_MAX)
+        return error_set(err, ERR_LIMIT, "batch of %d requests, %d tokens, %d candidates",
+                         (int)batch->B, (int)batch->T, (int)batch->N);
+    if (batch->F != config->F && batch->N > 0)
+        return error_set(err, ERR_LIMIT, "batch brings %d scalars, the model has %d", (int)batch->F,
+                         (int)config->F);
+    if (batch->B == 0)
+        return OK;
+    status = check_starts("history", batch->history_start, batch->B, batch->T, config->P, err);
+    if (status == OK)
+        status = check_starts("candidates", batch->candidate_start, batch->B, batch->N,
+                              BATCH_LIST_MAX, err);
+    return status;
+}
+
+/* What a call computes of each request. */
+enum wanted { WANT_SCORES, WANT_NEXT_ALL, WANT_NEXT_CANDIDATES };
+
+static void score_request(const struct model *model, const struct request *request,
+                          enum wanted wanted, char *memory, float *scores)
+{
+    const struct network *net = &model->network;
+    struct network_pass pass;
+    struct request alone = *request;
+    int32_t V = net->config.V, C = net->config.C;
+    float *to = scores + (wanted == WANT_NEXT_ALL ? (int64_t)request->index * V
+                                                  : (int64_t)request->candidate);
+    const float *x;
+
+    if (wanted != WANT_SCORES)
+        alone.m = 0;
+    network_pass_begin(&pass, net, &alone, false, wanted != WANT_SCORES, false, memory);
+    if (wanted == WANT_SCORES) {
+        network_forward(&pass, to, 0, 0);
+        return;
+    }
+    if (request->n == 0) {
+        memset(to, 0, (size_t)(wanted == WANT_NEXT_ALL ? V : request->m) * sizeof *to);
+    } else {
+        network_forward(&pass, NULL, 0, 0);
+        x = pass.x[net->config.L] + (int64_t)(request->n - 1) * C;
+        if (wanted == WANT_NEXT_ALL)
+            net->ops->next_scores(to, x, net->emb, model->inverse_norm, V, C, 1 / net->config.tau);
+        else
+            net->ops->next_scores_of(to, x, net->emb, model->inverse_norm,
+                                     request->batch->candidate_item + request->candidate,
+                                     request->m, V, C, 1 / net->config.tau);
+    }
+    if (wanted == WANT_NEXT_ALL)
+        to[BATCH_ITEM_UNKNOWN] = -INFINITY;
+}
+
+static enum status score_batch(const struct model *model, struct model_workspace *workspace,
+                               const struct batch *batch, enum wanted wanted, float *scores,
+                               struct error *err)
+{
+    enum status status;
+    size_t most = 0;
+
+    assert(model->prepared);
+    status = network_check_batch(&model->network.config, batch, err);
+    if (status != OK)
+        return status;
+    for (int32_t b = 0; b < batch->B; b++) {
+        struct request request = request_of(batch, b);
+        size_t bytes = network_pass_bytes(&model->network.config, model->layout.Z, request.n,
+                                          wanted == WANT_SCORES ? request.m : 0, false, false);
+
+        most = bytes > most ? bytes : most;
+    }
+    status = reserve(workspace, most, err);
+    if (status != OK)
+        return status;
+    for (int32_t b = 0; b < batch->B; b++) {
+        struct request request = request_of(batch, b);
+
+        score_request(model, &request, wanted, workspace->memory, scores);
+    }
+    return OK;
+}
+
+enum status model_score(const struct model *model, struct model_workspace *workspace,
+                        const struct batch *batch, float *scores, struct error *err)
+{
+    return score_batch(model, workspace, batch, WANT_SCORES, scores, err);
+}
+
+enum status model_next_all(const struct model *model, struct model_workspace *workspace,
+                           const struct batch *batch, float *scores, struct error *err)
+{
+    return score_batch(model, workspace, batch, WANT_NEXT_ALL, scores, err);
+}
+
+enum status model_next_candidates(const struct model *model, struct model_workspace *workspace,
+                                  const struct batch *batch, float *scores, struct error *err)
+{
+    return score_batch(model, workspace, batch, WANT_NEXT_CANDIDATES, scores, err);
+}
+
+float model_probability(const struct model *model, float score)
+{
+    const float *platt = model->network.weights.platt;
+
+    return (float)(1 / (1 + exp(-((double)platt[0] * (double)score + (double)platt[1]))));
+}
+
+void model_set_platt(struct model *model, float a, float b)
+{
+    model->network.weights.platt[0] = a;
+    model->network.weights.platt[1] = b;
+}

@@ -1,0 +1,124 @@
+/*
+ * kernels/network.h - inside of model and trainer: the forward and backward pass of one request.
+ *
+ * Flow: request -> [embed -> (norm, linear, attention, gate, linear) x L -> head] -> scores
+ *
+ * model.h is what others use; this header is for kernels/ and its tests.
+ */
+#ifndef KERNELS_NETWORK_H
+#define KERNELS_NETWORK_H
+
+#include "kernels/model.h"
+#include "kernels/ops.h"
+
+#define NETWORK_EPSILON 1e-6f
+
+/* Pointers to every tensor: of the weights, or of a gradient or a moment of the same shape. */
+struct network_layer {
+    float *w1, *b1; /* (C, 4 C): U | V | Q | K, (4 C) */
+    float *w2, *b2; /* (C, C), (C) */
+    float *r_pos;   /* (P + 1) */
+    float *r_time;  /* (BUCKET_COUNT) */
+};
+
+struct network_tensors {
+    float *act, *gap, *hour; /* (A, C), (BUCKET_GAPS, C), (BUCKET_HOURS, C) */
+    struct network_layer layers[MODEL_LAYERS_MAX];
+    float *mean, *scale; /* (F), not trained */
+    float *w_f, *b_f;    /* dot head */
+    float *down[HEAD_CROSSES_MAX], *up[HEAD_CROSSES_MAX], *up_b[HEAD_CROSSES_MAX]; /* cross head */
+    float *mlp, *mlp_b, *head_w, *head_b;
+    float *position; /* (BATCH_POSITION_MAX + 1); [0] and [1] stay 0 */
+    float *platt;    /* (2), not trained */
+};
+
+/* The dense tensors as one list: name, shape, place in one block. emb is apart: it grows. */
+#define NETWORK_TENSORS_MAX (3 + 6 * MODEL_LAYERS_MAX + 4 + 3 * HEAD_CROSSES_MAX + 6)
+
+struct network_tensor {
+    char name[MODEL_NAME_BYTES];
+    int32_t dims_count;
+    int64_t dims[3];
+    int64_t count;  /* floats */
+    int64_t offset; /* in the block, a multiple of 16; gaps stay 0 */
+    float init;     /* standard deviation of fresh weights; negative: all -init */
+    bool trained, decays;
+    size_t place; /* of the pointer, in struct network_tensors */
+};
+
+struct network_layout {
+    int32_t count;
+    int32_t Z; /* inputs of the cross head, padded */
+    int64_t floats;
+    struct network_tensor tensors[NETWORK_TENSORS_MAX];
+};
+
+void network_layout(struct network_layout *layout, const struct model_config *config);
+void network_point(struct network_tensors *tensors, const struct network_layout *layout,
+                   float *block);
+
+/* Weights in the forms the ops read. transposed is NULL where nobody trains. */
+struct network {
+    const struct ops *ops;
+    struct model_config config;
+    struct network_tensors weights;
+    float *emb; /* (V, C) */
+    struct linear w1[MODEL_LAYERS_MAX], w2[MODEL_LAYERS_MAX];
+    struct linear w1_t[MODEL_LAYERS_MAX], w2_t[MODEL_LAYERS_MAX];
+    struct head head;
+};
+
+/* Floats that network_pack() needs, and the packing itself; call it again after every change. */
+int64_t network_panels_floats(const struct model_config *config, bool with_transposed);
+void network_pack(struct network *network, int32_t Z, float *panels, bool with_transposed);
+
+/* One request on its way. A pass is scratch memory and, when training, the tape. */
+struct network_pass {
+    const struct network *network;
+    struct request request;
+    bool training;                  /* keep what the backward pass needs */
+    bool states_all;                /* the last layer's history rows are wanted */
+    int32_t history, rows;          /* padded rows: of the history, of all */
+    float *x[MODEL_LAYERS_MAX + 1]; /* (rows, C) in front of each layer, and behind the last;
+                                       one buffer when not training */
+    float *e;                       /* (candidate rows, C) */
+    float *normed[MODEL_LAYERS_MAX], *rstd[MODEL_LAYERS_MAX];
+    float *z[MODEL_LAYERS_MAX], *slope[MODEL_LAYERS_MAX];
+    float *on[MODEL_LAYERS_MAX], *rstd_o[MODEL_LAYERS_MAX], *y[MODEL_LAYERS_MAX];
+    float *mask_x, *mask_y[MODEL_LAYERS_MAX]; /* dropout, or NULL */
+    uint8_t *buckets;
+    float *attention_scratch, *head_tape;
+    float *o;                                         /* (rows, C) */
+    float *dx, *dy, *d_o, *dz, *de, *weights_scratch; /* training */
+};
+
+size_t network_pass_bytes(const struct model_config *config, int32_t Z, int32_t n, int32_t m,
+                          bool training, bool dropout);
+/* memory: 64-byte aligned, network_pass_bytes() of it. */
+void network_pass_begin(struct network_pass *pass, const struct network *network,
+                        const struct request *request, bool training, bool states_all, bool dropout,
+                        void *memory);
+
+/* scores (m) or NULL. Dropout: p > 0 fills the masks from seed. */
+void network_forward(struct network_pass *pass, float *scores, float dropout, uint64_t seed);
+
+/* The gradient: dense tensors and item rows are added to. ds (m) of the scores, or NULL; on
+ * entry pass->dx (rows, C) holds the gradient of the last states' history rows (candidate rows
+ * are written here). */
+void network_backward(struct network_pass *pass, struct network_tensors *gradient,
+                      struct rows *demb, const float *ds);
+
+/* What model.c hands to trainer.c. */
+struct network_state {
+    const struct network_layout *layout;
+    const struct network *network;
+    float *block; /* all dense tensors, layout->floats */
+};
+struct network_state model_network(const struct model *model);
+void model_changed(struct model *model); /* the weights are no longer what was prepared */
+
+/* ERR_LIMIT when the batch breaks what schemas/batch.h or the config promises. */
+MUST_CHECK enum status network_check_batch(const struct model_config *config,
+                                           const struct batch *batch, struct error *err);
+
+#endif
