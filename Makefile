@@ -150,7 +150,7 @@ $(B)/tidy/%.cpp.ok: %.cpp $(B)/%.o .clang-tidy
 	@touch $@
 
 # A folder's own targets (bench, demo, simulate, fuzz, soak, ...) are in its rules.mk, with ##
-# and a line of help each.
+# and a line of help each. `make test` runs `simulate SEEDS=n` and `fuzz-smoke` when they exist.
 include $(wildcard */rules.mk tests/*/rules.mk)
 
 .PHONY: clean

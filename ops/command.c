@@ -11,6 +11,7 @@
 #include "ops/log.h"
 #include "ops/progress.h"
 #include "ops/version.h"
+#include "ops/vitals.h"
 
 #include <assert.h>
 #include <limits.h>
@@ -283,6 +284,7 @@ static enum status start_log(const struct command_line *line, const struct confi
         if (strcmp(config_text(config, "log.format"), formats[i]) == 0)
             format = (enum log_format)i;
     log_start(line->command->name, level, format);
+    vitals_watch();
     if (!config_given(config, "log.user_key"))
         return OK;
     status = config_secret(config, "log.user_key", &key, err);

@@ -8,14 +8,40 @@
 
 #define RESULT_BYTES_MAX ((size_t)1 << 20)
 
+/* Every secret that is named must be readable, else the roles that use it will fail. */
+static enum status check_secrets(const struct config *config, struct error *first)
+{
+    struct config_entry entry;
+    struct error err;
+    char *value;
+
+    *first = (struct error){.status = OK};
+    for (int i = 0; config_entry(config, i, &entry); i++) {
+        if (entry.row->type != CONFIG_SECRET || entry.value[0] == 0)
+            continue;
+        if (config_secret(config, entry.key, &value, &err) == OK) {
+            explicit_bzero(value, strlen(value));
+            free(value);
+            continue;
+        }
+        (void)fprintf(stderr, "%s: %s\n", entry.origin, err.text);
+        if (first->status == OK)
+            (void)error_set(first, ERR_CONFIG, "%s", err.text);
+    }
+    return first->status;
+}
+
 /* command_config() prints the report; --json has the first mistake as its error. */
 static int run_check(struct command_line *line)
 {
     const char *path = command_config_path(line);
     const struct config *config = command_config(line);
+    struct error err;
 
     if (config == NULL)
         return EXIT_USAGE;
+    if (check_secrets(config, &err) != OK)
+        return command_fail(line, &err);
     if (command_json(line))
         (void)printf("{\"ok\":true}\n");
     else if (path == NULL)
@@ -72,8 +98,8 @@ const struct command config_check_command = {
     .summary = "say whether the configuration can be used, and every mistake in it",
     .arguments = "",
     .help = "Reads the file, the environment (FRESHET_SECTION_KEY) and --set as every role would.\n"
-            "Each mistake is one line, file:line:column, with the nearest known key. Whether\n"
-            "secrets can be read and servers reached is asked by `freshet doctor`.\n\n"
+            "Each mistake is one line, file:line:column, with the nearest known key; then every\n"
+            "secret that is named is read. Whether servers answer is asked by `freshet doctor`.\n\n"
             "Examples:\n  freshet config check --config freshet.yaml\n"
             "  FRESHET_SERVE_LISTEN=0.0.0.0:80 freshet config check",
     .run = run_check,

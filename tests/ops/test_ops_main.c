@@ -171,6 +171,18 @@ TEST(doctor_warns_of_a_secret_that_others_can_read)
     config_destroy(config);
 }
 
+/* FAULTS 67: a secret that cannot be read; only `check` asks for all of them. */
+TEST(config_check_reads_the_secrets_and_show_does_not)
+{
+    CHECK_INT(EXIT_USAGE, freshet("config check --set log.user_key=file:/nonexistent/secret"));
+    CHECK_INT(EXIT_USAGE, freshet("config check --set log.user_key=env:FRESHET_TEST_NO_SUCH"));
+    CHECK_INT(0, freshet("config check --set log.user_key=env:PATH"));
+    check_json("config check --json --set log.user_key=file:/nonexistent/secret", EXIT_USAGE);
+    CHECK(strstr(out, "secret of log.user_key: could not open") != NULL);
+    CHECK_INT(0, freshet("config show --set kafka.security.password=file:/nonexistent/secret"));
+    CHECK(strstr(out, "password: file:/nonexistent/secret") != NULL);
+}
+
 TEST(config_check_and_show_do_what_they_say)
 {
     CHECK_INT(0, freshet("config check"));

@@ -1,0 +1,16 @@
+/*
+ * ops/vitals.h - the process' own metrics: memory, open files, processor time, build.
+ * Read when /metrics is asked for, so they cost nothing otherwise.
+ */
+#ifndef OPS_VITALS_H
+#define OPS_VITALS_H
+
+#include <stdint.h>
+
+/* Registers the reader; once, before threads. */
+void vitals_watch(void);
+
+/* Resident bytes of a process; 0 when it cannot be read (it has ended). For bench and demo. */
+int64_t vitals_resident_bytes(int pid);
+
+#endif
