@@ -21,6 +21,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #define SESSION_TIMEOUT_MS 45000
 #define MAX_POLL_MS        300000
@@ -69,6 +71,8 @@ struct kafka_consumer {
     int events_count;
     int events_capacity;
     struct kafka_health health;
+    int wake;                /* eventfd that librdkafka rings; -1 until it is asked for */
+    rd_kafka_queue_t *queue; /* it rings for this one */
 };
 
 /* ---- events ----------------------------------------------------------------------------- */
@@ -331,6 +335,7 @@ enum status kafka_consumer_open(struct kafka_consumer **consumer,
     c = calloc(1, sizeof *c);
     if (c == NULL)
         return error_set(err, ERR_NOMEM, "no memory for a Kafka consumer");
+    c->wake = -1;
     kafka_health_begin(&c->health, KAFKA_CLIENT_CONSUMER);
     c->in_group = options->group != NULL;
     c->topic = strdup(options->topic);
@@ -370,10 +375,16 @@ void kafka_consumer_close(struct kafka_consumer *c)
         /* A revocation that still waits for its answer would keep the close waiting too. */
         if (c->revoking_count > 0)
             assign_nothing(c, true);
+        if (c->queue != NULL) {
+            rd_kafka_queue_io_event_enable(c->queue, -1, NULL, 0);
+            rd_kafka_queue_destroy(c->queue);
+        }
         (void)rd_kafka_consumer_close(c->client);
         rd_kafka_destroy(c->client);
     }
     kafka_health_end(&c->health);
+    if (c->wake >= 0)
+        (void)close(c->wake);
     free(c->partitions);
     free(c->events);
     free(c->topic);
@@ -452,6 +463,29 @@ static bool take_record(struct kafka_consumer *c, rd_kafka_message_t *m,
     return true;
 }
 
+/* librdkafka rings when its queue turns from empty to not: the bell is silenced before the queue is
+ * read, never after. */
+static void hush(struct kafka_consumer *c)
+{
+    uint64_t rings;
+
+    if (c->wake >= 0 && read(c->wake, &rings, sizeof rings) != sizeof rings)
+        return; /* it had not rung */
+}
+
+int kafka_consumer_descriptor(struct kafka_consumer *c)
+{
+    static const uint64_t one = 1;
+
+    if (c->wake >= 0)
+        return c->wake;
+    c->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    c->queue = rd_kafka_queue_get_consumer(c->client);
+    if (c->wake >= 0 && c->queue != NULL)
+        rd_kafka_queue_io_event_enable(c->queue, c->wake, &one, sizeof one);
+    return c->wake;
+}
+
 int kafka_consumer_poll(struct kafka_consumer *c, int64_t timeout_ms, struct kafka_record *records,
                         int records_max, struct kafka_event *events, int *events_count)
 {
@@ -461,6 +495,7 @@ int kafka_consumer_poll(struct kafka_consumer *c, int64_t timeout_ms, struct kaf
     int count = 0;
 
     assert(c != NULL && records_max > 0 && timeout_ms >= 0);
+    hush(c);
     carry_out_assign(c);
     if (c->events_count > 0) {
         *events_count = take_events(c, events);
@@ -586,6 +621,11 @@ enum status kafka_consumer_limits(struct kafka_consumer *c, int32_t partition, i
     *low = *high = KAFKA_OFFSET_NONE;
     return error_set(err, kafka_status_of(code), "limits of partition %d of \"%s\": %s",
                      (int)partition, c->topic, rd_kafka_err2str(code));
+}
+
+bool kafka_consumer_up(const struct kafka_consumer *c)
+{
+    return c->health.up;
 }
 
 int64_t kafka_consumer_high(struct kafka_consumer *c, int32_t partition)

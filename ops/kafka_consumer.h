@@ -96,6 +96,9 @@ int kafka_consumer_poll(struct kafka_consumer *consumer, int64_t timeout_ms,
                         struct kafka_record *records, int records_max, struct kafka_event *events,
                         int *events_count);
 void kafka_records_release(struct kafka_record *records, int count);
+/* Becomes readable when a poll that found nothing would now find something: for a loop that waits
+ * for other things too. Poll until nothing comes before waiting for it. */
+int kafka_consumer_descriptor(struct kafka_consumer *consumer);
 
 /**
  * Reads partition from offset on (a rewind too), beginning with the next poll. The old epoch's
@@ -117,6 +120,8 @@ void kafka_consumer_commit(struct kafka_consumer *consumer, int32_t partition, i
 MUST_CHECK enum status kafka_consumer_limits(struct kafka_consumer *consumer, int32_t partition,
                                              int64_t timeout_ms, int64_t *low, int64_t *high,
                                              struct error *err);
+/* Whether a broker has been heard of lately. */
+bool kafka_consumer_up(const struct kafka_consumer *consumer);
 /* The last known high watermark, without asking; KAFKA_OFFSET_NONE when unknown. */
 int64_t kafka_consumer_high(struct kafka_consumer *consumer, int32_t partition);
 MUST_CHECK enum status kafka_consumer_committed(struct kafka_consumer *consumer, int32_t partition,
