@@ -1,0 +1,382 @@
+/*
+ * ingest/dry_run.c - the same decoding and the same rules, over a store in memory.
+ *
+ * Each partition is one log with a watermark of its own, as for ingest. A file is one partition
+ * whose records carry their events' times.
+ */
+#include "ingest/dry_run.h"
+
+#include "features/user_store.h"
+#include "ingest/ingest_main.h"
+#include "ops/file.h"
+#include "ops/hash.h"
+#include "ops/json_writer.h"
+#include "ops/kafka_admin.h"
+#include "ops/kafka_consumer.h"
+#include "ops/progress.h"
+#include "schemas/event_file.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define POLL_RECORDS  512
+#define POLL_MS       200
+#define ASK_MS        5000
+#define SILENT_POLLS  50 /* of POLL_MS without a record: what is left are control records */
+#define EXAMPLE_BYTES 160
+#define RESULT_BYTES  (64 * 1024)
+#define SEED          1 /* any: nothing that is stored depends on it here */
+
+/* The first record of a kind. */
+struct first {
+    int64_t count;
+    int32_t partition;
+    int64_t offset;
+    char text[EXAMPLE_BYTES];
+};
+
+struct dry {
+    struct command_line *line;
+    const struct config *config;
+    struct event_schema *schema;
+    struct event_decoder *decoder;
+    struct rules rules;
+    struct user_store *store;
+    struct first outcomes[OUTCOME_COUNT];
+    struct first refusals[REFUSAL_COUNT];
+    int64_t records, examples, limit;
+    int64_t *watermarks; /* (partitions) */
+    struct progress progress;
+    bool file;
+};
+
+static void count_first(struct first *first, int32_t partition, int64_t offset, struct text record)
+{
+    size_t used = 0;
+
+    if (first->count++ > 0)
+        return;
+    first->partition = partition;
+    first->offset = offset;
+    for (size_t i = 0; i < record.bytes && used < sizeof first->text - 1; i++)
+        first->text[used++] = record.at[i] >= ' ' && record.at[i] < 127 ? record.at[i]
+                                                                        : '.'; /* for a terminal */
+}
+
+static void count_example(void *context, const uint8_t *example, size_t bytes)
+{
+    (void)example;
+    (void)bytes;
+    ((struct dry *)context)->examples++;
+}
+
+static void refuse(struct dry *d, enum refusal why, int32_t partition, int64_t offset,
+                   struct text record)
+{
+    count_first(&d->refusals[why], partition, offset, record);
+    count_first(&d->outcomes[OUTCOME_DEAD], partition, offset, record);
+}
+
+static enum status apply(struct dry *d, const struct event *event, int32_t partition,
+                         int64_t offset, int64_t time_ms, bool replayed, struct text record,
+                         struct error *err)
+{
+    int64_t *watermark_ms = &d->watermarks[partition];
+    enum outcome outcome;
+    enum status status = user_store_apply(d->store, event, *watermark_ms, replayed, count_example,
+                                          d, &outcome, err);
+
+    if (status != OK)
+        return status;
+    *watermark_ms = rules_watermark(*watermark_ms, event->time_ms, time_ms,
+                                    event_schema_max_future_skew_ms(d->schema));
+    count_first(&d->outcomes[outcome], partition, offset, record);
+    return OK;
+}
+
+static bool at_limit(const struct dry *d)
+{
+    return (d->limit > 0 && d->records >= d->limit) || command_stopping();
+}
+
+/* ---- a file ---- */
+
+static enum event_file_form form_of(const char *name)
+{
+    for (int i = 0; name != NULL && i < EVENT_FILE_FORMS; i++)
+        if (strcmp(name, event_file_form_names[i]) == 0)
+            return (enum event_file_form)i;
+    return EVENT_FILE_DETECT;
+}
+
+static enum status run_file(struct dry *d, const char *path, struct error *err)
+{
+    struct event_file_options options = {.form = form_of(command_text(d->line, "form"))};
+    struct event_file *file = NULL;
+    struct event event;
+    bool more = true;
+    enum status status = event_file_open(&file, path, d->schema, &options, err);
+
+    while (status == OK && !at_limit(d)) {
+        enum refusal why = REFUSAL_NONE;
+
+        status = event_file_next(file, &event, &more, &why, err);
+        if (status != OK && why == REFUSAL_NONE)
+            break;
+        if (!more)
+            break;
+        d->records++;
+        if (status != OK) {
+            refuse(d, why, 0, (int64_t)event_file_line(file), event_file_text(file));
+            status = OK;
+            continue;
+        }
+        status = apply(d, &event, 0, (int64_t)event_file_line(file), event.time_ms, false,
+                       event_file_text(file), err);
+        progress_show(&d->progress, event_file_fraction(file), (uint64_t)d->records);
+    }
+    event_file_close(file);
+    return status;
+}
+
+/* ---- a topic ---- */
+
+static enum status take_record(struct dry *d, const struct kafka_record *record, struct error *err)
+{
+    struct event event;
+    enum refusal why;
+    enum status status = event_decode(d->decoder, record->value, record->timestamp_ms, &event, &why,
+                                      err);
+
+    if (status == ERR_NOMEM)
+        return status;
+    if (status == OK)
+        why = event_check_key(d->schema, &event, record->key);
+    if (why != REFUSAL_NONE) {
+        refuse(d, why, record->partition, record->offset, record->value);
+        return OK;
+    }
+    return apply(d, &event, record->partition, record->offset, record->timestamp_ms,
+                 record->replayed, record->value, err);
+}
+
+struct topic {
+    struct kafka_consumer *consumer;
+    int partitions;
+    int64_t *ends; /* (partitions) where each ended when we began; -1 once it was reached */
+    int left;
+    int64_t total;
+};
+
+static enum status begin_topic(struct topic *t, struct error *err)
+{
+    enum status status = OK;
+
+    for (int32_t p = 0; p < t->partitions && status == OK; p++) {
+        int64_t low;
+        uint64_t epoch;
+
+        status = kafka_consumer_limits(t->consumer, p, ASK_MS, &low, &t->ends[p], err);
+        if (status != OK)
+            return status;
+        t->total += t->ends[p] - low;
+        if (low == t->ends[p]) {
+            t->ends[p] = -1;
+            continue;
+        }
+        t->left++;
+        status = kafka_consumer_assign(t->consumer, p, low, &epoch, err);
+    }
+    return status;
+}
+
+static void pass(struct topic *t, int32_t partition, int64_t next)
+{
+    if (t->ends[partition] >= 0 && next >= t->ends[partition]) {
+        t->ends[partition] = -1;
+        t->left--;
+    }
+}
+
+static enum status read_topic(struct dry *d, struct topic *t, struct error *err)
+{
+    struct kafka_record records[POLL_RECORDS];
+    struct kafka_event events[KAFKA_EVENTS_MAX];
+    enum status status = OK;
+    int silent = 0;
+
+    while (t->left > 0 && status == OK && !at_limit(d) && silent < SILENT_POLLS) {
+        int events_count = 0;
+        int count = kafka_consumer_poll(t->consumer, POLL_MS, records, POLL_RECORDS, events,
+                                        &events_count);
+
+        silent = count > 0 ? 0 : silent + 1;
+        for (int i = 0; i < count && status == OK && !at_limit(d); i++) {
+            if (t->ends[records[i].partition] < 0)
+                continue; /* written after we began */
+            d->records++;
+            status = take_record(d, &records[i], err);
+            pass(t, records[i].partition, records[i].offset + 1);
+        }
+        kafka_records_release(records, count);
+        for (int i = 0; i < events_count && status == OK; i++) {
+            if (events[i].kind == KAFKA_END)
+                pass(t, events[i].partition, events[i].offset);
+            else if (events[i].kind == KAFKA_DOWN || events[i].kind == KAFKA_FATAL)
+                status = error_set(err, ERR_UNAVAILABLE, "kafka: %s", events[i].text);
+        }
+        progress_show(&d->progress, t->total > 0 ? (double)d->records / (double)t->total : 1,
+                      (uint64_t)d->records);
+    }
+    return status;
+}
+
+static enum status run_topic(struct dry *d, const char *name, struct error *err)
+{
+    struct kafka_consumer_options options = {0};
+    struct topic t = {0};
+    enum status status;
+
+    kafka_consumer_options_from(&options, d->config, "kafka.topics.events");
+    options.topic = name;
+    options.group = options.instance_id = NULL;
+    options.end_events = true;
+    status = kafka_topic_partitions(options.brokers, options.properties, name, ASK_MS,
+                                    &t.partitions, err);
+    if (status == ERR_NOT_FOUND)
+        return error_set(err, status, "\"%s\" is neither a file nor a topic", name);
+    if (status != OK)
+        return status;
+    t.ends = calloc((size_t)t.partitions, sizeof *t.ends);
+    free(d->watermarks);
+    d->watermarks = calloc((size_t)t.partitions, sizeof *d->watermarks);
+    if (t.ends == NULL || d->watermarks == NULL)
+        status = error_set(err, ERR_NOMEM, "no memory for %d partitions", t.partitions);
+    for (int p = 0; p < t.partitions && status == OK; p++)
+        d->watermarks[p] = INT64_MIN;
+    if (status == OK)
+        status = kafka_consumer_open(&t.consumer, &options, err);
+    if (status == OK)
+        status = begin_topic(&t, err);
+    if (status == OK)
+        status = read_topic(d, &t, err);
+    kafka_consumer_close(t.consumer);
+    free(t.ends);
+    return status;
+}
+
+/* ---- the result ---- */
+
+static void put_first(struct json_writer *w, const struct dry *d, const char *name,
+                      const struct first *first)
+{
+    json_key(w, name);
+    json_object_begin(w);
+    json_int(w, "count", first->count);
+    if (first->count > 0) {
+        if (!d->file)
+            json_int(w, "partition", first->partition);
+        json_int(w, d->file ? "line" : "offset", first->offset);
+        json_text(w, "first", text_of(first->text));
+    }
+    json_object_end(w);
+}
+
+static void print_json(const struct dry *d)
+{
+    static char text[RESULT_BYTES];
+    struct json_writer w;
+
+    json_writer_init(&w, text, sizeof text);
+    json_object_begin(&w);
+    json_int(&w, "records", d->records);
+    json_int(&w, "users", user_store_count(d->store));
+    json_int(&w, "examples", d->examples);
+    json_key(&w, "outcomes");
+    json_object_begin(&w);
+    for (int i = 0; i < OUTCOME_COUNT; i++)
+        put_first(&w, d, outcome_names[i], &d->outcomes[i]);
+    json_object_end(&w);
+    json_key(&w, "refusals");
+    json_object_begin(&w);
+    for (int i = 1; i < REFUSAL_COUNT; i++)
+        if (d->refusals[i].count > 0)
+            put_first(&w, d, refusal_names[i], &d->refusals[i]);
+    json_object_end(&w);
+    json_object_end(&w);
+    (void)printf("%.*s\n", TEXT_ARGS(json_writer_text(&w)));
+}
+
+static void print_first(const struct dry *d, const char *name, const char *help,
+                        const struct first *first)
+{
+    (void)printf("  %-16s %10" PRId64 "  %s\n", name, first->count, help);
+    if (d->file)
+        (void)printf("  %-16s first at line %" PRId64 ": %s\n", "", first->offset, first->text);
+    else
+        (void)printf("  %-16s first at partition %d, offset %" PRId64 ": %s\n", "",
+                     (int)first->partition, first->offset, first->text);
+}
+
+static void print_text(const struct dry *d)
+{
+    static const char *const helps[OUTCOME_COUNT] = {
+#define X(id, name, help) help,
+        OUTCOME_LIST(X)
+#undef X
+    };
+
+    (void)printf("%" PRId64 " records, %" PRId64 " users, %" PRId64
+                 " examples for the trainer; nothing was written\n",
+                 d->records, user_store_count(d->store), d->examples);
+    for (int i = 0; i < OUTCOME_COUNT; i++)
+        if (d->outcomes[i].count > 0)
+            print_first(d, outcome_names[i], helps[i], &d->outcomes[i]);
+    if (d->outcomes[OUTCOME_DEAD].count > 0)
+        (void)printf("dead letters by reason\n");
+    for (int i = 1; i < REFUSAL_COUNT; i++)
+        if (d->refusals[i].count > 0)
+            print_first(d, refusal_names[i], refusal_text((enum refusal)i), &d->refusals[i]);
+}
+
+int dry_run(struct command_line *line, const struct config *config)
+{
+    const char *source = command_text(line, "dry-run");
+    struct dry d = {.line = line, .config = config, .limit = command_int(line, "limit")};
+    struct error err;
+    enum status status = hash_start(&err);
+
+    d.file = access(source, R_OK) == 0 || strcmp(source, "-") == 0;
+    d.watermarks = calloc(1, sizeof *d.watermarks);
+    if (d.watermarks == NULL)
+        status = error_set(&err, ERR_NOMEM, "no memory for a dry run");
+    else
+        d.watermarks[0] = INT64_MIN;
+    if (status == OK)
+        status = event_schema_create(&d.schema, config, &err);
+    if (status == OK)
+        status = event_decoder_create(&d.decoder, d.schema, &err);
+    if (status == OK)
+        status = rules_from_config(&d.rules, d.schema, config, SEED, &err);
+    if (status == OK)
+        status = user_store_create(&d.store, &d.rules, &err);
+    if (status == OK) {
+        progress_begin(&d.progress, "dry run", "records");
+        status = d.file ? run_file(&d, source, &err) : run_topic(&d, source, &err);
+        progress_end(&d.progress, (uint64_t)d.records);
+    }
+    if (status != OK)
+        (void)command_fail(line, &err);
+    else if (command_json(line))
+        print_json(&d);
+    else
+        print_text(&d);
+    user_store_destroy(d.store);
+    event_decoder_destroy(d.decoder);
+    event_schema_destroy(d.schema);
+    free(d.watermarks);
+    return status == OK ? EXIT_DONE : command_exit_code(status);
+}

@@ -1,0 +1,211 @@
+/* ingest/loop_report.c - numbers and reasons. */
+#include "ingest/loop_report.h"
+
+#include "ops/metric.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What the machine counts, as counters: name, field, help. */
+/* clang-format off */
+#define COUNTER_LIST(X)                                                                          \
+    X(records,        "freshet_ingest_read_total", "records handed to the machine")              \
+    X(skipped,        "freshet_ingest_skipped_total", "records below a shard's next, or of an old epoch") \
+    X(commits,        "freshet_ingest_commits_total", "transactions that were carried out")      \
+    X(ticks,          "freshet_ingest_ticks_total", "empty commits on every shard")              \
+    X(fenced,         "freshet_ingest_fenced_total", "commits refused: another owner's token")   \
+    X(ahead,          "freshet_ingest_ahead_total", "shards found ahead of what we believed")    \
+    X(applied_unseen, "freshet_ingest_applied_unseen_total", "commits whose lost answer was a yes") \
+    X(behind,         "freshet_ingest_rewinds_total", "shards found behind: a rollback of Redis") \
+    X(aborted,        "freshet_ingest_aborted_total", "transactions aborted by a watch")         \
+    X(lost,           "freshet_ingest_lost_answers_total", "transactions without an answer")     \
+    X(refused,        "freshet_ingest_refused_total", "transactions that Redis refused")         \
+    X(patched,        "freshet_ingest_values_patched_total", "values written by patches")        \
+    X(rewritten,      "freshet_ingest_values_rewritten_total", "values written whole")           \
+    X(repaired,       "freshet_ingest_values_repaired_total", "values that were gone and written again") \
+    X(quarantined,    "freshet_ingest_quarantined_total", "users met with an unusable value")    \
+    X(unverifiable,   "freshet_ingest_unverifiable_total", "claims whose last record was below the log") \
+    X(cache_hits,     "freshet_ingest_cache_hits_total", "users found in the cache")             \
+    X(cache_misses,   "freshet_ingest_cache_misses_total", "users read from Redis")              \
+    X(claims,         "freshet_ingest_claims_total", "partitions claimed")
+/* clang-format on */
+
+#define X(field, text, help) METRIC_COUNTER(field##_metric, text, help);
+COUNTER_LIST(X)
+#undef X
+METRIC_COUNTER_OF(outcomes, "freshet_ingest_records_total", "committed records by outcome",
+                  "outcome", outcome_names, OUTCOME_COUNT);
+METRIC_COUNTER_OF(dead, "freshet_ingest_dead_total", "dead letters by reason", "reason",
+                  refusal_names, REFUSAL_COUNT);
+METRIC_HISTOGRAM(freshness, "freshet_ingest_freshness_seconds",
+                 "from a record's timestamp to its state in Redis, sampled",
+                 metric_buckets_latency);
+METRIC_GAUGE(backlog, "freshet_ingest_backlog_records", "records waiting for their commit");
+METRIC_GAUGE(backlog_bytes, "freshet_ingest_backlog_bytes", "memory of waiting records");
+METRIC_GAUGE(cached, "freshet_ingest_cached_users", "users' values in the cache");
+METRIC_GAUGE(cache_bytes, "freshet_ingest_cache_bytes", "memory of the cache");
+METRIC_GAUGE(lag, "freshet_ingest_lag_records", "records in the log that are not applied yet");
+METRIC_GAUGE(partitions, "freshet_ingest_partitions", "partitions that are ours");
+METRIC_GAUGE(stopped_now, "freshet_ingest_partitions_stopped",
+             "partitions of ours that need an operator");
+METRIC_GAUGE(watermark, "freshet_ingest_watermark_seconds",
+             "lowest watermark of our partitions, Unix seconds");
+METRIC_GAUGE(redis_up, "freshet_ingest_redis_shards_connected", "shards with a connection");
+METRIC_GAUGE(kafka_up, "freshet_ingest_kafka_up", "1 while the brokers answer");
+
+#define TEXT_BYTES 512
+
+struct loop_report {
+    struct admin *admin;
+    struct machine_stats told; /* what the counters have had already */
+    int ours;
+    bool owned[MACHINE_PARTITIONS_MAX * 16];
+    bool draining;
+    char kafka_why[160];
+    char stopped[TEXT_BYTES];
+    int stopped_count;
+};
+
+struct loop_report *loop_report_create(struct admin *admin)
+{
+    struct loop_report *report = calloc(1, sizeof *report);
+
+    if (report != NULL)
+        report->admin = admin;
+    if (admin != NULL)
+        admin_set_ready(admin, false, "starting");
+    return report;
+}
+
+void loop_report_destroy(struct loop_report *report)
+{
+    free(report);
+}
+
+void loop_report_partition(struct loop_report *report, int32_t partition, bool ours)
+{
+    if (partition < 0 || (size_t)partition >= sizeof report->owned / sizeof *report->owned)
+        return;
+    report->ours += ours - report->owned[partition];
+    report->owned[partition] = ours;
+}
+
+void loop_report_stop(struct loop_report *report, int32_t partition, enum stop_reason reason)
+{
+    size_t used = strlen(report->stopped);
+
+    report->stopped_count++;
+    (void)snprintf(report->stopped + used, TEXT_BYTES - used, "%s%d: %s", used > 0 ? ", " : "",
+                   (int)partition, stop_reason_names[reason]);
+}
+
+void loop_report_kafka(struct loop_report *report, const char *why)
+{
+    (void)snprintf(report->kafka_why, sizeof report->kafka_why, "%s", why);
+}
+
+void loop_report_freshness(struct loop_report *report, double seconds)
+{
+    (void)report;
+    metric_observe(&freshness, seconds < 0 ? 0 : seconds);
+}
+
+void loop_report_draining(struct loop_report *report)
+{
+    report->draining = true;
+    if (report->admin != NULL)
+        admin_set_ready(report->admin, false, "draining");
+}
+
+static void add_counters(struct loop_report *r, const struct machine_stats *now)
+{
+#define X(field, text, help) metric_add(&field##_metric, now->field - r->told.field);
+    COUNTER_LIST(X)
+#undef X
+    for (int i = 0; i < OUTCOME_COUNT; i++)
+        metric_add_of(&outcomes, i, now->outcomes[i] - r->told.outcomes[i]);
+    for (int i = 0; i < REFUSAL_COUNT; i++)
+        metric_add_of(&dead, i, now->letters[i] - r->told.letters[i]);
+    r->told = *now;
+    metric_set(&backlog, (double)now->backlog);
+    metric_set(&backlog_bytes, (double)now->backlog_bytes);
+    metric_set(&cached, (double)now->cache_users);
+    metric_set(&cache_bytes, (double)now->cache_bytes);
+}
+
+struct progress_of_all {
+    int partitions, reading, unknown, stopped;
+    int64_t lag, watermark_ms;
+};
+
+static struct progress_of_all look(struct machine *machine, struct kafka_consumer *consumer)
+{
+    struct progress_of_all all = {.watermark_ms = INT64_MAX};
+    struct machine_partition_view view;
+
+    for (int i = 0; machine_partition_view(machine, i, &view); i++) {
+        int64_t high = kafka_consumer_high(consumer, view.partition);
+
+        all.partitions++;
+        all.stopped += strcmp(view.state, "stopped") == 0;
+        all.reading += strcmp(view.state, "reading") == 0 || strcmp(view.state, "paused") == 0;
+        if (view.watermark_ms > 0 && view.watermark_ms < all.watermark_ms)
+            all.watermark_ms = view.watermark_ms;
+        if (high == KAFKA_OFFSET_NONE || view.committed < 0)
+            all.unknown++;
+        else if (high > view.committed)
+            all.lag += high - view.committed;
+    }
+    return all;
+}
+
+static void set_ready(struct loop_report *r, const struct progress_of_all *all,
+                      const struct redis_store *store, const char *outputs_why)
+{
+    const char *redis = redis_store_why(store);
+    char why[TEXT_BYTES + 64] = "";
+
+    if (r->draining)
+        return;
+    if (r->kafka_why[0] != '\0')
+        (void)snprintf(why, sizeof why, "kafka: %s", r->kafka_why);
+    else if (redis[0] != '\0')
+        (void)snprintf(why, sizeof why, "%s", redis);
+    else if (r->stopped_count > 0)
+        (void)snprintf(why, sizeof why, "partitions stopped: %s", r->stopped);
+    else if (all->reading < r->ours)
+        (void)snprintf(why, sizeof why, "claiming %d of %d partitions", r->ours - all->reading,
+                       r->ours);
+    else if (r->ours == 0)
+        (void)snprintf(why, sizeof why, "no partition is assigned to us");
+    else if (outputs_why[0] != '\0')
+        (void)snprintf(why, sizeof why, "%s", outputs_why);
+    if (r->admin != NULL)
+        admin_set_ready(r->admin, why[0] == '\0', why);
+}
+
+bool loop_report_now(struct loop_report *report, struct machine *machine,
+                     struct kafka_consumer *consumer, const struct redis_store *store,
+                     const char *outputs_why)
+{
+    struct progress_of_all all = look(machine, consumer);
+
+    if (kafka_consumer_up(consumer))
+        report->kafka_why[0] = '\0';
+    add_counters(report, machine_stats(machine));
+    metric_set(&lag, (double)all.lag);
+    metric_set(&partitions, report->ours);
+    metric_set(&stopped_now, all.stopped);
+    metric_set(&watermark, all.watermark_ms == INT64_MAX ? 0 : (double)all.watermark_ms / 1000);
+    metric_set(&redis_up, redis_store_connected(store));
+    metric_set(&kafka_up, kafka_consumer_up(consumer));
+    set_ready(report, &all, store, outputs_why);
+    return report->ours > 0 && all.unknown == 0 && all.lag == 0 &&
+           all.reading + all.stopped >= report->ours;
+}
+
+const char *loop_report_stopped(const struct loop_report *report)
+{
+    return report->stopped;
+}

@@ -1,0 +1,33 @@
+/*
+ * ingest/loop_report.h - what operators see of the loop: metrics, readiness with its reason, and
+ * whether everything in the log is applied.
+ * Thread: the loop's.
+ */
+#ifndef INGEST_LOOP_REPORT_H
+#define INGEST_LOOP_REPORT_H
+
+#include "features/redis_store.h"
+#include "ingest/machine.h"
+#include "ops/admin.h"
+#include "ops/kafka_consumer.h"
+
+#include <stdbool.h>
+
+struct loop_report;
+struct loop_report *
+loop_report_create(struct admin *admin); /* NULL: no memory; admin may be NULL */
+void loop_report_destroy(struct loop_report *report);
+
+void loop_report_partition(struct loop_report *report, int32_t partition, bool ours);
+void loop_report_stop(struct loop_report *report, int32_t partition, enum stop_reason reason);
+void loop_report_kafka(struct loop_report *report, const char *why); /* "": it answers */
+void loop_report_freshness(struct loop_report *report, double seconds);
+void loop_report_draining(struct loop_report *report);
+/* Once a second: sets gauges, adds what the machine counted since, tells the admin port whether we
+ * are ready. True when all partitions of ours are applied up to the end of the log. */
+bool loop_report_now(struct loop_report *report, struct machine *machine,
+                     struct kafka_consumer *consumer, const struct redis_store *store,
+                     const char *outputs_why);
+const char *loop_report_stopped(const struct loop_report *report);
+
+#endif
