@@ -70,6 +70,7 @@ struct loop {
 
     bool draining, caught_up;
     int64_t now_us, full_polled_us, report_us;
+    int64_t begun_ms; /* wall clock */
     enum status ended; /* why the loop must end; OK: it need not */
     struct error why;
 };
@@ -86,7 +87,7 @@ static void time_record(struct loop *l, const struct kafka_record *record, struc
 {
     struct flight *f = &l->flights[rules_shard(&l->o.dataset->rules, user, l->o.dataset->shards)];
 
-    if (f->timed || record->timestamp_ms <= 0)
+    if (f->timed || record->timestamp_ms < l->begun_ms) /* what waited for us says nothing */
         return;
     f->timed = true;
     f->timed_sent = false;
@@ -632,6 +633,7 @@ enum status loop_open(struct loop **loop, const struct loop_options *options, st
     if (l == NULL)
         return error_set(err, ERR_NOMEM, "no memory for the loop");
     l->o = *options;
+    l->begun_ms = clock_wall_ms();
     (void)snprintf(l->topic, sizeof l->topic, "%s",
                    config_text(options->config, "kafka.topics.events"));
     l->report = loop_report_create(options->admin);
