@@ -4,6 +4,7 @@
  * A folder joins by three lines: its header, its commands and, where it has them, its rows of
  * the configuration and its checks.
  */
+#include "features/features_main.h"
 #include "features/redis_connection.h"
 #include "kernels/model_rows.h"
 #include "ops/command.h"
@@ -15,12 +16,18 @@
 
 static const struct command *const *const commands[] = {
     ops_commands,
+    features_commands,
     NULL,
 };
 
 static const struct config_row *const config_tables[] = {
-    ops_config_rows,    kafka_config_rows, redis_config_rows,
-    events_config_rows, model_config_rows, NULL,
+    ops_config_rows,
+    kafka_config_rows,
+    redis_config_rows,
+    events_config_rows,
+    features_config_rows,
+    model_config_rows,
+    NULL,
 };
 
 static const struct doctor_check *const doctor_tables[] = {
