@@ -1,0 +1,20 @@
+# The simulator of failures: the ingest machine against modelled logs and a modelled Redis.
+simulate_sources := $(wildcard tests/simulate/*.c) tests/support/store_model.c
+simulate_objects := $(simulate_sources:%.c=$(B)/%.o)
+
+$(B)/simulate: $(simulate_objects) $(B)/libfreshet.a
+	@echo "  LINK  $@"
+	@$(CC) $(LDFLAGS) -o $@ $(simulate_objects) $(B)/libfreshet.a $(libraries)
+
+SEEDS ?= 20000
+FIRST ?= 1
+JOBS ?= 1
+.PHONY: simulate
+simulate: $(B)/simulate ## schedules of failures on virtual time; SEEDS=n, FIRST=s, JOBS=j
+	@$(B)/simulate --seeds $(SEEDS) --first $(FIRST) --jobs $(JOBS)
+
+.PHONY: mutants
+mutants: $(B)/simulate ## take each defence of the protocol away: the simulator must notice
+	@CC="$(CC)" sh tests/simulate/mutants.sh $(B) $(SEEDS) $(MUTANTS)
+
+-include $(simulate_objects:.o=.d)
