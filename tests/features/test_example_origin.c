@@ -24,7 +24,7 @@ TEST(example_origin_reads_back)
         CHECK_INT(origins[i].partition, got.partition);
         CHECK_INT(origins[i].log_number, got.log_number);
         CHECK_INT(origins[i].shard, got.shard);
-        CHECK_INT(0, store_id_compare(origins[i].id, got.id));
+        CHECK(origins[i].id.high == got.id.high && origins[i].id.low == got.id.low);
     }
 }
 
