@@ -9,8 +9,10 @@
 
 #include "features/redis_dataset.h"
 #include "ingest/dry_run.h"
+#include "ingest/ingest_config.h"
 #include "ingest/loop.h"
 #include "ingest/simulate.h"
+#include "ops/admin.h"
 #include "ops/clock.h"
 #include "ops/file.h"
 #include "ops/hash.h"
@@ -32,32 +34,6 @@
 #define RESULT_BYTES  4096
 #define PORTS_BYTES   128
 
-const struct config_row ingest_config_rows[] = {
-    {"ingest.admin", CONFIG_TEXT, "127.0.0.1:9091", 0, 0, NULL,
-     "address of /readyz, /metrics and the like; port 0 takes any"},
-    {"ingest.linger", CONFIG_DURATION, "2ms", 0, 10000, NULL,
-     "how long a record waits for company in its transaction; longer costs freshness and saves "
-     "Redis work"},
-    {"ingest.batch", CONFIG_INT, "256", 1, 100000, NULL,
-     "records of one shard that are committed without waiting longer"},
-    {"ingest.batch_max", CONFIG_INT, "2048", 1, 100000, NULL,
-     "records of one shard in one transaction, at most"},
-    {"ingest.backlog", CONFIG_INT, "16384", 1, 10000000, NULL,
-     "records that may wait for one shard before its partitions pause"},
-    {"ingest.backlog_memory", CONFIG_BYTES, "256MiB", 1 << 20, 1e12, NULL,
-     "memory of all waiting records"},
-    {"ingest.cache", CONFIG_BYTES, "256MiB", 1 << 20, 1e12, NULL,
-     "memory of users' values kept between commits; a user in it costs no read"},
-    {"ingest.outbox", CONFIG_INT, "100000", 1, 1e9, NULL,
-     "examples of one shard and partition that may wait for Kafka before the partition pauses"},
-    {"ingest.drain", CONFIG_DURATION, "15s", 0, 3600e3, NULL,
-     "how long a clean end may take before what is left is left to the next owner"},
-    {"redis.wait_replicas", CONFIG_INT, "0", 0, 16, NULL,
-     "replicas that should have a tick before it is told to Kafka; never needed to be right"},
-    {"redis.wait", CONFIG_DURATION, "100ms", 1, 10000, NULL, "how long to wait for them"},
-    {0},
-};
-
 static const struct option_row options[] = {
     {"dry-run", OPTION_TEXT, "FILE|TOPIC", NULL,
      "say what would be applied and what rejected, with examples; writes nothing"},
@@ -67,17 +43,6 @@ static const struct option_row options[] = {
     {"ports-file", OPTION_TEXT, "PATH", NULL, "write the admin port there, as JSON"},
     {0},
 };
-
-enum status ingest_wanted_dataset(struct redis_dataset *wanted, const struct config *config,
-                                  const struct event_schema *schema, struct error *err)
-{
-    *wanted = (struct redis_dataset){
-        .shards = (int)config_int(config, "dataset.shards"),
-        .examples_partitions = (int)config_int(config, "dataset.examples_partitions"),
-        .max_future_skew_ms = event_schema_max_future_skew_ms(schema),
-    };
-    return rules_from_config(&wanted->rules, schema, config, 0, err);
-}
 
 struct ingest {
     struct command_line *line;
@@ -169,6 +134,11 @@ static enum status write_ports(const struct ingest *in, struct error *err)
     return path == NULL ? OK : file_replace(path, text, (size_t)bytes, err);
 }
 
+static void set_ready(void *context, bool ready, const char *reason)
+{
+    admin_set_ready(context, ready, reason);
+}
+
 static enum status open_all(struct ingest *in, struct error *err)
 {
     struct loop_options loop;
@@ -199,7 +169,8 @@ static enum status open_all(struct ingest *in, struct error *err)
         .keys = &in->keys,
         .dataset = &in->dataset,
         .schema = in->schema,
-        .admin = in->admin,
+        .set_ready = set_ready,
+        .context = in->admin,
         .stopping = command_stopping,
         .stop_descriptor = command_stop_descriptor(),
         .until_end = command_flag(in->line, "until-end"),

@@ -70,7 +70,7 @@ struct loop {
 
     bool draining, caught_up;
     int64_t now_us, full_polled_us, report_us;
-    int64_t begun_ms; /* wall clock */
+    int64_t begun_ms;  /* wall clock */
     enum status ended; /* why the loop must end; OK: it need not */
     struct error why;
 };
@@ -636,7 +636,7 @@ enum status loop_open(struct loop **loop, const struct loop_options *options, st
     l->begun_ms = clock_wall_ms();
     (void)snprintf(l->topic, sizeof l->topic, "%s",
                    config_text(options->config, "kafka.topics.events"));
-    l->report = loop_report_create(options->admin);
+    l->report = loop_report_create(options->set_ready, options->context);
     if (l->report == NULL) {
         loop_close(l);
         return error_set(err, ERR_NOMEM, "no memory for the loop");

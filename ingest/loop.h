@@ -14,13 +14,10 @@
 
 #include "features/redis_dataset.h"
 #include "ingest/machine.h"
-#include "ops/admin.h"
 #include "ops/config.h"
 
 #include <stdbool.h>
 #include <stdint.h>
-
-extern const struct config_row ingest_config_rows[];
 
 struct loop_options {
     const struct config *config;
@@ -28,7 +25,9 @@ struct loop_options {
     const struct redis_keys *keys;
     const struct redis_dataset *dataset; /* rules, shards, log numbers */
     const struct event_schema *schema;
-    struct admin *admin;    /* told whether we are ready; may be NULL */
+    /* Told once a second whether we are ready, and why not; may be NULL. */
+    void (*set_ready)(void *context, bool ready, const char *reason);
+    void *context;
     bool until_end;         /* return once all that is in the log is applied and relayed */
     bool (*stopping)(void); /* whether to end; NULL: never */
     int stop_descriptor;    /* becomes readable then; -1: none */

@@ -57,7 +57,8 @@ METRIC_GAUGE(kafka_up, "freshet_ingest_kafka_up", "1 while the brokers answer");
 #define TEXT_BYTES 512
 
 struct loop_report {
-    struct admin *admin;
+    void (*set_ready)(void *context, bool ready, const char *reason);
+    void *context;
     struct machine_stats told; /* what the counters have had already */
     int ours;
     bool owned[MACHINE_PARTITIONS_MAX * 16];
@@ -67,14 +68,22 @@ struct loop_report {
     int stopped_count;
 };
 
-struct loop_report *loop_report_create(struct admin *admin)
+static void tell(struct loop_report *report, bool ready, const char *why)
+{
+    if (report->set_ready != NULL)
+        report->set_ready(report->context, ready, why);
+}
+
+struct loop_report *
+loop_report_create(void (*set_ready)(void *context, bool ready, const char *reason), void *context)
 {
     struct loop_report *report = calloc(1, sizeof *report);
 
-    if (report != NULL)
-        report->admin = admin;
-    if (admin != NULL)
-        admin_set_ready(admin, false, "starting");
+    if (report == NULL)
+        return NULL;
+    report->set_ready = set_ready;
+    report->context = context;
+    tell(report, false, "starting");
     return report;
 }
 
@@ -114,8 +123,7 @@ void loop_report_freshness(struct loop_report *report, double seconds)
 void loop_report_draining(struct loop_report *report)
 {
     report->draining = true;
-    if (report->admin != NULL)
-        admin_set_ready(report->admin, false, "draining");
+    tell(report, false, "draining");
 }
 
 static void add_counters(struct loop_report *r, const struct machine_stats *now)
@@ -181,8 +189,7 @@ static void set_ready(struct loop_report *r, const struct progress_of_all *all,
         (void)snprintf(why, sizeof why, "no partition is assigned to us");
     else if (outputs_why[0] != '\0')
         (void)snprintf(why, sizeof why, "%s", outputs_why);
-    if (r->admin != NULL)
-        admin_set_ready(r->admin, why[0] == '\0', why);
+    tell(r, why[0] == '\0', why);
 }
 
 bool loop_report_now(struct loop_report *report, struct machine *machine,

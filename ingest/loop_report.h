@@ -8,14 +8,14 @@
 
 #include "features/redis_store.h"
 #include "ingest/machine.h"
-#include "ops/admin.h"
 #include "ops/kafka_consumer.h"
 
 #include <stdbool.h>
 
 struct loop_report;
+/* set_ready may be NULL. NULL: no memory. */
 struct loop_report *
-loop_report_create(struct admin *admin); /* NULL: no memory; admin may be NULL */
+loop_report_create(void (*set_ready)(void *context, bool ready, const char *reason), void *context);
 void loop_report_destroy(struct loop_report *report);
 
 void loop_report_partition(struct loop_report *report, int32_t partition, bool ours);
@@ -23,7 +23,7 @@ void loop_report_stop(struct loop_report *report, int32_t partition, enum stop_r
 void loop_report_kafka(struct loop_report *report, const char *why); /* "": it answers */
 void loop_report_freshness(struct loop_report *report, double seconds);
 void loop_report_draining(struct loop_report *report);
-/* Once a second: sets gauges, adds what the machine counted since, tells the admin port whether we
+/* Once a second: sets gauges, adds what the machine counted since, tells set_ready whether we
  * are ready. True when all partitions of ours are applied up to the end of the log. */
 bool loop_report_now(struct loop_report *report, struct machine *machine,
                      struct kafka_consumer *consumer, const struct redis_store *store,
