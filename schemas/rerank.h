@@ -1,12 +1,19 @@
 /*
  * schemas/rerank.h - POST /v1/rerank and /v1/recommend: request and answer.
  *
- *     {"request_id":"r9","user":"u1","candidates":["i7","i3"],"k":20,"context":{...},"seen":"keep"}
- *  -> {"request_id":"r9","model_version":"v3+17","arm":"model","degraded":"none","trace":"...",
- *      "items":[{"item":"i7","score":1.25}, ...]}
+ *     {"request_id":"r9","user":"u1","candidates":["i7","i3"],"k":20,"seen":"keep",
+ *      "explain":false,"deadline_ms":50,"context":{...}}
+ *  -> {"request_id":"r9","model_version":"v3+17","arm":"model","degraded":"none","cold":false,
+ *      "trace":"...","items":[{"item":"i7","score":1.25}, ...]}
  *
- * recommend has no candidates: recall finds them. A duplicate candidate keeps its first place.
- * Bounds: candidates 0..RERANK_CANDIDATES_MAX (above: ERR_LIMIT -> 413), k 1..1000 (default 20).
+ * Only `user` must be there, and for rerank `candidates`, which may be empty. recommend refuses
+ * candidates: recall finds them. Ids are texts, or integers, which count as their decimal text
+ * (as in events). `seen` is "keep" or "drop"; without it rerank keeps and recommend drops the items
+ * of the user's sequence. Unknown members and `context` are ignored; null counts as absent.
+ *
+ * Bounds: body RERANK_BYTES_MAX, candidates 0..RERANK_CANDIDATES_MAX, k 1..RERANK_K_MAX (above:
+ * ERR_LIMIT -> 413), deadline 0..RERANK_DEADLINE_MAX_MS. Duplicates are handed on: whoever ranks
+ * keeps a duplicate's first place.
  */
 #ifndef SCHEMAS_RERANK_H
 #define SCHEMAS_RERANK_H
@@ -20,9 +27,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RERANK_CANDIDATES_MAX 10000
-#define RERANK_K_MAX          EVENT_ROWS_MAX
-#define RERANK_K_DEFAULT      20
+#define RERANK_CANDIDATES_MAX  10000
+#define RERANK_K_MAX           EVENT_ROWS_MAX
+#define RERANK_K_DEFAULT       20
+#define RERANK_BYTES_MAX       (4 * 1024 * 1024)
+#define RERANK_DEADLINE_MAX_MS 60000
 
 /* How much of the full answer this one is. Order matters: worse comes later. */
 /* clang-format off */
@@ -47,8 +56,7 @@ struct rerank_request {
     const struct text *candidates; /* (candidates_count) */
     int candidates_count;
     int k;
-    bool keep_seen;      /* default: items in the user's sequence are not filtered by rerank,
-                            but are by recommend */
+    bool keep_seen;      /* false: items in the user's sequence are left out */
     bool explain;        /* adds the scalars of each row to the answer */
     int64_t deadline_ms; /* budget from arrival; 0: the server's default */
 };
@@ -57,13 +65,13 @@ struct rerank_parser; /* scratch of one thread */
 MUST_CHECK enum status rerank_parser_create(struct rerank_parser **parser, struct error *err);
 void rerank_parser_destroy(struct rerank_parser *parser);
 /* Texts live until the parser's next call. recommend: candidates are refused.
- * Errors: ERR_MALFORMED, ERR_LIMIT (too many candidates or k too large) */
+ * Errors: ERR_MALFORMED, ERR_LIMIT (too many candidates, k or body too large), ERR_NOMEM */
 MUST_CHECK enum status rerank_parse(struct rerank_parser *parser, struct text body, bool recommend,
                                     struct rerank_request *request, struct error *err);
 
 struct ranked_item {
     struct text item;
-    float score;
+    float score; /* null in the answer when it is not finite */
 };
 
 struct rerank_answer {
@@ -78,7 +86,9 @@ struct rerank_answer {
 };
 /* Returns the bytes of the JSON, or 0 when it does not fit. */
 size_t rerank_answer_encode(const struct rerank_answer *answer, char *into, size_t bytes);
-/* For clients of ours (demo, simulate, tests): into arrays of the parser. */
+/* For clients of ours (demo, simulate, tests): into arrays of the parser, until its next call. A
+ * score that is null is NAN.
+ * Errors: ERR_MALFORMED, ERR_LIMIT, ERR_NOMEM */
 MUST_CHECK enum status rerank_answer_parse(struct rerank_parser *parser, struct text body,
                                            struct rerank_answer *answer, struct error *err);
 
