@@ -12,7 +12,6 @@
 #include "schemas/event_private.h"
 
 #include <assert.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -139,46 +138,19 @@ static enum status get_action(const struct decoding *d, const struct json_value 
     return refuse(d, REFUSAL_UNKNOWN_ACTION);
 }
 
-/* The number in milliseconds; false when it is none in this unit. */
-static bool time_of_number(const struct json_value *value, enum time_unit unit, int64_t *time_ms)
-{
-    if (value->type == JSON_INT) {
-        int64_t whole = value->integer;
-
-        if (whole < 0)
-            return false;
-        if (unit == TIME_S && whole > EVENT_TIME_MAX_MS / 1000)
-            whole = EVENT_TIME_MAX_MS / 1000 + 1; /* too far ahead, whatever it is */
-        *time_ms = unit == TIME_S ? whole * 1000 : unit == TIME_US ? whole / 1000 : whole;
-        return true;
-    }
-    if (value->type != JSON_REAL || value->real < 0 ||
-        (unit != TIME_S && value->real != floor(value->real)))
-        return false;
-    double ms = unit == TIME_S    ? floor(value->real * 1000 + 0.5)
-                : unit == TIME_US ? floor(value->real / 1000)
-                                  : value->real;
-    *time_ms = ms > (double)EVENT_TIME_MAX_MS ? EVENT_TIME_MAX_MS + 1 : (int64_t)ms;
-    return true;
-}
-
 static enum status get_time(const struct decoding *d, const struct json_value *value,
                             int64_t record_time_ms)
 {
     const struct event_schema *schema = d->decoder->schema;
     int64_t latest_ms = EVENT_TIME_MAX_MS;
     int64_t time_ms;
+    enum refusal bad;
 
     if (is_absent(value))
         return refuse(d, REFUSAL_NO_TIME);
-    if (schema->unit == TIME_ISO) {
-        if (value->type != JSON_TEXT || !event_time_parse(value->text, &time_ms))
-            return refuse(d, REFUSAL_BAD_TIME);
-    } else if (!time_of_number(value, schema->unit, &time_ms)) {
-        return refuse(d, REFUSAL_BAD_TIME);
-    }
-    if (time_ms < EVENT_TIME_MIN_MS)
-        return refuse(d, REFUSAL_BAD_TIME);
+    bad = event_time_of(value, schema->unit, &time_ms);
+    if (bad != REFUSAL_NONE)
+        return refuse(d, bad);
     if (record_time_ms >= 0 && record_time_ms < EVENT_TIME_MAX_MS - schema->max_future_skew_ms)
         latest_ms = record_time_ms + schema->max_future_skew_ms;
     if (time_ms > latest_ms)

@@ -72,7 +72,8 @@ enum event_kind { EVENT_ACTION, EVENT_IMPRESSION, EVENT_ERASE };
     X(BAD_TRACE,     "bad_trace",      "trace too long or not ours")            \
     X(TOMBSTONE,     "tombstone",      "a record without a value")              \
     X(KEY_MISMATCH,  "key_mismatch",   "the record's key is not its user")      \
-    X(QUARANTINED,   "quarantined",    "the user's stored value is unusable")
+    X(QUARANTINED,   "quarantined",    "the user's stored value is unusable")  \
+    X(NOT_CSV,       "not_csv",        "a line of a file that cannot be split")
 
 enum refusal {
 #define X(id, name, text) REFUSAL_##id,

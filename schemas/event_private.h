@@ -75,6 +75,10 @@ const struct event_name *event_schema_find_name(const struct event_schema *schem
 struct event_schema *event_schema_new(void); /* limits at their defaults; NULL: no memory */
 MUST_CHECK enum status event_schema_add_defaults(struct event_schema *schema, struct error *err);
 
+/* The time that a number (or, with TIME_ISO, a text) stands for, in milliseconds, from
+ * EVENT_TIME_MIN_MS to EVENT_TIME_MAX_MS; else BAD_TIME or FUTURE_TIME. */
+enum refusal event_time_of(const struct json_value *value, enum time_unit unit, int64_t *time_ms);
+
 /* "2024-05-01T12:00:00.000Z", also with a blank for the T, without seconds or fraction, and with
  * a zone like +02:00; without a zone it is no time. */
 bool event_time_parse(struct text from, int64_t *time_ms);

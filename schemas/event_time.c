@@ -1,11 +1,13 @@
 /*
- * schemas/event_time.c - a time written as text, ISO 8601 with a zone.
+ * schemas/event_time.c - times as events have them: numbers in a stated unit, or text.
  *
- * Days since 1970 by the closed form for the proleptic Gregorian calendar, with years that begin
- * in March so that the leap day is the last of its year.
- * Source: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms", days_from_civil.
+ * Text is ISO 8601 with a zone. Days since 1970 by the closed form for the proleptic Gregorian
+ * calendar, with years that begin in March so that the leap day is the last of its year. Source: H.
+ * Hinnant, "chrono-Compatible Low-Level Date Algorithms", days_from_civil.
  */
 #include "schemas/event_private.h"
+
+#include <math.h>
 
 static const uint8_t month_days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
 
@@ -115,4 +117,40 @@ bool event_time_parse(struct text from, int64_t *time_ms)
         return false;
     *time_ms = days * 86400000 + clock_ms - zone_ms;
     return true;
+}
+
+/* The number in milliseconds; false when it is none in this unit. */
+static bool time_of_number(const struct json_value *value, enum time_unit unit, int64_t *time_ms)
+{
+    if (value->type == JSON_INT) {
+        int64_t whole = value->integer;
+
+        if (whole < 0)
+            return false;
+        if (unit == TIME_S && whole > EVENT_TIME_MAX_MS / 1000)
+            whole = EVENT_TIME_MAX_MS / 1000 + 1; /* too far ahead, whatever it is */
+        *time_ms = unit == TIME_S ? whole * 1000 : unit == TIME_US ? whole / 1000 : whole;
+        return true;
+    }
+    if (value->type != JSON_REAL || value->real < 0 ||
+        (unit != TIME_S && value->real != floor(value->real)))
+        return false;
+    double ms = unit == TIME_S    ? floor(value->real * 1000 + 0.5)
+                : unit == TIME_US ? floor(value->real / 1000)
+                                  : value->real;
+    *time_ms = ms > (double)EVENT_TIME_MAX_MS ? EVENT_TIME_MAX_MS + 1 : (int64_t)ms;
+    return true;
+}
+
+enum refusal event_time_of(const struct json_value *value, enum time_unit unit, int64_t *time_ms)
+{
+    if (unit == TIME_ISO) {
+        if (value->type != JSON_TEXT || !event_time_parse(value->text, time_ms))
+            return REFUSAL_BAD_TIME;
+    } else if (!time_of_number(value, unit, time_ms)) {
+        return REFUSAL_BAD_TIME;
+    }
+    if (*time_ms < EVENT_TIME_MIN_MS)
+        return REFUSAL_BAD_TIME;
+    return *time_ms > EVENT_TIME_MAX_MS ? REFUSAL_FUTURE_TIME : REFUSAL_NONE;
 }

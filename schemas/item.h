@@ -37,7 +37,7 @@ void item_decoder_destroy(struct item_decoder *decoder); /* NULL is fine */
  * Decodes one record. value.at == NULL is a tombstone: the item is the key's. Texts live until
  * the decoder's next call, or as long as key.
  * Errors: ERR_MALFORMED (not JSON, a member of the wrong type, item is not the key),
- *         ERR_LIMIT (a text longer than its bound), ERR_NOMEM
+ *         ERR_LIMIT (a text longer than its bound), ERR_NOMEM. A record without a key is taken.
  */
 MUST_CHECK enum status item_decode(struct item_decoder *decoder, struct text key, struct text value,
                                    struct item *item, struct error *err);

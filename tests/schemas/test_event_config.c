@@ -1,0 +1,147 @@
+/* Tests the section `events` of the configuration: mapping, actions, limits. */
+#include "ops/config.h"
+#include "schemas/event.h"
+#include "tests/test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NOW_MS INT64_C(1700000000000)
+
+static struct event_schema *schema;
+static struct event_decoder *decoder; /* of that schema; what it decoded points into it */
+static struct event event;
+static enum refusal why;
+static struct error err;
+
+static enum status create(const char *yaml)
+{
+    const struct config_row *tables[] = {events_config_rows, NULL};
+    struct config *config;
+    char path[128];
+    char *report = NULL;
+    enum status status;
+    FILE *out;
+
+    (void)snprintf(path, sizeof path, "%s/config.yaml", test_folder());
+    out = fopen(path, "wb");
+    CHECK(out != NULL && fputs(yaml, out) >= 0 && fclose(out) == 0);
+    status = config_load(&config, tables, path, NULL, 0, &report, &err);
+    free(report);
+    if (status != OK)
+        return status;
+    status = event_schema_create(&schema, config, &err);
+    config_destroy(config);
+    if (status == OK)
+        CHECK_STATUS(OK, event_decoder_create(&decoder, schema, &err));
+    return status;
+}
+
+static void stop(void)
+{
+    event_decoder_destroy(decoder);
+    event_schema_destroy(schema);
+}
+
+static enum refusal decode(const char *json)
+{
+    if (event_decode(decoder, text_of(json), NOW_MS, &event, &why, &err) == OK)
+        CHECK_INT(REFUSAL_NONE, why);
+    return why;
+}
+
+TEST(event_config_of_nothing_is_the_default)
+{
+    CHECK_STATUS(OK, create("events: {}\n"));
+    CHECK_INT(7, event_schema_actions_count(schema));
+    CHECK_INT(5 * 60 * 1000, event_schema_max_future_skew_ms(schema));
+    CHECK_INT(256 * 1024, (int64_t)event_schema_max_bytes(schema));
+    CHECK_INT(REFUSAL_NONE, decode("{\"user\":\"u\",\"item\":\"i\",\"type\":\"hide\","
+                                   "\"ts\":1700000000000}"));
+    CHECK(event.action == 6);
+    stop();
+}
+
+TEST(event_config_maps_events_that_a_company_has)
+{
+    CHECK_STATUS(OK, create("events:\n"
+                            "  mapping:\n"
+                            "    user: /actor/id\n"
+                            "    item: /object/sku\n"
+                            "    time: {path: /ts, unit: s}\n"
+                            "    action:\n"
+                            "      path: /type\n"
+                            "      default: view\n"
+                            "      map: {PRODUCT_VIEW: view, LIST: impression, GDPR: erase,\n"
+                            "            click: buy}\n"
+                            "    rows: /object/list\n"
+                            "  actions:\n"
+                            "    view: {code: 9, exposure: true}\n"
+                            "    click: {code: 2, label: 0.5}\n"
+                            "    buy: {code: 40, label: 2, history: false}\n"
+                            "    hate: {code: 62, negative: true}\n"
+                            "  unknown_action: ignore\n"
+                            "  key: any\n"
+                            "  max_future_skew: 1h\n"
+                            "  max_bytes: 1KiB\n"));
+    CHECK_INT(4, event_schema_actions_count(schema));
+    CHECK(event_schema_action(schema, 9)->exposure && event_schema_action(schema, 9)->history);
+    CHECK(event_schema_action(schema, 62)->negative && !event_schema_action(schema, 40)->history);
+    CHECK_NEAR(0.5, event_schema_action(schema, 2)->label, 0);
+    CHECK(event_schema_action_named(schema, text_of("hide")) == NULL);
+    CHECK(!event_schema_action(schema, ACTION_UNKNOWN)->history);
+    CHECK_INT(REFUSAL_NONE, decode("{\"actor\":{\"id\":7},\"object\":{\"sku\":\"s\"},"
+                                   "\"type\":\"PRODUCT_VIEW\",\"ts\":1700003600}"));
+    CHECK(event.action == 9 && text_equal(event.user, text_of("7")) &&
+          event.time_ms == 1700003600000);
+    CHECK_INT(REFUSAL_FUTURE_TIME, decode("{\"actor\":{\"id\":7},\"object\":{\"sku\":\"s\"},"
+                                          "\"type\":\"PRODUCT_VIEW\",\"ts\":1700003601}"));
+    CHECK_INT(REFUSAL_NONE, decode("{\"actor\":{\"id\":7},\"object\":{\"list\":[1,2]},"
+                                   "\"type\":\"LIST\",\"ts\":1700000000}"));
+    CHECK(event.kind == EVENT_IMPRESSION && event.rows_count == 2);
+    CHECK_INT(REFUSAL_NONE, decode("{\"actor\":{\"id\":7},\"type\":\"GDPR\",\"ts\":1700000000}"));
+    CHECK(event.kind == EVENT_ERASE);
+    /* The map goes before our own names; names it does not hold stay. */
+    CHECK_INT(REFUSAL_NONE, decode("{\"actor\":{\"id\":7},\"object\":{\"sku\":\"s\"},"
+                                   "\"type\":\"click\",\"ts\":1700000000}"));
+    CHECK_INT(40, event.action);
+    CHECK_INT(REFUSAL_NONE, decode("{\"actor\":{\"id\":7},\"object\":{\"sku\":\"s\"},"
+                                   "\"type\":\"hate\",\"ts\":1700000000}"));
+    CHECK_INT(62, event.action);
+    CHECK_INT(REFUSAL_NONE, decode("{\"actor\":{\"id\":7},\"object\":{\"sku\":\"s\"},"
+                                   "\"type\":\"dance\",\"ts\":1700000000}"));
+    CHECK_INT(ACTION_UNKNOWN, event.action);
+    CHECK_INT(REFUSAL_NONE,
+              decode("{\"actor\":{\"id\":7},\"object\":{\"sku\":\"s\"},\"ts\":1700000000}"));
+    CHECK_INT(9, event.action);
+    CHECK_INT(REFUSAL_NONE, event_check_key(schema, &event, text_of("x")));
+    stop();
+}
+
+TEST(event_config_refuses_what_cannot_be)
+{
+    static const char *const cases[] = {
+        "events: {actions: {a: {code: 1}, b: {code: 1}}}\n",
+        "events: {actions: {a: {label: 1}}}\n",
+        "events: {actions: {a: {code: 0}}}\n",
+        "events: {actions: {a: {code: 63}}}\n",
+        "events: {actions: {impression: {code: 1}}}\n",
+        "events: {actions: {erase: {code: 1}}}\n",
+        "events: {actions: {unknown: {code: 1}}}\n",
+        "events: {actions: {a: {code: 1, label: -1}}}\n",
+        "events: {actions: {a23456789012345678901234567890123: {code: 1}}}\n",
+        "events: {mapping: {action: {map: {X: dance}}}}\n",
+        "events: {mapping: {action: {default: dance}}}\n",
+        "events: {mapping: {user: actor}}\n",
+        "events: {mapping: {user: /~2}}\n",
+        "events: {mapping: {time: {unit: m}}}\n",
+        "events: {max_bytes: 2MiB}\n",
+        "events: {max_future_skew: 2d}\n",
+        "events: {key: none}\n",
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        if (create(cases[i]) != ERR_CONFIG)
+            test_fail(__FILE__, __LINE__, "taken: %s", cases[i]);
+}
