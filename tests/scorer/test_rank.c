@@ -1,0 +1,284 @@
+/*
+ * Tests scorer/rank: what the header promises about order, rules, isolation and edges, on real
+ * item tables and a real (fresh) model.
+ */
+#include "scorer/rank.h"
+
+#include "features/scalars.h"
+#include "ops/random.h"
+
+#include "tests/test.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ITEMS 60
+#define NOW   INT64_C(1700000000000)
+#define HOUR  INT64_C(3600000)
+
+enum { CLICK = 2, HIDE = 6 };
+
+struct fixture {
+    struct item_tables *tables;
+    struct model *model;
+    struct rank_scratch *scratch;
+    struct action_row actions[ACTIONS_MAX];
+    struct ranker ranker;
+    struct user_entry history[8];
+    int32_t all[ITEMS];
+    struct ranked ranked[ITEMS];
+    int count;
+    enum degraded degraded;
+};
+
+static uint64_t item_hash(int item)
+{
+    return 1000 + (uint64_t)item * 7919;
+}
+
+static struct user_entry entry(uint64_t item, int64_t time_ms, uint8_t action)
+{
+    return (struct user_entry){.item = item, .time_ms = time_ms, .action = action};
+}
+
+/* Item i was clicked i times. */
+static void setup(struct fixture *f, bool with_model)
+{
+    struct item_tables_options options = {.items_max = 1000};
+    struct model_config config;
+    struct error err;
+
+    *f = (struct fixture){0};
+    f->actions[CLICK] = (struct action_row){.name = "click", .code = CLICK, .history = true};
+    f->actions[HIDE] = (struct action_row){
+        .name = "hide", .code = HIDE, .history = true, .negative = true};
+    CHECK_STATUS(OK, item_tables_create(&f->tables, &options, &err));
+    for (int i = 0; i < ITEMS; i++) {
+        char name[16];
+
+        (void)snprintf(name, sizeof name, "i%d", i);
+        f->all[i] = item_tables_index(f->tables, item_hash(i), text_of(name), NOW - 100 * HOUR);
+        for (int n = 0; n < i; n++)
+            item_tables_observe(f->tables, f->all[i], NOW - 100 * HOUR + n, NULL, 0);
+    }
+    for (int n = 0; n < 5; n++)
+        f->history[n] = entry(item_hash(n), NOW - (5 - n) * HOUR, CLICK);
+    CHECK_STATUS(OK, rank_scratch_create(&f->scratch, &err));
+    if (with_model) {
+        CHECK(model_preset(&config, "small", ITEMS + 1, scalars_count));
+        CHECK_STATUS(OK, model_create(&f->model, &config, 7, &err));
+    }
+    f->ranker = (struct ranker){f->model, f->tables, f->actions};
+}
+
+static void teardown(struct fixture *f)
+{
+    rank_scratch_destroy(f->scratch);
+    model_destroy(f->model);
+    item_tables_destroy(f->tables);
+}
+
+static struct rank_request request_of(const struct fixture *f, const int32_t *candidates, int n)
+{
+    return (struct rank_request){
+        .history = f->history,
+        .history_count = 5,
+        .running = 5,
+        .history_known = true,
+        .now_ms = NOW,
+        .candidates = candidates,
+        .candidates_count = n,
+        .k = ITEMS,
+        .keep_seen = true,
+    };
+}
+
+static void run(struct fixture *f, const struct rank_request *request)
+{
+    struct error err;
+
+    CHECK_STATUS(OK,
+                 rank(&f->ranker, f->scratch, request, f->ranked, &f->count, &f->degraded, &err));
+}
+
+TEST(rank_without_tables_gives_the_list_back_as_it_came)
+{
+    struct fixture f;
+    int32_t candidates[] = {ITEM_NONE, ITEM_NONE, ITEM_NONE};
+
+    setup(&f, false);
+    f.ranker.tables = NULL;
+    struct rank_request request = request_of(&f, candidates, 3);
+    request.k = 2;
+    run(&f, &request);
+    CHECK_INT(2, f.count);
+    CHECK_INT(DEGRADED_AS_GIVEN, f.degraded);
+    CHECK(f.ranked[0].candidate == 0 && f.ranked[1].candidate == 1);
+    teardown(&f);
+}
+
+TEST(rank_without_a_model_orders_by_popularity_and_puts_the_unseen_last)
+{
+    struct fixture f;
+
+    setup(&f, false);
+    int32_t candidates[] = {ITEM_NONE, f.all[10], f.all[50], ITEM_NONE, f.all[30]};
+    struct rank_request request = request_of(&f, candidates, 5);
+    run(&f, &request);
+    CHECK_INT(5, f.count);
+    CHECK_INT(DEGRADED_POPULARITY, f.degraded);
+    CHECK(f.ranked[0].index == f.all[50] && f.ranked[1].index == f.all[30] &&
+          f.ranked[2].index == f.all[10]);
+    CHECK(f.ranked[3].candidate == 0 && f.ranked[4].candidate == 3);
+    teardown(&f);
+}
+
+TEST(rank_leaves_out_items_whose_newest_action_is_negative)
+{
+    struct fixture f;
+
+    setup(&f, true);
+    int32_t candidates[] = {f.all[1], f.all[2], f.all[9]};
+    struct rank_request request = request_of(&f, candidates, 3);
+    f.history[3] = entry(item_hash(2), NOW - 2 * HOUR, HIDE);
+    run(&f, &request);
+    CHECK_INT(2, f.count);
+    for (int i = 0; i < f.count; i++)
+        CHECK(f.ranked[i].index != f.all[2]);
+    /* A click after the hide brings it back. */
+    f.history[4] = entry(item_hash(2), NOW - HOUR, CLICK);
+    run(&f, &request);
+    CHECK_INT(3, f.count);
+    teardown(&f);
+}
+
+TEST(rank_never_shows_an_item_that_is_gone)
+{
+    struct fixture f;
+
+    setup(&f, true);
+    int32_t candidates[] = {f.all[20], f.all[40]};
+    item_tables_set_gone(f.tables, f.all[40], true);
+    struct rank_request request = request_of(&f, candidates, 2);
+    run(&f, &request);
+    CHECK_INT(1, f.count);
+    CHECK(f.ranked[0].index == f.all[20]);
+    request.candidates = NULL;
+    run(&f, &request);
+    for (int i = 0; i < f.count; i++)
+        CHECK(f.ranked[i].index != f.all[40]);
+    teardown(&f);
+}
+
+TEST(rank_recalls_for_itself_and_leaves_out_what_was_seen)
+{
+    struct fixture f;
+
+    setup(&f, true);
+    struct rank_request request = request_of(&f, NULL, 0);
+    request.keep_seen = false;
+    request.k = 10;
+    run(&f, &request);
+    CHECK_INT(10, f.count);
+    CHECK_INT(DEGRADED_NONE, f.degraded);
+    for (int i = 0; i < f.count; i++) {
+        CHECK(f.ranked[i].index > f.all[4]); /* 0..4 are in the sequence */
+        for (int j = 0; j < i; j++)
+            CHECK(f.ranked[i].index != f.ranked[j].index);
+    }
+    teardown(&f);
+}
+
+TEST(rank_scores_do_not_depend_on_the_other_candidates)
+{
+    struct fixture f;
+    struct random random;
+    struct error err;
+    float alone[ITEMS], scores[ITEMS];
+    int32_t shuffled[ITEMS];
+
+    setup(&f, true);
+    random_seed(&random, test_seed());
+    for (int i = 0; i < ITEMS; i++) {
+        struct rank_request one = request_of(&f, &f.all[i], 1);
+        CHECK_STATUS(OK, rank_scores(&f.ranker, f.scratch, &one, &alone[i], &err));
+    }
+    for (int round = 0; round < 20; round++) {
+        int n = 1 + (int)random_below(&random, ITEMS);
+
+        memcpy(shuffled, f.all, sizeof shuffled);
+        for (int i = ITEMS - 1; i > 0; i--) {
+            int j = (int)random_below(&random, (uint64_t)i + 1);
+            int32_t other = shuffled[i];
+            shuffled[i] = shuffled[j];
+            shuffled[j] = other;
+        }
+        struct rank_request request = request_of(&f, shuffled, n);
+        CHECK_STATUS(OK, rank_scores(&f.ranker, f.scratch, &request, scores, &err));
+        for (int i = 0; i < n; i++)
+            CHECK(memcmp(&scores[i], &alone[shuffled[i] - f.all[0]], sizeof(float)) == 0);
+    }
+    teardown(&f);
+}
+
+TEST(rank_scores_do_not_depend_on_events_after_the_request)
+{
+    struct fixture f;
+    struct error err;
+    float before[ITEMS], after[ITEMS];
+
+    setup(&f, true);
+    struct rank_request request = request_of(&f, f.all, ITEMS);
+    CHECK_STATUS(OK, rank_scores(&f.ranker, f.scratch, &request, before, &err));
+    f.history[5] = entry(item_hash(33), NOW + 1, CLICK);
+    f.history[6] = entry(item_hash(34), NOW + HOUR, CLICK);
+    request.history_count = 7;
+    request.running = 7;
+    CHECK_STATUS(OK, rank_scores(&f.ranker, f.scratch, &request, after, &err));
+    CHECK(memcmp(before, after, sizeof before) == 0);
+    teardown(&f);
+}
+
+TEST(rank_of_nothing_is_nothing_and_of_too_much_is_refused)
+{
+    struct fixture f;
+    struct error err;
+    static int32_t many[RERANK_CANDIDATES_MAX + 1];
+
+    setup(&f, true);
+    struct rank_request request = request_of(&f, f.all, 0);
+    run(&f, &request);
+    CHECK_INT(0, f.count);
+    request = request_of(&f, f.all, ITEMS);
+    request.k = 0;
+    run(&f, &request);
+    CHECK_INT(0, f.count);
+    for (int i = 0; i <= RERANK_CANDIDATES_MAX; i++)
+        many[i] = f.all[i % ITEMS];
+    request = request_of(&f, many, RERANK_CANDIDATES_MAX + 1);
+    CHECK_STATUS(ERR_LIMIT,
+                 rank(&f.ranker, f.scratch, &request, f.ranked, &f.count, &f.degraded, &err));
+    request = request_of(&f, many, RERANK_CANDIDATES_MAX);
+    run(&f, &request);
+    CHECK_INT(ITEMS, f.count);
+    teardown(&f);
+}
+
+TEST(rank_says_when_the_sequence_was_not_known)
+{
+    struct fixture f;
+
+    setup(&f, true);
+    struct rank_request request = request_of(&f, f.all, ITEMS);
+    request.history_count = 0;
+    request.history_known = false;
+    run(&f, &request);
+    CHECK_INT(DEGRADED_NO_HISTORY, f.degraded);
+    for (int i = 0; i < f.count; i++)
+        CHECK(isfinite(f.ranked[i].score));
+    request.baseline = true;
+    run(&f, &request);
+    CHECK_INT(DEGRADED_NONE, f.degraded); /* popularity is all this arm promises */
+    teardown(&f);
+}
