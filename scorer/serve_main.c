@@ -8,8 +8,10 @@
 #include "ops/file.h"
 #include "ops/hash.h"
 #include "ops/http_server.h"
+#include "ops/kafka_consumer.h"
 #include "ops/log.h"
 #include "schemas/event.h"
+#include "scorer/catalogue.h"
 #include "scorer/served.h"
 #include "scorer/server.h"
 #include "scorer/user_reader.h"
@@ -88,6 +90,7 @@ const struct config_row serve_config_rows[] = {
 /* Everything the role is made of, so that one function can take it apart. */
 struct role {
     struct event_schema *schema;
+    struct catalogue *catalogue;
     struct served_slot *slot;
     struct user_reader *reader;
     struct server *server;
@@ -148,12 +151,23 @@ static enum status open_server(struct role *role, const struct config *config, s
     return http_server_open(&role->http, &http, err);
 }
 
+static enum status open_catalogue(struct role *role, const struct config *config, struct error *err)
+{
+    struct kafka_consumer_options options = {0};
+
+    kafka_consumer_options_from(&options, config, "kafka.topics.items");
+    return catalogue_open(&role->catalogue, &options, err);
+}
+
 static enum status open_role(struct role *role, const struct config *config, struct error *err)
 {
     enum status status = event_schema_create(&role->schema, config, err);
 
     if (status == OK)
-        status = served_slot_create(&role->slot, config_text(config, "model.folder"), err);
+        status = open_catalogue(role, config, err);
+    if (status == OK)
+        status = served_slot_create(&role->slot, config_text(config, "model.folder"),
+                                    role->catalogue, err);
     if (status == OK)
         status = open_reader(role, config, err);
     if (status == OK)
@@ -175,6 +189,7 @@ static void close_role(struct role *role)
     user_reader_close(role->reader);
     server_destroy(role->server);
     served_slot_destroy(role->slot);
+    catalogue_close(role->catalogue);
     admin_close(role->admin);
     event_schema_destroy(role->schema);
 }

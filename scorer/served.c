@@ -5,6 +5,7 @@
 #include "kernels/model_file.h"
 #include "ops/log.h"
 #include "ops/metric.h"
+#include "scorer/catalogue.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -49,6 +50,8 @@ struct served_slot {
     char refused[MODEL_VERSION_MAX];
     struct item_tables *base; /* tables of the bundle as published: deltas apply to a copy */
     struct file_mark delta_mark;
+    struct catalogue *catalogue; /* borrowed, may be NULL */
+    uint64_t catalogue_version;  /* as applied to now */
 };
 
 static void weights_release(struct weights *weights)
@@ -68,7 +71,8 @@ static void version_release(struct version *version)
     free(version);
 }
 
-enum status served_slot_create(struct served_slot **slot, const char *root, struct error *err)
+enum status served_slot_create(struct served_slot **slot, const char *root,
+                               struct catalogue *catalogue, struct error *err)
 {
     struct served_slot *made = calloc(1, sizeof *made);
 
@@ -79,6 +83,7 @@ enum status served_slot_create(struct served_slot **slot, const char *root, stru
         free(made);
         return error_set(err, ERR_LIMIT, "path of the model folder is too long");
     }
+    made->catalogue = catalogue;
     (void)pthread_mutex_init(&made->lock, NULL);
     *slot = made;
     return OK;
@@ -110,6 +115,15 @@ void served_release(struct served_slot *slot, const struct served *served)
 {
     (void)slot;
     version_release((struct version *)(uintptr_t)served);
+}
+
+/* What the catalogue says holds for every version, whatever its tables say. Last before a swap. */
+static void apply_catalogue(struct served_slot *slot, struct item_tables *tables, uint64_t seed)
+{
+    if (slot->catalogue == NULL)
+        return;
+    slot->catalogue_version = catalogue_version(slot->catalogue);
+    catalogue_apply(slot->catalogue, tables, seed);
 }
 
 static void swap_in(struct served_slot *slot, struct version *version)
@@ -206,6 +220,7 @@ static enum status load_bundle(struct served_slot *slot, const char *name, struc
         status = load_weights(&weights, folder, &manifest, err);
     if (status != OK)
         goto failed;
+    apply_catalogue(slot, copy, manifest.item_seed);
     (void)snprintf(described.bundle, sizeof described.bundle, "%s", name);
     described.created_at_ms = manifest.created_at_ms;
     described.item_seed = manifest.item_seed;
@@ -246,6 +261,23 @@ static bool mark_equal(const struct file_mark *a, const struct file_mark *b)
            a->inode == b->inode && a->bytes == b->bytes;
 }
 
+/* The weights that serve, with other tables; takes ownership of them. */
+static enum status swap_tables(struct served_slot *slot, const struct served *described,
+                               struct item_tables *tables, bool *changed, struct error *err)
+{
+    struct version *version;
+
+    apply_catalogue(slot, tables, described->item_seed);
+    if (slot->now->weights != NULL)
+        (void)atomic_fetch_add(&slot->now->weights->readers, 1);
+    version = version_create(described, slot->now->weights, tables);
+    if (version == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for a served version");
+    swap_in(slot, version);
+    *changed = true;
+    return OK;
+}
+
 /* The delta holds all that changed since the bundle, so it goes onto the bundle's own tables. */
 static enum status load_delta(struct served_slot *slot, bool *changed, struct error *err)
 {
@@ -253,7 +285,6 @@ static enum status load_delta(struct served_slot *slot, bool *changed, struct er
     struct file_mark mark;
     struct item_tables *tables = NULL;
     struct served described = slot->now->served;
-    struct version *version;
     enum status status;
 
     (void)snprintf(path, sizeof path, "%s/%s", slot->root, BUNDLE_DELTA_NAME);
@@ -269,14 +300,22 @@ static enum status load_delta(struct served_slot *slot, bool *changed, struct er
          */
         return status == ERR_CONFLICT ? OK : status;
     }
-    if (slot->now->weights != NULL)
-        (void)atomic_fetch_add(&slot->now->weights->readers, 1);
-    version = version_create(&described, slot->now->weights, tables);
-    if (version == NULL)
-        return error_set(err, ERR_NOMEM, "no memory for a served version");
-    swap_in(slot, version);
-    *changed = true;
-    return OK;
+    return swap_tables(slot, &described, tables, changed, err);
+}
+
+/* News of the catalogue alone: the same version with other items left out. */
+static enum status follow_catalogue(struct served_slot *slot, bool *changed, struct error *err)
+{
+    struct item_tables *tables = NULL;
+    struct served described = slot->now->served;
+    enum status status;
+
+    if (slot->catalogue == NULL || catalogue_version(slot->catalogue) == slot->catalogue_version)
+        return OK;
+    status = item_tables_copy(&tables, slot->now->tables, err);
+    if (status != OK)
+        return status;
+    return swap_tables(slot, &described, tables, changed, err);
 }
 
 enum status served_refresh(struct served_slot *slot, bool *changed, struct error *err)
@@ -300,6 +339,8 @@ enum status served_refresh(struct served_slot *slot, bool *changed, struct error
     }
     if (status == OK)
         status = load_delta(slot, changed, err);
+    if (status == OK)
+        status = follow_catalogue(slot, changed, err);
     if (status != OK)
         metric_add(&refused, 1);
     return status;

@@ -33,10 +33,12 @@ struct served {
 };
 
 struct served_slot;
+struct catalogue; /* scorer/catalogue.h */
 
-/* root: the bundles' folder (it may not exist yet). Nothing is loaded until the first refresh. */
+/* root: the bundles' folder (it may not exist yet). Nothing is loaded until the first refresh.
+ * catalogue: which items are gone; borrowed, may be NULL. */
 MUST_CHECK enum status served_slot_create(struct served_slot **slot, const char *root,
-                                          struct error *err);
+                                          struct catalogue *catalogue, struct error *err);
 void served_slot_destroy(struct served_slot *slot); /* NULL is fine; all must be released */
 
 /* The version that answers now, or NULL while there is none. Release it. */

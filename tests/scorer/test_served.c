@@ -24,7 +24,7 @@ TEST(served_has_nothing_until_a_bundle_is_published)
     struct error err;
     bool changed;
 
-    CHECK_STATUS(OK, served_slot_create(&slot, test_folder(), &err));
+    CHECK_STATUS(OK, served_slot_create(&slot, test_folder(), NULL, &err));
     CHECK(served_acquire(slot) == NULL);
     CHECK_STATUS(ERR_NOT_FOUND, served_refresh(slot, &changed, &err));
     CHECK(!changed);
@@ -40,7 +40,7 @@ TEST(served_takes_tables_alone_then_a_model_then_a_delta)
     char path[512];
     bool changed;
 
-    CHECK_STATUS(OK, served_slot_create(&slot, test_folder(), &err));
+    CHECK_STATUS(OK, served_slot_create(&slot, test_folder(), NULL, &err));
     fixture_publish(test_folder(), "v1", tables, false, false);
     CHECK_STATUS(OK, served_refresh(slot, &changed, &err));
     CHECK(changed);
@@ -86,7 +86,7 @@ TEST(served_refuses_a_bundle_with_other_scalars_or_flipped_bytes_and_keeps_the_o
     size_t count;
     bool changed;
 
-    CHECK_STATUS(OK, served_slot_create(&slot, test_folder(), &err));
+    CHECK_STATUS(OK, served_slot_create(&slot, test_folder(), NULL, &err));
     fixture_publish(test_folder(), "v1", tables, true, false);
     CHECK_STATUS(OK, served_refresh(slot, &changed, &err));
     fixture_publish(test_folder(), "v2", tables, true, true);
@@ -114,7 +114,7 @@ TEST(served_ignores_a_delta_of_another_bundle)
     char path[512];
     bool changed;
 
-    CHECK_STATUS(OK, served_slot_create(&slot, test_folder(), &err));
+    CHECK_STATUS(OK, served_slot_create(&slot, test_folder(), NULL, &err));
     fixture_publish(test_folder(), "v2", tables, false, false);
     item_tables_observe(tables, 0, NOW + 5000, NULL, 0);
     (void)snprintf(path, sizeof path, "%s/%s", test_folder(), BUNDLE_DELTA_NAME);
@@ -157,7 +157,7 @@ TEST(served_swaps_under_readers_are_never_torn)
     char path[512];
     bool changed;
 
-    CHECK_STATUS(OK, served_slot_create(&shared, test_folder(), &err));
+    CHECK_STATUS(OK, served_slot_create(&shared, test_folder(), NULL, &err));
     fixture_publish(test_folder(), "v1", tables, false, false);
     CHECK_STATUS(OK, served_refresh(shared, &changed, &err));
     atomic_store(&stop, false);

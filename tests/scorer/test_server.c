@@ -74,7 +74,7 @@ static void setup(struct fixture *f, bool with_model)
     open_dataset(f);
     f->tables = fixture_tables(clock_wall_ms());
     fixture_publish(test_folder(), "v1", f->tables, with_model, false);
-    CHECK_STATUS(OK, served_slot_create(&f->slot, test_folder(), &err));
+    CHECK_STATUS(OK, served_slot_create(&f->slot, test_folder(), NULL, &err));
     CHECK_STATUS(OK, served_refresh(f->slot, &changed, &err));
     CHECK_STATUS(OK, redis_target_parse(&reader.target, f->redis.url, &err));
     reader.keys = f->keys;
