@@ -138,8 +138,9 @@ static void swap_in(struct served_slot *slot, struct version *version)
     metric_add(&swaps, 1);
     metric_set(&model_created, (double)version->served.created_at_ms / 1000.0);
     metric_set(&model_present, version->served.model != NULL);
-    log_event(LOG_INFO, "model_swapped", "another version serves",
-              log_text("version", version->served.version),
+    /* Tables are refreshed every few seconds; a bundle is news. */
+    log_event(version->served.delta == 0 ? LOG_INFO : LOG_DEBUG, "model_swapped",
+              "another version serves", log_text("version", version->served.version),
               log_int("items", item_tables_count(version->tables)));
 }
 
