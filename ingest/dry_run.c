@@ -7,12 +7,10 @@
 #include "ingest/dry_run.h"
 
 #include "features/user_store.h"
-#include "ingest/ingest_main.h"
+#include "ingest/topic_reader.h"
 #include "ops/file.h"
 #include "ops/hash.h"
 #include "ops/json_writer.h"
-#include "ops/kafka_admin.h"
-#include "ops/kafka_consumer.h"
 #include "ops/progress.h"
 #include "schemas/event_file.h"
 
@@ -22,10 +20,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define POLL_RECORDS  512
-#define POLL_MS       200
-#define ASK_MS        5000
-#define SILENT_POLLS  50 /* of POLL_MS without a record: what is left are control records */
 #define EXAMPLE_BYTES 160
 #define RESULT_BYTES  (64 * 1024)
 #define SEED          1 /* any: nothing that is stored depends on it here */
@@ -163,109 +157,52 @@ static enum status take_record(struct dry *d, const struct kafka_record *record,
                  record->replayed, record->value, err);
 }
 
-struct topic {
-    struct kafka_consumer *consumer;
-    int partitions;
-    int64_t *ends; /* (partitions) where each ended when we began; -1 once it was reached */
-    int left;
-    int64_t total;
-};
-
-static enum status begin_topic(struct topic *t, struct error *err)
+static enum status visit(void *context, const struct kafka_record *record, struct error *err)
 {
-    enum status status = OK;
+    struct dry *d = context;
 
-    for (int32_t p = 0; p < t->partitions && status == OK; p++) {
-        int64_t low;
-        uint64_t epoch;
-
-        status = kafka_consumer_limits(t->consumer, p, ASK_MS, &low, &t->ends[p], err);
-        if (status != OK)
-            return status;
-        t->total += t->ends[p] - low;
-        if (low == t->ends[p]) {
-            t->ends[p] = -1;
-            continue;
-        }
-        t->left++;
-        status = kafka_consumer_assign(t->consumer, p, low, &epoch, err);
-    }
-    return status;
+    if (at_limit(d))
+        return error_set(err, ERR_CANCELLED, "enough");
+    d->records++;
+    return take_record(d, record, err);
 }
 
-static void pass(struct topic *t, int32_t partition, int64_t next)
+/* Partitions come in order, from 0. */
+static enum status choose(void *context, int32_t partition, struct topic_range *range,
+                          struct error *err)
 {
-    if (t->ends[partition] >= 0 && next >= t->ends[partition]) {
-        t->ends[partition] = -1;
-        t->left--;
-    }
+    struct dry *d = context;
+    int64_t *grown = realloc(d->watermarks, ((size_t)partition + 1) * sizeof *grown);
+
+    (void)range;
+    if (grown == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for a dry run");
+    d->watermarks = grown;
+    d->watermarks[partition] = INT64_MIN;
+    return OK;
 }
 
-static enum status read_topic(struct dry *d, struct topic *t, struct error *err)
+static void show(void *context, double fraction)
 {
-    struct kafka_record records[POLL_RECORDS];
-    struct kafka_event events[KAFKA_EVENTS_MAX];
-    enum status status = OK;
-    int silent = 0;
+    struct dry *d = context;
 
-    while (t->left > 0 && status == OK && !at_limit(d) && silent < SILENT_POLLS) {
-        int events_count = 0;
-        int count = kafka_consumer_poll(t->consumer, POLL_MS, records, POLL_RECORDS, events,
-                                        &events_count);
-
-        silent = count > 0 ? 0 : silent + 1;
-        for (int i = 0; i < count && status == OK && !at_limit(d); i++) {
-            if (t->ends[records[i].partition] < 0)
-                continue; /* written after we began */
-            d->records++;
-            status = take_record(d, &records[i], err);
-            pass(t, records[i].partition, records[i].offset + 1);
-        }
-        kafka_records_release(records, count);
-        for (int i = 0; i < events_count && status == OK; i++) {
-            if (events[i].kind == KAFKA_END)
-                pass(t, events[i].partition, events[i].offset);
-            else if (events[i].kind == KAFKA_DOWN || events[i].kind == KAFKA_FATAL)
-                status = error_set(err, ERR_UNAVAILABLE, "kafka: %s", events[i].text);
-        }
-        progress_show(&d->progress, t->total > 0 ? (double)d->records / (double)t->total : 1,
-                      (uint64_t)d->records);
-    }
-    return status;
+    progress_show(&d->progress, fraction, (uint64_t)d->records);
 }
 
 static enum status run_topic(struct dry *d, const char *name, struct error *err)
 {
-    struct kafka_consumer_options options = {0};
-    struct topic t = {0};
-    enum status status;
+    const struct topic_reader_options options = {.config = d->config,
+                                                 .topic = name,
+                                                 .choose = choose,
+                                                 .visit = visit,
+                                                 .progress = show,
+                                                 .stopping = command_stopping,
+                                                 .context = d};
+    enum status status = topic_reader_read(&options, NULL, err);
 
-    kafka_consumer_options_from(&options, d->config, "kafka.topics.events");
-    options.topic = name;
-    options.group = options.instance_id = NULL;
-    options.end_events = true;
-    status = kafka_topic_partitions(options.brokers, options.properties, name, ASK_MS,
-                                    &t.partitions, err);
     if (status == ERR_NOT_FOUND)
         return error_set(err, status, "\"%s\" is neither a file nor a topic", name);
-    if (status != OK)
-        return status;
-    t.ends = calloc((size_t)t.partitions, sizeof *t.ends);
-    free(d->watermarks);
-    d->watermarks = calloc((size_t)t.partitions, sizeof *d->watermarks);
-    if (t.ends == NULL || d->watermarks == NULL)
-        status = error_set(err, ERR_NOMEM, "no memory for %d partitions", t.partitions);
-    for (int p = 0; p < t.partitions && status == OK; p++)
-        d->watermarks[p] = INT64_MIN;
-    if (status == OK)
-        status = kafka_consumer_open(&t.consumer, &options, err);
-    if (status == OK)
-        status = begin_topic(&t, err);
-    if (status == OK)
-        status = read_topic(d, &t, err);
-    kafka_consumer_close(t.consumer);
-    free(t.ends);
-    return status;
+    return status == ERR_CANCELLED ? OK : status; /* the limit, or a person who has seen enough */
 }
 
 /* ---- the result ---- */
