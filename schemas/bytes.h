@@ -17,6 +17,7 @@
 
 /* Times are stored in 6 bytes: milliseconds 0 .. year 10889. */
 #define BYTES_TIME_MAX_MS ((INT64_C(1) << 48) - 1)
+#define BYTES_VARINT_MAX  10
 
 static inline uint16_t bytes_get_u16(const uint8_t *from)
 {
@@ -138,17 +139,19 @@ static inline int64_t bytes_read_time(struct bytes_reader *reader)
  * one encoding. */
 static inline int64_t bytes_read_varint(struct bytes_reader *reader)
 {
+    size_t most = reader->left < BYTES_VARINT_MAX ? reader->left : BYTES_VARINT_MAX;
     uint64_t value = 0;
 
-    for (int shift = 0; shift < 64; shift += 7) {
-        uint8_t byte = bytes_read_u8(reader);
-        if (reader->failed)
-            return 0;
-        value |= (uint64_t)(byte & 0x7f) << shift;
+    for (size_t i = 0; i < most && !reader->failed; i++) {
+        uint8_t byte = reader->at[i];
+
+        value |= (uint64_t)(byte & 0x7f) << (7 * i);
         if (byte >= 0x80)
             continue;
-        if ((byte == 0 && shift > 0) || (shift == 63 && byte > 1))
+        if ((byte == 0 && i > 0) || (i == BYTES_VARINT_MAX - 1 && byte > 1))
             break;
+        reader->at += i + 1;
+        reader->left -= i + 1;
         return (int64_t)(value >> 1) ^ -(int64_t)(value & 1);
     }
     reader->failed = true;
@@ -231,12 +234,22 @@ static inline void bytes_write_time(struct bytes_writer *writer, int64_t time_ms
 static inline void bytes_write_varint(struct bytes_writer *writer, int64_t value)
 {
     uint64_t rest = (uint64_t)value << 1 ^ (uint64_t)(value >> 63);
+    uint8_t bytes[BYTES_VARINT_MAX];
+    bool roomy = !writer->overflow && writer->left >= sizeof bytes;
+    uint8_t *begin = roomy ? writer->at : bytes; /* in place where the longest form fits */
+    uint8_t *at = begin;
 
     while (rest >= 0x80) {
-        bytes_write_u8(writer, (uint8_t)(rest | 0x80));
+        *at++ = (uint8_t)(rest | 0x80);
         rest >>= 7;
     }
-    bytes_write_u8(writer, (uint8_t)rest);
+    *at++ = (uint8_t)rest;
+    if (roomy) {
+        writer->left -= (size_t)(at - begin);
+        writer->at = at;
+    } else {
+        bytes_write(writer, bytes, (size_t)(at - begin));
+    }
 }
 
 #endif

@@ -163,25 +163,36 @@ static void header_put(uint8_t *into, const struct user_value *value, int head)
 
 /* ---- decode ---- */
 
-/* Reads ring entries [skip, count) in order of age into entries. False: not strictly ascending,
- * or an action that is none. */
-static bool ring_get(struct user_entry *entries, const uint8_t *ring, int count, int head, int skip)
+/* Reads count slots that lie behind each other. Entries of ascending time, the usual case, cost one
+ * comparison each. False: not strictly ascending, or an action that is none. */
+static inline bool slots_get(struct user_entry *entries, const uint8_t *slots, int count,
+                             const struct user_entry *before)
 {
-    int64_t last_ms = -1;
-    unsigned wrong = 0;
-    int slot = head + skip >= count ? head + skip - count : head + skip;
+    int64_t last_ms = before == NULL ? -1 : before->time_ms;
+    bool wrong = false;
 
-    for (int i = 0; i < count - skip; i++) {
-        struct user_entry entry = entry_get(ring + (size_t)slot * USER_ENTRY_BYTES);
+    for (int i = 0; i < count; i++, slots += USER_ENTRY_BYTES) {
+        struct user_entry entry = entry_get(slots);
 
         entries[i] = entry;
-        wrong |= (unsigned)(entry.action - 1u >= ACTION_LAST);
+        wrong |= entry.action - 1u >= ACTION_LAST;
         if (entry.time_ms <= last_ms)
-            wrong |= (unsigned)(user_entry_compare(&entries[i - 1], &entries[i]) >= 0);
+            wrong |= user_entry_compare(i == 0 ? before : &entries[i - 1], &entry) >= 0;
         last_ms = entry.time_ms;
-        slot = slot + 1 == count ? 0 : slot + 1;
     }
-    return wrong == 0;
+    return !wrong;
+}
+
+/* Reads ring entries [skip, count) in order of age: two runs of slots, up to the end of the ring
+ * and from its beginning. */
+static bool ring_get(struct user_entry *entries, const uint8_t *ring, int count, int head, int skip)
+{
+    int first = head + skip < count ? head + skip : head + skip - count;
+    int run = count - first < count - skip ? count - first : count - skip;
+    int rest = count - skip - run;
+
+    return slots_get(entries, ring + (size_t)first * USER_ENTRY_BYTES, run, NULL) &&
+           slots_get(entries + run, ring, rest, run == 0 ? NULL : &entries[run - 1]);
 }
 
 /* Decodes one open, whose lengths have been checked. */
@@ -368,12 +379,14 @@ static void value_put(uint8_t *into, const struct user_value *value)
     uint8_t *at = into + USER_VALUE_HEADER_BYTES;
 
     header_put(into, value, 0);
+    bool valid = true;
     for (int i = 0; i < value->count; i++, at += USER_ENTRY_BYTES) {
-        assert(entry_valid(&value->entries[i]));
+        valid &= entry_valid(&value->entries[i]);
         entry_put(
             at, value->entries[i].item,
             tail_of(value->entries[i].time_ms, value->entries[i].action, value->entries[i].taken));
     }
+    assert(valid);
     (void)opens_put(at, value, false);
 }
 
@@ -486,8 +499,17 @@ bool user_value_append(uint8_t *image, size_t *bytes, size_t bytes_max,
     return true;
 }
 
+static inline bool slots_same(const uint8_t *slots, const struct user_entry *entries, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (!entry_same(slots + (size_t)i * USER_ENTRY_BYTES, &entries[i]))
+            return false;
+    return true;
+}
+
 /* How many entries *value has beyond those of a full ring, when it has no other difference from
- * it than these and the loss of as many oldest ones; -1 otherwise. */
+ * it than these and the loss of as many oldest ones; -1 otherwise. Every kept entry is compared:
+ * it costs less than trusting that nothing but an append can have happened. */
 static int ring_appended(const uint8_t *ring, int count, int head, const struct user_value *value)
 {
     int low = 0, high = count; /* the first kept entry: binary search for value's oldest */
@@ -502,12 +524,11 @@ static int ring_appended(const uint8_t *ring, int count, int head, const struct 
         else
             high = middle;
     }
-    for (int i = low; i < count; i++) {
-        int slot = head + i < count ? head + i : head + i - count;
-
-        if (!entry_same(ring + (size_t)slot * USER_ENTRY_BYTES, &value->entries[i - low]))
-            return -1;
-    }
+    int first = head + low < count ? head + low : head + low - count;
+    int run = count - first < count - low ? count - first : count - low;
+    if (!slots_same(ring + (size_t)first * USER_ENTRY_BYTES, value->entries, run) ||
+        !slots_same(ring, value->entries + run, count - low - run))
+        return -1;
     return low;
 }
 
