@@ -119,6 +119,23 @@ TEST(event_config_maps_events_that_a_company_has)
     stop();
 }
 
+TEST(event_config_maps_names_with_dots_blanks_and_capitals)
+{
+    CHECK_STATUS(OK, create("events:\n  mapping:\n    action:\n      map:\n"
+                            "        product.viewed: view\n        \"Order / paid\": purchase\n"
+                            "        7: like\n"));
+    CHECK_INT(REFUSAL_NONE, decode("{\"user\":\"u\",\"item\":\"i\",\"ts\":1700000000000,"
+                                   "\"type\":\"product.viewed\"}"));
+    CHECK_INT(1, event.action);
+    CHECK_INT(REFUSAL_NONE, decode("{\"user\":\"u\",\"item\":\"i\",\"ts\":1700000000000,"
+                                   "\"type\":\"Order / paid\"}"));
+    CHECK_INT(4, event.action);
+    CHECK_INT(REFUSAL_NONE, decode("{\"user\":\"u\",\"item\":\"i\",\"ts\":1700000000000,"
+                                   "\"type\":7}"));
+    CHECK_INT(3, event.action);
+    stop();
+}
+
 TEST(event_config_refuses_what_cannot_be)
 {
     static const char *const cases[] = {
