@@ -115,6 +115,9 @@ struct world_tally {
     double ndcg_sum;
 };
 struct world_tally world_walk_tally(const struct world_walk *walk);
+/* Time of the event that world_walk_next() will give, without making it: a list is chosen only when
+ * its moment has come. */
+int64_t world_walk_due(struct world_walk *walk);
 /* Moves the time of the next session on to at least time_ms (a live simulation keeps to the wall
  * clock with it). */
 void world_walk_skip_to(struct world_walk *walk, int64_t time_ms);

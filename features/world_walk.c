@@ -269,6 +269,17 @@ void world_walk_next(struct world_walk *walk, struct event *event)
     event->request_id = w->shown.request_id;
 }
 
+int64_t world_walk_due(struct world_walk *walk)
+{
+    struct world_walk *w = walk;
+
+    if (w->taken < w->queued)
+        return w->queue[w->taken].time_ms;
+    if (w->lists_left == 0)
+        next_session(w);
+    return w->list_ms > w->user_ms[w->user] ? w->list_ms : w->user_ms[w->user] + 1;
+}
+
 struct world_tally world_walk_tally(const struct world_walk *walk)
 {
     return walk->tally;

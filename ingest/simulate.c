@@ -3,7 +3,7 @@
  *
  * First a past: `--warmup` sessions with times before now, as fast as Kafka takes them, shown by a
  * policy that knows a little (features/world.h). Then the present: sessions at their rate, lists
- * asked from the scorer, each event sent when its time has come. Everything but the scorer's
+ * asked from the scorer at the moment they are shown. Everything but the scorer's
  * answers is a function of the seed.
  */
 #include "ingest/simulate.h"
@@ -24,13 +24,17 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define EVENT_BYTES      (TRACE_TEXT_MAX + 64 * 1024)
-#define PENDING_MAX      200000
+#define VISITOR_S        20.0 /* a session lasts about half of it */
+#define VISITORS_MAX     4096
+#define LATE_MS          1000
+#define WAIT_MS          10
 #define FLUSH_MS         30000
 #define RESULT_BYTES     4096
 #define WORLD_ROWS_SHOWN 10
@@ -41,13 +45,10 @@ METRIC_COUNTER(undelivered, "freshet_simulate_undelivered_total", "events the br
 METRIC_GAUGE(shifted, "freshet_simulate_shifted", "1 once the taste has shifted");
 METRIC_GAUGE(warm, "freshet_simulate_warm", "1 once the past has been produced");
 
-/* An event that waits for its time, encoded. */
-struct pending {
-    int64_t time_ms;
-    uint64_t order; /* ties keep the order of the walk */
-    char user[WORLD_NAME_BYTES];
-    size_t bytes;
-    char *json;
+/* Sessions overlap: each visitor walks through one after the other, at a share of the rate. */
+struct visitor {
+    struct world_walk *walk;
+    int64_t due_ms; /* of its next event */
 };
 
 struct simulation {
@@ -61,51 +62,42 @@ struct simulation {
     const char *topic;
     FILE *out; /* instead of Kafka */
     struct admin *admin;
-    struct pending *heap; /* (PENDING_MAX), smallest time first */
-    int heap_count;
-    uint64_t order;
-    char *buffer; /* (EVENT_BYTES) */
+    struct visitor *heap; /* (visitors_count), earliest due first */
+    int visitors_count;
+    struct world *live_world; /* the same world, walked by each visitor at a share of the rate */
+    char *buffer;             /* (EVENT_BYTES) */
     struct error err;
 };
 
-/* ---- the heap of events that wait ---- */
+/* ---- the heap of visitors ---- */
 
-static bool earlier(const struct pending *a, const struct pending *b)
+/* The first visitor's next event is another one: sinks it to its place. */
+static void sink_first(struct simulation *s)
 {
-    return a->time_ms != b->time_ms ? a->time_ms < b->time_ms : a->order < b->order;
-}
-
-static void heap_push(struct simulation *s, struct pending item)
-{
-    int i = s->heap_count++;
-
-    while (i > 0 && earlier(&item, &s->heap[(i - 1) / 2])) {
-        s->heap[i] = s->heap[(i - 1) / 2];
-        i = (i - 1) / 2;
-    }
-    s->heap[i] = item;
-}
-
-static struct pending heap_pop(struct simulation *s)
-{
-    struct pending top = s->heap[0];
-    struct pending last = s->heap[--s->heap_count];
+    struct visitor moved = s->heap[0];
     int i = 0;
 
     for (;;) {
         int child = 2 * i + 1;
 
-        if (child >= s->heap_count)
+        if (child >= s->visitors_count)
             break;
-        if (child + 1 < s->heap_count && earlier(&s->heap[child + 1], &s->heap[child]))
+        if (child + 1 < s->visitors_count && s->heap[child + 1].due_ms < s->heap[child].due_ms)
             child++;
-        if (!earlier(&s->heap[child], &last))
+        if (s->heap[child].due_ms >= moved.due_ms)
             break;
         s->heap[i] = s->heap[child];
         i = child;
     }
-    s->heap[i] = last;
-    return top;
+    s->heap[i] = moved;
+}
+
+static int by_due(const void *a, const void *b)
+{
+    int64_t x = ((const struct visitor *)a)->due_ms;
+    int64_t y = ((const struct visitor *)b)->due_ms;
+
+    return (x > y) - (x < y);
 }
 
 /* ---- out ---- */
@@ -188,75 +180,80 @@ static enum status produce_past(struct simulation *s, int64_t sessions, uint64_t
 
 /* ---- the present ---- */
 
-static enum status hold(struct simulation *s, const struct event *event)
+static enum status open_visitors(struct simulation *s, uint64_t seed)
 {
-    struct pending item = {.time_ms = event->time_ms, .order = s->order++};
+    struct world_options options = s->world_options;
+    double count = ceil(options.sessions_per_s * VISITOR_S);
+    enum status status;
 
-    item.bytes = encode(s, event);
-    if (item.bytes == 0)
-        return OK;
-    if (s->heap_count == PENDING_MAX)
-        return error_set(&s->err, ERR_LIMIT, "%d events wait for their time: lower --rate",
-                         PENDING_MAX);
-    (void)snprintf(item.user, sizeof item.user, "%.*s", TEXT_ARGS(event->user));
-    item.json = malloc(item.bytes);
-    if (item.json == NULL)
-        return error_set(&s->err, ERR_NOMEM, "no memory for events");
-    memcpy(item.json, s->buffer, item.bytes);
-    heap_push(s, item);
-    return OK;
-}
-
-static enum status send_due(struct simulation *s, int64_t now_ms)
-{
-    enum status status = OK;
-
-    while (status == OK && s->heap_count > 0 && s->heap[0].time_ms <= now_ms) {
-        struct pending item = heap_pop(s);
-
-        status = send(s, item.user, item.json, item.bytes, item.time_ms);
-        free(item.json);
+    s->visitors_count = count < 1 ? 1 : count > VISITORS_MAX ? VISITORS_MAX : (int)count;
+    options.sessions_per_s /= s->visitors_count;
+    status = world_create(&s->live_world, &options, &s->err);
+    s->heap = calloc((size_t)s->visitors_count, sizeof s->heap[0]);
+    if (status == OK && s->heap == NULL)
+        status = error_set(&s->err, ERR_NOMEM, "no memory for %d visitors", s->visitors_count);
+    for (int i = 0; i < s->visitors_count && status == OK; i++) {
+        status = world_walk_create(&s->heap[i].walk, s->live_world, seed + (uint64_t)i,
+                                   WORLD_ROWS_SHOWN, simulate_lists_choose, s->lists, &s->err);
+        if (status != OK)
+            break;
+        world_walk_skip_to(s->heap[i].walk, clock_wall_ms());
+        s->heap[i].due_ms = world_walk_due(s->heap[i].walk);
     }
-    if (s->producer != NULL)
-        kafka_producer_poll(s->producer, 0);
+    if (status == OK) /* a sorted array is a heap */
+        qsort(s->heap, (size_t)s->visitors_count, sizeof s->heap[0], by_due);
     return status;
 }
 
-/* The walk runs one event ahead of the clock: its next event tells when the next session is. */
+static void close_visitors(struct simulation *s)
+{
+    for (int i = 0; s->heap != NULL && i < s->visitors_count; i++)
+        world_walk_destroy(s->heap[i].walk);
+    free(s->heap);
+    world_destroy(s->live_world);
+}
+
+static enum status step_first(struct simulation *s, int64_t now_ms)
+{
+    struct visitor *first = &s->heap[0];
+    struct event event;
+    char user[WORLD_NAME_BYTES];
+    size_t bytes;
+    enum status status = OK;
+
+    /* After a stall of ours the world goes on from now; it does not catch up in a burst. */
+    if (first->due_ms < now_ms - LATE_MS)
+        world_walk_skip_to(first->walk, now_ms);
+    world_walk_next(first->walk, &event);
+    bytes = encode(s, &event);
+    (void)snprintf(user, sizeof user, "%.*s", TEXT_ARGS(event.user));
+    if (bytes > 0)
+        status = send(s, user, s->buffer, bytes, event.time_ms);
+    first->due_ms = world_walk_due(first->walk);
+    sink_first(s);
+    return status;
+}
+
 static enum status live(struct simulation *s, int64_t duration_ms, uint64_t seed)
 {
     struct pollfd stop = {.fd = command_stop_descriptor(), .events = POLLIN};
-    struct world_walk *walk = NULL;
     int64_t end_ms = clock_wall_ms() + duration_ms;
-    enum status status = world_walk_create(&walk, s->world, seed, WORLD_ROWS_SHOWN,
-                                           simulate_lists_choose, s->lists, &s->err);
+    enum status status = open_visitors(s, seed);
 
-    if (status != OK)
-        return status;
-    world_walk_skip_to(walk, clock_wall_ms());
     while (status == OK && !command_stopping()) {
-        struct event event;
         int64_t now_ms = clock_wall_ms();
+        int64_t wait_ms = s->heap[0].due_ms - now_ms;
 
         if (duration_ms > 0 && now_ms >= end_ms)
             break;
-        world_walk_next(walk, &event);
-        /* After a stall of ours the world goes on from now; it does not catch up in a burst. */
-        if (event.kind == EVENT_IMPRESSION && event.time_ms < now_ms - 1000)
-            world_walk_skip_to(walk, now_ms);
-        status = hold(s, &event);
-        while (status == OK && !command_stopping()) {
-            now_ms = clock_wall_ms();
-            status = send_due(s, now_ms);
-            if (event.kind != EVENT_IMPRESSION || event.time_ms <= now_ms)
-                break;
-            (void)poll(&stop, 1, (int)(event.time_ms - now_ms < 10 ? event.time_ms - now_ms : 10));
-        }
         metric_set(&shifted, now_ms >= s->world_options.shift_at_ms);
+        if (s->producer != NULL)
+            kafka_producer_poll(s->producer, 0);
+        if (wait_ms > 0)
+            (void)poll(&stop, 1, (int)(wait_ms < WAIT_MS ? wait_ms : WAIT_MS));
+        else
+            status = step_first(s, now_ms);
     }
-    if (status == OK)
-        status = send_due(s, INT64_MAX); /* what was clicked in the last lists still counts */
-    world_walk_destroy(walk);
     return status;
 }
 
@@ -326,9 +323,8 @@ static enum status open_all(struct simulation *s, struct command_line *line)
     };
     enum status status;
 
-    s->heap = malloc(PENDING_MAX * sizeof s->heap[0]);
     s->buffer = malloc(EVENT_BYTES);
-    if (s->heap == NULL || s->buffer == NULL)
+    if (s->buffer == NULL)
         return error_set(&s->err, ERR_NOMEM, "no memory for the simulation");
     status = hash_start(&s->err);
     if (status == OK)
@@ -346,8 +342,7 @@ static enum status open_all(struct simulation *s, struct command_line *line)
 
 static void close_all(struct simulation *s)
 {
-    while (s->heap_count > 0)
-        free(heap_pop(s).json);
+    close_visitors(s);
     kafka_producer_close(s->producer, 1000);
     if (s->out != NULL && s->out != stdout)
         (void)fclose(s->out);
@@ -355,7 +350,6 @@ static void close_all(struct simulation *s)
     simulate_lists_destroy(s->lists);
     world_destroy(s->world);
     event_schema_destroy(s->schema);
-    free(s->heap);
     free(s->buffer);
 }
 
