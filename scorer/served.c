@@ -213,6 +213,10 @@ static enum status load_bundle(struct served_slot *slot, const char *name, struc
     (void)snprintf(folder, sizeof folder, "%s/%s", slot->root, name);
     (void)snprintf(path, sizeof path, "%s/%s", folder, BUNDLE_ITEMS_NAME);
     status = bundle_verify(slot->root, name, &manifest, err);
+    if (status == OK && bundle_exposed(slot->root, name))
+        log_event(LOG_WARN, "bundle_exposed",
+                  "others than its owner may write to the bundle, so its digests prove nothing",
+                  log_text("folder", folder));
     if (status == OK)
         status = item_tables_load(&base, path, err);
     if (status == OK)
