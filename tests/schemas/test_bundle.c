@@ -339,6 +339,7 @@ TEST(bundle_verify_survives_every_truncation_of_its_manifest)
     publish("v1", "", 1, true);
     CHECK_STATUS(OK, file_read(in_root("v1", MANIFEST_NAME), 1 << 20, &bytes, &count, &err));
     for (size_t cut = 0; cut < count; cut++) {
+        (void)unlink(path);
         FILE *out = fopen(path, "wb");
 
         CHECK(out != NULL && fwrite(bytes, 1, cut, out) == cut && fclose(out) == 0);
