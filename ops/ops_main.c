@@ -1,6 +1,8 @@
 /* ops/ops_main.c - the tables, and the commands `version` and `runbook`. */
 #include "ops/ops_main.h"
 
+#include "ops/demo.h"
+
 #include "ops/json_writer.h"
 #include "ops/levenshtein.h"
 #include "ops/ops_commands.h"
@@ -153,6 +155,11 @@ static const struct command runbook_command = {
 };
 
 const struct command *const ops_commands[] = {
-    &config_check_command, &config_show_command, &doctor_command,
-    &runbook_command,      &version_command,     NULL,
+    &demo_command,
+    &doctor_command,
+    &config_check_command,
+    &config_show_command,
+    &runbook_command,
+    &version_command,
+    NULL,
 };

@@ -1,0 +1,317 @@
+/*
+ * Tests scorer/server and scorer/user_reader: requests over HTTP against a private Redis, with and
+ * without it, and the equality of what is served with what is recomputed offline.
+ */
+#include "scorer/server.h"
+
+#include "features/redis_dataset.h"
+#include "ops/clock.h"
+#include "ops/hash.h"
+#include "ops/http_client.h"
+#include "schemas/rerank.h"
+#include "schemas/trace.h"
+#include "scorer/rank.h"
+
+#include "tests/scorer/scorer_fixture.h"
+#include "tests/support/redis_server.h"
+#include "tests/test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { CLICK = 2, HIDE = 6 };
+
+struct fixture {
+    struct redis_server redis;
+    struct redis_keys keys;
+    struct redis_dataset dataset;
+    struct redis_connection *connection;
+    struct item_tables *tables;
+    struct event_schema *schema;
+    struct served_slot *slot;
+    struct user_reader *reader;
+    struct server *server;
+    struct http_server *http;
+    struct http_client *client;
+    struct rerank_parser *parser;
+    struct rerank_answer answer;
+    char url[128];
+    int code;
+};
+
+static void open_dataset(struct fixture *f)
+{
+    static struct redis_dataset wanted;
+    struct redis_target target;
+    struct error err;
+
+    wanted = (struct redis_dataset){
+        .shards = 4, .value_format = 1, .example_format = 1, .examples_partitions = 4};
+    rules_init(&wanted.rules, f->schema, FIXTURE_SEED);
+    CHECK_STATUS(OK, redis_keys_init(&f->keys, "fr", &err));
+    CHECK_STATUS(OK, redis_target_parse(&target, f->redis.url, &err));
+    CHECK_STATUS(OK, redis_connection_create(&f->connection, &target, &(struct redis_limits){0},
+                                             NULL, &err));
+    CHECK_STATUS(OK, redis_connection_wait_ready(f->connection, 5000, &err));
+    CHECK_STATUS(OK, redis_dataset_open(&f->dataset, f->connection, &f->keys, &wanted, 5000, &err));
+    CHECK(f->dataset.rules.seed == FIXTURE_SEED);
+}
+
+static void setup(struct fixture *f, bool with_model)
+{
+    struct user_reader_options reader = {.cache_users = 100};
+    struct server_options server = {.threads = 1, .redis_budget_ms = 1000, .budget_ms = 5000};
+    struct http_server_options http = {.listen = "127.0.0.1:0", .routes = server_routes};
+    struct error err;
+    bool changed;
+
+    *f = (struct fixture){0};
+    CHECK_STATUS(OK, hash_start(&err));
+    CHECK_STATUS(OK, event_schema_default(&f->schema, &err));
+    redis_server_start(&f->redis, NULL);
+    open_dataset(f);
+    f->tables = fixture_tables(clock_wall_ms());
+    fixture_publish(test_folder(), "v1", f->tables, with_model, false);
+    CHECK_STATUS(OK, served_slot_create(&f->slot, test_folder(), NULL, &err));
+    CHECK_STATUS(OK, served_refresh(f->slot, &changed, &err));
+    CHECK_STATUS(OK, redis_target_parse(&reader.target, f->redis.url, &err));
+    reader.keys = f->keys;
+    CHECK_STATUS(OK, user_reader_open(&f->reader, &reader, &err));
+    for (int i = 0; i < 500 && !user_reader_up(f->reader); i++)
+        (void)usleep(10000);
+    CHECK(user_reader_up(f->reader));
+    server.slot = f->slot;
+    server.reader = f->reader;
+    server.schema = f->schema;
+    CHECK_STATUS(OK, server_create(&f->server, &server, &err));
+    http.context = f->server;
+    CHECK_STATUS(OK, http_server_open(&f->http, &http, &err));
+    CHECK_STATUS(OK, http_client_create(&f->client, 10000, 1 << 20, &err));
+    CHECK_STATUS(OK, rerank_parser_create(&f->parser, &err));
+    (void)snprintf(f->url, sizeof f->url, "http://127.0.0.1:%d", http_server_port(f->http));
+}
+
+static void teardown(struct fixture *f)
+{
+    http_client_destroy(f->client);
+    server_drain(f->server, 1000);
+    http_server_close(f->http, 1000);
+    user_reader_close(f->reader);
+    server_destroy(f->server);
+    served_slot_destroy(f->slot);
+    rerank_parser_destroy(f->parser);
+    event_schema_destroy(f->schema);
+    item_tables_destroy(f->tables);
+    redis_connection_destroy(f->connection);
+    redis_dataset_clear(&f->dataset);
+    redis_server_stop(&f->redis);
+}
+
+static void post(struct fixture *f, const char *path, const char *json)
+{
+    char url[256];
+    struct text body;
+    struct error err;
+
+    (void)snprintf(url, sizeof url, "%s%s", f->url, path);
+    CHECK_STATUS(OK, http_client_post(f->client, url, text_of(json), &f->code, &body, &err));
+    f->answer = (struct rerank_answer){0};
+    if (f->code == 200)
+        CHECK_STATUS(OK, rerank_answer_parse(f->parser, body, &f->answer, &err));
+}
+
+/* Stores a sequence as ingest would have. */
+static void store(struct fixture *f, const char *user, const struct user_entry *entries, int count)
+{
+    static struct user_value value;
+    uint8_t bytes[8192];
+    char key[REDIS_KEY_BYTES_MAX];
+    const struct redis_reply *reply;
+    struct text arguments[3];
+    struct error err;
+
+    value = (struct user_value){.running = (uint32_t)count, .count = count};
+    memcpy(value.entries, entries, (size_t)count * sizeof entries[0]);
+    size_t used = user_value_encode(&value, bytes, sizeof bytes);
+    CHECK(used > 0);
+    arguments[0] = text_of("SET");
+    arguments[1] = (struct text){
+        key, redis_key_user(&f->keys, rules_shard(&f->dataset.rules, text_of(user), 4),
+                            text_of(user), key)};
+    arguments[2] = (struct text){(const char *)bytes, used};
+    CHECK_STATUS(OK, redis_call(f->connection, 5000, arguments, 3, &reply, &err));
+}
+
+static struct user_entry entry(int item, int64_t ago_ms, uint8_t action)
+{
+    return (struct user_entry){
+        .item = fixture_item(item), .time_ms = clock_wall_ms() - ago_ms, .action = action};
+}
+
+static bool answered(const struct fixture *f, const char *item)
+{
+    for (int i = 0; i < f->answer.items_count; i++)
+        if (text_equal(f->answer.items[i].item, text_of(item)))
+            return true;
+    return false;
+}
+
+TEST(server_reranks_with_the_model_and_says_so)
+{
+    struct fixture f;
+    struct user_entry history[] = {entry(3, 2000, CLICK), entry(4, 1000, CLICK)};
+
+    setup(&f, true);
+    store(&f, "u1", history, 2);
+    post(&f, "/v1/rerank",
+         "{\"request_id\":\"r1\",\"user\":\"u1\",\"k\":3,"
+         "\"candidates\":[\"i1\",\"i9\",\"i1\",\"nobody\",\"i5\"]}");
+    CHECK_INT(200, f.code);
+    CHECK_TEXT("v1+0", f.answer.model_version);
+    CHECK_TEXT("model", f.answer.arm);
+    CHECK_INT(DEGRADED_NONE, f.answer.degraded);
+    CHECK(text_equal(f.answer.request_id, text_of("r1")));
+    CHECK(!f.answer.cold);
+    CHECK_INT(3, f.answer.items_count); /* the duplicate is gone, the unknown one is behind */
+    CHECK(answered(&f, "i1") && answered(&f, "i5") && answered(&f, "i9"));
+    teardown(&f);
+}
+
+TEST(server_scores_equal_an_offline_recomputation_at_the_time_in_the_trace)
+{
+    static struct trace trace;
+    struct fixture f;
+    struct user_entry history[] = {entry(3, 2000, CLICK), entry(4, 1000, CLICK)};
+    struct rank_scratch *scratch;
+    struct error err;
+
+    setup(&f, true);
+    store(&f, "u1", history, 2);
+    post(&f, "/v1/recommend", "{\"user\":\"u1\",\"k\":10}");
+    CHECK_INT(200, f.code);
+    CHECK_INT(10, f.answer.items_count);
+    CHECK(!answered(&f, "i3") && !answered(&f, "i4")); /* seen */
+    CHECK_STATUS(OK, trace_decode(&trace, f.answer.trace, &err));
+    CHECK_INT(10, trace.rows_count);
+    CHECK_TEXT("v1+0", trace.model_version);
+
+    const struct served *served = served_acquire(f.slot);
+    struct ranker ranker = {.model = served->model, .tables = served->tables};
+    CHECK_STATUS(OK, rank_scratch_create(&scratch, &err));
+    for (int i = 0; i < f.answer.items_count; i++) {
+        int32_t index = item_tables_find(served->tables,
+                                         rules_item_hash(&f.dataset.rules, f.answer.items[i].item));
+        struct rank_request request = {
+            .history = history,
+            .history_count = 2,
+            .running = 2,
+            .history_known = true,
+            .now_ms = trace.request_time_ms,
+            .candidates = &index,
+            .candidates_count = 1,
+            .k = 1,
+            .keep_seen = true,
+        };
+        float score;
+
+        CHECK(index != ITEM_NONE);
+        CHECK_STATUS(OK, rank_scores(&ranker, scratch, &request, &score, &err));
+        CHECK_NEAR(score, f.answer.items[i].score, 1e-5);
+        CHECK_INT(item_tables_clicks(served->tables, index), trace.raw[i][RAW_CLICKS]);
+    }
+    rank_scratch_destroy(scratch);
+    served_release(f.slot, served);
+    teardown(&f);
+}
+
+TEST(server_leaves_out_what_was_hidden_from_the_next_list_on)
+{
+    struct fixture f;
+    struct user_entry history[] = {entry(3, 2000, CLICK), entry(9, 1000, HIDE)};
+    const char *request = "{\"user\":\"u1\",\"candidates\":[\"i1\",\"i9\",\"i5\"]}";
+
+    setup(&f, true);
+    post(&f, "/v1/rerank", request);
+    CHECK(answered(&f, "i9"));
+    CHECK(f.answer.cold);
+    store(&f, "u1", history, 2);
+    post(&f, "/v1/rerank", request);
+    CHECK_INT(2, f.answer.items_count);
+    CHECK(!answered(&f, "i9"));
+    teardown(&f);
+}
+
+TEST(server_answers_by_popularity_while_there_is_no_model)
+{
+    struct fixture f;
+
+    setup(&f, false);
+    post(&f, "/v1/recommend", "{\"user\":\"new\",\"k\":5}");
+    CHECK_INT(200, f.code);
+    CHECK_INT(DEGRADED_POPULARITY, f.answer.degraded);
+    CHECK_TEXT("popularity", f.answer.arm);
+    CHECK_INT(5, f.answer.items_count);
+    CHECK(text_equal(f.answer.items[0].item, text_of("i19")));
+    teardown(&f);
+}
+
+TEST(server_goes_on_without_redis_from_its_cache_or_without_a_sequence)
+{
+    struct fixture f;
+    struct user_entry history[] = {entry(3, 2000, CLICK), entry(9, 1000, HIDE)};
+
+    setup(&f, true);
+    store(&f, "u1", history, 2);
+    post(&f, "/v1/rerank", "{\"user\":\"u1\",\"candidates\":[\"i1\",\"i9\"]}");
+    CHECK_INT(DEGRADED_NONE, f.answer.degraded);
+    redis_server_kill(&f.redis);
+    post(&f, "/v1/rerank", "{\"user\":\"u1\",\"candidates\":[\"i1\",\"i9\"]}");
+    CHECK_INT(200, f.code);
+    CHECK_INT(DEGRADED_CACHED, f.answer.degraded);
+    CHECK(!answered(&f, "i9")); /* the hide is remembered */
+    post(&f, "/v1/rerank", "{\"user\":\"u2\",\"candidates\":[\"i1\",\"i9\"]}");
+    CHECK_INT(200, f.code);
+    CHECK_INT(DEGRADED_NO_HISTORY, f.answer.degraded);
+    CHECK_INT(2, f.answer.items_count);
+    teardown(&f);
+}
+
+TEST(server_refuses_bad_requests_by_name_and_takes_an_empty_list)
+{
+    static char many[RERANK_CANDIDATES_MAX * 12 + 200];
+    struct fixture f;
+    size_t used;
+
+    setup(&f, true);
+    post(&f, "/v1/rerank", "{\"user\":\"u1\",\"candidates\":[]}");
+    CHECK_INT(200, f.code);
+    CHECK_INT(0, f.answer.items_count);
+    post(&f, "/v1/rerank", "{\"user\":");
+    CHECK_INT(400, f.code);
+    post(&f, "/v1/rerank", "{\"candidates\":[\"i1\"]}");
+    CHECK_INT(400, f.code);
+    post(&f, "/v1/nothing", "{}");
+    CHECK_INT(404, f.code);
+    used = (size_t)snprintf(many, sizeof many, "{\"user\":\"u1\",\"candidates\":[\"x\"");
+    for (int i = 0; i < RERANK_CANDIDATES_MAX; i++)
+        used += (size_t)snprintf(many + used, sizeof many - used, ",\"c%d\"", i);
+    (void)snprintf(many + used, sizeof many - used, "]}");
+    post(&f, "/v1/rerank", many);
+    CHECK_INT(413, f.code);
+    teardown(&f);
+}
+
+TEST(server_that_drains_answers_503_and_finishes_what_it_has)
+{
+    struct fixture f;
+
+    setup(&f, true);
+    post(&f, "/v1/recommend", "{\"user\":\"u1\"}");
+    CHECK_INT(200, f.code);
+    server_drain(f.server, 1000);
+    post(&f, "/v1/recommend", "{\"user\":\"u1\"}");
+    CHECK_INT(503, f.code);
+    teardown(&f);
+}
