@@ -380,14 +380,22 @@ static void variable_of(const char *key, char *into, size_t bytes)
     into[used] = 0;
 }
 
-/* Of our own that are no keys: the path of the file, and what tests and the demo use. */
+/* Of our own that are no keys: the path of the file, what kernels/ may be told about the
+ * processor, and what tests use; a name that ends with "_" stands for all that begin so. */
 static bool is_ours(const char *variable)
 {
-    static const char *const known[] = {"FRESHET_CONFIG", "FRESHET_TEST_", "FRESHET_BENCH_"};
+    static const char *const known[] = {
+        "FRESHET_CONFIG",     "FRESHET_ISA",   "FRESHET_KAFKA",       "FRESHET_KAFKA_DIR",
+        "FRESHET_KAFKA_HEAP", "FRESHET_CACHE", "FRESHET_CRASH_POINT", "FRESHET_TEST_",
+        "FRESHET_BENCH_",     "FRESHET_DEMO_"};
 
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-        if (strncmp(variable, known[i], strlen(known[i])) == 0)
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        size_t bytes = strlen(known[i]);
+
+        if (known[i][bytes - 1] == '_' ? strncmp(variable, known[i], bytes) == 0
+                                       : strcmp(variable, known[i]) == 0)
             return true;
+    }
     return false;
 }
 
