@@ -77,6 +77,7 @@ struct demo {
     bool frozen;
     int64_t begun_us;
     double last_line_s;
+    char gate_shown[sizeof((struct demo_numbers *)0)->gate];
     int64_t last_tick_us;
     char recent[JSON_BYTES];
     char json[JSON_BYTES];
@@ -232,7 +233,13 @@ static void show(struct demo *d)
     if (d->terminal) {
         bytes = demo_view_screen(&d->numbers, terminal_columns(), d->screen, sizeof d->screen);
         (void)!write(STDERR_FILENO, d->screen, bytes);
-    } else if (d->numbers.elapsed_s - d->last_line_s >= LINE_EVERY_S) {
+        return;
+    }
+    if (strcmp(d->gate_shown, d->numbers.gate) != 0) {
+        memcpy(d->gate_shown, d->numbers.gate, sizeof d->gate_shown);
+        (void)fprintf(stderr, "%4.0f s  gate: %s\n", d->numbers.elapsed_s, d->numbers.gate);
+    }
+    if (d->numbers.elapsed_s - d->last_line_s >= LINE_EVERY_S) {
         d->last_line_s = d->numbers.elapsed_s;
         bytes = demo_view_line(&d->numbers, d->screen, sizeof d->screen);
         (void)fprintf(stderr, "%.*s\n", (int)bytes, d->screen);
@@ -368,9 +375,18 @@ static void print_json(struct demo *d, const struct verdict *v)
     (void)printf("%.*s\n", TEXT_ARGS(json_writer_text(&w)));
 }
 
+static const char *number(double value, char text[16])
+{
+    if (isnan(value))
+        return "-";
+    (void)snprintf(text, 16, "%.3f", value);
+    return text;
+}
+
 static void print_summary(struct demo *d, const struct verdict *v)
 {
     const struct demo_numbers *n = &d->numbers;
+    char text[5][16];
 
     if (command_json(d->line)) {
         print_json(d, v);
@@ -384,11 +400,12 @@ static void print_summary(struct demo *d, const struct verdict *v)
         "%.0f lists answered, 99 %% within %.1f ms; %.0f bundles published, %.0f refused by "
         "the gate; %d roles restarted\n",
         n->lists, n->request_p99_s * 1e3, n->published, n->refused, demo_roles_restarts(d->roles));
-    (void)printf("NDCG@10 against the truth   before the shift: model %.3f, popularity %.3f\n"
-                 "                            at the end:       model %.3f, popularity %.3f, "
-                 "model frozen at the shift %.3f\n",
-                 v->before, v->popularity_before, v->model_after, v->popularity_after,
-                 v->frozen_after);
+    (void)printf("NDCG@10 against the truth   before the shift: model %s, popularity %s\n"
+                 "                            at the end:       model %s, popularity %s, "
+                 "model frozen at the shift %s\n",
+                 number(v->before, text[0]), number(v->popularity_before, text[1]),
+                 number(v->model_after, text[2]), number(v->popularity_after, text[3]),
+                 number(v->frozen_after, text[4]));
 }
 
 /* ---- the command ---- */

@@ -36,7 +36,7 @@ struct demo_numbers {
     /* retrain */
     double published, refused;
     double drift;   /* worst PSI of the watched series */
-    char gate[120]; /* the last gate's verdict in words */
+    char gate[240]; /* the last gate's verdict in words */
     /* quality against the truth */
     struct demo_sample now;
     double shift_at_s; /* when the taste shifted, -1: not yet */
