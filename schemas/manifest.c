@@ -265,12 +265,15 @@ enum status manifest_decode(struct manifest *manifest, struct text from, struct 
     struct json_parser *parser;
     const struct json_node *root;
     enum status status;
+    size_t nodes_max;
 
     *manifest = (struct manifest){0};
     if (from.bytes > MANIFEST_BYTES_MAX)
         return error_set(err, ERR_LIMIT, "manifest of %zu bytes, at most %d", from.bytes,
                          MANIFEST_BYTES_MAX);
-    parser = json_parser_create(MANIFEST_BYTES_MAX, NODES_MAX);
+    /* No more than the text can hold: a value has at least one byte and something beside it. */
+    nodes_max = from.bytes / 2 + 2 < NODES_MAX ? from.bytes / 2 + 2 : NODES_MAX;
+    parser = json_parser_create(from.bytes + 1, nodes_max);
     if (parser == NULL)
         return error_set(err, ERR_NOMEM, "no memory for a manifest");
     status = json_parse(parser, from, &root, err);

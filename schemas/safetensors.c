@@ -230,7 +230,9 @@ enum status safetensors_parse_header(struct text header, int64_t data_bytes,
                                      int64_t begins[BUNDLE_TENSORS_MAX], int *count,
                                      struct error *err)
 {
-    struct json_parser *parser = json_parser_create(SAFETENSORS_HEADER_MAX, HEADER_NODES);
+    /* No more than the text can hold: a value has at least one byte and something beside it. */
+    size_t nodes_max = header.bytes / 2 + 2 < HEADER_NODES ? header.bytes / 2 + 2 : HEADER_NODES;
+    struct json_parser *parser = json_parser_create(SAFETENSORS_HEADER_MAX, nodes_max);
     const struct json_node *root;
     enum status status;
     int64_t end;
