@@ -1,0 +1,355 @@
+/*
+ * tests/bench/bench_serve.c - serving as a frontend sees it.
+ *
+ *   rerank_served_64x200_ms   ids to order in process: hash 200 candidate ids, look them up,
+ * counts, batch, model with the cross head, order; 64 history events; median http_rerank_p50_ms,
+ * http_rerank_p99_ms   POST /v1/rerank with 100 candidates, 200 requests/s, open loop (latency from
+ * the planned time), Redis read included, serve in a process of its own serve_rss_mb
+ *
+ *     build/release/bench/bench_serve build/release/freshet
+ */
+#include "features/redis_dataset.h"
+#include "features/scalars.h"
+#include "kernels/model_file.h"
+#include "ops/clock.h"
+#include "ops/file.h"
+#include "ops/hash.h"
+#include "ops/http_client.h"
+#include "ops/json.h"
+#include "ops/process.h"
+#include "ops/random.h"
+#include "scorer/rank.h"
+
+#include "tests/bench/figure.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ITEMS      3400
+#define USERS      5000
+#define HISTORY    100
+#define SEED       99
+#define RATE       200
+#define SECONDS    10
+#define WORKERS    8
+#define CANDIDATES 100
+#define REQUESTS   (RATE * SECONDS)
+
+static char folder[64];
+static struct rules rules;
+static struct item_tables *tables;
+static struct model *model;
+static struct process redis, serve;
+static char url[128];
+static double latency_ms[REQUESTS];
+static int failures;
+
+static uint64_t hash_of(int item)
+{
+    char name[16];
+
+    (void)snprintf(name, sizeof name, "item-%05d", item);
+    return rules_item_hash(&rules, text_of(name));
+}
+
+static void make_tables(void)
+{
+    struct item_tables_options options = {.items_max = 2 * ITEMS};
+    struct random random;
+    struct error err;
+    int64_t now_ms = clock_wall_ms();
+
+    rules.seed = SEED;
+    random_seed(&random, 1);
+    figure_must(item_tables_create(&tables, &options, &err), &err);
+    for (int i = 0; i < ITEMS; i++) {
+        char name[16];
+
+        (void)snprintf(name, sizeof name, "item-%05d", i);
+        (void)item_tables_index(tables, hash_of(i), text_of(name), now_ms - 100000000);
+    }
+    for (int n = 0; n < 200000; n++) {
+        struct user_entry before[COVIS_REACH] = {0};
+
+        for (int i = 0; i < COVIS_REACH; i++)
+            before[i] = (struct user_entry){.item = hash_of((int)random_below(&random, ITEMS)),
+                                            .time_ms = now_ms - 50000000,
+                                            .action = 2};
+        item_tables_observe(tables, (int32_t)random_below(&random, ITEMS),
+                            now_ms - 40000000 + (int64_t)n * 100, before, COVIS_REACH);
+    }
+}
+
+static void publish(void)
+{
+    static struct manifest manifest;
+    static const char *const files[] = {BUNDLE_ITEMS_NAME, MODEL_FILE_NAME};
+    struct model_config config;
+    struct error err;
+    char root[128], path[512];
+    char *inside;
+
+    (void)snprintf(root, sizeof root, "%s/models", folder);
+    figure_must(file_make_folders(root, &err), &err);
+    manifest = (struct manifest){.version = "v000001", .item_seed = SEED};
+    manifest.created_at_ms = clock_wall_ms();
+    (void)model_preset(&config, "small", ITEMS + 1, scalars_count);
+    figure_must(model_create(&model, &config, 3, &err), &err);
+    model_file_describe(model, "small", &manifest);
+    manifest.scalars_count = scalars_count;
+    for (int i = 0; i < scalars_count; i++)
+        (void)snprintf(manifest.scalars[i], sizeof manifest.scalars[i], "%s", scalar_rows[i].name);
+    figure_must(bundle_begin(root, manifest.version, &inside, &err), &err);
+    (void)snprintf(path, sizeof path, "%s/%s", inside, BUNDLE_ITEMS_NAME);
+    figure_must(item_tables_save(tables, path, &err), &err);
+    (void)snprintf(path, sizeof path, "%s/%s", inside, MODEL_FILE_NAME);
+    figure_must(model_file_save(model, path, &err), &err);
+    free(inside);
+    figure_must(bundle_publish(root, &manifest, files, 2, true, &err), &err);
+}
+
+static void fill_history(struct user_entry *history, int count, struct random *random)
+{
+    int64_t at_ms = clock_wall_ms() - (int64_t)count * 60000;
+
+    for (int i = 0; i < count; i++)
+        history[i] = (struct user_entry){.item = hash_of((int)random_below(random, ITEMS)),
+                                         .time_ms = at_ms + (int64_t)i * 60000,
+                                         .action = (uint8_t)(1 + random_below(random, 2))};
+}
+
+/* ---- in process ---- */
+
+static void bench_rank(void)
+{
+    static char names[200][16];
+    static double ms[400];
+    struct ranker ranker = {.model = model, .tables = tables};
+    struct rank_scratch *scratch;
+    struct user_entry history[64];
+    struct ranked ranked[20];
+    int32_t candidates[200];
+    struct random random;
+    struct error err;
+
+    random_seed(&random, 5);
+    figure_must(rank_scratch_create(&scratch, &err), &err);
+    for (int n = -20; n < 400; n++) {
+        struct rank_request request = {.history = history,
+                                       .history_count = 64,
+                                       .running = 64,
+                                       .history_known = true,
+                                       .now_ms = clock_wall_ms(),
+                                       .candidates = candidates,
+                                       .candidates_count = 200,
+                                       .k = 20,
+                                       .keep_seen = true};
+        enum degraded degraded;
+        int count;
+
+        fill_history(history, 64, &random);
+        for (int i = 0; i < 200; i++)
+            (void)snprintf(names[i], sizeof names[i], "item-%05d",
+                           (int)random_below(&random, ITEMS));
+        int64_t begun_us = clock_monotonic_us();
+        for (int i = 0; i < 200; i++)
+            candidates[i] = item_tables_find(tables, rules_item_hash(&rules, text_of(names[i])));
+        figure_must(rank(&ranker, scratch, &request, ranked, &count, &degraded, &err), &err);
+        if (n >= 0)
+            ms[n] = (double)(clock_monotonic_us() - begun_us) / 1000;
+    }
+    rank_scratch_destroy(scratch);
+    figure_report("rerank_served_64x200_ms", figure_quantile(ms, 400, 0.5), "ms", "", 0);
+}
+
+/* ---- over HTTP ---- */
+
+static void start_redis(void)
+{
+    char socket[128], log[128];
+    const char *argv[] = {"redis-server",
+                          "--port",
+                          "0",
+                          "--unixsocket",
+                          socket,
+                          "--save",
+                          "",
+                          "--appendonly",
+                          "no",
+                          "--maxmemory-policy",
+                          "noeviction",
+                          NULL};
+    struct error err;
+
+    (void)snprintf(socket, sizeof socket, "%s/redis.sock", folder);
+    (void)snprintf(log, sizeof log, "%s/redis.log", folder);
+    figure_must(process_start(&redis, "redis", argv, log, &err), &err);
+}
+
+static void fill_redis(void)
+{
+    static struct redis_dataset wanted, dataset;
+    static struct user_value value;
+    struct redis_connection *connection;
+    struct redis_target target;
+    struct event_schema *schema;
+    struct redis_keys keys;
+    struct random random;
+    struct error err;
+    char text[160];
+
+    (void)snprintf(text, sizeof text, "unix://%s/redis.sock", folder);
+    figure_must(redis_target_parse(&target, text, &err), &err);
+    figure_must(redis_keys_init(&keys, "fr", &err), &err);
+    figure_must(event_schema_default(&schema, &err), &err);
+    wanted = (struct redis_dataset){
+        .shards = 64, .value_format = 1, .example_format = 1, .examples_partitions = 8};
+    rules_init(&wanted.rules, schema, SEED);
+    figure_must(
+        redis_connection_create(&connection, &target, &(struct redis_limits){0}, NULL, &err), &err);
+    figure_must(redis_connection_wait_ready(connection, 10000, &err), &err);
+    figure_must(redis_dataset_open(&dataset, connection, &keys, &wanted, 10000, &err), &err);
+    random_seed(&random, 7);
+    value = (struct user_value){.running = HISTORY, .count = HISTORY};
+    for (int u = 0; u < USERS; u++) {
+        char name[16], key[REDIS_KEY_BYTES_MAX];
+        uint8_t bytes[4096];
+        const struct redis_reply *reply;
+
+        (void)snprintf(name, sizeof name, "user-%05d", u);
+        fill_history(value.entries, HISTORY, &random);
+        struct text arguments[3] = {
+            text_of("SET"),
+            {key, redis_key_user(&keys, rules_shard(&dataset.rules, text_of(name), 64),
+                                 text_of(name), key)},
+            {(const char *)bytes, user_value_encode(&value, bytes, sizeof bytes)}};
+        figure_must(redis_call(connection, 5000, arguments, 3, &reply, &err), &err);
+    }
+    redis_dataset_clear(&dataset);
+    redis_connection_destroy(connection);
+    event_schema_destroy(schema);
+}
+
+static void start_serve(const char *program)
+{
+    char redis_set[160], models_set[160], ports[128], log[128];
+    const char *argv[] = {program,
+                          "serve",
+                          "--set",
+                          redis_set,
+                          "--set",
+                          models_set,
+                          "--set",
+                          "serve.listen=127.0.0.1:0",
+                          "--set",
+                          "serve.admin=127.0.0.1:0",
+                          "--set",
+                          "serve.holdout=0",
+                          "--ports-file",
+                          ports,
+                          NULL};
+    struct json_parser *parser = json_parser_create(4096, 64);
+    const struct json_node *root;
+    struct error err;
+    char *text = NULL;
+    size_t bytes = 0;
+
+    (void)snprintf(redis_set, sizeof redis_set, "redis.url=unix://%s/redis.sock", folder);
+    (void)snprintf(models_set, sizeof models_set, "model.folder=%s/models", folder);
+    (void)snprintf(ports, sizeof ports, "%s/ports", folder);
+    (void)snprintf(log, sizeof log, "%s/serve.log", folder);
+    figure_must(process_start(&serve, "serve", argv, log, &err), &err);
+    for (int i = 0; i < 1000 && file_read(ports, 4096, &text, &bytes, &err) != OK; i++)
+        (void)usleep(10000);
+    figure_must(text == NULL ? ERR_TIMEOUT : OK, &err);
+    figure_must(json_parse(parser, (struct text){text, bytes}, &root, &err), &err);
+    (void)snprintf(url, sizeof url, "http://127.0.0.1:%d/v1/rerank",
+                   (int)json_int_or(json_member(root, "listen"), 0));
+    free(text);
+    json_parser_destroy(parser);
+    (void)usleep(700000); /* the first bundle is read within two refreshes */
+}
+
+static int64_t begin_us;
+
+/* Worker w sends requests w, w + WORKERS, ... each at its planned time. */
+static void *work(void *context)
+{
+    int worker = (int)(intptr_t)context;
+    struct http_client *client;
+    struct random random;
+    struct error err;
+    char body[4096];
+
+    random_seed(&random, 100 + (uint64_t)worker);
+    figure_must(http_client_create(&client, 5000, 1 << 20, &err), &err);
+    for (int n = worker; n < REQUESTS; n += WORKERS) {
+        int64_t planned_us = begin_us + (int64_t)n * 1000000 / RATE;
+        size_t used = (size_t)snprintf(body, sizeof body,
+                                       "{\"user\":\"user-%05d\",\"candidates\":[",
+                                       (int)random_below(&random, USERS));
+        struct text answer;
+        int64_t now_us;
+        int code = 0;
+
+        for (int i = 0; i < CANDIDATES; i++)
+            used += (size_t)snprintf(body + used, sizeof body - used, "%s\"item-%05d\"",
+                                     i == 0 ? "" : ",", (int)random_below(&random, ITEMS));
+        used += (size_t)snprintf(body + used, sizeof body - used, "]}");
+        now_us = clock_monotonic_us();
+        if (now_us < planned_us)
+            (void)usleep((useconds_t)(planned_us - now_us));
+        if (http_client_post(client, url, (struct text){body, used}, &code, &answer, &err) != OK ||
+            code != 200 || memmem(answer.at, answer.bytes, "\"degraded\":\"none\"", 17) == NULL)
+            (void)__atomic_fetch_add(&failures, 1, __ATOMIC_RELAXED);
+        latency_ms[n] = (double)(clock_monotonic_us() - planned_us) / 1000;
+    }
+    http_client_destroy(client);
+    return NULL;
+}
+
+static void bench_http(void)
+{
+    pthread_t workers[WORKERS];
+
+    begin_us = clock_monotonic_us() + 100000;
+    for (intptr_t i = 0; i < WORKERS; i++)
+        if (pthread_create(&workers[i], NULL, work, (void *)i) != 0)
+            exit(1);
+    for (int i = 0; i < WORKERS; i++)
+        (void)pthread_join(workers[i], NULL);
+    figure_report("http_rerank_p50_ms", figure_quantile(latency_ms, REQUESTS, 0.5), "ms", "", 0);
+    figure_report("http_rerank_p99_ms", figure_quantile(latency_ms, REQUESTS, 0.99), "ms",
+                  "promised", 8);
+    figure_report("http_rerank_failures", failures, "requests", "", 0);
+    figure_report("serve_rss_mb", figure_rss_mb(serve.pid), "MB", "", 0);
+}
+
+int main(int argc, char **argv)
+{
+    struct error err;
+
+    if (argc != 2) {
+        (void)fprintf(stderr, "usage: bench_serve PATH_OF_FRESHET\n");
+        return 2;
+    }
+    figure_must(hash_start(&err), &err);
+    (void)snprintf(folder, sizeof folder, "/tmp/freshet-bench-XXXXXX");
+    if (mkdtemp(folder) == NULL)
+        return 1;
+    make_tables();
+    publish();
+    bench_rank();
+    start_redis();
+    fill_redis();
+    start_serve(argv[1]);
+    bench_http();
+    process_stop(&serve, 5000);
+    process_stop(&redis, 5000);
+    model_destroy(model);
+    item_tables_destroy(tables);
+    return file_remove_tree(folder, &err) != OK || failures > 0;
+}
