@@ -423,15 +423,17 @@ TEST(kafka_group_reads_nothing_before_it_is_told_where)
     kafka_broker_stop(broker);
 }
 
-/* One member joins, then another: the first gives everything back before the second has anything,
- * and afterwards each partition has one owner. Then one leaves without a word of its own. */
+/* One member joins, then another: a partition is given back before the other has it, and in the
+ * end each has one owner. On a busy machine the broker may rebalance more than once meanwhile.
+ * Then one leaves without a word of its own. */
 TEST(kafka_group_hands_partitions_over)
 {
     enum { PARTITIONS = 4 };
     struct kafka_broker *broker = start_broker(PARTITIONS);
     struct kafka_consumer *members[2] = {open_consumer(broker, "g"), NULL};
     bool owned[2][KAFKA_TEST_PARTITIONS_MAX] = {{false}};
-    int counts[2] = {0}, revoked = 0;
+    int counts[2] = {PARTITIONS, 0};
+    bool any_revoked = false;
     uint64_t epoch;
     struct error err;
 
@@ -441,29 +443,30 @@ TEST(kafka_group_hands_partitions_over)
     for (int p = 0; p < PARTITIONS; p++)
         CHECK_STATUS(OK, kafka_consumer_assign(members[0], p, 50, &epoch, &err));
     members[1] = open_consumer(broker, "g");
-    memset(owned, 0, sizeof owned);
 
     int64_t until_us = clock_monotonic_us() + KAFKA_PATIENCE_US;
-    while (counts[0] + counts[1] < PARTITIONS && clock_monotonic_us() < until_us) {
+    while ((counts[0] != PARTITIONS / 2 || counts[1] != PARTITIONS / 2) &&
+           clock_monotonic_us() < until_us) {
         for (int m = 0; m < 2; m++) {
             struct kafka_record records[KAFKA_BATCH];
             struct kafka_event events[KAFKA_EVENTS_MAX];
             int events_count;
             int n = kafka_consumer_poll(members[m], 20, records, KAFKA_BATCH, events,
                                         &events_count);
-            CHECK(n == 0 || (m == 0 && revoked == 0));
+            CHECK(n == 0 || (m == 0 && !any_revoked));
             kafka_records_release(records, n);
             for (int e = 0; e < events_count; e++) {
                 int p = events[e].partition;
                 if (events[e].kind == KAFKA_REVOKED) {
-                    CHECK(m == 0 && counts[0] + counts[1] == 0);
+                    CHECK(owned[m][p]);
                     CHECK_STATUS(ERR_NOT_FOUND,
-                                 kafka_consumer_assign(members[0], p, 0, &epoch, &err));
-                    kafka_consumer_revoke(members[0], p);
-                    revoked++;
+                                 kafka_consumer_assign(members[m], p, 0, &epoch, &err));
+                    kafka_consumer_revoke(members[m], p);
+                    any_revoked = true;
+                    owned[m][p] = false;
+                    counts[m]--;
                 } else {
                     CHECK_INT(KAFKA_ASSIGNED, events[e].kind);
-                    CHECK_INT(PARTITIONS, revoked);
                     CHECK(!owned[0][p] && !owned[1][p]);
                     owned[m][p] = true;
                     counts[m]++;
