@@ -15,7 +15,7 @@ endif
 SAN ?=
 empty :=
 comma := ,
-variant := $(if $(SAN),san-$(subst $(comma),-,$(SAN)),release)
+variant := $(if $(SAN),san-$(subst $(comma),-,$(SAN)),release)$(if $(CRASH_POINTS),-crash)
 B := build/$(variant)
 
 folders := ops schemas features kernels ingest scorer retrain
@@ -29,6 +29,8 @@ hardening := -fstack-protector-strong -fstack-clash-protection -fcf-protection -
 version := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 CPPFLAGS += -I. -D_GNU_SOURCE
+# Named places at which a test kills the process (ingest/crash_point.h).
+CPPFLAGS += $(if $(CRASH_POINTS),-DFRESHET_CRASH_POINTS)
 CFLAGS += -std=c11 -g $(warnings) $(c_warnings) $(hardening)
 CXXFLAGS += -std=c++17 -g $(warnings) $(hardening) -fno-rtti -fno-exceptions
 LDFLAGS += -pie -Wl,-z,relro,-z,now,-z,noexecstack

@@ -441,12 +441,14 @@ static void sleep_until_news(struct loop *l)
     nfds_t count = sizeof ready / sizeof *ready;
     int64_t until_us = machine_wakeup_us(l->machine);
     int64_t due_us = redis_store_due_us(l->store);
+    int64_t kafka_us = kafka_consumer_due_us(l->consumer);
     struct timespec wait;
     int64_t wait_us;
 
     if (machine_room(l->machine) <= 0)
         count--; /* Kafka's bell rings for what we cannot take */
     until_us = due_us < until_us ? due_us : until_us;
+    until_us = kafka_us < until_us ? kafka_us : until_us;
     wait_us = until_us - clock_monotonic_us();
     if (wait_us > SLEEP_MAX_US)
         wait_us = SLEEP_MAX_US;

@@ -29,6 +29,10 @@
 #define FETCH_WAIT_MAX_MS  10
 #define QUEUE_BYTES_MAX    ((int64_t)64 << 20)
 #define PARTITIONS_MAX     100000
+/* Between two changes of what is read. librdkafka aborts the process when a partition is taken out
+ * again before it has confirmed that it stopped (its issue 5573, mended after 2.15.0; there is no
+ * way to ask), which takes it a millisecond when it is idle and some when its broker is slow. */
+#define ASSIGN_GAP_US 100000
 
 METRIC_COUNTER(consumed, "freshet_kafka_consumed_total", "records read from Kafka");
 METRIC_COUNTER(consumed_bytes, "freshet_kafka_consumed_bytes_total",
@@ -51,6 +55,7 @@ enum partition_state {
 struct partition {
     enum partition_state state;
     bool paused;
+    bool due; /* to be read from next_offset on, and librdkafka does not know it yet */
     uint64_t epoch;
     int64_t next_offset;
 };
@@ -63,6 +68,7 @@ struct kafka_consumer {
     bool fatal_told;
     bool down_told;               /* once a time that all brokers are down, not once an attempt */
     bool assign_due;              /* the set to be read has changed */
+    int64_t assigned_us;          /* when it was last handed over with something in it */
     int revoking_count;           /* partitions in PARTITION_REVOKING */
     uint64_t epoch;               /* the newest that was given */
     struct partition *partitions; /* (partitions_count), by number */
@@ -132,12 +138,22 @@ static struct partition *partition_made(struct kafka_consumer *c, int32_t number
     return &grown[number];
 }
 
+static int64_t gap_left_us(const struct kafka_consumer *c)
+{
+    int64_t left_us = c->assigned_us + ASSIGN_GAP_US - clock_monotonic_us();
+
+    return c->assigned_us == 0 || left_us < 0 ? 0 : left_us;
+}
+
 /* Tells librdkafka to read nothing: ends a revocation, or begins an assignment. */
 static void assign_nothing(struct kafka_consumer *c, bool unassign)
 {
     rd_kafka_topic_partition_list_t *none = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_resp_err_t code = rd_kafka_assign(c->client, unassign ? NULL : none);
+    rd_kafka_resp_err_t code;
 
+    clock_sleep_us(gap_left_us(c));
+    code = rd_kafka_assign(c->client, unassign ? NULL : none);
+    c->assigned_us = 0;
     rd_kafka_topic_partition_list_destroy(none);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
         kafka_health_error(&c->health, code, rd_kafka_err2str(code), c->topic);
@@ -162,7 +178,7 @@ static void carry_out_assign(struct kafka_consumer *c)
     rd_kafka_resp_err_t code;
 
     /* While a revocation waits for its answer, an assign would be taken for it. */
-    if (!c->assign_due || c->revoking_count > 0)
+    if (!c->assign_due || c->revoking_count > 0 || gap_left_us(c) > 0)
         return;
     set = rd_kafka_topic_partition_list_new(c->partitions_count);
     for (int32_t i = 0; i < c->partitions_count; i++)
@@ -170,8 +186,11 @@ static void carry_out_assign(struct kafka_consumer *c)
             rd_kafka_topic_partition_list_add(set, c->topic, i)->offset =
                 c->partitions[i].next_offset;
     code = rd_kafka_assign(c->client, set);
+    c->assigned_us = clock_monotonic_us();
     rd_kafka_topic_partition_list_destroy(set);
     c->assign_due = false;
+    for (int32_t i = 0; i < c->partitions_count; i++)
+        c->partitions[i].due = false;
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
         kafka_health_error(&c->health, code, rd_kafka_err2str(code), c->topic);
     /* Whether a pause outlives an assign differs between versions: say it again. */
@@ -379,6 +398,7 @@ void kafka_consumer_close(struct kafka_consumer *c)
             rd_kafka_queue_io_event_enable(c->queue, -1, NULL, 0);
             rd_kafka_queue_destroy(c->queue);
         }
+        clock_sleep_us(gap_left_us(c));
         (void)rd_kafka_consumer_close(c->client);
         rd_kafka_destroy(c->client);
     }
@@ -443,7 +463,7 @@ static bool take_record(struct kafka_consumer *c, rd_kafka_message_t *m,
     struct partition *p = partition_at(c, m->partition);
     rd_kafka_timestamp_type_t type;
 
-    if (p == NULL || p->state != PARTITION_READ || m->offset < p->next_offset) {
+    if (p == NULL || p->state != PARTITION_READ || p->due || m->offset < p->next_offset) {
         metric_add(&stale, 1);
         return false;
     }
@@ -497,6 +517,8 @@ int kafka_consumer_poll(struct kafka_consumer *c, int64_t timeout_ms, struct kaf
     assert(c != NULL && records_max > 0 && timeout_ms >= 0);
     hush(c);
     carry_out_assign(c);
+    if (c->assign_due && wait_ms > ASSIGN_GAP_US / 1000)
+        wait_ms = ASSIGN_GAP_US / 1000; /* it is handed over by the next call */
     if (c->events_count > 0) {
         *events_count = take_events(c, events);
         return 0;
@@ -522,6 +544,11 @@ int kafka_consumer_poll(struct kafka_consumer *c, int64_t timeout_ms, struct kaf
     metric_add(&consumed_bytes, bytes);
     *events_count = take_events(c, events);
     return count;
+}
+
+int64_t kafka_consumer_due_us(const struct kafka_consumer *c)
+{
+    return c->assign_due && c->revoking_count == 0 ? c->assigned_us + ASSIGN_GAP_US : INT64_MAX;
 }
 
 void kafka_records_release(struct kafka_record *records, int count)
@@ -550,6 +577,7 @@ enum status kafka_consumer_assign(struct kafka_consumer *c, int32_t partition, i
     p->state = PARTITION_READ;
     p->next_offset = offset;
     p->epoch = *epoch = ++c->epoch;
+    p->due = true;
     c->assign_due = true;
     return OK;
 }
@@ -578,7 +606,7 @@ void kafka_consumer_pause(struct kafka_consumer *c, int32_t partition)
     if (p == NULL || p->paused)
         return;
     p->paused = true;
-    if (p->state == PARTITION_READ && !c->assign_due)
+    if (p->state == PARTITION_READ)
         set_paused(c, partition, true);
 }
 

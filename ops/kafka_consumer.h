@@ -99,6 +99,9 @@ void kafka_records_release(struct kafka_record *records, int count);
 /* Becomes readable when a poll that found nothing would now find something: for a loop that waits
  * for other things too. Poll until nothing comes before waiting for it. */
 int kafka_consumer_descriptor(struct kafka_consumer *consumer);
+/* When a poll is due though the descriptor is silent (an assign waits for its turn); INT64_MAX:
+ * never. Monotonic. */
+int64_t kafka_consumer_due_us(const struct kafka_consumer *consumer);
 
 /**
  * Reads partition from offset on (a rewind too), beginning with the next poll. The old epoch's
