@@ -48,6 +48,8 @@ void loop_close(struct loop *loop); /* NULL is fine */
 
 /* For the command's result and for tests. */
 const struct machine_stats *loop_stats(struct loop *loop);
+/* From the first record read to the last transaction that applied some. */
+double loop_busy_seconds(const struct loop *loop);
 /* Partitions that were stopped for good, as "3: log_changed, 5: data_lost"; "" when none. */
 const char *loop_stopped(const struct loop *loop);
 
