@@ -208,6 +208,7 @@ static void print_result(const struct ingest *in)
     json_int(&w, "rewinds", (int64_t)stats->behind);
     json_text(&w, "stopped", text_of(loop_stopped(in->loop)));
     json_real(&w, "seconds", seconds);
+    json_real(&w, "busy_seconds", loop_busy_seconds(in->loop));
     json_object_end(&w);
     (void)printf("%.*s\n", TEXT_ARGS(json_writer_text(&w)));
 }

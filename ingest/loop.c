@@ -44,6 +44,7 @@ struct question {
 struct flight {
     enum store_kind kind;
     int32_t partition;
+    bool records; /* it applies some */
     bool timed, timed_sent;
     int32_t timed_partition;
     int64_t timed_offset, timed_ms;
@@ -70,7 +71,8 @@ struct loop {
 
     bool draining, caught_up;
     int64_t now_us, full_polled_us, report_us;
-    int64_t begun_ms;  /* wall clock */
+    int64_t begun_ms; /* wall clock */
+    int64_t first_record_us, last_commit_us;
     enum status ended; /* why the loop must end; OK: it need not */
     struct error why;
 };
@@ -193,6 +195,8 @@ static int poll_kafka(struct loop *l)
     l->full_polled_us = l->now_us;
     room = room <= 0 ? 1 : room > RECORDS_MAX ? RECORDS_MAX : room;
     records = kafka_consumer_poll(l->consumer, 0, l->records, room, l->events, &events);
+    if (records > 0 && l->first_record_us == 0)
+        l->first_record_us = l->now_us;
     if (records > 0)
         CRASH_POINT(after_poll);
     for (int i = 0; i < records && l->ended == OK && !l->draining; i++)
@@ -222,6 +226,8 @@ static void take_reply(struct loop *l, int shard, const struct store_reply *repl
         }
         f->timed_sent = false;
     }
+    if (f->kind == STORE_EXEC && f->records && reply->result == STORE_OK)
+        l->last_commit_us = clock_monotonic_us();
     if (f->kind == STORE_TRIM) {
         CRASH_POINT(after_trim);
         if (reply->result == STORE_OK)
@@ -290,6 +296,7 @@ static void send_store(struct loop *l, const struct store_request *request)
     struct flight *f = &l->flights[request->shard];
 
     f->kind = request->kind;
+    f->records = request->writes_count > 0;
     f->partition = store_tp_partition(request->tp);
     for (int i = 0; request->kind == STORE_EXEC && f->timed && i < request->ms_count; i++)
         if (request->ms[i].has_state &&
@@ -677,6 +684,13 @@ void loop_close(struct loop *loop)
 const struct machine_stats *loop_stats(struct loop *loop)
 {
     return machine_stats(loop->machine);
+}
+
+double loop_busy_seconds(const struct loop *loop)
+{
+    return loop->last_commit_us <= loop->first_record_us
+               ? 0
+               : (double)(loop->last_commit_us - loop->first_record_us) / 1e6;
 }
 
 const char *loop_stopped(const struct loop *loop)
