@@ -546,7 +546,11 @@ static enum status bind_address(const char *listen_on, int *descriptor, int *por
 {
     struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
     struct addrinfo *found = NULL;
-    struct sockaddr_storage bound = {0};
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } bound;
     socklen_t bytes = sizeof bound;
     const char *service;
     char host[256];
@@ -565,9 +569,9 @@ static enum status bind_address(const char *listen_on, int *descriptor, int *por
     freeaddrinfo(found);
     if (status != OK)
         return status;
-    (void)getsockname(*descriptor, (struct sockaddr *)&bound, &bytes);
-    *port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
-                                              : ((struct sockaddr_in *)&bound)->sin_port);
+    memset(&bound, 0, sizeof bound);
+    (void)getsockname(*descriptor, &bound.any, &bytes);
+    *port = ntohs(bound.any.sa_family == AF_INET6 ? bound.v6.sin6_port : bound.v4.sin_port);
     return OK;
 }
 

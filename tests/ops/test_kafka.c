@@ -9,6 +9,7 @@
 #include "ops/kafka_producer.h"
 
 #include "ops/clock.h"
+#include "ops/metric.h"
 #include "tests/support/kafka.h"
 #include "tests/test.h"
 
@@ -289,6 +290,35 @@ TEST(kafka_records_carry_what_was_produced)
     kafka_records_release(records, got);
     kafka_consumer_close(consumer);
     kafka_broker_stop(broker);
+}
+
+/* Whether the rendered metrics hold this. */
+static bool metrics_say(const char *what)
+{
+    static char text[1 << 20];
+
+    CHECK(metric_render(text, sizeof text) < sizeof text);
+    return strstr(text, what) != NULL;
+}
+
+TEST(kafka_metrics_say_whether_brokers_are_reached)
+{
+    struct kafka_broker *broker = start_broker(1);
+    struct kafka_consumer *consumer = open_consumer(broker, NULL);
+    struct kafka_record records[1];
+    struct kafka_event events[KAFKA_EVENTS_MAX];
+    int64_t until_us = clock_monotonic_us() + KAFKA_PATIENCE_US;
+    int events_count;
+
+    CHECK(metrics_say("\nfreshet_kafka_up{client=\"consumer\"} 0\n"));
+    while (!metrics_say("\nfreshet_kafka_up{client=\"consumer\"} 1\n")) {
+        CHECK(clock_monotonic_us() < until_us);
+        CHECK_INT(0, kafka_consumer_poll(consumer, 50, records, 1, events, &events_count));
+    }
+    kafka_broker_stop(broker);
+    (void)kafka_await(consumer, KAFKA_DOWN, NULL);
+    CHECK(metrics_say("\nfreshet_kafka_up{client=\"consumer\"} 0\n"));
+    kafka_consumer_close(consumer);
 }
 
 TEST(kafka_consumer_reads_from_where_it_is_told_and_rewinds)

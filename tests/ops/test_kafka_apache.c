@@ -273,6 +273,30 @@ TEST(kafka_apache_a_second_instance_of_one_name_fences_the_first)
     kafka_consumer_close(second);
 }
 
+TEST(kafka_apache_added_partitions_are_assigned)
+{
+    const char *topic = fresh_topic(2);
+    struct kafka_consumer *consumer = open_consumer(topic, topic, "one");
+    bool owned[KAFKA_TEST_PARTITIONS_MAX] = {false};
+    bool again[KAFKA_TEST_PARTITIONS_MAX] = {false};
+    char arguments[192];
+    uint64_t epoch;
+    struct error err;
+
+    kafka_await_assigned(consumer, 2, owned);
+    (void)snprintf(arguments, sizeof arguments,
+                   "org.apache.kafka.tools.TopicCommand --alter --partitions 4 --topic %s", topic);
+    kafka_script("tool", arguments);
+    (void)kafka_await(consumer, KAFKA_REVOKED, NULL); /* an eager group takes back all at once */
+    kafka_consumer_revoke(consumer, 0);
+    kafka_consumer_revoke(consumer, 1);
+    kafka_await_assigned(consumer, 4, again);
+    kafka_fill(brokers(), topic, 3, 0, 5);
+    CHECK_STATUS(OK, kafka_consumer_assign(consumer, 3, 0, &epoch, &err));
+    kafka_read_in_order(consumer, 3, 0, 5, epoch);
+    kafka_consumer_close(consumer);
+}
+
 /* ---- a broker that dies --------------------------------------------------------------------- */
 
 TEST(kafka_apache_reading_goes_on_after_the_broker_was_killed)
