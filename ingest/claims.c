@@ -67,6 +67,7 @@ static void ask(struct shard *shard, struct partition *partition, enum turn turn
     shard->turn = turn;
     shard->asked = partition;
     shard->asked_generation = partition->generation;
+    shard->init_watched = NULL; /* whatever is asked ends that watch, or uses it up */
     shard->request = (struct store_request){
         .kind = kind, .shard = shard->number, .tp = partition->tp};
 }
@@ -141,10 +142,11 @@ bool claims_turn(struct machine *machine, struct shard *shard)
             ask_claim(shard, partition);
         else if (partition->phase == PHASE_START && shard->number == 0 && !partition->start_asked)
             ask_start(machine, shard, partition);
+        else if (partition->phase == PHASE_INIT && claim == CLAIM_ABSENT &&
+                 shard->init_watched == partition)
+            ask_init_write(shard, partition);
         else if (partition->phase == PHASE_INIT && claim == CLAIM_ABSENT)
             ask_init_read(shard, partition);
-        else if (partition->phase == PHASE_INIT && claim == CLAIM_INIT_READ)
-            ask_init_write(shard, partition);
         else
             continue;
         return true;
@@ -263,10 +265,8 @@ static void init_answered(struct machine *machine, struct shard *shard, struct p
     const struct store_m *m;
 
     if (shard->request.kind == STORE_EXEC) {
-        if (reply->result == STORE_OK)
+        if (reply->result == STORE_OK) /* else somebody was there: look again */
             init_done(machine, partition, progress, &shard->init.state);
-        else
-            progress->claim = CLAIM_ABSENT; /* somebody was there: look again */
         return;
     }
     m = &reply->ms[0];
@@ -275,7 +275,7 @@ static void init_answered(struct machine *machine, struct shard *shard, struct p
     else if (m->has_state) /* an earlier try whose answer was lost */
         init_done(machine, partition, progress, &m->state);
     else
-        progress->claim = CLAIM_INIT_READ;
+        shard->init_watched = partition;
 }
 
 void claims_reply(struct machine *machine, struct shard *shard, enum turn turn,
@@ -295,8 +295,6 @@ void claims_reply(struct machine *machine, struct shard *shard, enum turn turn,
             progress->claim = CLAIM_DUE;
         else if (turn == TURN_START)
             partition->start_asked = false;
-        else
-            progress->claim = CLAIM_ABSENT;
         return;
     }
     if (turn == TURN_CLAIM)

@@ -118,15 +118,17 @@ static bool gather_part(struct shard *shard, int index, struct record **rest, in
     return true;
 }
 
-/* The batch ends at the first record left over, else at all that was read: not at the shard's last
- * record, so that quiet shards do not hold the partition back. Never below what is applied. */
+/* The batch ends before the first record left over, else at all that was read: not at the shard's
+ * last record, so that quiet shards do not hold the partition back. It ends right behind a record,
+ * never behind a gap: an unclean election may put another record there, and `last` could not tell.
+ * Never below what is applied. */
 static void end_part(struct part *part, const struct progress *progress, const struct record *rest)
 {
     const struct partition *partition = part->partition;
     struct store_state to = part->to; /* with the counts */
 
     if (rest != NULL) {
-        to.next = rest->offset;
+        to.next = rest->last_offset + 1; /* 0 behind none: below what is applied */
         to.watermark_ms = rest->watermark_ms;
         to.last_offset = rest->last_offset;
         to.last_hash = rest->last_hash;
@@ -324,6 +326,7 @@ static bool watch_all(struct machine *machine, struct shard *shard)
         shard->watch[i] = (struct watched){partition, partition->generation};
         shard->watch_tps[i] = partition->tp;
     }
+    shard->init_watched = NULL;
     shard->watched = false; /* until the answer has been looked at */
     shard->watched_membership = machine->membership;
     shard->request.tps = shard->watch_tps;

@@ -28,9 +28,8 @@ enum phase {
 enum claim_step {
     CLAIM_DUE,
     CLAIM_SENT,
-    CLAIM_ABSENT,    /* answered: there is no `next` */
-    CLAIM_INIT_READ, /* its m was read and watched, ours and still without `next` */
-    CLAIM_DONE,      /* `next` is known */
+    CLAIM_ABSENT, /* answered: there is no `next` */
+    CLAIM_DONE,   /* `next` is known */
 };
 
 /* What we believe of one partition in one shard, and what waits there. */
@@ -153,8 +152,9 @@ struct shard {
     struct partition *asked; /* CLAIM, START, INIT: for which partition */
     uint64_t asked_generation;
     struct store_request request;
-    struct store_m_write init; /* of an INIT request */
-    bool watched;              /* m of all partitions read is watched, and was as believed */
+    struct store_m_write init;      /* of an INIT request */
+    struct partition *init_watched; /* whose m is watched, ours and still without `next` */
+    bool watched;                   /* m of all partitions read is watched, and was as believed */
     uint64_t watched_membership;
     struct watched *watch; /* in the order of request.tps */
     uint32_t *watch_tps;

@@ -119,7 +119,8 @@ void turns_reply(struct machine *machine, struct shard *shard, const struct stor
 {
     assert(shard->turn != TURN_NONE);
     if (reply->result != STORE_REFUSED) {
-        shard->failures = 0;
+        if (shard->request.kind != STORE_READ) /* a full store still answers reads */
+            shard->failures = 0;
         answer(machine, shard, reply);
         return;
     }
@@ -132,6 +133,7 @@ void turns_lost(struct machine *machine, struct shard *shard)
 {
     if (shard->turn != TURN_NONE)
         machine->stats.lost++;
+    shard->init_watched = NULL;
     answer(machine, shard, NULL);
     commit_reply(machine, shard, TURN_NONE, NULL); /* a plan ends with its watch */
 }
