@@ -466,6 +466,8 @@ void judge(struct world *world)
     for (int n = 0; n < NODES; n++)
         if (world->nodes[n].append_errors > 0)
             world_violation(world, "the outbox refused a row", "node %d", n);
+    if (world->quarantined > 0 && !world->features.planting)
+        world_violation(world, "a value was unusable", "%d times", (int)world->quarantined);
     check_users(&court);
     check_counts(&court);
     check_examples(&court);

@@ -83,6 +83,7 @@ void process_disconnect(struct world *world, struct process *process, int shard,
 void process_crash(struct world *world, struct process *process)
 {
     NOTE(world, "P%d crashes", process_number(world, process));
+    world->quarantined += machine_stats(process->machine)->quarantined;
     for (int s = 0; s < SHARDS; s++)
         if (world_chance(world, 50))
             leave_ghost(world, &process->wires[s], s);
@@ -124,6 +125,30 @@ static void note_exec(const struct world *world, const struct store_request *req
                text);
 }
 
+/* One owner at a time: whoever moves `next` holds the token that is stored. */
+static void check_owner(struct world *world, struct process *process,
+                        const struct store_request *request, const struct store_reply *reply)
+{
+    struct store_model *node = &world->nodes[node_of(request->shard)];
+
+    if (request->kind == STORE_CLAIM && reply->result == STORE_OK)
+        memcpy(process->tokens[store_tp_partition(request->tp)][request->shard], request->token,
+               STORE_TOKEN_BYTES);
+    if (request->kind != STORE_EXEC || reply->result != STORE_OK)
+        return;
+    for (int i = 0; i < request->ms_count; i++) {
+        const struct store_m_write *write = &request->ms[i];
+        int log = store_tp_partition(write->tp);
+        const struct model_key *m = store_model_find(node, MODEL_M, request->shard, write->tp,
+                                                     (struct text){0});
+
+        if (write->has_state &&
+            memcmp(m->now.m.token, process->tokens[log][request->shard], STORE_TOKEN_BYTES) != 0)
+            world_violation(world, "an owner that was fenced wrote", "P%d p%d shard %d",
+                            process_number(world, process), log, request->shard);
+    }
+}
+
 /* The next step of what is on the wire: carry out, or hand the answer over. */
 void process_wire(struct world *world, struct process *process, int shard)
 {
@@ -141,6 +166,8 @@ void process_wire(struct world *world, struct process *process, int shard)
 
         wire->step = store_model_step(node, &wire->connection, wire->request, wire->step,
                                       wire->reply);
+        if (before == 0)
+            check_owner(world, process, wire->request, wire->reply);
         if (world->show && before == 0) {
             world_note(world, "P%d %s at shard %d", process_number(world, process),
                        request_name(wire->request), shard);

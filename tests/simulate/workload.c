@@ -98,6 +98,8 @@ static void make_event(struct maker *maker, int user, int k, struct event *event
     struct world *world = maker->world;
     int dice = world_below(world, 100);
 
+    if (world->features.deletion && world_chance(world, 80))
+        dice = 99; /* plain clicks and views: what is patched */
     *event = (struct event){.user = workload_user(user),
                             .time_ms = TIME_BASE_MS + (100 + 10 * (int64_t)k) * UNIT_MS};
     if (dice < 6 && world->features.erase && !world->moved[user]) {
@@ -113,7 +115,7 @@ static void make_event(struct maker *maker, int user, int k, struct event *event
         if (world->moved[user] && event->action == 2)
             event->request_id = text_of("none");
     }
-    if (world_chance(world, 10))
+    if (world_chance(world, world->features.deletion ? 2 : 10))
         event->time_ms -= (20 + world_below(world, 70)) * UNIT_MS;
 }
 

@@ -208,7 +208,7 @@ static void fault(struct world *world)
                            world_below(world, SHARDS), world_chance(world, 50));
     else if (dice == 9 && features->expiry && world->expired_count < USERS * 3)
         time_jump(world);
-    else if (dice == 9 && (features->deletion || features->planting))
+    else if (dice >= 9 && (features->deletion || features->planting))
         by_hand(world);
     else if (dice == 10 && features->relog)
         relog(world);
@@ -356,15 +356,16 @@ static void draw_options(struct world *world)
 }
 
 const char *world_run(struct world *world, uint64_t seed, struct arena *arena,
-                      const struct rules *rules, bool show)
+                      const struct rules rules[2], bool show)
 {
     int steps;
 
     arena_reset(arena);
-    *world = (struct world){.seed = seed, .arena = arena, .rules = rules, .show = show};
+    *world = (struct world){.seed = seed, .arena = arena, .show = show};
     random_seed(&world->random, seed);
     random_seed(&world->machine_random, ~seed);
     world->published = arena_alloc(arena, EXAMPLES_MAX * sizeof world->published[0]);
+    world->rules = &rules[world_below(world, 2)];
     draw_features(world);
     draw_options(world);
     workload_make(world);
@@ -386,6 +387,8 @@ const char *world_run(struct world *world, uint64_t seed, struct arena *arena,
     }
     if (world->violation == NULL)
         quiet(world);
+    for (int p = 0; p < PROCESSES; p++)
+        world->quarantined += machine_stats(world->processes[p].machine)->quarantined;
     if (world->violation == NULL)
         judge(world);
     for (int p = 0; p < PROCESSES; p++)

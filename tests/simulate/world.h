@@ -105,6 +105,7 @@ struct process {
         int64_t offset;
     } letters[LETTERS_MAX];
     int letters_count;
+    uint8_t tokens[LOGS_MAX][SHARDS][STORE_TOKEN_BYTES]; /* of its claims that were carried out */
     bool stopped[LOGS_MAX];
     enum stop_reason reason[LOGS_MAX];
 };
@@ -159,6 +160,7 @@ struct world {
     bool calm; /* no more faults */
     bool show;
     int steps, faults;
+    uint64_t quarantined;  /* users met with an unusable value, by processes that are gone */
     const char *violation; /* NULL: none */
     char detail[200];
 };
@@ -171,9 +173,10 @@ struct world {
 
 /* ---- world.c ---- */
 
-/* Runs the schedule of the seed. arena is reset first. Returns the violation, or NULL. */
+/* Runs the schedule of the seed, by one of two sets of rules. arena is reset first. Returns the
+ * violation, or NULL. */
 const char *world_run(struct world *world, uint64_t seed, struct arena *arena,
-                      const struct rules *rules, bool show);
+                      const struct rules rules[2], bool show);
 void world_note(const struct world *world, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* The first one stands. */
 void world_violation(struct world *world, const char *what, const char *fmt, ...) PRINTF_LIKE(3, 4);
