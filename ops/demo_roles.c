@@ -476,6 +476,60 @@ enum status demo_roles_end_stream(struct demo_roles *r, int64_t timeout_ms, int6
     return read_delivered(r, delivered, err);
 }
 
+static enum status parse_totals(struct demo_roles *r, const char *text, struct demo_totals *totals,
+                                struct error *err)
+{
+    const struct json_node *root, *t;
+
+    if (json_parse(r->parser, text_of(text), &root, err) != OK ||
+        json_member(root, "totals") == NULL)
+        return error_set(err, ERR_MALFORMED, "`freshet offsets list --json` printed no totals");
+    t = json_member(root, "totals");
+    *totals = (struct demo_totals){
+        .applied = (double)json_int_or(json_member(t, "applied"), 0),
+        .duplicates = (double)json_int_or(json_member(t, "duplicate"), 0),
+        .late = (double)json_int_or(json_member(t, "late"), 0),
+        .dropped = (double)json_int_or(json_member(t, "dropped"), 0),
+        .erased = (double)json_int_or(json_member(t, "erased"), 0),
+        .dead = (double)json_int_or(json_member(t, "dead"), 0),
+    };
+    return OK;
+}
+
+enum status demo_roles_totals(struct demo_roles *r, struct demo_totals *totals, struct error *err)
+{
+    static char tail[TAIL_BYTES];
+    char config[PATH_BYTES], log_path[PATH_BYTES];
+    const char *argv[] = {r->options.program,
+                          "offsets",
+                          "list",
+                          "--quiet",
+                          "--json",
+                          "--config",
+                          path_of(r, "freshet.yaml", config),
+                          NULL};
+    int64_t until_us = clock_monotonic_us() + START_MS * 1000;
+    struct process list;
+    enum status status;
+
+    (void)unlink(path_of(r, "offsets.log", log_path));
+    status = process_start(&list, "offsets", argv, log_path, err);
+    while (status == OK && !process_ended(&list)) {
+        if (clock_monotonic_us() > until_us)
+            process_stop(&list, 0);
+        (void)usleep(POLL_US);
+    }
+    if (status == OK && list.exit_code != 0) {
+        print_log_end(&list);
+        status = error_set(err, ERR_UNAVAILABLE, "`freshet offsets list` ended with exit code %d",
+                           list.exit_code);
+    }
+    if (status != OK)
+        return status;
+    process_log_tail(&list, 1, tail, sizeof tail);
+    return parse_totals(r, tail, totals, err);
+}
+
 const char *demo_roles_folder(const struct demo_roles *r)
 {
     return r->folder;

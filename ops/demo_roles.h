@@ -52,6 +52,13 @@ MUST_CHECK enum status demo_roles_freeze(struct demo_roles *roles, struct error 
  * broker acknowledged. Errors: ERR_TIMEOUT, ERR_MALFORMED (it printed no result) */
 MUST_CHECK enum status demo_roles_end_stream(struct demo_roles *roles, int64_t timeout_ms,
                                              int64_t *delivered, struct error *err);
+/* What Redis says became of all records, as `freshet offsets list` tells it: the truth that
+ * survives every restart. Errors: ERR_UNAVAILABLE, ERR_MALFORMED */
+struct demo_totals {
+    double applied, duplicates, late, dropped, erased, dead;
+};
+MUST_CHECK enum status demo_roles_totals(struct demo_roles *roles, struct demo_totals *totals,
+                                         struct error *err);
 const char *demo_roles_folder(const struct demo_roles *roles);
 const char *demo_roles_brokers(const struct demo_roles *roles);
 
