@@ -12,19 +12,22 @@
 #include "ops/command.h"
 #include "ops/kafka_consumer.h"
 #include "ops/ops_main.h"
+#include "retrain/retrain_main.h"
 #include "schemas/event.h"
 #include "scorer/serve_main.h"
 
 #include <stddef.h>
 
 static const struct command *const *const commands[] = {
-    ops_commands, features_commands, ingest_commands, scorer_commands, NULL,
+    ops_commands, features_commands, ingest_commands, scorer_commands, retrain_commands, NULL,
 };
 
 static const struct config_row *const config_tables[] = {
-    ops_config_rows,    kafka_config_rows,    redis_config_rows,
-    events_config_rows, features_config_rows, ingest_config_rows,
-    model_config_rows,  serve_config_rows,    NULL,
+    ops_config_rows,      kafka_config_rows,
+    redis_config_rows,    events_config_rows,
+    features_config_rows, ingest_config_rows,
+    model_config_rows,    serve_config_rows,
+    retrain_config_rows,  NULL,
 };
 
 static const struct doctor_check *const doctor_tables[] = {

@@ -110,7 +110,7 @@ enum status learner_create(struct learner **learner, const struct learner_option
     l->options = *options;
     l->rules = *options->rules;
     l->options.rules = &l->rules;
-    l->options.items.seed = l->rules.seed;
+    l->options.items.seed = l->rules.seed; /* of the item hashes */
     l->options.shown.seed = hash64_mix(options->seed, SALT_SHOWN);
     l->options.recalled.seed = hash64_mix(options->seed, SALT_RECALLED);
     status = create_objectives(l, err);
@@ -124,6 +124,8 @@ enum status learner_create(struct learner **learner, const struct learner_option
         status = lists_create(&l->shown, &l->options.shown, err);
     if (status == OK)
         status = lists_create(&l->recalled, &l->options.recalled, err);
+    if (status == OK && options->holdout_max > 0)
+        status = holdout_create(&l->holdout, l->tables, options->holdout_max, err);
     if (status == OK)
         status = create_model(l, err);
     if (status != OK) {
@@ -142,6 +144,7 @@ void learner_destroy(struct learner *l)
     model_destroy(l->model);
     lists_destroy(l->shown);
     lists_destroy(l->recalled);
+    holdout_destroy(l->holdout);
     sequences_destroy(l->sequences);
     item_tables_destroy(l->tables);
     item_scratch_destroy(l->scratch);
@@ -155,6 +158,14 @@ void learner_destroy(struct learner *l)
 }
 
 /* ---- what comes in ---- */
+
+static enum status hold(struct learner *l, uint64_t user, uint64_t item, int64_t time_ms,
+                        uint8_t action, struct error *err)
+{
+    struct holdout_event event = {user, item, time_ms, action};
+
+    return l->holdout == NULL ? OK : holdout_add(l->holdout, l->sequences, &event, err);
+}
 
 static enum status observe_action(struct learner *l, const struct event *event, bool *entered,
                                   struct error *err)
@@ -178,6 +189,9 @@ static enum status observe_action(struct learner *l, const struct event *event, 
     l->recent[l->recent_entered++ % LEARNER_RECENT] = (struct learner_recent){user, event->time_ms};
     if (action->negative)
         return OK; /* known to the history, but nobody's choice */
+    status = hold(l, user, entry.item, event->time_ms, event->action, err);
+    if (status != OK)
+        return status;
     index = item_tables_index(l->tables, entry.item, event->item, event->time_ms);
     if (index == ITEM_NONE)
         return OK; /* the table is full, which it counts itself */
@@ -189,15 +203,21 @@ static enum status observe_action(struct learner *l, const struct event *event, 
     return OK;
 }
 
-static void observe_impression(struct learner *l, const struct event *event)
+static enum status observe_impression(struct learner *l, const struct event *event,
+                                      struct error *err)
 {
-    for (int i = 0; i < event->rows_count; i++) {
-        uint64_t item = rules_item_hash(&l->rules, event->rows[i]);
-        int32_t index = item_tables_index(l->tables, item, event->rows[i], event->time_ms);
+    enum status status = OK;
 
+    for (int i = 0; i < event->rows_count && status == OK; i++) {
+        uint64_t item = rules_item_hash(&l->rules, event->rows[i]);
+        int32_t index;
+
+        status = hold(l, 0, item, event->time_ms, 0, err);
+        index = item_tables_index(l->tables, item, event->rows[i], event->time_ms);
         if (index != ITEM_NONE)
             item_tables_observe_shown(l->tables, index, event->time_ms);
     }
+    return status;
 }
 
 enum status learner_event(struct learner *l, const struct event *event, bool *entered,
@@ -211,12 +231,30 @@ enum status learner_event(struct learner *l, const struct event *event, bool *en
     case EVENT_ACTION:
         return observe_action(l, event, entered, err);
     case EVENT_IMPRESSION:
-        observe_impression(l, event);
-        return OK;
+        return observe_impression(l, event, err);
     case EVENT_ERASE:
         return learner_erase(l, rules_user_hash(&l->rules, event->user), event->time_ms, err);
     }
     return OK;
+}
+
+enum status learner_raw(struct learner *l, uint64_t user, int64_t time_ms, const uint64_t *items,
+                        int count, int64_t *raw, struct error *err)
+{
+    struct sequences_view view = sequences_get(l->sequences, user);
+    struct item_query query = {
+        .now_ms = time_ms, .history = view.entries, .history_count = view.count};
+
+    assert(count <= LIST_ROWS_MAX);
+    for (int i = 0; i < count; i++)
+        l->indices[i] = item_tables_find(l->tables, items[i]);
+    return item_tables_raw(l->tables, l->scratch, &query, l->indices, count, raw, err);
+}
+
+void learner_watch(struct learner *l, learner_watcher *watcher, void *context)
+{
+    l->watcher = watcher;
+    l->watcher_context = context;
 }
 
 void learner_shown(struct learner *l, struct list *list)
@@ -262,6 +300,11 @@ struct item_tables *learner_tables(struct learner *l)
 struct sequences *learner_sequences(struct learner *l)
 {
     return l->sequences;
+}
+
+struct holdout *learner_holdout(struct learner *l)
+{
+    return l->holdout;
 }
 
 struct lists *learner_shown_lists(struct learner *l)
@@ -425,15 +468,42 @@ void learner_save(struct learner *l, struct state_file *state)
     lists_save(l->recalled, state);
     save_weights(l, state);
     save_progress(l, state);
+    if (l->holdout != NULL)
+        holdout_save(l->holdout, state);
+}
+
+static void take_tables(struct learner *l, struct item_tables *tables)
+{
+    item_tables_limit(tables, &l->options.items);
+    item_tables_destroy(l->tables);
+    l->tables = tables;
+}
+
+enum status learner_adopt(struct learner *l, struct item_tables *tables, struct error *err)
+{
+    struct holdout *holdout = NULL;
+    enum status status = OK;
+
+    if (item_tables_seed(tables) != l->rules.seed)
+        return error_set(err, ERR_CONFLICT, "the item tables are of another data set");
+    if (l->holdout != NULL)
+        status = holdout_create(&holdout, tables, l->options.holdout_max, err);
+    if (status != OK)
+        return status;
+    holdout_destroy(l->holdout);
+    l->holdout = holdout;
+    take_tables(l, tables);
+    return OK;
 }
 
 enum status learner_load(struct learner *l, struct state_file *state, struct item_tables *tables,
-                         struct error *err)
+                         struct item_tables *base, struct error *err)
 {
     int items = item_tables_count(tables);
     enum status status;
 
-    if (state_file_get_u64(state) != l->rules.seed)
+    assert((base == NULL) == (l->holdout == NULL));
+    if (state_file_get_u64(state) != l->rules.seed || item_tables_seed(tables) != l->rules.seed)
         return error_set(err, ERR_CONFLICT, "state is of another data set");
     status = sequences_load(l->sequences, state, err);
     if (status == OK)
@@ -447,7 +517,9 @@ enum status learner_load(struct learner *l, struct state_file *state, struct ite
     load_progress(l, state);
     if (state->failed)
         return error_set(err, ERR_MALFORMED, "state of the learner contradicts itself");
-    item_tables_destroy(l->tables);
-    l->tables = tables;
-    return OK;
+    if (l->holdout != NULL)
+        status = holdout_load(l->holdout, state, base, err);
+    if (status == OK)
+        take_tables(l, tables);
+    return status;
 }

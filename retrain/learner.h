@@ -26,6 +26,7 @@
 #include "features/rules.h"
 #include "kernels/model.h"
 #include "kernels/trainer.h"
+#include "retrain/holdout.h"
 #include "retrain/lists.h"
 #include "retrain/sequences.h"
 #include "retrain/state_file.h"
@@ -51,6 +52,9 @@ struct learner_options {
     int step_sequences; /* histories */
     float learning_rate;
     float next_weight;
+    int64_t shown_gap_ms; /* shown lists are learnt from that much earlier than the rest: a label
+                             of one must not lie in the window that judges */
+    int holdout_max;      /* changes of the tables remembered for evaluation; 0: none */
 };
 /* Sizes that suit the preset small on two cores. rules must be set by the caller. */
 void learner_options_init(struct learner_options *options);
@@ -65,6 +69,15 @@ void learner_destroy(struct learner *learner); /* NULL is fine */
  * Errors: ERR_NOMEM */
 MUST_CHECK enum status learner_event(struct learner *learner, const struct event *event,
                                      bool *entered, struct error *err);
+/* The raw counts that serving would use now for these items (hashes) and this user. raw (count,
+ * RAW_COLUMNS). Errors: ERR_NOMEM */
+MUST_CHECK enum status learner_raw(struct learner *learner, uint64_t user, int64_t time_ms,
+                                   const uint64_t *items, int count, int64_t *raw,
+                                   struct error *err);
+/* Called with each recalled list as it is made, before anything learns from it; row 0 was chosen.
+ */
+typedef void learner_watcher(void *context, const struct list *list);
+void learner_watch(struct learner *learner, learner_watcher *watcher, void *context);
 /* A shown list that is complete. Takes ownership. */
 void learner_shown(struct learner *learner, struct list *list);
 
@@ -91,6 +104,7 @@ MUST_CHECK enum status learner_ready(struct learner *learner, struct error *err)
 struct model *learner_model(struct learner *learner);
 struct item_tables *learner_tables(struct learner *learner);
 struct sequences *learner_sequences(struct learner *learner);
+struct holdout *learner_holdout(struct learner *learner); /* NULL without one */
 struct lists *learner_shown_lists(struct learner *learner);
 struct lists *learner_recalled_lists(struct learner *learner);
 /* Begins anew from another model's weights (the champion's), or with NULL from fresh ones; the
@@ -101,11 +115,18 @@ MUST_CHECK enum status learner_reset_model(struct learner *learner, const struct
 MUST_CHECK enum status learner_erase(struct learner *learner, uint64_t user, int64_t time_ms,
                                      struct error *err);
 
-/* All but the item tables, which have a file of their own. */
+/* Takes tables that were learnt elsewhere (a published bundle's) in place of the empty ones; a new
+ * learner's only. Takes ownership on OK. Errors: ERR_CONFLICT (another data set), ERR_NOMEM */
+MUST_CHECK enum status learner_adopt(struct learner *learner, struct item_tables *tables,
+                                     struct error *err);
+
+/* All but the item tables and the holdout's base, which have files of their own. */
 void learner_save(struct learner *learner, struct state_file *state);
-/* Into a new learner of the same options; takes the tables (from item_tables_load) on OK.
+/* Into a new learner of the same options; takes tables and base (NULL without a holdout), as
+ * item_tables_load() made them, on OK.
  * Errors: ERR_MALFORMED, ERR_CONFLICT (saved by a learner of another shape), ERR_NOMEM */
 MUST_CHECK enum status learner_load(struct learner *learner, struct state_file *state,
-                                    struct item_tables *tables, struct error *err);
+                                    struct item_tables *tables, struct item_tables *base,
+                                    struct error *err);
 
 #endif

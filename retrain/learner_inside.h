@@ -15,6 +15,7 @@ struct learner {
     struct item_tables *tables;
     struct sequences *sequences;
     struct lists *shown, *recalled;
+    struct holdout *holdout; /* or NULL */
 
     /* The newest events, a ring; taken of entered were learnt from. */
     struct learner_recent {
@@ -31,6 +32,8 @@ struct learner {
 
     struct random random;
     struct learner_progress progress;
+    learner_watcher *watcher; /* or NULL */
+    void *watcher_context;
 
     /* Scratch. */
     struct item_scratch *scratch;

@@ -97,6 +97,8 @@ enum status learner_recall(struct learner *l, uint64_t user, const struct user_e
         list_destroy(list);
         return status;
     }
+    if (l->watcher != NULL)
+        l->watcher(l->watcher_context, list);
     lists_add(l->recalled, list);
     return OK;
 }

@@ -200,7 +200,7 @@ static enum status step_shown(struct learner *l, int64_t until_ms, bool only_fre
     if (lists_fresh(l->shown) + lists_kept(l->shown) == 0)
         return OK;
     batch_builder_reset(l->builder);
-    status = add_lists(l, l->shown, until_ms, &fresh, &count, err);
+    status = add_lists(l, l->shown, until_ms - l->options.shown_gap_ms, &fresh, &count, err);
     if (status != OK || count == 0 || (only_fresh && fresh == 0))
         return status;
     *worked = true;

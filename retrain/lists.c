@@ -173,6 +173,16 @@ const struct list *lists_fresh_at(const struct lists *lists, int i)
     return *fresh_slot(lists, i);
 }
 
+int lists_held(const struct lists *lists)
+{
+    return lists->kept_count + lists->fresh_count;
+}
+
+const struct list *lists_held_at(const struct lists *lists, int i)
+{
+    return i < lists->kept_count ? lists->kept[i] : lists_fresh_at(lists, i - lists->kept_count);
+}
+
 static bool correct_one(struct list *list, uint64_t id, int row, float label)
 {
     if (list == NULL || list->id != id || row < 0 || row >= list->rows_count)
@@ -231,7 +241,7 @@ int lists_erase(struct lists *lists, uint64_t user, int64_t time_ms)
 
 /* ---- checkpoint ---- */
 
-static void save_list(const struct list *list, struct state_file *state)
+void list_save(const struct list *list, struct state_file *state)
 {
     state_file_put_u64(state, list->id);
     state_file_put_u64(state, list->user);
@@ -252,8 +262,7 @@ static void save_list(const struct list *list, struct state_file *state)
     }
 }
 
-/* NULL: it contradicts itself, or no memory. */
-static struct list *load_list(struct state_file *state, int items)
+struct list *list_load(struct state_file *state, int items)
 {
     uint64_t id = state_file_get_u64(state);
     uint64_t user = state_file_get_u64(state);
@@ -295,11 +304,11 @@ void lists_save(const struct lists *lists, struct state_file *state)
     state_file_put_u64(state, (uint64_t)lists->kept_count);
     state_file_put_u8(state, lists->taken != NULL);
     for (int i = 0; i < lists->fresh_count; i++)
-        save_list(*fresh_slot(lists, i), state);
+        list_save(*fresh_slot(lists, i), state);
     for (int i = 0; i < lists->kept_count; i++)
-        save_list(lists->kept[i], state);
+        list_save(lists->kept[i], state);
     if (lists->taken != NULL)
-        save_list(lists->taken, state);
+        list_save(lists->taken, state);
 }
 
 enum status lists_load(struct lists *lists, struct state_file *state, int items, struct error *err)
@@ -316,7 +325,7 @@ enum status lists_load(struct lists *lists, struct state_file *state, int items,
     kept = state_file_get_count(state, SAVED_BYTES, INT32_MAX);
     taken = state_file_get_u8(state) != 0;
     for (uint64_t i = 0; i < fresh + kept + taken && !state->failed; i++) {
-        struct list *list = load_list(state, items);
+        struct list *list = list_load(state, items);
 
         if (list == NULL)
             break;

@@ -41,6 +41,9 @@ struct list {
 struct list *list_create(int history_count, int rows_count);
 void list_destroy(struct list *list); /* NULL is fine */
 bool list_has_label(const struct list *list);
+void list_save(const struct list *list, struct state_file *state);
+/* NULL: it contradicts itself (an item index at or above items), or no memory; state has failed. */
+struct list *list_load(struct state_file *state, int items);
 
 struct lists;
 struct lists_options {
@@ -61,8 +64,11 @@ const struct list *lists_take(struct lists *lists, int64_t until_ms);
 const struct list *lists_replay(struct lists *lists);
 int lists_fresh(const struct lists *lists);
 int lists_kept(const struct lists *lists);
-/* The i-th fresh list in the order they came; what evaluation looks at. */
+/* The i-th fresh list in the order they came. */
 const struct list *lists_fresh_at(const struct lists *lists, int i);
+/* All of them, kept ones first, in no order. */
+int lists_held(const struct lists *lists);
+const struct list *lists_held_at(const struct lists *lists, int i);
 
 /* A label that came after its list: set where the list still is. False: nowhere. */
 bool lists_correct(struct lists *lists, uint64_t id, int row, float label);

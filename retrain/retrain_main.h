@@ -5,9 +5,9 @@
 #define RETRAIN_RETRAIN_MAIN_H
 
 #include "ops/command.h"
-#include "ops/config.h"
+#include "retrain/role.h"
 
 extern const struct command *const retrain_commands[]; /* NULL-ended */
-extern const struct config_row retrain_config_rows[];  /* ends with a NULL key */
+/* The section `retrain` is retrain_config_rows of retrain/role.h. */
 
 #endif

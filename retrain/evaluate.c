@@ -1,0 +1,209 @@
+/* retrain/evaluate.c - four rankings of each held-out choice. */
+#include "retrain/evaluate.h"
+
+#include "retrain/ranking_metrics.h"
+#include "scorer/rank.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct evaluator {
+    struct evaluator_options options;
+    struct item_tables *tables;
+    struct rank_scratch *scratch;
+    struct item_scratch *items;
+    struct ranked ranked[EVALUATE_K];
+    int32_t popular[EVALUATE_K + SEQUENCE_MAX];
+    int at, end; /* positions of the holdout */
+    float *ndcg[EVALUATE_ARMS], *hits[EVALUATE_ARMS];
+    uint64_t *users;
+    int64_t count;
+    struct evaluation evaluation;
+};
+
+#define X(id, name) name,
+const char *const evaluate_arm_names[EVALUATE_ARMS] = {EVALUATE_ARM_LIST(X)};
+#undef X
+
+enum status evaluator_create(struct evaluator **evaluator, const struct evaluator_options *options,
+                             struct error *err)
+{
+    struct evaluator *e = calloc(1, sizeof *e);
+    enum status status = OK;
+    size_t most;
+
+    *evaluator = NULL;
+    if (e == NULL)
+        return error_set(err, ERR_NOMEM, "no memory to evaluate");
+    e->options = *options;
+    e->at = options->from;
+    e->end = holdout_count(options->holdout);
+    e->evaluation.has_champion = options->champion != NULL;
+    e->evaluation.from_ms = INT64_MAX;
+    most = (size_t)(e->end - e->at) + 1;
+    e->users = calloc(most, sizeof *e->users);
+    e->items = item_scratch_create();
+    for (int arm = 0; arm < EVALUATE_ARMS; arm++) {
+        e->ndcg[arm] = calloc(most, sizeof *e->ndcg[arm]);
+        e->hits[arm] = calloc(most, sizeof *e->hits[arm]);
+        if (e->ndcg[arm] == NULL || e->hits[arm] == NULL)
+            status = ERR_NOMEM;
+    }
+    if (status != OK || e->users == NULL || e->items == NULL)
+        status = error_set(err, ERR_NOMEM, "no memory to evaluate %zu events", most);
+    if (status == OK)
+        status = rank_scratch_create(&e->scratch, err);
+    if (status == OK)
+        status = holdout_tables(options->holdout, options->sequences, options->from, &e->tables,
+                                err);
+    if (status != OK) {
+        evaluator_destroy(e);
+        return status;
+    }
+    *evaluator = e;
+    return OK;
+}
+
+void evaluator_destroy(struct evaluator *e)
+{
+    if (e == NULL)
+        return;
+    for (int arm = 0; arm < EVALUATE_ARMS; arm++) {
+        free(e->ndcg[arm]);
+        free(e->hits[arm]);
+    }
+    free(e->users);
+    item_scratch_destroy(e->items);
+    rank_scratch_destroy(e->scratch);
+    item_tables_destroy(e->tables);
+    free(e);
+}
+
+static bool known(const struct sequences_view *before, uint64_t item)
+{
+    for (int i = 0; i < before->count; i++)
+        if (before->entries[i].item == item)
+            return true;
+    return false;
+}
+
+static enum status place_by_rank(struct evaluator *e, const struct model *model,
+                                 const struct rank_request *request, uint64_t target, double *place,
+                                 struct error *err)
+{
+    struct ranker ranker = {
+        .model = model, .tables = e->tables, .actions = e->options.rules->actions};
+    enum degraded degraded;
+    int count;
+    enum status status = rank(&ranker, e->scratch, request, e->ranked, &count, &degraded, err);
+
+    *place = RANKING_METRICS_MISS;
+    for (int i = 0; status == OK && i < count; i++)
+        if (item_tables_hash(e->tables, e->ranked[i].index) == target)
+            *place = i;
+    return status;
+}
+
+/* Popularity alone, without what the user has. */
+static double place_by_popularity(struct evaluator *e, const struct sequences_view *before,
+                                  int64_t now_ms, uint64_t target)
+{
+    struct item_query query = {
+        .now_ms = now_ms, .history = before->entries, .history_count = before->count};
+    int count = item_tables_popular(e->tables, e->items, &query, EVALUATE_K + before->count,
+                                    e->popular);
+    int place = 0;
+
+    for (int i = 0; i < count; i++) {
+        uint64_t item = item_tables_hash(e->tables, e->popular[i]);
+
+        if (item == target)
+            return place;
+        place += !known(before, item);
+    }
+    return RANKING_METRICS_MISS;
+}
+
+static enum status judge(struct evaluator *e, const struct holdout_event *event,
+                         const struct sequences_view *before, struct error *err)
+{
+    struct rank_request request = {.history = before->entries,
+                                   .history_count = before->count,
+                                   .running = before->running,
+                                   .history_known = true,
+                                   .now_ms = event->time_ms,
+                                   .k = EVALUATE_K};
+    double place[EVALUATE_ARMS];
+    enum status status = place_by_rank(e, e->options.challenger, &request, event->item,
+                                       &place[EVALUATE_CHALLENGER], err);
+
+    place[EVALUATE_CHAMPION] = RANKING_METRICS_MISS;
+    if (status == OK && e->options.champion != NULL)
+        status = place_by_rank(e, e->options.champion, &request, event->item,
+                               &place[EVALUATE_CHAMPION], err);
+    if (status == OK)
+        status = place_by_rank(e, NULL, &request, event->item, &place[EVALUATE_COVISITATION], err);
+    if (status != OK)
+        return status;
+    place[EVALUATE_POPULARITY] = place_by_popularity(e, before, event->time_ms, event->item);
+    for (int arm = 0; arm < EVALUATE_ARMS; arm++) {
+        e->ndcg[arm][e->count] = (float)ranking_metrics_ndcg(place[arm], EVALUATE_K);
+        e->hits[arm][e->count] = (float)ranking_metrics_hit(place[arm], EVALUATE_K);
+    }
+    e->users[e->count++] = event->user;
+    if (event->time_ms < e->evaluation.from_ms)
+        e->evaluation.from_ms = event->time_ms;
+    if (event->time_ms > e->evaluation.to_ms)
+        e->evaluation.to_ms = event->time_ms;
+    return OK;
+}
+
+enum status evaluator_walk(struct evaluator *e, int most, bool *done, struct error *err)
+{
+    enum status status = OK;
+
+    for (int judged = 0; judged < most && e->at < e->end && status == OK; e->at++) {
+        const struct holdout_event *event = holdout_at(e->options.holdout, e->at);
+
+        if (event->action != 0 && event->time_ms >= e->options.from_ms) {
+            struct user_entry entry = {
+                .item = event->item, .time_ms = event->time_ms, .action = event->action};
+            struct sequences_view before = sequences_before(e->options.sequences, event->user,
+                                                            &entry);
+
+            if (!known(&before, event->item)) {
+                status = judge(e, event, &before, err);
+                judged++;
+            }
+        }
+        holdout_enter(e->tables, e->options.sequences, event);
+    }
+    *done = e->at == e->end;
+    return status;
+}
+
+static double mean(const float *values, int64_t count)
+{
+    double sum = 0;
+
+    for (int64_t i = 0; i < count; i++)
+        sum += (double)values[i];
+    return count > 0 ? sum / (double)count : 0;
+}
+
+enum status evaluator_result(struct evaluator *e, struct evaluation *evaluation, struct error *err)
+{
+    enum status status = OK;
+
+    *evaluation = e->evaluation;
+    evaluation->events = e->count;
+    for (int arm = 0; arm < EVALUATE_ARMS && status == OK; arm++) {
+        evaluation->arms[arm].ndcg = mean(e->ndcg[arm], e->count);
+        evaluation->arms[arm].hit_rate = mean(e->hits[arm], e->count);
+        status = bootstrap_paired(e->ndcg[EVALUATE_CHALLENGER], e->ndcg[arm], e->users, e->count,
+                                  BOOTSTRAP_ROUNDS, e->options.seed, &evaluation->arms[arm].gain,
+                                  err);
+        evaluation->users = evaluation->arms[arm].gain.groups;
+    }
+    return status;
+}

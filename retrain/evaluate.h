@@ -1,0 +1,74 @@
+/*
+ * retrain/evaluate.h - would these weights have ranked the newest choices better?
+ *
+ * Flow: challenger, champion, held-out events -> [walk: rank, then count] -> evaluation -> gate
+ *
+ * Each held-out choice of an item that is new to its user is ranked by four arms through
+ * scorer/rank.h, the very code that will serve: the challenger, the champion, co-visitation (what
+ * serves without a model) and decayed popularity. Full ranking over recall; what recall does not
+ * find is a miss for all. Differences are bootstrapped over users.
+ * Thread: one.
+ */
+#ifndef RETRAIN_EVALUATE_H
+#define RETRAIN_EVALUATE_H
+
+#include "features/rules.h"
+#include "kernels/model.h"
+#include "retrain/bootstrap.h"
+#include "retrain/holdout.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define EVALUATE_K 10
+
+/* clang-format off */
+#define EVALUATE_ARM_LIST(X)         \
+    X(CHALLENGER,   "challenger")    \
+    X(CHAMPION,     "champion")      \
+    X(COVISITATION, "covisitation")  \
+    X(POPULARITY,   "popularity")
+
+enum evaluate_arm {
+#define X(id, name) EVALUATE_##id,
+    EVALUATE_ARM_LIST(X)
+#undef X
+    EVALUATE_ARMS
+};
+/* clang-format on */
+extern const char *const evaluate_arm_names[EVALUATE_ARMS];
+
+struct evaluation {
+    int64_t events, users;
+    int64_t from_ms, to_ms;
+    bool has_champion; /* else its numbers are zero */
+    struct {
+        double ndcg, hit_rate;          /* at EVALUATE_K */
+        struct bootstrap_interval gain; /* of the challenger's NDCG over this arm's */
+    } arms[EVALUATE_ARMS];
+};
+
+/* One evaluation that is walked piece by piece, so that a trainer on one thread goes on following.
+ */
+struct evaluator;
+struct evaluator_options {
+    const struct holdout *holdout; /* borrowed, and must not change until it is done */
+    const struct sequences *sequences;
+    const struct rules *rules;
+    const struct model *challenger;
+    const struct model *champion; /* NULL: none yet */
+    int from;                     /* position of the window's begin */
+    int64_t from_ms;              /* choices before it may have been trained on: not judged */
+    uint64_t seed;
+};
+MUST_CHECK enum status evaluator_create(struct evaluator **evaluator,
+                                        const struct evaluator_options *options, struct error *err);
+void evaluator_destroy(struct evaluator *evaluator); /* NULL is fine */
+/* Walks at most `most` choices on; *done when there are none left. Errors: ERR_NOMEM, ERR_LIMIT */
+MUST_CHECK enum status evaluator_walk(struct evaluator *evaluator, int most, bool *done,
+                                      struct error *err);
+/* Errors: ERR_NOMEM */
+MUST_CHECK enum status evaluator_result(struct evaluator *evaluator, struct evaluation *evaluation,
+                                        struct error *err);
+
+#endif

@@ -1,0 +1,60 @@
+/*
+ * retrain/follower.h - reads all partitions of one topic from offsets of its own.
+ *
+ * Flow: checkpoint's offsets -> [follow] -> records, one after the other -> learner
+ *
+ * No consumer group: the trainer's offsets stand in its checkpoint, in the same rename as what it
+ * learnt from them, so a restart continues exactly there. A record counts as read when its handler
+ * returned OK. Where retention has taken records that were not read the gap is counted and logged;
+ * an offset beyond the log means another log, and is an error.
+ * Partitions that are added later are found by follower_look().
+ * Thread: one.
+ */
+#ifndef RETRAIN_FOLLOWER_H
+#define RETRAIN_FOLLOWER_H
+
+#include "ops/config.h"
+#include "ops/kafka_consumer.h"
+#include "ops/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define FOLLOWER_PARTITIONS_MAX 1024
+
+struct follower_offset {
+    int32_t partition;
+    int64_t from; /* first offset ever read */
+    int64_t next;
+};
+
+struct follower;
+/**
+ * starts: where to go on (from a checkpoint); a partition not named begins at its low watermark.
+ * Errors: ERR_NOT_FOUND no such topic yet; ERR_UNAVAILABLE, ERR_TIMEOUT; ERR_CONFLICT an offset
+ *         beyond the log; ERR_LIMIT too many partitions; ERR_NOMEM
+ */
+MUST_CHECK enum status follower_open(struct follower **follower, const struct config *config,
+                                     const char *topic_key, const struct follower_offset *starts,
+                                     int starts_count, struct error *err);
+void follower_close(struct follower *follower); /* NULL is fine */
+
+typedef enum status follower_handle(void *context, const struct kafka_record *record,
+                                    struct error *err);
+/* Waits up to timeout_ms, hands what came to handle in order. *count: records handled. What goes
+ * wrong with the brokers is logged and waited out. Errors: handle's; ERR_CONFLICT (an offset that
+ * is not in the log any more, while following). */
+MUST_CHECK enum status follower_poll(struct follower *follower, int64_t timeout_ms,
+                                     follower_handle *handle, void *context, int *count,
+                                     struct error *err);
+/* Takes up partitions that were added since. Errors: as open. */
+MUST_CHECK enum status follower_look(struct follower *follower, struct error *err);
+
+const char *follower_topic(const struct follower *follower);
+const struct follower_offset *follower_offsets(const struct follower *follower, int *count);
+/* Everything that was in the log when it was opened has been read. */
+bool follower_caught_up(const struct follower *follower);
+int64_t follower_lag(struct follower *follower);        /* records behind, as far as known */
+int64_t follower_lost(const struct follower *follower); /* records that retention took unread */
+
+#endif

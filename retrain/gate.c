@@ -1,0 +1,190 @@
+/* retrain/gate.c - each gate writes a line, the first refusal is the verdict. */
+#include "retrain/gate.h"
+
+#include "features/batch_builder.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void gate_begin(struct gate *gate)
+{
+    *gate = (struct gate){.passed = true};
+}
+
+static void report(struct gate *gate, bool passed, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+static void report(struct gate *gate, bool passed, const char *fmt, ...)
+{
+    size_t used = strlen(gate->report);
+    char line[240];
+    va_list args;
+
+    va_start(args, fmt);
+    (void)vsnprintf(line, sizeof line, fmt, args);
+    va_end(args);
+    (void)snprintf(gate->report + used, sizeof gate->report - used, "%s%s: %s",
+                   used > 0 ? "\n" : "", passed ? "ok" : "REFUSED", line);
+    if (!passed && gate->passed)
+        (void)snprintf(gate->refusal, sizeof gate->refusal, "%s", line);
+    gate->passed &= passed;
+}
+
+/* ---- quality ---- */
+
+static void against(struct gate *gate, const struct evaluation *e, enum evaluate_arm arm,
+                    double low_min)
+{
+    const struct bootstrap_interval *gain = &e->arms[arm].gain;
+    bool passed = gain->difference > 0 && gain->low >= low_min;
+
+    report(gate, passed, "NDCG@%d %.4f against %s's %.4f: %+.4f, 95 %% within [%+.4f, %+.4f]%s",
+           EVALUATE_K, e->arms[EVALUATE_CHALLENGER].ndcg, evaluate_arm_names[arm],
+           e->arms[arm].ndcg, gain->difference, gain->low, gain->high,
+           passed                  ? ""
+           : gain->difference <= 0 ? ": not better"
+                                   : ": not certain enough");
+}
+
+void gate_quality(struct gate *gate, const struct evaluation *e, const struct gate_options *options)
+{
+    if (e->events < options->events_min) {
+        report(gate, false, "%lld held-out choices, at least %lld are needed to judge",
+               (long long)e->events, (long long)options->events_min);
+        return;
+    }
+    against(gate, e, EVALUATE_POPULARITY, 0);
+    against(gate, e, EVALUATE_COVISITATION, -INFINITY);
+    if (e->has_champion)
+        against(gate, e, EVALUATE_CHAMPION,
+                -options->champion_slack * e->arms[EVALUATE_CHAMPION].ndcg);
+    else
+        report(gate, true, "no champion with a model yet");
+}
+
+/* ---- integrity ---- */
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+static double row_norm(const float *row, int channels)
+{
+    double sum = 0;
+
+    for (int c = 0; c < channels; c++)
+        sum += (double)row[c] * (double)row[c];
+    return sqrt(sum);
+}
+
+void gate_integrity(struct gate *gate, struct model *model)
+{
+    const struct model_config *config = model_config(model);
+    double *norms;
+
+    for (int32_t i = 0; i < model_tensors_count(model); i++) {
+        struct model_tensor tensor = model_tensor(model, i);
+
+        for (size_t at = 0; at < tensor.count; at++)
+            if (!isfinite(tensor.data[at])) {
+                report(gate, false, "weight \"%s\" holds a number that is not finite", tensor.name);
+                return;
+            }
+    }
+    norms = malloc((size_t)config->V * sizeof *norms);
+    if (norms == NULL) {
+        report(gate, false, "no memory to look at %d item rows", config->V);
+        return;
+    }
+    for (int32_t row = 0; row < config->V; row++)
+        norms[row] = row_norm(model_item(model, row), config->C);
+    qsort(norms, (size_t)config->V, sizeof *norms, by_size);
+    double median = norms[config->V / 2], longest = norms[config->V - 1];
+    free(norms);
+    report(
+        gate,
+        longest <= GATE_ROW_NORM_MAX * median ||
+                config->V<16, "weights are finite, the longest item row is %.1f times the median",
+                          median> 0
+            ? longest / median
+            : 0);
+}
+
+/* ---- parity ---- */
+
+static enum status score(const struct model *model, struct batch_builder *builder, float *scores,
+                         struct error *err)
+{
+    struct model_workspace *workspace = model_workspace_create();
+    enum status status = workspace == NULL ? error_set(err, ERR_NOMEM, "no memory to score")
+                                           : model_score(model, workspace,
+                                                         batch_builder_batch(builder), scores, err);
+
+    model_workspace_destroy(workspace);
+    return status;
+}
+
+static enum status fill(struct batch_builder *builder, const struct item_tables *tables,
+                        const struct lists *pool, int *rows, int *lists, struct error *err)
+{
+    enum status status = OK;
+
+    *rows = 0;
+    for (*lists = 0; *lists < GATE_GOLDEN_LISTS && *lists < lists_held(pool) && status == OK;
+         (*lists)++) {
+        const struct list *list = lists_held_at(pool, *lists);
+        struct batch_request request = {.history = list->history,
+                                        .history_count = list->history_count,
+                                        .running = list->running,
+                                        .request_time_ms = list->time_ms,
+                                        .candidates = list->rows,
+                                        .raw = list->raw,
+                                        .candidates_count = list->rows_count};
+
+        status = batch_builder_add(builder, tables, &request, err);
+        *rows += list->rows_count;
+    }
+    return status;
+}
+
+enum status gate_parity(struct gate *gate, const struct model *memory, const struct model *files,
+                        const struct item_tables *tables, struct lists *pool, struct error *err)
+{
+    struct batch_builder_options options = {.history_max = model_config(memory)->P,
+                                            .rows_max = model_config(memory)->V};
+    struct batch_builder *builder;
+    float *scores = NULL;
+    double worst = 0;
+    int rows, lists;
+    enum status status = batch_builder_create(&builder, &options, err);
+
+    if (status != OK)
+        return status;
+    status = fill(builder, tables, pool, &rows, &lists, err);
+    if (status == OK) {
+        scores = calloc(2 * (size_t)rows + 1, sizeof *scores);
+        if (scores == NULL)
+            status = error_set(err, ERR_NOMEM, "no memory for %d golden scores", rows);
+    }
+    if (status == OK)
+        status = score(memory, builder, scores, err);
+    if (status == OK)
+        status = score(files, builder, scores + rows, err);
+    for (int i = 0; i < rows && status == OK; i++) {
+        double difference = fabs((double)scores[i] - (double)scores[rows + i]);
+
+        worst = difference <= worst ? worst : difference; /* NaN is the worst */
+    }
+    if (status == OK)
+        report(gate, worst <= GATE_PARITY_MAX,
+               "the files score %d rows of %d golden lists within %.1e of memory", rows, lists,
+               worst);
+    free(scores);
+    batch_builder_destroy(builder);
+    return status;
+}

@@ -1,0 +1,163 @@
+/* retrain/holdout.c - a ring of changes over a base that follows it. */
+#include "retrain/holdout.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define SAVED_BYTES 25
+
+struct holdout {
+    struct item_tables *base;
+    struct holdout_event *events; /* (events_max) ring */
+    int first, count, events_max;
+};
+
+enum status holdout_create(struct holdout **holdout, const struct item_tables *tables,
+                           int events_max, struct error *err)
+{
+    struct holdout *h = calloc(1, sizeof *h);
+    enum status status = OK;
+
+    assert(events_max >= 2);
+    *holdout = NULL;
+    if (h != NULL) {
+        h->events_max = events_max;
+        h->events = calloc((size_t)events_max, sizeof *h->events);
+    }
+    if (h == NULL || h->events == NULL)
+        status = error_set(err, ERR_NOMEM, "no memory for %d held events", events_max);
+    if (status == OK)
+        status = item_tables_copy(&h->base, tables, err);
+    if (status != OK) {
+        holdout_destroy(h);
+        return status;
+    }
+    *holdout = h;
+    return OK;
+}
+
+void holdout_destroy(struct holdout *h)
+{
+    if (h == NULL)
+        return;
+    item_tables_destroy(h->base);
+    free(h->events);
+    free(h);
+}
+
+const struct holdout_event *holdout_at(const struct holdout *h, int i)
+{
+    assert(i >= 0 && i < h->count);
+    return &h->events[(h->first + i) % h->events_max];
+}
+
+void holdout_enter(struct item_tables *tables, const struct sequences *sequences,
+                   const struct holdout_event *event)
+{
+    struct text unnamed = {0};
+    int32_t index = item_tables_index(tables, event->item, unnamed, event->time_ms);
+
+    if (index == ITEM_NONE)
+        return;
+    if (event->action == 0) {
+        item_tables_observe_shown(tables, index, event->time_ms);
+        return;
+    }
+    struct user_entry entry = {
+        .item = event->item, .time_ms = event->time_ms, .action = event->action};
+    struct sequences_view before = sequences_before(sequences, event->user, &entry);
+    item_tables_observe(tables, index, event->time_ms, before.entries, before.count);
+}
+
+enum status holdout_add(struct holdout *h, const struct sequences *sequences,
+                        const struct holdout_event *event, struct error *err)
+{
+    (void)err;
+    if (h->count == h->events_max) {
+        int half = h->events_max / 2;
+
+        for (int i = 0; i < half; i++)
+            holdout_enter(h->base, sequences, holdout_at(h, i));
+        h->first = (h->first + half) % h->events_max;
+        h->count -= half;
+    }
+    h->events[(h->first + h->count++) % h->events_max] = *event;
+    return OK;
+}
+
+int holdout_count(const struct holdout *h)
+{
+    return h->count;
+}
+
+int holdout_split(const struct holdout *h, double share, int least, int most, int64_t *from_ms)
+{
+    int actions = 0, wanted, at = h->count;
+
+    for (int i = 0; i < h->count; i++)
+        actions += holdout_at(h, i)->action != 0;
+    wanted = (int)(share * actions);
+    wanted = wanted < least ? least : wanted;
+    wanted = wanted > most ? most : wanted;
+    wanted = wanted > actions / 2 ? actions / 2 : wanted;
+    while (wanted > 0 && at > 0)
+        wanted -= holdout_at(h, --at)->action != 0;
+    *from_ms = INT64_MAX;
+    /* Late ones stand after newer ones: training stops at the oldest of the window. */
+    for (int i = at; i < h->count; i++)
+        if (holdout_at(h, i)->action != 0 && holdout_at(h, i)->time_ms < *from_ms)
+            *from_ms = holdout_at(h, i)->time_ms;
+    return at;
+}
+
+enum status holdout_tables(const struct holdout *h, const struct sequences *sequences, int until,
+                           struct item_tables **tables, struct error *err)
+{
+    enum status status = item_tables_copy(tables, h->base, err);
+
+    if (status != OK)
+        return status;
+    for (int i = 0; i < until; i++)
+        holdout_enter(*tables, sequences, holdout_at(h, i));
+    return OK;
+}
+
+const struct item_tables *holdout_base(const struct holdout *h)
+{
+    return h->base;
+}
+
+void holdout_save(const struct holdout *h, struct state_file *state)
+{
+    state_file_put_u64(state, (uint64_t)h->count);
+    for (int i = 0; i < h->count; i++) {
+        const struct holdout_event *event = holdout_at(h, i);
+
+        state_file_put_u64(state, event->user);
+        state_file_put_u64(state, event->item);
+        state_file_put_u64(state, (uint64_t)event->time_ms);
+        state_file_put_u8(state, event->action);
+    }
+}
+
+enum status holdout_load(struct holdout *h, struct state_file *state, struct item_tables *base,
+                         struct error *err)
+{
+    int count = (int)state_file_get_count(state, SAVED_BYTES, (uint64_t)h->events_max);
+
+    assert(h->count == 0);
+    for (int i = 0; i < count; i++) {
+        struct holdout_event *event = &h->events[i];
+
+        event->user = state_file_get_u64(state);
+        event->item = state_file_get_u64(state);
+        event->time_ms = (int64_t)state_file_get_u64(state);
+        event->action = state_file_get_u8(state);
+    }
+    if (state->failed)
+        return error_set(err, ERR_MALFORMED, "state holds no readable newest events");
+    h->count = count;
+    item_tables_destroy(h->base);
+    h->base = base;
+    return OK;
+}

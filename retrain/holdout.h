@@ -1,0 +1,61 @@
+/*
+ * retrain/holdout.h - the newest events, and the item tables as they were before them.
+ *
+ * Flow: what the learner enters into its tables -> [remember] -> evaluation walks them again
+ *
+ * A judgement must not see the future: tables that hold the clicks to be predicted would make
+ * popularity and co-visitation look like prophets. So the newest changes of the tables are kept
+ * beside a copy of the tables of before them; an evaluation takes a copy of that copy (rows are
+ * shared until written), brings it up to the window's begin, and walks the window event by event:
+ * rank first, count after, as serving does.
+ * Thread: one.
+ */
+#ifndef RETRAIN_HOLDOUT_H
+#define RETRAIN_HOLDOUT_H
+
+#include "features/item_tables.h"
+#include "retrain/sequences.h"
+#include "retrain/state_file.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* One change of the tables. */
+struct holdout_event {
+    uint64_t user, item; /* hashes */
+    int64_t time_ms;
+    uint8_t action; /* 0: shown */
+};
+
+struct holdout;
+/* events_max: beyond it the older half goes into the base. Errors: ERR_NOMEM */
+MUST_CHECK enum status holdout_create(struct holdout **holdout, const struct item_tables *tables,
+                                      int events_max, struct error *err);
+void holdout_destroy(struct holdout *holdout); /* NULL is fine */
+
+/* To be called before the learner's tables change. Errors: ERR_NOMEM */
+MUST_CHECK enum status holdout_add(struct holdout *holdout, const struct sequences *sequences,
+                                   const struct holdout_event *event, struct error *err);
+int holdout_count(const struct holdout *holdout);
+const struct holdout_event *holdout_at(const struct holdout *holdout, int i); /* oldest first */
+
+/* Where the newest share of the actions begins, at least `least` and at most `most` of them and
+ * never more than half: a position, and its time. Positions before it may be trained on. */
+int holdout_split(const struct holdout *holdout, double share, int least, int most,
+                  int64_t *from_ms);
+/* The tables as they were before position `until`. Owner: the caller. Errors: ERR_NOMEM */
+MUST_CHECK enum status holdout_tables(const struct holdout *holdout,
+                                      const struct sequences *sequences, int until,
+                                      struct item_tables **tables, struct error *err);
+/* Enters one event: what the walk does after it has ranked. */
+void holdout_enter(struct item_tables *tables, const struct sequences *sequences,
+                   const struct holdout_event *event);
+
+/* The base has a file of its own (item tables). */
+const struct item_tables *holdout_base(const struct holdout *holdout);
+void holdout_save(const struct holdout *holdout, struct state_file *state);
+/* Into a new one; takes base on OK. Errors: ERR_MALFORMED */
+MUST_CHECK enum status holdout_load(struct holdout *holdout, struct state_file *state,
+                                    struct item_tables *base, struct error *err);
+
+#endif

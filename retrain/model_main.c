@@ -1,0 +1,252 @@
+/*
+ * retrain/model_main.c - looking at published bundles, and going back to one of them.
+ *
+ * A rollback moves the file `current` and nothing else: scorers swap within serve.refresh. The
+ * trainer takes what is current as the champion when it starts.
+ */
+#include "retrain/model_main.h"
+
+#include "ops/json_writer.h"
+#include "schemas/bundle.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define VERSIONS_MAX 1024
+#define TEXT_BYTES   (2 * MANIFEST_BYTES_MAX)
+
+struct versions {
+    char names[VERSIONS_MAX][MODEL_VERSION_MAX];
+    int count;
+    char current[MODEL_VERSION_MAX]; /* "" none */
+};
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+static enum status find_versions(const char *root, struct versions *versions, struct error *err)
+{
+    enum status status = bundle_current(root, versions->current, err);
+    struct dirent *entry;
+    DIR *folder;
+
+    if (status == ERR_NOT_FOUND)
+        versions->current[0] = 0;
+    else if (status != OK)
+        return status;
+    folder = opendir(root);
+    if (folder == NULL)
+        return error_set(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO,
+                         "could not open model.folder \"%s\": %s", root, strerror(errno));
+    versions->count = 0;
+    while ((entry = readdir(folder)) != NULL && versions->count < VERSIONS_MAX)
+        if (entry->d_name[0] == 'v' && bundle_name_valid(entry->d_name, MODEL_VERSION_MAX))
+            (void)snprintf(versions->names[versions->count++], MODEL_VERSION_MAX, "%.63s",
+                           entry->d_name);
+    (void)closedir(folder);
+    qsort(versions->names, (size_t)versions->count, sizeof versions->names[0], by_name);
+    return OK;
+}
+
+static double metric_of(const struct manifest *manifest, const char *name)
+{
+    for (int i = 0; i < manifest->metrics_count; i++)
+        if (strcmp(manifest->metrics[i].name, name) == 0)
+            return manifest->metrics[i].value;
+    return 0;
+}
+
+static void date_of(int64_t at_ms, char into[32])
+{
+    time_t seconds = (time_t)(at_ms / 1000);
+    struct tm tm;
+
+    if (gmtime_r(&seconds, &tm) == NULL || strftime(into, 32, "%Y-%m-%d %H:%M:%S", &tm) == 0)
+        (void)snprintf(into, 32, "?");
+}
+
+static void print_line(const char *name, const struct versions *versions,
+                       const struct manifest *manifest)
+{
+    char date[32];
+
+    date_of(manifest->created_at_ms, date);
+    (void)printf("%-3s %-16s %s  %-8s", strcmp(name, versions->current) == 0 ? "=>" : "", name,
+                 date, manifest->preset[0] != 0 ? manifest->preset : "tables");
+    if (metric_of(manifest, "evaluated") > 0)
+        (void)printf("  NDCG@10 %.4f, popularity %.4f, co-visitation %.4f",
+                     metric_of(manifest, "ndcg@10"), metric_of(manifest, "popularity.ndcg@10"),
+                     metric_of(manifest, "covisitation.ndcg@10"));
+    (void)printf("\n");
+}
+
+static void put_version(struct json_writer *w, const char *name, const struct versions *versions,
+                        const struct manifest *manifest)
+{
+    json_object_begin(w);
+    json_text(w, "version", text_of(name));
+    json_bool(w, "current", strcmp(name, versions->current) == 0);
+    json_text(w, "parent", text_of(manifest->parent));
+    json_int(w, "created_at_ms", manifest->created_at_ms);
+    json_int(w, "trained_until_ms", manifest->trained_until_ms);
+    json_text(w, "preset", text_of(manifest->preset));
+    json_key(w, "metrics");
+    json_object_begin(w);
+    for (int i = 0; i < manifest->metrics_count; i++)
+        json_real(w, manifest->metrics[i].name, manifest->metrics[i].value);
+    json_object_end(w);
+    json_object_end(w);
+}
+
+static int run_list(struct command_line *line)
+{
+    static struct versions versions;
+    static struct manifest manifest;
+    static char bytes[TEXT_BYTES];
+    const struct config *config = command_config(line);
+    const char *root;
+    struct json_writer w;
+    struct error err;
+
+    if (config == NULL)
+        return EXIT_USAGE;
+    root = config_text(config, "model.folder");
+    if (find_versions(root, &versions, &err) != OK)
+        return command_fail(line, &err);
+    json_writer_init(&w, bytes, sizeof bytes);
+    json_object_begin(&w);
+    json_key(&w, "versions");
+    json_array_begin(&w);
+    for (int i = 0; i < versions.count; i++) {
+        if (bundle_verify(root, versions.names[i], &manifest, &err) != OK) {
+            (void)fprintf(stderr, "%s: %s\n", versions.names[i], err.text);
+            continue;
+        }
+        if (command_json(line))
+            put_version(&w, versions.names[i], &versions, &manifest);
+        else
+            print_line(versions.names[i], &versions, &manifest);
+    }
+    json_array_end(&w);
+    json_object_end(&w);
+    if (command_json(line))
+        (void)printf("%.*s\n", TEXT_ARGS(json_writer_text(&w)));
+    else if (versions.count == 0)
+        (void)printf("no bundle in %s yet: `freshet retrain` publishes the first\n", root);
+    return EXIT_DONE;
+}
+
+static int run_show(struct command_line *line)
+{
+    static struct manifest manifest;
+    static char bytes[MANIFEST_BYTES_MAX];
+    const struct config *config = command_config(line);
+    char version[MODEL_VERSION_MAX];
+    const char *root;
+    struct error err;
+    enum status status = OK;
+
+    if (config == NULL)
+        return EXIT_USAGE;
+    root = config_text(config, "model.folder");
+    if (command_arguments_count(line) > 0)
+        (void)snprintf(version, sizeof version, "%s", command_argument(line, 0));
+    else
+        status = bundle_current(root, version, &err);
+    if (status == OK)
+        status = bundle_verify(root, version, &manifest, &err);
+    if (status != OK)
+        return command_fail(line, &err);
+    if (command_json(line)) {
+        size_t count = manifest_encode(&manifest, bytes, sizeof bytes);
+
+        (void)printf("%.*s\n", (int)count, bytes);
+        return EXIT_DONE;
+    }
+    char date[32];
+    date_of(manifest.created_at_ms, date);
+    (void)printf("version   %s (parent %s)\ncreated   %s UTC\npreset    %s\n", manifest.version,
+                 manifest.parent[0] != 0 ? manifest.parent : "none", date,
+                 manifest.preset[0] != 0 ? manifest.preset : "none: item tables alone");
+    for (int i = 0; i < manifest.shape_count; i++)
+        (void)printf("shape     %s %lld\n", manifest.shape[i].name,
+                     (long long)manifest.shape[i].value);
+    for (int i = 0; i < manifest.metrics_count; i++)
+        (void)printf("metric    %s %.6g\n", manifest.metrics[i].name, manifest.metrics[i].value);
+    for (int i = 0; i < manifest.offsets_count; i++)
+        (void)printf("data      %s/%d [%lld, %lld)\n", manifest.offsets[i].topic,
+                     (int)manifest.offsets[i].partition, (long long)manifest.offsets[i].from,
+                     (long long)manifest.offsets[i].to);
+    for (int i = 0; i < manifest.files_count; i++)
+        (void)printf("file      %s, %lld bytes, sha256 %s\n", manifest.files[i].name,
+                     (long long)manifest.files[i].bytes, manifest.files[i].sha256);
+    (void)printf("gate\n%s\n", manifest.gate[0] != 0 ? manifest.gate : "none was asked");
+    return EXIT_DONE;
+}
+
+static int run_rollback(struct command_line *line)
+{
+    static struct manifest manifest;
+    const struct config *config = command_config(line);
+    char from[MODEL_VERSION_MAX], to[MODEL_VERSION_MAX];
+    const char *root;
+    struct error err;
+    enum status status;
+
+    if (config == NULL)
+        return EXIT_USAGE;
+    root = config_text(config, "model.folder");
+    status = bundle_current(root, from, &err);
+    if (status == OK && command_arguments_count(line) == 0) {
+        status = bundle_verify(root, from, &manifest, &err);
+        (void)snprintf(to, sizeof to, "%s", manifest.parent);
+        if (status == OK && to[0] == 0)
+            status = error_set(&err, ERR_NOT_FOUND, "%s has no parent to go back to", from);
+    } else if (status == OK) {
+        (void)snprintf(to, sizeof to, "%s", command_argument(line, 0));
+    }
+    if (status == OK) /* whole, before anything serves it */
+        status = bundle_verify(root, to, &manifest, &err);
+    if (status == OK)
+        status = bundle_set_current(root, to, &err);
+    if (status != OK)
+        return command_fail(line, &err);
+    if (command_json(line))
+        (void)printf("{\"from\":\"%s\",\"to\":\"%s\"}\n", from, to);
+    else
+        (void)printf("%s -> %s; scorers swap within serve.refresh\n", from, to);
+    return EXIT_DONE;
+}
+
+const struct command model_list_command = {
+    .name = "model list",
+    .summary = "published bundles, oldest first, and which one is current",
+    .arguments = "",
+    .help = "Examples:\n  freshet model list\n  freshet model list --json\n",
+    .run = run_list,
+};
+
+const struct command model_show_command = {
+    .name = "model show",
+    .summary = "what a bundle was made of, its metrics and its gate report",
+    .arguments = "[VERSION]",
+    .help = "Examples:\n  freshet model show\n  freshet model show v000012 --json\n",
+    .arguments_max = 1,
+    .run = run_show,
+};
+
+const struct command model_rollback_command = {
+    .name = "model rollback",
+    .summary = "make another bundle current: the parent of the present one, or VERSION",
+    .arguments = "[VERSION]",
+    .help = "The bundle is verified first; scorers swap to it within serve.refresh.\n\n"
+            "Examples:\n  freshet model rollback\n  freshet model rollback v000012\n",
+    .arguments_max = 1,
+    .run = run_rollback,
+};

@@ -1,0 +1,519 @@
+/* retrain/role.c - opening, the loop, closing. */
+#include "retrain/role.h"
+
+#include "kernels/model_file.h"
+#include "ops/clock.h"
+#include "ops/file.h"
+#include "ops/http_server.h"
+#include "ops/log.h"
+#include "ops/metric.h"
+#include "retrain/publish.h"
+#include "retrain/role_inside.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define WAIT_MS        1000
+#define POLL_MS        20
+#define LOOK_US        60000000
+#define CONNECT_MS     5000
+#define ARENA_BLOCK    65536
+#define ARENA_LIMIT    (64u << 20)
+#define PENDING_MAX    200000
+#define IDLE_MS        10000
+#define HOLDOUT_EVENTS 200000
+#define FRESH_MAX      40000
+#define PATH_BYTES     4096
+
+METRIC_GAUGE(age_seconds, "freshet_retrain_model_age_seconds",
+             "since the current bundle was published");
+METRIC_GAUGE(drift_psi, "freshet_retrain_drift_psi",
+             "PSI of where choices stand in the champion's order, against its first window");
+METRIC_GAUGE(
+    drift_loss, "freshet_retrain_drift_loss",
+    "moving mean of the champion's list log-loss on new choices, over the log of the rows");
+METRIC_GAUGE(drift_alarm, "freshet_retrain_drift_alarm", "1 after Page-Hinkley has called");
+METRIC_GAUGE(lag_records, "freshet_retrain_lag_records", "records of both topics not read yet");
+METRIC_GAUGE(items_known, "freshet_retrain_items", "items in the tables");
+METRIC_GAUGE(users_known, "freshet_retrain_users", "users with a sequence");
+METRIC_GAUGE(pending_lists, "freshet_retrain_examples_pending",
+             "shown lists that wait for their window");
+METRIC_GAUGE(fresh_lists, "freshet_retrain_lists_fresh", "lists not trained on yet");
+METRIC_COUNTER(deltas_total, "freshet_retrain_deltas_total", "items.delta files written");
+METRIC_COUNTER(checkpoints_total, "freshet_retrain_checkpoints_total", "checkpoints written");
+METRIC_COUNTER(failures_total, "freshet_retrain_write_failures_total",
+               "deltas and checkpoints that could not be written");
+
+const struct config_row retrain_config_rows[] = {
+    {"retrain.admin", CONFIG_TEXT, "127.0.0.1:9092", 0, 0, NULL,
+     "address and port of /livez, /readyz, /metrics and /gate"},
+    {"retrain.folder", CONFIG_TEXT, "retrain", 0, 0, NULL,
+     "folder of the trainer's own state, its checkpoint; one process at a time"},
+    {"retrain.every", CONFIG_DURATION, "1h", 100, 30.0 * 86400000, NULL,
+     "a round begins that long after the last one ended"},
+    {"retrain.volume", CONFIG_INT, "200000", 0, 1e12, NULL,
+     "a round begins when so many new lists have come; 0: never for that reason"},
+    {"retrain.drift_every", CONFIG_DURATION, "1h", 100, 30.0 * 86400000, NULL,
+     "drift begins a round at most that often"},
+    {"retrain.items_refresh", CONFIG_DURATION, "10s", 100, 3600000, NULL,
+     "how often counts, popularity and co-visitation go out to the scorers"},
+    {"retrain.checkpoint_every", CONFIG_DURATION, "5m", 1000, 86400000, NULL,
+     "how much is learnt again after a crash, at most"},
+    {"retrain.objective", CONFIG_CHOICE, "list", 0, 0, "point|pair|list|mix",
+     "what shown lists teach; list orders best, point is for calibrated chances"},
+    {"retrain.steps_min", CONFIG_INT, "200", 1, 1e9, NULL,
+     "optimiser steps of a round at least; beyond what is new they replay"},
+    {"retrain.steps_max", CONFIG_INT, "2000", 1, 1e9, NULL, "and at most"},
+    {"retrain.threads", CONFIG_INT, "1", 1, 64, NULL,
+     "of a training step; the weights' last bits depend on it"},
+    {"retrain.seed", CONFIG_INT, "1", 0, 9e15, NULL, "of weights, samples and negatives"},
+    {"retrain.recalled_share", CONFIG_REAL, "1", 0, 1, NULL,
+     "share of the events that lists are made from; less for very busy streams"},
+    {"retrain.holdout_share", CONFIG_REAL, "0.1", 0.001, 0.5, NULL,
+     "share of the newest choices that judges a challenger and is not trained on before"},
+    {"retrain.holdout_min", CONFIG_INT, "300", 10, 1e6, NULL,
+     "held-out choices below which a challenger is refused"},
+    {"retrain.holdout_max", CONFIG_INT, "2000", 10, 1e6, NULL, "and at most so many are judged"},
+    {"retrain.champion_slack", CONFIG_REAL, "0.005", 0, 1, NULL,
+     "share of the champion's NDCG that a challenger may lose at worst (95 %)"},
+    {"retrain.users_max", CONFIG_INT, "2000000", 1, 4e9, NULL,
+     "users whose sequences are kept for learning (about 2.5 KB each when long)"},
+    {"retrain.keep", CONFIG_INT, "10", 2, 1000, NULL, "bundles kept for a rollback"},
+    {.key = NULL},
+};
+
+/* ---- opening ---- */
+
+static void read_settings(struct role *role)
+{
+    const struct config *c = role->config;
+
+    role->settings = (struct role_settings){
+        .models = config_text(c, "model.folder"),
+        .folder = config_text(c, "retrain.folder"),
+        .preset = config_text(c, "model.preset"),
+        .every_ms = config_duration_ms(c, "retrain.every"),
+        .items_refresh_ms = config_duration_ms(c, "retrain.items_refresh"),
+        .checkpoint_every_ms = config_duration_ms(c, "retrain.checkpoint_every"),
+        .drift_every_ms = config_duration_ms(c, "retrain.drift_every"),
+        .volume = config_int(c, "retrain.volume"),
+        .steps_min = config_int(c, "retrain.steps_min"),
+        .steps_max = config_int(c, "retrain.steps_max"),
+        .holdout_share = config_real(c, "retrain.holdout_share"),
+        .holdout_min = (int)config_int(c, "retrain.holdout_min"),
+        .holdout_max = (int)config_int(c, "retrain.holdout_max"),
+        .keep = (int)config_int(c, "retrain.keep"),
+        .seed = (uint64_t)config_int(c, "retrain.seed"),
+        .gate = {.events_min = config_int(c, "retrain.holdout_min"),
+                 .champion_slack = config_real(c, "retrain.champion_slack")},
+    };
+}
+
+static enum status create_parts(struct role *role, struct error *err)
+{
+    struct examples_options waiting = {
+        .rules = &role->dataset.rules, .pending_max = PENDING_MAX, .idle_ms = IDLE_MS};
+    struct learner_options options;
+    enum status status;
+
+    learner_options_init(&options);
+    options.rules = &role->dataset.rules;
+    options.preset = role->settings.preset;
+    options.objective = config_text(role->config, "retrain.objective");
+    options.seed = role->settings.seed;
+    options.threads = (int)config_int(role->config, "retrain.threads");
+    options.users_max = config_int(role->config, "retrain.users_max");
+    options.recalled_share = config_real(role->config, "retrain.recalled_share");
+    options.shown_gap_ms = role->dataset.rules.join_window_ms;
+    options.holdout_max = HOLDOUT_EVENTS;
+    options.shown.fresh_max = options.recalled.fresh_max = FRESH_MAX;
+    learner_destroy(role->learner);
+    examples_destroy(role->examples);
+    role->examples = NULL;
+    status = learner_create(&role->learner, &options, err);
+    if (status == OK)
+        status = examples_create(&role->examples, &waiting, err);
+    return status;
+}
+
+/* The champion is what is published, whoever published it. */
+static enum status load_champion(struct role *role, struct manifest *manifest, struct error *err)
+{
+    char path[PATH_BYTES];
+    enum status status = bundle_current(role->settings.models, role->version, err);
+
+    if (status == ERR_NOT_FOUND) {
+        role->version[0] = 0;
+        return OK;
+    }
+    if (status == OK)
+        status = bundle_verify(role->settings.models, role->version, manifest, err);
+    if (status != OK)
+        return status;
+    role->published_at_ms = manifest->created_at_ms;
+    if (!model_file_present(manifest))
+        return OK;
+    (void)snprintf(path, sizeof path, "%s/%s/%s", role->settings.models, role->version,
+                   MODEL_FILE_NAME);
+    return model_file_load(&role->champion, path, manifest, err);
+}
+
+/* No checkpoint, but a bundle: its tables know which records they were made of. */
+static enum status adopt_bundle(struct role *role, struct checkpoint_role *from, struct error *err)
+{
+    const struct item_file_offset *offsets;
+    struct item_tables *tables;
+    char path[PATH_BYTES];
+    int count;
+    enum status status;
+
+    (void)snprintf(path, sizeof path, "%s/%s/%s", role->settings.models, role->version,
+                   BUNDLE_ITEMS_NAME);
+    status = item_tables_load(&tables, path, err);
+    if (status != OK)
+        return status;
+    offsets = item_tables_offsets(tables, &count);
+    for (int i = 0; i < count && i < FOLLOWER_PARTITIONS_MAX; i++)
+        from->events.offsets[from->events.count++] = (struct follower_offset){
+            offsets[i].partition, offsets[i].next, offsets[i].next};
+    status = learner_adopt(role->learner, tables, err);
+    if (status != OK) {
+        item_tables_destroy(tables);
+        return status;
+    }
+    log_event(LOG_WARN, "no_checkpoint",
+              "goes on from the published bundle: histories begin anew where it ends",
+              log_text("version", role->version));
+    return role->champion == NULL ? OK : learner_reset_model(role->learner, role->champion, err);
+}
+
+static enum status load_past(struct role *role, struct checkpoint_role *from, struct error *err)
+{
+    enum status status = checkpoint_load(role->settings.folder, from, role->learner, role->examples,
+                                         err);
+
+    if (status == OK) {
+        role->rounds = from->rounds;
+        for (int i = 0; i < from->events.count; i++)
+            if (from->events.offsets[i].partition < FOLLOWER_PARTITIONS_MAX)
+                role->watermarks_ms[from->events.offsets[i].partition] =
+                    from->events.watermarks_ms[i];
+        log_event(LOG_INFO, "checkpoint_loaded", "goes on where it stopped",
+                  log_int("rounds", from->rounds));
+        return OK;
+    }
+    if (status != ERR_NOT_FOUND) {
+        /* A damaged checkpoint costs time, not truth: everything can be read again. */
+        log_event(LOG_WARN, "checkpoint_refused", err->text);
+        *from = (struct checkpoint_role){0};
+        status = create_parts(role, err);
+        if (status != OK)
+            return status;
+    }
+    return role->version[0] == 0 ? OK : adopt_bundle(role, from, err);
+}
+
+static enum status wait_for_dataset(struct role *role, struct error *err)
+{
+    struct pollfd stop = {.fd = command_stop_descriptor(), .events = POLLIN};
+    struct redis_connection *connection = NULL;
+    struct redis_keys keys;
+    struct log_limit limit = {0};
+
+    while (!command_stopping()) {
+        enum status status = redis_dataset_connect(&role->dataset, &connection, &keys, role->config,
+                                                   CONNECT_MS, err);
+
+        redis_connection_destroy(connection);
+        connection = NULL;
+        if (status == OK || (status != ERR_NOT_FOUND && status_action(status) != ACTION_RETRY))
+            return status;
+        admin_set_ready(role->admin, false, err->text);
+        if (log_every(&limit, 30000))
+            log_event(LOG_WARN, "waiting_for_dataset", err->text,
+                      log_text("remedy", "`freshet ingest` makes the data set's record"));
+        (void)poll(&stop, 1, WAIT_MS);
+    }
+    return error_set(err, ERR_CANCELLED, "stopped before there was a data set");
+}
+
+static enum status wait_for_topic(struct role *role, const char *key,
+                                  const struct checkpoint_offsets *from, struct follower **topic,
+                                  struct error *err)
+{
+    struct pollfd stop = {.fd = command_stop_descriptor(), .events = POLLIN};
+    struct log_limit limit = {0};
+
+    while (!command_stopping()) {
+        enum status status = follower_open(topic, role->config, key, from->offsets, from->count,
+                                           err);
+
+        if (status == OK || (status != ERR_NOT_FOUND && status_action(status) != ACTION_RETRY))
+            return status;
+        admin_set_ready(role->admin, false, err->text);
+        if (log_every(&limit, 30000))
+            log_event(LOG_WARN, "waiting_for_topic", err->text, log_text("topic", key));
+        (void)poll(&stop, 1, WAIT_MS);
+    }
+    return error_set(err, ERR_CANCELLED, "stopped before the topics were there");
+}
+
+static void handle_gate(struct http_request *request, void *context)
+{
+    struct role *role = context;
+    char text[ROLE_VERDICT_BYTES + GATE_REPORT_BYTES + 2];
+
+    (void)pthread_mutex_lock(&role->verdict_lock);
+    (void)snprintf(text, sizeof text, "%s\n%s%s", role->verdict, role->report,
+                   role->report[0] != 0 ? "\n" : "");
+    (void)pthread_mutex_unlock(&role->verdict_lock);
+    http_answer(request, 200, "text/plain; charset=utf-8", text_of(text), NULL);
+}
+
+static const struct http_route admin_routes[] = {{"GET", "/gate", handle_gate}, {0}};
+
+static enum status open_state(struct role *role, struct checkpoint_role *from, struct error *err)
+{
+    static struct manifest manifest;
+    enum status status = file_make_folders(role->settings.folder, err);
+
+    if (status == OK)
+        status = file_lock_folder(role->settings.folder, &role->lock, err);
+    if (status == OK)
+        status = create_parts(role, err);
+    if (status == OK)
+        status = load_champion(role, &manifest, err);
+    if (status == OK)
+        status = load_past(role, from, err);
+    return status == OK ? role_watch(role, err) : status;
+}
+
+enum status role_open(struct role **opened, const struct config *config, struct error *err)
+{
+    struct role *role = calloc(1, sizeof *role);
+    struct checkpoint_role *from = calloc(1, sizeof *from);
+    enum status status = OK;
+
+    *opened = NULL;
+    if (role == NULL || from == NULL) {
+        free(role);
+        free(from);
+        return error_set(err, ERR_NOMEM, "no memory for the trainer");
+    }
+    role->config = config;
+    role->lock = -1;
+    (void)pthread_mutex_init(&role->verdict_lock, NULL);
+    for (int i = 0; i < FOLLOWER_PARTITIONS_MAX; i++)
+        role->watermarks_ms[i] = INT64_MIN;
+    role->arena = arena_create(ARENA_BLOCK, ARENA_LIMIT);
+    read_settings(role);
+    role_set_verdict(role, "", "no round has ended yet");
+    *opened = role; /* closed by the caller whatever comes: the admin port shows why */
+    status = admin_open(&role->admin, "retrain", config_text(config, "retrain.admin"), admin_routes,
+                        role, err);
+    if (status == OK)
+        admin_set_ready(role->admin, false, "starting");
+    if (status == OK)
+        status = event_schema_create(&role->schema, config, err);
+    if (status == OK)
+        status = event_decoder_create(&role->decoder, role->schema, err);
+    if (status == OK)
+        status = wait_for_dataset(role, err);
+    if (status == OK)
+        status = open_state(role, from, err);
+    if (status == OK)
+        status = wait_for_topic(role, "kafka.topics.events", &from->events, &role->events_topic,
+                                err);
+    if (status == OK)
+        status = wait_for_topic(role, "kafka.topics.examples", &from->examples,
+                                &role->examples_topic, err);
+    free(from);
+    return status;
+}
+
+void role_close(struct role *role)
+{
+    if (role == NULL)
+        return;
+    admin_close(role->admin);
+    follower_close(role->events_topic);
+    follower_close(role->examples_topic);
+    model_destroy(role->champion);
+    batch_builder_destroy(role->watch_builder);
+    model_workspace_destroy(role->workspace);
+    learner_destroy(role->learner);
+    examples_destroy(role->examples);
+    redis_dataset_clear(&role->dataset);
+    event_decoder_destroy(role->decoder);
+    event_schema_destroy(role->schema);
+    arena_destroy(role->arena);
+    if (role->lock >= 0)
+        (void)close(role->lock);
+    (void)pthread_mutex_destroy(&role->verdict_lock);
+    free(role);
+}
+
+int role_admin_port(const struct role *role)
+{
+    return admin_port(role->admin);
+}
+
+const char *role_verdict(const struct role *role)
+{
+    return role->verdict;
+}
+
+/* ---- the loop ---- */
+
+void role_note_offsets(struct role *role)
+{
+    struct item_file_offset offsets[FOLLOWER_PARTITIONS_MAX];
+    int count;
+    const struct follower_offset *from = follower_offsets(role->events_topic, &count);
+
+    for (int i = 0; i < count; i++)
+        offsets[i] = (struct item_file_offset){from[i].partition, from[i].next};
+    item_tables_set_offsets(learner_tables(role->learner), offsets, count);
+}
+
+static enum status save_checkpoint(struct role *role, struct error *err)
+{
+    struct checkpoint_role *to = calloc(1, sizeof *to);
+    const struct follower_offset *from;
+    enum status status;
+
+    if (to == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for a checkpoint");
+    from = follower_offsets(role->events_topic, &to->events.count);
+    memcpy(to->events.offsets, from, (size_t)to->events.count * sizeof *from);
+    for (int i = 0; i < to->events.count; i++)
+        to->events.watermarks_ms[i] = role->watermarks_ms[from[i].partition];
+    from = follower_offsets(role->examples_topic, &to->examples.count);
+    memcpy(to->examples.offsets, from, (size_t)to->examples.count * sizeof *from);
+    to->rounds = role->rounds;
+    role_note_offsets(role);
+    status = checkpoint_save(role->settings.folder, to, role->learner, role->examples, err);
+    free(to);
+    if (status == OK)
+        metric_add(&checkpoints_total, 1);
+    return status;
+}
+
+static void show(struct role *role)
+{
+    metric_set(&age_seconds, role->version[0] == 0
+                                 ? 0
+                                 : (double)(clock_wall_ms() - role->published_at_ms) / 1000);
+    metric_set(&drift_psi, role->drift.psi);
+    metric_set(&drift_loss, role->drift.recent_loss);
+    metric_set(&drift_alarm, role->drift.alarm);
+    metric_set(&lag_records,
+               (double)(follower_lag(role->events_topic) + follower_lag(role->examples_topic)));
+    metric_set(&items_known, item_tables_count(learner_tables(role->learner)));
+    metric_set(&users_known, (double)sequences_users(learner_sequences(role->learner)));
+    metric_set(&pending_lists, examples_pending(role->examples));
+    metric_set(&fresh_lists, lists_fresh(learner_shown_lists(role->learner)) +
+                                 lists_fresh(learner_recalled_lists(role->learner)));
+}
+
+/* What can fail for lack of disk and be tried again later is logged, not fatal. */
+static void forgive(enum status status, const struct error *err, const char *event)
+{
+    if (status == OK)
+        return;
+    metric_add(&failures_total, 1);
+    log_event(LOG_ERROR, event, err->text);
+}
+
+static void do_chores(struct role *role)
+{
+    int64_t now_us = clock_monotonic_us();
+    struct error err;
+
+    if (role->version[0] != 0 &&
+        now_us - role->delta_us >= role->settings.items_refresh_ms * 1000) {
+        role->delta_us = now_us;
+        role_note_offsets(role);
+        enum status status = publish_delta(role->settings.models, learner_tables(role->learner),
+                                           role->version, ++role->delta_sequence, &err);
+        forgive(status, &err, "delta_failed");
+        if (status == OK)
+            metric_add(&deltas_total, 1);
+    }
+    if (now_us - role->checkpoint_us >= role->settings.checkpoint_every_ms * 1000) {
+        forgive(save_checkpoint(role, &err), &err, "checkpoint_failed");
+        role->checkpoint_us = clock_monotonic_us();
+    }
+    if (now_us - role->look_us >= LOOK_US) {
+        role->look_us = now_us;
+        forgive(follower_look(role->events_topic, &err), &err, "look_failed");
+        forgive(follower_look(role->examples_topic, &err), &err, "look_failed");
+    }
+    show(role);
+}
+
+static bool is_due(const struct role *role, enum round_cause *cause)
+{
+    const struct role_settings *s = &role->settings;
+    int64_t idle_ms = (clock_monotonic_us() - role->round_ended_us) / 1000;
+    int64_t lists = learner_progress(role->learner)->recalled +
+                    examples_counts(role->examples)->ripe - role->lists_at;
+
+    *cause = CAUSE_SCHEDULE;
+    if (idle_ms >= s->every_ms || role->rounds == 0)
+        return true;
+    *cause = CAUSE_VOLUME;
+    if (s->volume > 0 && lists >= s->volume)
+        return true;
+    *cause = CAUSE_DRIFT;
+    return role->drift.alarm && idle_ms >= s->drift_every_ms;
+}
+
+static enum status turn(struct role *role, bool *over, enum round_result *result, struct error *err)
+{
+    enum round_cause cause;
+    enum status status;
+    int count;
+
+    status = role_follow(role, role->round.state == ROUND_IDLE ? POLL_MS : 0, &count, err);
+    if (status != OK)
+        return status;
+    *over = false;
+    if (role->version[0] == 0 && role_caught_up(role) &&
+        item_tables_count(learner_tables(role->learner)) > 0)
+        status = role_publish_tables(role, err);
+    admin_set_ready(role->admin, role->version[0] != 0,
+                    role->version[0] != 0 ? "" : "reading the past, nothing published yet");
+    do_chores(role);
+    if (status == OK && role->round.state != ROUND_IDLE)
+        return role_go_on(role, over, result, err);
+    if (status == OK && role->version[0] != 0 && role_caught_up(role) && is_due(role, &cause)) {
+        role->lists_at = learner_progress(role->learner)->recalled +
+                         examples_counts(role->examples)->ripe;
+        status = role_begin_round(role, cause, err);
+    }
+    return status;
+}
+
+enum status role_run(struct role *role, bool once, bool *published, struct error *err)
+{
+    enum round_result result;
+    enum status status = OK;
+    bool over = false;
+
+    *published = false;
+    role->checkpoint_us = role->look_us = role->round_ended_us = clock_monotonic_us();
+    while (status == OK && !command_stopping()) {
+        status = turn(role, &over, &result, err);
+        if (status != OK || !over)
+            continue;
+        role->round_ended_us = clock_monotonic_us();
+        *published = result == RESULT_PUBLISHED;
+        if (once)
+            break;
+    }
+    return status == OK ? save_checkpoint(role, err) : status;
+}

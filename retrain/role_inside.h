@@ -1,0 +1,104 @@
+/* retrain/role_inside.h - the role's parts, for role*.c alone. */
+#ifndef RETRAIN_ROLE_INSIDE_H
+#define RETRAIN_ROLE_INSIDE_H
+
+#include "retrain/role.h"
+
+#include "features/batch_builder.h"
+#include "features/redis_dataset.h"
+#include "ops/admin.h"
+#include "ops/arena.h"
+#include "retrain/checkpoint.h"
+#include "retrain/drift.h"
+#include "retrain/evaluate.h"
+#include "retrain/examples.h"
+#include "retrain/follower.h"
+#include "retrain/gate.h"
+#include "retrain/learner.h"
+#include "schemas/bundle.h"
+#include "schemas/event.h"
+
+#include <pthread.h>
+
+#define ROLE_VERDICT_BYTES 320
+
+enum round_state { ROUND_IDLE, ROUND_TRAINING, ROUND_JUDGING };
+enum round_cause { CAUSE_SCHEDULE, CAUSE_VOLUME, CAUSE_DRIFT, CAUSES };
+enum round_result { RESULT_PUBLISHED, RESULT_REFUSED, RESULT_FAILED, RESULTS };
+
+struct role_settings {
+    const char *models; /* model.folder */
+    const char *folder; /* retrain.folder */
+    const char *preset;
+    int64_t every_ms, items_refresh_ms, checkpoint_every_ms, drift_every_ms;
+    int64_t volume;
+    int64_t steps_min, steps_max;
+    double holdout_share;
+    int holdout_min, holdout_max;
+    int keep;
+    uint64_t seed;
+    struct gate_options gate;
+};
+
+struct round {
+    enum round_state state;
+    enum round_cause cause;
+    int64_t until_ms; /* event time that training stops at */
+    int64_t steps_at; /* learner's steps when it began */
+    int64_t begun_us;
+};
+
+struct role {
+    const struct config *config;
+    struct role_settings settings;
+    struct redis_dataset dataset;
+    struct event_schema *schema;
+    struct event_decoder *decoder;
+    struct learner *learner;
+    struct examples *examples;
+    struct follower *events_topic, *examples_topic;
+    int64_t watermarks_ms[FOLLOWER_PARTITIONS_MAX]; /* of events, by partition */
+    struct arena *arena;
+    struct drift drift;
+    struct batch_builder *watch_builder; /* for the champion's scores of new choices */
+    struct model_workspace *workspace;
+    int watched; /* lists scored in this turn */
+    struct admin *admin;
+    int lock;
+
+    char version[MODEL_VERSION_MAX]; /* current bundle; "" none */
+    struct model *champion;          /* its weights; NULL: it has none */
+    int64_t published_at_ms;         /* wall clock */
+    uint64_t delta_sequence;
+
+    struct round round;
+    int64_t rounds, lists_at; /* lists taken in when the last round began */
+    int64_t round_ended_us, delta_us, checkpoint_us, look_us;
+
+    /* What the admin port shows; written by the role's thread, read by the server's. */
+    pthread_mutex_t verdict_lock;
+    char verdict[ROLE_VERDICT_BYTES];
+    char report[GATE_REPORT_BYTES];
+};
+
+/* role.c: tells the tables which records they hold. */
+void role_note_offsets(struct role *role);
+
+/* role_intake.c */
+enum status role_follow(struct role *role, int64_t timeout_ms, int *count,
+                        struct error *err) MUST_CHECK;
+bool role_caught_up(const struct role *role);
+/* The champion changed: a builder of its size, and drift begins anew. */
+enum status role_watch(struct role *role, struct error *err) MUST_CHECK;
+
+/* role_round.c */
+enum status role_begin_round(struct role *role, enum round_cause cause,
+                             struct error *err) MUST_CHECK;
+/* A piece of the round; *over when it ended, *result then says how. */
+enum status role_go_on(struct role *role, bool *over, enum round_result *result,
+                       struct error *err) MUST_CHECK;
+enum status role_publish_tables(struct role *role, struct error *err) MUST_CHECK;
+void role_set_verdict(struct role *role, const char *report, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
+
+#endif

@@ -1,0 +1,194 @@
+/* retrain/role_intake.c - records of both topics, to the learner. */
+#include "retrain/role_inside.h"
+
+#include "ops/clock.h"
+#include "ops/log.h"
+#include "ops/metric.h"
+
+#include <math.h>
+
+#define WATCHED_MAX 32 /* choices scored a turn: more would hold up reading */
+
+METRIC_COUNTER(events_total, "freshet_retrain_events_total", "records of events read");
+METRIC_COUNTER(entered_total, "freshet_retrain_events_entered_total",
+               "events that were new and entered a sequence");
+METRIC_COUNTER_OF(refused_total, "freshet_retrain_refused_total",
+                  "records of events that are no event", "reason", refusal_names, REFUSAL_COUNT);
+METRIC_COUNTER(dropped_total, "freshet_retrain_dropped_total",
+               "events older than the watermark by more than features.late_max");
+METRIC_COUNTER(examples_total, "freshet_retrain_examples_total", "records of examples read");
+METRIC_COUNTER(examples_bad_total, "freshet_retrain_examples_bad_total",
+               "records of examples that could not be decoded");
+
+/* The same rule as ingest's: an event too far behind its partition's watermark counts nowhere. */
+static bool too_late(struct role *role, const struct event *event,
+                     const struct kafka_record *record)
+{
+    int64_t *watermark = &role->watermarks_ms[record->partition];
+    int64_t before = *watermark;
+    int64_t record_ms = record->timestamp_ms >= 0 ? record->timestamp_ms : event->time_ms;
+
+    *watermark = rules_watermark(before, event->time_ms, record_ms,
+                                 role->dataset.max_future_skew_ms);
+    return before != INT64_MIN && !record->replayed &&
+           event->time_ms < before - role->dataset.rules.late_max_ms;
+}
+
+/* An impression without trace: its counts are noted now, before anyone can click. */
+static enum status note(struct role *role, const struct event *event, struct error *err)
+{
+    uint64_t rows[EVENT_ROWS_MAX];
+    int64_t *raw;
+    uint64_t user = rules_user_hash(&role->dataset.rules, event->user);
+    enum status status;
+
+    arena_reset(role->arena);
+    raw = arena_alloc(role->arena, (size_t)event->rows_count * RAW_COLUMNS * sizeof *raw);
+    if (raw == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for counts of an impression");
+    for (int i = 0; i < event->rows_count; i++)
+        rows[i] = rules_item_hash(&role->dataset.rules, event->rows[i]);
+    status = learner_raw(role->learner, user, event->time_ms, rows, event->rows_count, raw, err);
+    if (status == OK)
+        examples_note(role->examples, user, event->time_ms, rows, event->rows_count, raw);
+    return status;
+}
+
+static enum status handle_event(void *context, const struct kafka_record *record, struct error *err)
+{
+    struct role *role = context;
+    struct event event;
+    struct error why_not;
+    enum refusal why;
+    enum status status = OK;
+    bool entered = false;
+
+    metric_add(&events_total, 1);
+    if (event_decode(role->decoder, record->value, record->timestamp_ms, &event, &why, &why_not) !=
+        OK) {
+        metric_add_of(&refused_total, (int)why, 1);
+        return OK;
+    }
+    if (too_late(role, &event, record)) {
+        metric_add(&dropped_total, 1);
+        return OK;
+    }
+    if (event.kind == EVENT_IMPRESSION && event.trace.bytes == 0)
+        status = note(role, &event, err);
+    if (event.kind == EVENT_ERASE)
+        examples_erase(role->examples, rules_user_hash(&role->dataset.rules, event.user),
+                       event.time_ms);
+    if (status == OK)
+        status = learner_event(role->learner, &event, &entered, err);
+    if (entered)
+        metric_add(&entered_total, 1);
+    return status;
+}
+
+static enum status handle_example(void *context, const struct kafka_record *record,
+                                  struct error *err)
+{
+    struct role *role = context;
+    struct example example;
+    struct error why_not;
+    enum status status;
+
+    metric_add(&examples_total, 1);
+    arena_reset(role->arena);
+    status = example_decode(&example, (const uint8_t *)record->value.at, record->value.bytes,
+                            role->arena, &why_not);
+    if (status != OK) {
+        metric_add(&examples_bad_total, 1);
+        return OK;
+    }
+    return examples_add(role->examples, &example, learner_shown_lists(role->learner),
+                        clock_monotonic_us(), err);
+}
+
+/* ---- drift: what the champion makes of each new choice ---- */
+
+static void weigh(struct role *role, const struct list *list, const float *scores)
+{
+    double above = 0, sum = 0, largest = (double)scores[0];
+
+    for (int i = 1; i < list->rows_count; i++) {
+        above += scores[i] > scores[0] ? 1 : scores[i] == scores[0] ? .5 : 0;
+        largest = fmax(largest, (double)scores[i]);
+    }
+    for (int i = 0; i < list->rows_count; i++)
+        sum += exp((double)scores[i] - largest);
+    /* Over the log of the rows: short lists are easier. */
+    drift_add(&role->drift, above / (list->rows_count - 1),
+              (log(sum) + largest - (double)scores[0]) / log((double)list->rows_count));
+}
+
+static void watch(void *context, const struct list *list)
+{
+    struct role *role = context;
+    float scores[LIST_ROWS_MAX];
+    struct error ignored;
+    struct batch_request request = {.history = list->history,
+                                    .history_count = list->history_count,
+                                    .running = list->running,
+                                    .request_time_ms = list->time_ms,
+                                    .candidates = list->rows,
+                                    .raw = list->raw,
+                                    .candidates_count = list->rows_count};
+
+    if (role->champion == NULL || role->watch_builder == NULL || role->watched >= WATCHED_MAX)
+        return;
+    role->watched++;
+    batch_builder_reset(role->watch_builder);
+    if (batch_builder_add(role->watch_builder, learner_tables(role->learner), &request, &ignored) ==
+            OK &&
+        model_score(role->champion, role->workspace, batch_builder_batch(role->watch_builder),
+                    scores, &ignored) == OK)
+        weigh(role, list, scores);
+}
+
+enum status role_watch(struct role *role, struct error *err)
+{
+    struct batch_builder_options options;
+
+    drift_begin(&role->drift);
+    batch_builder_destroy(role->watch_builder);
+    role->watch_builder = NULL;
+    if (role->champion == NULL)
+        return OK;
+    if (role->workspace == NULL)
+        role->workspace = model_workspace_create();
+    learner_watch(role->learner, watch, role);
+    options = (struct batch_builder_options){.history_max = model_config(role->champion)->P,
+                                             .rows_max = model_config(role->champion)->V};
+    return batch_builder_create(&role->watch_builder, &options, err);
+}
+
+static void take_shown(void *context, struct list *list)
+{
+    struct role *role = context;
+
+    learner_shown(role->learner, list);
+}
+
+enum status role_follow(struct role *role, int64_t timeout_ms, int *count, struct error *err)
+{
+    int events = 0, examples = 0;
+    enum status status;
+
+    role->watched = 0;
+    status = follower_poll(role->events_topic, timeout_ms, handle_event, role, &events, err);
+
+    if (status == OK)
+        status = follower_poll(role->examples_topic, 0, handle_example, role, &examples, err);
+    if (status == OK)
+        status = examples_ripen(role->examples, learner_tables(role->learner),
+                                item_tables_newest_ms(learner_tables(role->learner)),
+                                clock_monotonic_us(), take_shown, role, err);
+    *count = events + examples;
+    return status;
+}
+
+bool role_caught_up(const struct role *role)
+{
+    return follower_caught_up(role->events_topic) && follower_caught_up(role->examples_topic);
+}
