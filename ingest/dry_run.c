@@ -286,7 +286,8 @@ int dry_run(struct command_line *line, const struct config *config)
     struct error err;
     enum status status = hash_start(&err);
 
-    d.file = access(source, R_OK) == 0 || strcmp(source, "-") == 0;
+    /* No topic has a '/' in its name: that is a file which is missing. */
+    d.file = access(source, R_OK) == 0 || strcmp(source, "-") == 0 || strchr(source, '/') != NULL;
     d.watermarks = calloc(1, sizeof *d.watermarks);
     if (d.watermarks == NULL)
         status = error_set(&err, ERR_NOMEM, "no memory for a dry run");

@@ -39,6 +39,8 @@ static const struct option_row options[] = {
      "say what would be applied and what rejected, with examples; writes nothing"},
     {"form", OPTION_TEXT, "FORM", NULL, "of a dry run's file: detect, jsonl, csv or pairs"},
     {"limit", OPTION_INT, "N", "0", "stop a dry run after N records; 0: at the end"},
+    {"rebuild", OPTION_FLAG, NULL, NULL,
+     "Redis has lost its state: begin at the start of the log, whatever the group has read"},
     {"until-end", OPTION_FLAG, NULL, NULL, "end once everything in the log is applied"},
     {"ports-file", OPTION_TEXT, "PATH", NULL, "write the admin port there, as JSON"},
     {0},
@@ -66,21 +68,46 @@ static bool pause_for(int64_t wait_ms)
     return !command_stopping();
 }
 
-/* How many partitions `examples` has, unless the configuration or the record says. */
+/* Does the group have an offset in some partition of events? Then somebody has applied records of
+ * it, and a Redis without a data set has lost them. */
+static enum status check_never_read(const struct ingest *in, struct error *err)
+{
+    struct kafka_consumer_options kafka = {0};
+    struct kafka_consumer *consumer = NULL;
+    int partitions = 0;
+    int64_t offset = KAFKA_OFFSET_NONE;
+    enum status status;
+
+    kafka_consumer_options_from(&kafka, in->config, "kafka.topics.events");
+    /* Asked without joining it: a member that leaves at once would rebalance the others. */
+    kafka.ask_group = kafka.group;
+    kafka.group = kafka.instance_id = NULL;
+    status = kafka_topic_partitions(kafka.brokers, kafka.properties, kafka.topic, KAFKA_WAIT_MS,
+                                    &partitions, err);
+    if (status == ERR_NOT_FOUND)
+        return OK; /* no topic, no offsets */
+    if (status == OK)
+        status = kafka_consumer_open(&consumer, &kafka, err);
+    for (int32_t p = 0; p < partitions && status == OK && offset < 0; p++)
+        status = kafka_consumer_committed(consumer, p, KAFKA_WAIT_MS, &offset, err);
+    kafka_consumer_close(consumer);
+    if (status != OK || offset < 0)
+        return status;
+    return error_set(err, ERR_CONFLICT,
+                     "redis holds no data set \"%s\", but the group has read the topic: the state "
+                     "is lost; `freshet ingest --rebuild` makes it anew from the log, `freshet "
+                     "runbook state-lost` says what else can be done",
+                     in->keys.ns);
+}
+
+/* How many partitions `examples` has, when neither the configuration nor a record says. */
 static enum status ask_examples(struct ingest *in, struct redis_dataset *wanted, struct error *err)
 {
-    struct redis_dataset stored;
     struct kafka_consumer_options kafka = {0};
     enum status status;
 
     if (config_given(in->config, "dataset.examples_partitions"))
         return OK;
-    status = redis_dataset_load(&stored, in->connection, &in->keys, REDIS_WAIT_MS, err);
-    if (status == OK)
-        wanted->examples_partitions = stored.examples_partitions;
-    redis_dataset_clear(&stored);
-    if (status != ERR_NOT_FOUND)
-        return status;
     kafka_consumer_options_from(&kafka, in->config, "kafka.topics.examples");
     status = kafka_topic_partitions(kafka.brokers, kafka.properties, kafka.topic, KAFKA_WAIT_MS,
                                     &wanted->examples_partitions, err);
@@ -92,13 +119,21 @@ static enum status ask_examples(struct ingest *in, struct redis_dataset *wanted,
 
 static enum status try_dataset(struct ingest *in, struct error *err)
 {
-    struct redis_dataset wanted;
+    struct redis_dataset wanted, stored = {0};
     enum status status = ingest_wanted_dataset(&wanted, in->config, in->schema, err);
 
     if (status == OK)
         status = redis_dataset_check_server(&in->target, &in->keys, REDIS_WAIT_MS, err);
     if (status == OK)
-        status = ask_examples(in, &wanted, err);
+        status = redis_dataset_load(&stored, in->connection, &in->keys, REDIS_WAIT_MS, err);
+    if (status == OK && !config_given(in->config, "dataset.examples_partitions"))
+        wanted.examples_partitions = stored.examples_partitions;
+    redis_dataset_clear(&stored);
+    if (status == ERR_NOT_FOUND) {
+        status = command_flag(in->line, "rebuild") ? OK : check_never_read(in, err);
+        if (status == OK)
+            status = ask_examples(in, &wanted, err);
+    }
     if (status == OK)
         status = redis_dataset_open(&in->dataset, in->connection, &in->keys, &wanted, REDIS_WAIT_MS,
                                     err);
@@ -173,6 +208,7 @@ static enum status open_all(struct ingest *in, struct error *err)
         .context = in->admin,
         .stopping = command_stopping,
         .stop_descriptor = command_stop_descriptor(),
+        .rebuild = command_flag(in->line, "rebuild"),
         .until_end = command_flag(in->line, "until-end"),
         .drain_ms = config_duration_ms(in->config, "ingest.drain"),
     };

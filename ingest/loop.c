@@ -346,7 +346,8 @@ static void answer_questions(struct loop *l)
         loop_report_kafka(l->report, "");
         q->open = false;
         l->questions_open--;
-        machine_limits(l->machine, q->partition, q->ticket, low, high, group);
+        machine_limits(l->machine, q->partition, q->ticket, low, high,
+                       l->o.rebuild ? KAFKA_OFFSET_NONE : group);
     }
 }
 
@@ -376,7 +377,7 @@ static void stop_partition(struct loop *l, const struct machine_command *command
               log_int("partition", command->partition),
               log_text("reason", stop_reason_names[command->reason]),
               log_int("offset", command->offset), log_int("found", command->found),
-              log_text("runbook", "freshet runbook partition-stopped"));
+              log_text("runbook", "freshet runbook state-lost"));
     loop_report_stop(l->report, command->partition, command->reason);
     kafka_consumer_revoke(l->consumer, command->partition);
 }

@@ -28,6 +28,8 @@ struct loop_options {
     /* Told once a second whether we are ready, and why not; may be NULL. */
     void (*set_ready)(void *context, bool ready, const char *reason);
     void *context;
+    bool rebuild; /* partitions without state begin at the start of the log, whatever the group read
+                   */
     bool until_end;         /* return once all that is in the log is applied and relayed */
     bool (*stopping)(void); /* whether to end; NULL: never */
     int stop_descriptor;    /* becomes readable then; -1: none */

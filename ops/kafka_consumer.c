@@ -305,7 +305,10 @@ static void set_options(struct kafka_settings *s, const struct kafka_consumer_op
     int64_t queue_bytes = o->queue_bytes_max > 0 ? o->queue_bytes_max : QUEUE_BYTES_MAX;
 
     /* Without a group librdkafka still wants the name of one; nothing is ever committed to it. */
-    kafka_set(s, "group.id", o->group == NULL ? "freshet-no-group" : o->group);
+    kafka_set(s, "group.id",
+              o->group != NULL       ? o->group
+              : o->ask_group != NULL ? o->ask_group
+                                     : "freshet-no-group");
     if (o->group != NULL && o->instance_id != NULL)
         kafka_set(s, "group.instance.id", o->instance_id);
     kafka_set_int(s, "session.timeout.ms", session_ms);

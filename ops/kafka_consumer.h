@@ -61,6 +61,8 @@ struct kafka_consumer_options {
     const char *brokers;
     const char *topic;
     const char *group;       /* NULL: no group; the caller assigns partitions itself */
+    const char *ask_group;   /* without a group: whose committed offsets kafka_consumer_committed()
+                                tells; it is not joined */
     const char *instance_id; /* static membership; NULL: dynamic */
     const char *client_id;
     int session_timeout_ms;  /* 0: 45000 */
