@@ -111,7 +111,7 @@ static float self_score(const struct work *w, const float *q, const float *k)
 static inline float sigmoid_one(float s)
 {
     float lanes[CPU_LANES];
-    cpu_vector x = (cpu_vector){0} + s;
+    cpu_vector x = cpu_splat(s);
 
     x = cpu_sigmoid(x);
     memcpy(lanes, &x, sizeof lanes);
@@ -161,7 +161,7 @@ static void hide(float *row, int32_t visible, int32_t keys, float with)
  * not set). */
 static float softmax_row(float *row, int32_t visible, int32_t keys, int has_self, float self)
 {
-    cpu_vector top = (cpu_vector){0} + (has_self ? self : -1e30f), total = {0};
+    cpu_vector top = cpu_splat((has_self ? self : -1e30f)), total = {0};
     float lanes[CPU_LANES], most, sum, own = 0;
 
     hide(row, visible, keys, -1e30f);
@@ -178,7 +178,7 @@ static float softmax_row(float *row, int32_t visible, int32_t keys, int has_self
         total += cpu_load(row + j);
     sum = cpu_sum(total);
     if (has_self) {
-        cpu_vector x = cpu_exp((cpu_vector){0} + (self - most));
+        cpu_vector x = cpu_exp(cpu_splat((self - most)));
 
         memcpy(lanes, &x, sizeof lanes);
         own = lanes[0];

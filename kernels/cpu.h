@@ -70,16 +70,55 @@ static inline int32_t cpu_pad_columns(int32_t columns)
     return (columns + CPU_PANEL - 1) / CPU_PANEL * CPU_PANEL;
 }
 
-/* Sum of the lanes, pairwise, in a fixed order. */
+/* What C cannot say. Fused multiply-add: where the compiler is free to fuse, it fuses some rows of
+ * an unrolled tile and not others, and then a row's bits depend on its place (it happened); so
+ * these files are compiled with -ffp-contract=off and fuse by name. The hardware's maximum and
+ * minimum: with NaN in a, the result is b; plain C takes two compares and two blends. */
+#if defined(__AVX512F__)
+#define CPU_SPLAT(x)     ((cpu_vector)_mm512_set1_ps(x))
+#define CPU_FMA(a, b, c) ((cpu_vector)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
+#define CPU_MAX(a, b)    ((cpu_vector)_mm512_max_ps((__m512)(a), (__m512)(b)))
+#define CPU_MIN(a, b)    ((cpu_vector)_mm512_min_ps((__m512)(a), (__m512)(b)))
+#elif defined(__AVX2__)
+#define CPU_SPLAT(x)     ((cpu_vector)_mm256_set1_ps(x))
+#define CPU_FMA(a, b, c) ((cpu_vector)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
+#define CPU_MAX(a, b)    ((cpu_vector)_mm256_max_ps((__m256)(a), (__m256)(b)))
+#define CPU_MIN(a, b)    ((cpu_vector)_mm256_min_ps((__m256)(a), (__m256)(b)))
+#elif defined(__SSE2__)
+#define CPU_SPLAT(x)     ((cpu_vector)_mm_set1_ps(x))
+#define CPU_FMA(a, b, c) ((a) * (b) + (c))
+#define CPU_MAX(a, b)    ((cpu_vector)_mm_max_ps((__m128)(a), (__m128)(b)))
+#define CPU_MIN(a, b)    ((cpu_vector)_mm_min_ps((__m128)(a), (__m128)(b)))
+#else
+#define CPU_SPLAT(x)         ((cpu_vector){x, x, x, x})
+#define CPU_FMA(a, b, c)     ((a) * (b) + (c))
+#define CPU_PICK(a, b, mask) ((cpu_vector)(((cpu_bits)(a) & (mask)) | ((cpu_bits)(b) & ~(mask))))
+#define CPU_MAX(a, b)        CPU_PICK(a, b, (a) > (b))
+#define CPU_MIN(a, b)        CPU_PICK(a, b, (a) < (b))
+#endif
+
+/* Sum of the lanes, pairwise, in a fixed order; in registers (through memory it takes longer than
+ * the sums it ends). */
 CPU_INLINE float cpu_sum(cpu_vector x)
 {
-    float lanes[CPU_LANES];
-
-    memcpy(lanes, &x, sizeof lanes);
-    for (int half = CPU_LANES / 2; half > 0; half /= 2)
-        for (int lane = 0; lane < half; lane++)
-            lanes[lane] += lanes[lane + half];
-    return lanes[0];
+#if defined(__SSE2__)
+#if defined(__AVX512F__)
+    __m256 half = _mm256_add_ps(_mm512_castps512_ps256((__m512)x),
+                                _mm512_extractf32x8_ps((__m512)x, 1));
+#elif defined(__AVX2__)
+    __m256 half = (__m256)x;
+#endif
+#if defined(__AVX2__)
+    __m128 sum = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+#else
+    __m128 sum = (__m128)x;
+#endif
+    sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
+    sum = _mm_add_ss(sum, _mm_shuffle_ps(sum, sum, 1));
+    return _mm_cvtss_f32(sum);
+#else
+    return (x[0] + x[2]) + (x[1] + x[3]);
+#endif
 }
 
 CPU_INLINE cpu_vector cpu_load(const float *from)
@@ -89,36 +128,13 @@ CPU_INLINE cpu_vector cpu_load(const float *from)
 
 CPU_INLINE cpu_vector cpu_splat(float x)
 {
-    return (cpu_vector){0} + x;
+    return CPU_SPLAT(x);
 }
 
 CPU_INLINE void cpu_store(float *to, cpu_vector x)
 {
     *(cpu_vector *)to = x;
 }
-
-/* What C cannot say. Fused multiply-add: where the compiler is free to fuse, it fuses some rows of
- * an unrolled tile and not others, and then a row's bits depend on its place (it happened); so
- * these files are compiled with -ffp-contract=off and fuse by name. The hardware's maximum and
- * minimum: with NaN in a, the result is b; plain C takes two compares and two blends. */
-#if defined(__AVX512F__)
-#define CPU_FMA(a, b, c) ((cpu_vector)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
-#define CPU_MAX(a, b)    ((cpu_vector)_mm512_max_ps((__m512)(a), (__m512)(b)))
-#define CPU_MIN(a, b)    ((cpu_vector)_mm512_min_ps((__m512)(a), (__m512)(b)))
-#elif defined(__AVX2__)
-#define CPU_FMA(a, b, c) ((cpu_vector)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
-#define CPU_MAX(a, b)    ((cpu_vector)_mm256_max_ps((__m256)(a), (__m256)(b)))
-#define CPU_MIN(a, b)    ((cpu_vector)_mm256_min_ps((__m256)(a), (__m256)(b)))
-#elif defined(__SSE2__)
-#define CPU_FMA(a, b, c) ((a) * (b) + (c))
-#define CPU_MAX(a, b)    ((cpu_vector)_mm_max_ps((__m128)(a), (__m128)(b)))
-#define CPU_MIN(a, b)    ((cpu_vector)_mm_min_ps((__m128)(a), (__m128)(b)))
-#else
-#define CPU_FMA(a, b, c)     ((a) * (b) + (c))
-#define CPU_PICK(a, b, mask) ((cpu_vector)(((cpu_bits)(a) & (mask)) | ((cpu_bits)(b) & ~(mask))))
-#define CPU_MAX(a, b)        CPU_PICK(a, b, (a) > (b))
-#define CPU_MIN(a, b)        CPU_PICK(a, b, (a) < (b))
-#endif
 
 /**
  * 2^t for t in -126..126, wider t clamped; NaN gives a finite number (callers multiply by their

@@ -121,7 +121,7 @@ static void make_logits(const struct set *s, const struct next_set *from,
 /* logits (Kp) -> scale * their probabilities; *own_p: the target's. Returns the loss. */
 static double softmax(float *logits, int32_t Kp, float own, float scale, float *own_p)
 {
-    cpu_vector top = (cpu_vector){0} + own, total = {0};
+    cpu_vector top = cpu_splat(own), total = {0};
     float lanes[CPU_LANES], most, own_e, sum;
 
     for (int32_t k = 0; k < Kp; k += CPU_LANES)

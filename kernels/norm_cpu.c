@@ -1,32 +1,56 @@
 /* kernels/norm_cpu.c - layer norm; limited by memory, so one row at a time while it is in L1. */
 #include "kernels/norm.h"
 
+/* Sum of count floats, in CPU_VECTORS chains. */
+CPU_INLINE float sum_of(const float *x, int32_t count)
+{
+    cpu_vector sums[CPU_VECTORS] = {{0}};
+
+    for (int32_t i = 0; i < count; i += CPU_PANEL) {
+        CPU_UNROLL
+        for (int v = 0; v < CPU_VECTORS; v++)
+            sums[v] += cpu_load(x + i + v * CPU_LANES);
+    }
+    CPU_UNROLL
+    for (int v = 1; v < CPU_VECTORS; v++)
+        sums[0] += sums[v];
+    return cpu_sum(sums[0]);
+}
+
+CPU_INLINE float squares_around(const float *x, int32_t count, float mean)
+{
+    cpu_vector sums[CPU_VECTORS] = {{0}};
+
+    for (int32_t i = 0; i < count; i += CPU_PANEL) {
+        CPU_UNROLL
+        for (int v = 0; v < CPU_VECTORS; v++) {
+            cpu_vector d = cpu_load(x + i + v * CPU_LANES) - mean;
+
+            sums[v] = CPU_FMA(d, d, sums[v]);
+        }
+    }
+    CPU_UNROLL
+    for (int v = 1; v < CPU_VECTORS; v++)
+        sums[0] += sums[v];
+    return cpu_sum(sums[0]);
+}
+
 void CPU(norm_forward)(float *out, float *rstd, const float *x, int32_t R, int32_t C, float epsilon)
 {
+    float inverse = 1.0f / (float)C;
+
     for (int64_t r = 0; r < R; r++) {
         const float *row = x + r * C;
         float *to = out + r * C;
-        cpu_vector sums[2] = {{0}}, squares[2] = {{0}};
-        float mean, square, scale;
-
         /* The second sum is taken around the mean: x^2 - mean^2 loses everything when the
          * mean is large. */
-        for (int32_t c = 0; c < C; c += CPU_LANES)
-            sums[c / CPU_LANES & 1] += cpu_load(row + c);
-        sums[0] += sums[1];
-        mean = cpu_sum(sums[0]);
-        mean /= (float)C;
-        for (int32_t c = 0; c < C; c += CPU_LANES) {
-            cpu_vector d = cpu_load(row + c) - mean;
-            squares[c / CPU_LANES & 1] = CPU_FMA(d, d, squares[c / CPU_LANES & 1]);
-        }
-        squares[0] += squares[1];
-        square = cpu_sum(squares[0]);
-        scale = 1.0f / sqrtf(square / (float)C + epsilon);
+        float mean = sum_of(row, C) * inverse;
+        float scale = 1.0f / sqrtf(squares_around(row, C, mean) * inverse + epsilon);
+
         if (rstd != NULL)
             rstd[r] = scale;
         for (int32_t c = 0; c < C; c += CPU_LANES)
-            *(cpu_vector *)(to + c) = (cpu_load(row + c) - mean) * scale;
+            cpu_store(to + c, (cpu_load(row + c) - mean) * scale);
     }
 }
 
