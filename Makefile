@@ -59,6 +59,7 @@ test_objects := $(addprefix $(B)/,$(test_sources:.c=.o))
 # Every tests/bench/bench_x.c is a program of its own; so is every tests/fuzz/fuzz_x.c (clang).
 benches := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/bench_*.c))
 bench_shared := $(patsubst %.c,$(B)/%.o,$(filter-out $(wildcard tests/bench/bench_*.c),$(wildcard tests/bench/*.c)))
+.SECONDARY: $(bench_shared)
 
 .PHONY: all
 all: $(if $(main_object),$(B)/freshet) ## build the program: build/release/freshet

@@ -15,9 +15,9 @@
  *
  * Dims: n history rows   m candidates   C channels   H heads   D = C / H, a multiple of 16
  *       P positions; n <= P
- * Rows of every matrix: history first, padded to cpu_pad_rows(n), then candidates, padded
- * likewise. Padding rows of z must be finite; what comes out in them is finite and has no
- * meaning, and padding rows of gradients that go in must be 0.
+ * Rows of matrices: history padded to cpu_pad_rows(n); candidates padded likewise. Padding rows of
+ * z must be finite; what comes out in them is finite and has no meaning, and padding rows of
+ * gradients that go in must be 0.
  * Errors: none. Thread: any; scratch is the caller's own. n and m may be 0.
  * Accuracy: 2e-5 * (1 + |ref|) * sqrt(n) for |z| <= 1.
  * Source: the form of HSTU, arXiv 2402.17152.
@@ -30,16 +30,18 @@
 
 enum attention_form { ATTENTION_SILU, ATTENTION_SOFTMAX };
 
+/* What all rows of a request share in one layer. */
 struct attention {
     enum attention_form form;
-    int32_t n, m, C, H, P;
-    int32_t history_rows;   /* 1: history rows attend too; 0: they are read as K and V only */
-    const float *z;         /* (rows, 4 C): U | V | Q | K, heads contiguous in each */
+    int32_t n, C, H, P;
     const float *r_pos;     /* (P + 1) */
     const float *r_time;    /* (BUCKET_COUNT) */
     const uint8_t *buckets; /* from attention_buckets(), the same for every layer */
-    float *scratch;         /* attention_scratch_floats() */
+    float *packed;          /* attention_packed_floats(): K and V of the history, ready to use */
+    float *scratch;         /* attention_scratch_floats(), or _gradient_ */
 };
+
+#define ATTENTION_CANDIDATES (-1) /* in place of the first history row's number */
 
 /* Keys of a row of scores or buckets: n, padded for panels and tiles of keys. */
 static inline int64_t attention_pitch(int32_t n)
@@ -53,14 +55,22 @@ static inline int64_t attention_buckets_bytes(int32_t n)
     return ((int64_t)cpu_pad_rows(n) + 1) * attention_pitch(n);
 }
 
-static inline int64_t attention_scratch_floats(int32_t n, int32_t m, int32_t C, int with_gradient)
+static inline int64_t attention_packed_floats(int32_t n, int32_t C)
+{
+    return 2 * (int64_t)C * attention_pitch(n);
+}
+
+static inline int64_t attention_scratch_floats(int32_t n)
+{
+    return cpu_pad_rows(n) + (1 + 2 * CPU_ROW_PAD) * attention_pitch(n);
+}
+
+static inline int64_t attention_gradient_floats(int32_t n, int32_t m, int32_t C)
 {
     int64_t rows = (int64_t)cpu_pad_rows(n) + cpu_pad_rows(m), pitch = attention_pitch(n);
-    int64_t common = cpu_pad_rows(n) + pitch + CPU_ROW_PAD * pitch;
 
-    if (!with_gradient)
-        return common + CPU_ROW_PAD * pitch + 2 * C * pitch;
-    return common + 3 * rows * pitch + 3 * C * pitch + 2 * rows * C + cpu_pad_rows(n) + pitch;
+    return attention_scratch_floats(n) + 3 * rows * pitch + 3 * C * pitch + 2 * rows * C +
+           cpu_pad_rows(n) + pitch;
 }
 
 /* buckets: (cpu_pad_rows(n) + 1, attention_pitch(n)), the candidates' row last; 0 where no key
@@ -68,16 +78,29 @@ static inline int64_t attention_scratch_floats(int32_t n, int32_t m, int32_t C, 
 CPU_DECLARE(void, attention_buckets, uint8_t *buckets, const int64_t *time_ms, int32_t n,
             int64_t request_time_ms);
 
-/* o: (rows, C). With history_rows 0 its history part is not touched. */
-CPU_DECLARE(void, attention_forward, float *o, const struct attention *a);
-void attention_forward_ref(double *o, const struct attention *a);
+/* Fills a->packed from the history's rows of z, (history rows, 4 C): U | V | Q | K, heads
+ * contiguous in each. Only V and K are read. */
+CPU_DECLARE(void, attention_pack, const struct attention *a, const float *z);
+
+/* o (rows, C) of rows of z (rows, 4 C), a padded number of them: history rows from number first on
+ * (a multiple of CPU_ROW_PAD), or candidates with ATTENTION_CANDIDATES. After attention_pack(). */
+CPU_DECLARE(void, attention_forward, float *o, const struct attention *a, const float *z,
+            int32_t rows, int32_t first);
+
+/* All rows, unpadded numbers: o (cpu_pad_rows(n) + m, C), z likewise. */
+void attention_forward_ref(double *o, const struct attention *a, const float *z, int32_t m);
 
 /**
- * dz: (rows, 4 C), its V, Q and K parts are set, padding rows to 0. history_rows must be 1, or
- * history rows of d_o all zero (their Q part is then set to 0).
- * dr_pos (P + 1) and dr_time (BUCKET_COUNT) are added to. d_o: (rows, C).
+ * z, d_o, dz: history rows, then candidates, both padded. With history_rows 0 the history was read
+ * as K and V alone: its rows of d_o are not read and its Q part of dz is 0.
+ *
+ * dz (rows, 4 C): its V, Q and K parts are set, padding rows to 0. dr_pos (P + 1) and dr_time
+ * (BUCKET_COUNT) are added to. d_o: (rows, C). a->packed is not used.
  */
-CPU_DECLARE(void, attention_backward, float *dz, float *dr_pos, float *dr_time, const float *d_o,
-            const struct attention *a);
+struct attention_gradient {
+    float *dz, *dr_pos, *dr_time;
+};
+CPU_DECLARE(void, attention_backward, const struct attention_gradient *gradient, const float *d_o,
+            const struct attention *a, const float *z, int32_t m, int32_t history_rows);
 
 #endif

@@ -15,7 +15,7 @@
 /* What a call works with. Pitches: keys of a score row; D channels of a head. */
 struct work {
     const struct attention *a;
-    int32_t D, history, candidates; /* padded rows of each */
+    int32_t D, history; /* padded rows of it; row numbers from there on are candidates */
     int64_t pitch;
     float scale;
     float *reversed; /* (history + pitch): r_pos[history - t], so a row's biases are one run */
@@ -37,7 +37,6 @@ static struct work work_begin(const struct attention *a, float **scratch)
     assert(a->C % (CPU_PANEL * a->H) == 0 && a->n <= a->P);
     w.D = a->C / a->H;
     w.history = cpu_pad_rows(a->n);
-    w.candidates = cpu_pad_rows(a->m);
     w.pitch = attention_pitch(a->n);
     w.scale = 1.0f / sqrtf((float)w.D);
     w.reversed = take(scratch, w.history + w.pitch);
@@ -203,11 +202,10 @@ static int32_t visible_keys(const struct work *w, int32_t row)
 }
 
 /* Weights of the strip at row into weights (STRIP, pitch), slopes likewise or NULL; own: each
- * row's weight of itself, candidates only. */
+ * row's weight of itself, candidates only. q: the strip's part of z. */
 static void strip_weights(const struct work *w, float *weights, float *slopes, float *own,
-                          const float *keys_packed, int32_t row, int32_t h, int32_t keys)
+                          const float *q, const float *keys_packed, int32_t row, int32_t keys)
 {
-    const float *q = w->a->z + (int64_t)row * 4 * w->a->C + 2 * w->a->C + h * w->D;
     int candidates = row >= w->history;
 
     if (w->a->form == ATTENTION_SOFTMAX)
@@ -233,51 +231,70 @@ static void strip_weights(const struct work *w, float *weights, float *slopes, f
     }
 }
 
-void CPU(attention_forward)(float *o, const struct attention *a)
+void CPU(attention_pack)(const struct attention *a, const float *z)
+{
+    struct work w = {
+        .a = a, .D = a->C / a->H, .history = cpu_pad_rows(a->n), .pitch = attention_pitch(a->n)};
+    float *values = a->packed + a->C * w.pitch;
+
+    for (int32_t h = 0; h < a->H; h++) {
+        const float *v = z + a->C + h * w.D;
+
+        pack_transposed(a->packed + h * w.D * w.pitch, v + 2 * a->C, &w);
+        pack_rows(values + h * w.D * w.pitch, v, 4 * (int64_t)a->C, a->n, w.pitch, w.D);
+    }
+}
+
+/* o of one strip and head: weights times V and, for candidates, themselves. z, o: the strip's. */
+CPU_INLINE void strip_output(int candidates, const struct work *w, float *o, const float *weights,
+                             const float *own, const float *values, const float *z, int32_t keys)
+{
+    int32_t C = w->a->C;
+
+    for (int32_t d = 0; d < w->D; d += CPU_PANEL) {
+        cpu_vector acc[CPU_ROWS][CPU_VECTORS];
+
+        cpu_product(acc, weights, w->pitch, 1, values + d * w->pitch, keys);
+        CPU_UNROLL
+        for (int r = 0; r < STRIP; r++) {
+            CPU_UNROLL
+            for (int v = 0; v < CPU_VECTORS; v++) {
+                int32_t at = d + v * CPU_LANES;
+                cpu_vector sum = acc[r][v];
+
+                if (candidates)
+                    sum = CPU_FMA(cpu_splat(own[r]), cpu_load(z + (int64_t)r * 4 * C + C + at),
+                                  sum);
+                cpu_store(o + (int64_t)r * C + at, sum);
+            }
+        }
+    }
+}
+
+void CPU(attention_forward)(float *o, const struct attention *a, const float *z, int32_t rows,
+                            int32_t first)
 {
     float *scratch = a->scratch;
     struct work w = work_begin(a, &scratch);
-    float *scores = take(&scratch, CPU_ROW_PAD * w.pitch);
-    float *keys_packed = take(&scratch, a->C * w.pitch);
-    float *values_packed = take(&scratch, a->C * w.pitch);
+    int candidates = first == ATTENTION_CANDIDATES;
     int64_t head = w.D * w.pitch;
+    const float *values = a->packed + a->C * w.pitch;
 
-    for (int32_t h = 0; h < a->H; h++) {
-        const float *v = a->z + a->C + h * w.D;
+    for (int32_t strip = 0; strip < rows; strip += STRIP) {
+        int32_t row = strip + (candidates ? w.history : first), keys = strip_keys(&w, row);
 
-        pack_transposed(keys_packed + h * head, v + 2 * a->C, &w);
-        pack_rows(values_packed + h * head, v, 4 * (int64_t)a->C, a->n, w.pitch, w.D);
-    }
-    for (int32_t row = a->history_rows ? 0 : w.history; row < w.history + w.candidates;
-         row += STRIP) {
-        int32_t keys = strip_keys(&w, row);
-
-        if (row <= w.history) /* one row of biases serves all candidates */
+        if (!candidates || strip == 0) /* one row of biases serves all candidates */
             make_bias(&w, row, keys);
         for (int32_t h = 0; h < a->H; h++) {
-            float own[STRIP];
+            const float *z_head = z + (int64_t)strip * 4 * a->C + h * w.D;
+            float *o_head = o + (int64_t)strip * a->C + h * w.D, own[STRIP];
 
-            strip_weights(&w, scores, NULL, own, keys_packed + h * head, row, h, keys);
-            for (int32_t d = 0; d < w.D; d += CPU_PANEL) {
-                cpu_vector acc[CPU_ROWS][CPU_VECTORS];
-
-                cpu_product(acc, scores, w.pitch, 1, values_packed + h * head + d * w.pitch, keys);
-                CPU_UNROLL
-                for (int r = 0; r < STRIP; r++) {
-                    int64_t at = row + r;
-                    const float *v = a->z + at * 4 * a->C + a->C + h * w.D + d;
-                    float *to = o + at * a->C + h * w.D + d;
-
-                    CPU_UNROLL
-                    for (int i = 0; i < CPU_VECTORS; i++) {
-                        cpu_vector sum = acc[r][i];
-
-                        if (row >= w.history)
-                            sum = CPU_FMA(cpu_splat(own[r]), cpu_load(v + i * CPU_LANES), sum);
-                        cpu_store(to + i * CPU_LANES, sum);
-                    }
-                }
-            }
+            strip_weights(&w, scratch, NULL, own, z_head + 2 * a->C, a->packed + h * head, row,
+                          keys);
+            if (candidates)
+                strip_output(1, &w, o_head, scratch, own, values + h * head, z_head, keys);
+            else
+                strip_output(0, &w, o_head, scratch, own, values + h * head, z_head, keys);
         }
     }
 }
@@ -300,12 +317,14 @@ void CPU(attention_buckets)(uint8_t *buckets, const int64_t *time_ms, int32_t n,
 
 /* Buffers of the backward pass, of one head at a time; rows are all rows of z. */
 struct backward {
+    const float *z;
     float *weights;                                    /* (rows, pitch) A */
     float *d_score;                                    /* (rows, pitch) slopes, then dS */
     float *d_bias;                                     /* (rows, pitch) dS summed over heads */
     float *keys_transposed, *values_transposed, *keys; /* packed, (pitch, D) */
     float *d_o, *queries;                              /* packed, (rows, D) */
     int64_t rows;
+    int32_t first; /* the first row that attended */
 };
 
 /* dS of the strip at row from its weights, slopes and the gradients of the weights, which the
@@ -372,13 +391,13 @@ static void strip_backward(const struct work *w, const struct backward *b, float
 {
     const struct attention *a = w->a;
     int32_t keys = strip_keys(w, row), C = a->C, candidates = row >= w->history;
-    const float *z = a->z + (int64_t)row * 4 * C + h * w->D;
+    const float *z = b->z + (int64_t)row * 4 * C + h * w->D;
     const float *d_o_head = d_o + (int64_t)row * C + h * w->D;
     float *dz_head = dz + (int64_t)row * 4 * C + h * w->D;
     float *weights = b->weights + row * w->pitch, *d_score = b->d_score + row * w->pitch;
     float own[STRIP], own_d[STRIP] = {0};
 
-    strip_weights(w, weights, d_score, own, b->keys_transposed, row, h, keys);
+    strip_weights(w, weights, d_score, own, z + 2 * C, b->keys_transposed, row, keys);
     if (a->form == ATTENTION_SILU)
         strip_d_weights(1, w, d_score, d_o_head, b->values_transposed, keys);
     else
@@ -461,7 +480,7 @@ static void bias_backward(const struct work *w, const struct backward *b, float 
     int32_t P = w->a->P;
 
     memset(diagonal, 0, (size_t)(w->history + w->pitch) * sizeof *diagonal);
-    for (int32_t row = w->a->history_rows ? 0 : w->history; row < b->rows; row++) {
+    for (int32_t row = b->first; row < b->rows; row++) {
         int32_t visible = visible_keys(w, row), candidate = row >= w->history;
         const float *d = b->d_bias + row * w->pitch;
         float *sum = diagonal + w->history - (candidate ? w->a->n : row);
@@ -481,14 +500,17 @@ static void bias_backward(const struct work *w, const struct backward *b, float 
         dr_time[i] += (times[0][i] + times[1][i]) + (times[2][i] + times[3][i]);
 }
 
-void CPU(attention_backward)(float *dz, float *dr_pos, float *dr_time, const float *d_o,
-                             const struct attention *a)
+void CPU(attention_backward)(const struct attention_gradient *gradient, const float *d_o,
+                             const struct attention *a, const float *z, int32_t m,
+                             int32_t history_rows)
 {
-    float *scratch = a->scratch;
+    float *scratch = a->scratch, *dz = gradient->dz;
     struct work w = work_begin(a, &scratch);
-    int64_t rows = w.history + w.candidates, row_z = 4 * (int64_t)a->C, head = w.D * w.pitch;
+    int64_t rows = w.history + cpu_pad_rows(m), row_z = 4 * (int64_t)a->C, head = w.D * w.pitch;
     struct backward b = {
+        .z = z,
         .rows = rows,
+        .first = history_rows ? 0 : w.history,
         .weights = take(&scratch, rows * w.pitch),
         .d_score = take(&scratch, rows * w.pitch),
         .d_bias = take(&scratch, rows * w.pitch),
@@ -498,11 +520,10 @@ void CPU(attention_backward)(float *dz, float *dr_pos, float *dr_time, const flo
         .d_o = take(&scratch, rows * w.D),
         .queries = take(&scratch, rows * w.D),
     };
-    int32_t first = a->history_rows ? 0 : w.history;
     float own_bias = 0;
 
     for (int32_t h = 0; h < a->H; h++) {
-        const float *v = a->z + a->C + h * w.D;
+        const float *v = z + a->C + h * w.D;
         float *dv = dz + a->C + h * w.D;
 
         pack_transposed(b.keys_transposed, v + 2 * a->C, &w);
@@ -510,17 +531,17 @@ void CPU(attention_backward)(float *dz, float *dr_pos, float *dr_time, const flo
         pack_rows(b.keys, v + 2 * a->C, row_z, a->n, w.pitch, w.D);
         pack_rows(b.d_o, d_o + h * w.D, a->C, (int32_t)rows, rows, w.D);
         pack_rows(b.queries, v + a->C, row_z, (int32_t)rows, rows, w.D);
-        for (int32_t row = first; row < rows; row += STRIP) {
+        for (int32_t row = b.first; row < rows; row += STRIP) {
             if (row <= w.history)
                 make_bias(&w, row, strip_keys(&w, row));
             strip_backward(&w, &b, dz, d_o, row, h, &own_bias);
         }
-        keys_backward(&w, dv, b.weights, b.d_o, rows, first, 1.0f);
-        keys_backward(&w, dv + 2 * a->C, b.d_score, b.queries, rows, first, w.scale);
-        for (int32_t row = 0; row < first; row++)
+        keys_backward(&w, dv, b.weights, b.d_o, rows, b.first, 1.0f);
+        keys_backward(&w, dv + 2 * a->C, b.d_score, b.queries, rows, b.first, w.scale);
+        for (int32_t row = 0; row < b.first; row++)
             memset(dv + row * row_z + a->C, 0, (size_t)w.D * sizeof *dv);
     }
-    bias_backward(&w, &b, dr_pos, dr_time, scratch);
-    dr_pos[0] += own_bias;
-    dr_time[0] += own_bias;
+    bias_backward(&w, &b, gradient->dr_pos, gradient->dr_time, scratch);
+    gradient->dr_pos[0] += own_bias;
+    gradient->dr_time[0] += own_bias;
 }

@@ -36,13 +36,17 @@ static inline int32_t embed_row(int32_t item, int32_t V)
     return item >= 0 && item < V ? item : BATCH_ITEM_UNKNOWN;
 }
 
-/* x (rows, C); e (candidate rows, C): sqrt(C) * emb of the candidates, padding 0, or NULL. */
-CPU_DECLARE(void, embed_forward, float *x, float *e, const struct embed *tables,
+/* x: (cpu_pad_rows(n), C). */
+CPU_DECLARE(void, embed_history, float *x, const struct embed *tables,
             const struct request *request);
+/* Candidates first .. first + count - 1: x and e (cpu_pad_rows(count), C); e: sqrt(C) * emb. */
+CPU_DECLARE(void, embed_candidates, float *x, float *e, const struct embed *tables,
+            const struct request *request, int32_t first, int32_t count);
+/* Both: x (rows, C), e (candidate rows, C). */
 void embed_forward_ref(double *x, double *e, const struct embed *tables,
                        const struct request *request);
 
-/* Adds the gradient: dx (rows, C), de (candidate rows, C) or NULL. dact, dgap, dhour: as the
+/* Adds the gradient of all rows: dx (rows, C), de (candidate rows, C). dact, dgap, dhour: as the
  * tables. */
 CPU_DECLARE(void, embed_backward, float *dact, float *dgap, float *dhour, struct rows *demb,
             const float *dx, const float *de, const struct embed *tables,

@@ -40,45 +40,55 @@ static const float *item_of(const struct embed *t, int32_t item)
     return t->emb + (int64_t)embed_row(item, t->V) * t->C;
 }
 
-void CPU(embed_forward)(float *x, float *e, const struct embed *t, const struct request *request)
+static void clear_rows(float *x, int32_t from, int32_t to, int32_t C)
 {
-    int32_t n = request->n, m = request->m, C = t->C;
-    int32_t history = cpu_pad_rows(n), candidates = cpu_pad_rows(m);
-    float scale = sqrtf((float)C);
-    struct sides side = candidate_sides(t, request);
+    memset(x + (int64_t)from * C, 0, (size_t)(to - from) * (size_t)C * sizeof *x);
+}
+
+void CPU(embed_history)(float *x, const struct embed *t, const struct request *request)
+{
+    int32_t C = t->C;
+    cpu_vector scale = cpu_splat(sqrtf((float)C));
 
     assert(C % CPU_PANEL == 0);
-    for (int32_t j = 0; j < n; j++) {
+    for (int32_t j = 0; j < request->n; j++) {
         struct sides s = sides_of(t, request, j);
         const float *item = item_of(t, request->batch->item[request->token + j]);
         float *to = x + (int64_t)j * C;
 
         for (int32_t c = 0; c < C; c += CPU_LANES) {
-            cpu_vector sum = cpu_load(item + c) * scale + cpu_load(s.gap + c) +
-                             cpu_load(s.hour + c);
+            cpu_vector side = cpu_load(s.gap + c) + cpu_load(s.hour + c);
 
             if (s.act != NULL)
-                sum += cpu_load(s.act + c);
-            cpu_store(to + c, sum);
+                side += cpu_load(s.act + c);
+            cpu_store(to + c, CPU_FMA(cpu_load(item + c), scale, side));
         }
     }
-    memset(x + (int64_t)n * C, 0, (size_t)(history - n) * (size_t)C * sizeof *x);
-    x += (int64_t)history * C;
-    for (int32_t i = 0; i < m; i++) {
-        const float *item = item_of(t, request->batch->candidate_item[request->candidate + i]);
+    clear_rows(x, request->n, cpu_pad_rows(request->n), C);
+}
+
+void CPU(embed_candidates)(float *x, float *e, const struct embed *t, const struct request *request,
+                           int32_t first, int32_t count)
+{
+    const int32_t *items = request->batch->candidate_item + request->candidate + first;
+    int32_t C = t->C;
+    cpu_vector scale = cpu_splat(sqrtf((float)C));
+    struct sides s = candidate_sides(t, request);
+
+    for (int32_t i = 0; i < count; i++) {
+        const float *item = item_of(t, items[i]);
+        int64_t at = (int64_t)i * C;
 
         for (int32_t c = 0; c < C; c += CPU_LANES) {
             cpu_vector scaled = cpu_load(item + c) * scale;
+            cpu_vector side = cpu_load(s.gap + c) + cpu_load(s.hour + c) + cpu_load(s.act + c);
 
-            cpu_store(x + (int64_t)i * C + c, scaled + cpu_load(side.gap + c) +
-                                                  cpu_load(side.hour + c) + cpu_load(side.act + c));
-            if (e != NULL)
-                cpu_store(e + (int64_t)i * C + c, scaled);
+            cpu_store(x + at + c, scaled + side);
+            cpu_store(e + at + c, scaled);
         }
     }
-    memset(x + (int64_t)m * C, 0, (size_t)(candidates - m) * (size_t)C * sizeof *x);
-    if (e != NULL)
-        memset(e + (int64_t)m * C, 0, (size_t)(candidates - m) * (size_t)C * sizeof *e);
+    clear_rows(x, count, cpu_pad_rows(count), C);
+    clear_rows(e, count, cpu_pad_rows(count), C);
 }
 
 static void add_row(float *to, const float *from, int32_t C, float scale)
@@ -112,8 +122,7 @@ void CPU(embed_backward)(float *dact, float *dgap, float *dhour, struct rows *de
         float *row = rows_slot(demb, embed_row(item, t->V));
 
         add_row(row, from, C, scale);
-        if (de != NULL)
-            add_row(row, de + (int64_t)i * C, C, scale);
+        add_row(row, de + (int64_t)i * C, C, scale);
         add_row(dact, from, C, 1.0f);
         add_row(dgap + (side.gap - t->gap), from, C, 1.0f);
         add_row(dhour + (side.hour - t->hour), from, C, 1.0f);

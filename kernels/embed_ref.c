@@ -27,15 +27,14 @@ void embed_forward_ref(double *x, double *e, const struct embed *t, const struct
               action > 0 && action < t->A ? t->act + action * C : NULL, t->gap + gap * C,
               t->hour + bucket_hour(time_ms[j]) * C);
     }
-    if (e != NULL)
-        memset(e, 0, (size_t)cpu_pad_rows(request->m) * (size_t)C * sizeof *e);
+    memset(e, 0, (size_t)cpu_pad_rows(request->m) * (size_t)C * sizeof *e);
     for (int64_t i = 0; i < request->m; i++) {
         int32_t gap = n == 0 ? BUCKET_GAP_NONE : bucket_of(request->now_ms, time_ms[n - 1]);
         int32_t item = b->candidate_item[request->candidate + i];
 
         token(candidates + i * C, t, item, t->act, t->gap + gap * C,
               t->hour + bucket_hour(request->now_ms) * C);
-        for (int32_t c = 0; e != NULL && c < C; c++)
+        for (int32_t c = 0; c < C; c++)
             e[i * C + c] = sqrt(C) * (double)t->emb[(int64_t)embed_row(item, t->V) * C + c];
     }
 }

@@ -6,6 +6,8 @@
 
 #include <assert.h>
 
+#define BLOCK_FLOATS 12288 /* of x: 48 KB */
+
 void CPU(linear_pack)(float *panels, const float *w, int32_t pitch, int32_t K, int32_t N,
                       int transposed)
 {
@@ -62,11 +64,9 @@ CPU_INLINE void forward(enum linear_after after, int with_slope, float *out, flo
     }
 }
 
-void CPU(linear_forward)(float *out, float *slope, const float *x, int32_t R, struct linear w,
-                         struct linear_call call)
+static void forward_block(float *out, float *slope, const float *x, int32_t R, struct linear w,
+                          struct linear_call call)
 {
-    assert(w.N % CPU_PANEL == 0 && call.first % CPU_PANEL == 0 && call.count % CPU_PANEL == 0);
-    assert(call.first >= 0 && call.first + call.count <= w.N);
     switch (call.after) {
     case LINEAR_SET:
         forward(LINEAR_SET, 0, out, NULL, x, R, w, call);
@@ -80,6 +80,23 @@ void CPU(linear_forward)(float *out, float *slope, const float *x, int32_t R, st
         else
             forward(LINEAR_SILU, 0, out, NULL, x, R, w, call);
         break;
+    }
+}
+
+void CPU(linear_forward)(float *out, float *slope, const float *x, int32_t R, struct linear w,
+                         struct linear_call call)
+{
+    int32_t rows = cpu_pad_rows(BLOCK_FLOATS / w.K);
+
+    assert(w.N % CPU_PANEL == 0 && call.first % CPU_PANEL == 0 && call.count % CPU_PANEL == 0);
+    assert(call.first >= 0 && call.first + call.count <= w.N);
+    /* Rows in blocks that stay in L2 while the panels pass by. */
+    for (int32_t r = 0; r < R; r += rows) {
+        int32_t count = R - r < rows ? R - r : rows;
+        int64_t at = (int64_t)r * call.out_pitch;
+
+        forward_block(out + at, slope != NULL ? slope + at : NULL, x + (int64_t)r * call.x_pitch,
+                      count, w, call);
     }
 }
 

@@ -464,7 +464,7 @@ static void score_request(const struct model *model, const struct request *reque
         memset(to, 0, (size_t)(wanted == WANT_NEXT_ALL ? V : request->m) * sizeof *to);
     } else {
         network_forward(&pass, NULL, 0, 0);
-        x = pass.x[net->config.L] + (int64_t)(request->n - 1) * C;
+        x = network_states(&pass) + (int64_t)(request->n - 1) * C;
         if (wanted == WANT_NEXT_ALL)
             net->ops->next_scores(to, x, net->emb, model->inverse_norm, V, C, 1 / net->config.tau);
         else

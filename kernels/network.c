@@ -30,11 +30,10 @@ static float *floats(struct carve *carve, int64_t count)
     return part(carve, (count + CPU_ROW_PAD) * (int64_t)sizeof(float));
 }
 
-static void carve_layer(struct carve *carve, struct network_pass *pass, int32_t l, int64_t C,
-                        bool dropout)
+/* The tape of one layer, or the buffers that all layers share. */
+static void carve_layer(struct carve *carve, struct network_pass *pass, int32_t l, int64_t rows,
+                        int64_t C, bool dropout)
 {
-    int64_t rows = pass->rows;
-
     pass->normed[l] = floats(carve, rows * C);
     pass->rstd[l] = floats(carve, rows);
     pass->z[l] = floats(carve, rows * 4 * C);
@@ -53,29 +52,34 @@ static void carve_pass(struct carve *carve, struct network_pass *pass,
                        bool dropout)
 {
     int64_t C = config->C, rows;
-    int32_t layers = pass->training ? config->L : 1;
+    int32_t crosses = config->head == MODEL_HEAD_CROSS ? config->crosses : 0, candidates = m;
 
     pass->history = cpu_pad_rows(n);
     pass->rows = pass->history + cpu_pad_rows(m);
     rows = pass->rows;
-    pass->x[0] = floats(carve, rows * C);
-    pass->e = floats(carve, (rows - pass->history) * C);
-    for (int32_t l = 0; l < layers; l++)
-        carve_layer(carve, pass, l, C, dropout);
-    for (int32_t l = layers; l < config->L; l++) {
-        pass->normed[l] = pass->normed[0];
-        pass->rstd[l] = pass->rstd[0];
-        pass->z[l] = pass->z[0];
-        pass->y[l] = pass->y[0];
+    if (!pass->training) {
+        pass->tile = cpu_pad_rows(NETWORK_TILE_FLOATS / config->C);
+        candidates = m < pass->tile ? m : pass->tile;
+        rows = cpu_pad_rows(candidates);
+        rows = rows > pass->history ? rows : pass->history;
     }
-    for (int32_t l = 0; l < config->L && !pass->training; l++)
-        pass->x[l + 1] = pass->x[0];
+    pass->x[0] = floats(carve, rows * C);
+    pass->e = floats(carve, cpu_pad_rows(candidates) * C);
+    for (int32_t l = 0; l < config->L; l++) {
+        pass->packed[l] = pass->training && l > 0
+                              ? pass->packed[0]
+                              : floats(carve, attention_packed_floats(n, config->C));
+        if (pass->training || l == 0)
+            carve_layer(carve, pass, l, rows, C, dropout);
+        pass->normed[l] = pass->training ? pass->normed[l] : pass->normed[0];
+        pass->z[l] = pass->training ? pass->z[l] : pass->z[0];
+    }
     pass->buckets = part(carve, attention_buckets_bytes(n));
-    pass->attention_scratch = floats(carve,
-                                     attention_scratch_floats(n, m, config->C, pass->training));
+    pass->attention_scratch = floats(carve, pass->training
+                                                ? attention_gradient_floats(n, m, config->C)
+                                                : attention_scratch_floats(n));
     pass->head_tape = floats(
-        carve, head_tape_floats(m, config->C, Z, config->R, config->W,
-                                config->head == MODEL_HEAD_CROSS ? config->crosses : 0));
+        carve, head_tape_floats(candidates, config->C, Z, config->R, config->W, crosses));
     pass->o = floats(carve, rows * C);
     if (!pass->training)
         return;
@@ -135,17 +139,21 @@ static struct attention attention_of(const struct network_pass *pass, int32_t l)
     return (struct attention){
         .form = config->attention == MODEL_ATTENTION_SILU ? ATTENTION_SILU : ATTENTION_SOFTMAX,
         .n = pass->request.n,
-        .m = pass->request.m,
         .C = config->C,
         .H = config->H,
         .P = config->P,
-        .history_rows = l < config->L - 1 || pass->states_all,
-        .z = pass->z[l],
         .r_pos = pass->network->weights.layers[l].r_pos,
         .r_time = pass->network->weights.layers[l].r_time,
         .buckets = pass->buckets,
+        .packed = pass->packed[l],
         .scratch = pass->attention_scratch,
     };
+}
+
+/* In the last layer, history rows matter as K and V alone, unless somebody wants their states. */
+static bool history_attends(const struct network_pass *pass, int32_t l)
+{
+    return l < pass->network->config.L - 1 || pass->states_all;
 }
 
 /* The gate's norm takes over silu attention's division by P (kernels/gate.h). */
@@ -156,81 +164,150 @@ static float gate_epsilon(const struct model_config *config)
     return config->attention == MODEL_ATTENTION_SILU ? NETWORK_EPSILON * P * P : NETWORK_EPSILON;
 }
 
-/* [U|V|Q|K] of the rows from first on; with first > 0, K and V of the history before it. */
-static void project(struct network_pass *pass, int32_t l, int32_t first)
+static struct embed tables_of(const struct network *net)
+{
+    return (struct embed){.C = net->config.C,
+                          .V = net->config.V,
+                          .A = net->config.A,
+                          .emb = net->emb,
+                          .act = net->weights.act,
+                          .gap = net->weights.gap,
+                          .hour = net->weights.hour};
+}
+
+static const float *scalars_of(const struct network_pass *pass)
+{
+    int32_t F = pass->network->config.F;
+
+    return F == 0 ? NULL : pass->request.batch->scalars + (int64_t)pass->request.candidate * F;
+}
+
+/* Columns of V and of K, without U and Q: z of the history rows from their norms. */
+static void project_keys(const struct network_pass *pass, int32_t l)
 {
     const struct network *net = pass->network;
     int32_t C = net->config.C;
-    float *z = pass->z[l], *slope = pass->slope[l];
-    struct linear_call call = {LINEAR_SILU, 0, 4 * C, C, 4 * C};
+    float *slope = pass->slope[l];
 
-    net->ops->norm_forward(pass->normed[l], pass->rstd[l], pass->x[l], pass->rows, C,
-                           NETWORK_EPSILON);
-    net->ops->linear_forward(
-        z + (int64_t)first * 4 * C, slope != NULL ? slope + (int64_t)first * 4 * C : NULL,
-        pass->normed[l] + (int64_t)first * C, pass->rows - first, net->w1[l], call);
-    for (int32_t part_of = 1; first > 0 && part_of <= 3; part_of += 2) {
-        call.first = part_of * C;
-        call.count = C;
-        net->ops->linear_forward(z + part_of * C, slope != NULL ? slope + part_of * C : NULL,
-                                 pass->normed[l], first, net->w1[l], call);
+    for (int32_t block = 1; block <= 3; block += 2) {
+        struct linear_call call = {LINEAR_SILU, block * C, C, C, 4 * C};
+
+        net->ops->linear_forward(pass->z[l] + block * C, slope != NULL ? slope + block * C : NULL,
+                                 pass->normed[l], pass->history, net->w1[l], call);
     }
 }
 
+/* One layer on the rows in x[0], in place. first: as attention_forward() takes it. */
+static void infer_layer(const struct network_pass *pass, int32_t l, int32_t rows, int32_t first)
+{
+    const struct network *net = pass->network;
+    const struct ops *ops = net->ops;
+    struct attention attention = attention_of(pass, l);
+    int32_t C = net->config.C;
+    struct linear_call silu = {LINEAR_SILU, 0, 4 * C, C, 4 * C}, add = {LINEAR_ADD, 0, C, C, C};
+    bool keys_only = first != ATTENTION_CANDIDATES && !history_attends(pass, l);
+
+    ops->norm_forward(pass->normed[0], NULL, pass->x[0], rows, C, NETWORK_EPSILON);
+    if (keys_only)
+        project_keys(pass, l);
+    else
+        ops->linear_forward(pass->z[0], NULL, pass->normed[0], rows, net->w1[l], silu);
+    if (first != ATTENTION_CANDIDATES)
+        ops->attention_pack(&attention, pass->z[0]);
+    if (keys_only)
+        return;
+    ops->attention_forward(pass->o, &attention, pass->z[0], rows, first);
+    ops->gate_forward(pass->y[0], NULL, NULL, pass->o, pass->z[0], 4 * C, rows, C,
+                      gate_epsilon(&net->config));
+    ops->linear_forward(pass->x[0], NULL, pass->y[0], rows, net->w2[l], add);
+}
+
+/* History first, which leaves K and V of every layer; then candidates, a tile through all layers
+ * at a time. */
+static void infer(struct network_pass *pass, float *scores)
+{
+    const struct network *net = pass->network;
+    const struct request *request = &pass->request;
+    struct embed tables = tables_of(net);
+    const float *scalars = scalars_of(pass);
+
+    net->ops->embed_history(pass->x[0], &tables, request);
+    for (int32_t l = 0; l < net->config.L; l++)
+        infer_layer(pass, l, pass->history, 0);
+    for (int32_t first = 0; scores != NULL && first < request->m; first += pass->tile) {
+        int32_t count = request->m - first < pass->tile ? request->m - first : pass->tile;
+
+        net->ops->embed_candidates(pass->x[0], pass->e, &tables, request, first, count);
+        for (int32_t l = 0; l < net->config.L; l++)
+            infer_layer(pass, l, cpu_pad_rows(count), ATTENTION_CANDIDATES);
+        net->ops->head_forward(scores + first, pass->x[0], pass->e,
+                               scalars == NULL ? NULL : scalars + (int64_t)first * net->config.F,
+                               count, &net->head, pass->head_tape);
+    }
+}
+
+/* One layer on all rows, onto the tape. */
 static void layer_forward(struct network_pass *pass, int32_t l, float dropout, uint64_t seed)
 {
     const struct network *net = pass->network;
     const struct ops *ops = net->ops;
     struct attention attention = attention_of(pass, l);
-    int32_t C = net->config.C, first = attention.history_rows ? 0 : pass->history;
+    int32_t C = net->config.C, first = history_attends(pass, l) ? 0 : pass->history;
     int32_t rows = pass->rows - first;
-    int64_t at = (int64_t)first * C, at_z = 4 * at;
-    struct linear_call add = {LINEAR_ADD, 0, C, C, C};
+    int64_t at = (int64_t)first * C, candidates = (int64_t)pass->history * C;
+    struct linear_call silu = {LINEAR_SILU, 0, 4 * C, C, 4 * C}, add = {LINEAR_ADD, 0, C, C, C};
     float *y = pass->y[l] + at;
 
-    project(pass, l, first);
-    ops->attention_forward(pass->o, &attention);
-    ops->gate_forward(y, pass->training ? pass->on[l] + at : NULL,
-                      pass->training ? pass->rstd_o[l] + first : NULL, pass->o + at,
-                      pass->z[l] + at_z, 4 * C, rows, C, gate_epsilon(&net->config));
+    ops->norm_forward(pass->normed[l], pass->rstd[l], pass->x[l], pass->rows, C, NETWORK_EPSILON);
+    ops->linear_forward(pass->z[l] + 4 * at, pass->slope[l] + 4 * at, pass->normed[l] + at, rows,
+                        net->w1[l], silu);
+    if (first > 0)
+        project_keys(pass, l);
+    ops->attention_pack(&attention, pass->z[l]);
+    if (first == 0)
+        ops->attention_forward(pass->o, &attention, pass->z[l], pass->history, 0);
+    ops->attention_forward(pass->o + candidates, &attention, pass->z[l] + 4 * candidates,
+                           pass->rows - pass->history, ATTENTION_CANDIDATES);
+    ops->gate_forward(y, pass->on[l] + at, pass->rstd_o[l] + first, pass->o + at,
+                      pass->z[l] + 4 * at, 4 * C, rows, C, gate_epsilon(&net->config));
     if (pass->mask_y[l] != NULL) {
         make_mask(pass->mask_y[l] + at, (int64_t)rows * C, dropout,
                   seed + 0x9e3779b97f4a7c15u * (uint64_t)(l + 1));
         ops->linear_scale(y, pass->mask_y[l] + at, (int64_t)rows * C);
     }
-    if (pass->training)
-        memcpy(pass->x[l + 1], pass->x[l], (size_t)pass->rows * (size_t)C * sizeof(float));
+    memcpy(pass->x[l + 1], pass->x[l], (size_t)pass->rows * (size_t)C * sizeof(float));
     ops->linear_forward(pass->x[l + 1] + at, NULL, y, rows, net->w2[l], add);
+}
+
+const float *network_states(const struct network_pass *pass)
+{
+    return pass->x[pass->training ? pass->network->config.L : 0];
 }
 
 void network_forward(struct network_pass *pass, float *scores, float dropout, uint64_t seed)
 {
     const struct network *net = pass->network;
-    const struct model_config *config = &net->config;
     const struct request *request = &pass->request;
-    struct embed tables = {.C = config->C,
-                           .V = config->V,
-                           .A = config->A,
-                           .emb = net->emb,
-                           .act = net->weights.act,
-                           .gap = net->weights.gap,
-                           .hour = net->weights.hour};
-    const float *scalars = config->F == 0
-                               ? NULL
-                               : request->batch->scalars + (int64_t)request->candidate * config->F;
+    struct embed tables = tables_of(net);
+    int64_t candidates = (int64_t)pass->history * net->config.C;
 
-    net->ops->embed_forward(pass->x[0], pass->e, &tables, request);
-    if (pass->mask_x != NULL) {
-        make_mask(pass->mask_x, (int64_t)pass->rows * config->C, dropout, seed);
-        net->ops->linear_scale(pass->x[0], pass->mask_x, (int64_t)pass->rows * config->C);
-    }
     net->ops->attention_buckets(pass->buckets, request->batch->time_ms + request->token, request->n,
                                 request->now_ms);
-    for (int32_t l = 0; l < config->L; l++)
+    if (!pass->training) {
+        infer(pass, scores);
+        return;
+    }
+    net->ops->embed_history(pass->x[0], &tables, request);
+    net->ops->embed_candidates(pass->x[0] + candidates, pass->e, &tables, request, 0, request->m);
+    if (pass->mask_x != NULL) {
+        make_mask(pass->mask_x, (int64_t)pass->rows * net->config.C, dropout, seed);
+        net->ops->linear_scale(pass->x[0], pass->mask_x, (int64_t)pass->rows * net->config.C);
+    }
+    for (int32_t l = 0; l < net->config.L; l++)
         layer_forward(pass, l, dropout, seed);
     if (scores != NULL && request->m > 0)
-        net->ops->head_forward(scores, pass->x[config->L] + (int64_t)pass->history * config->C,
-                               pass->e, scalars, request->m, &net->head, pass->head_tape);
+        net->ops->head_forward(scores, pass->x[net->config.L] + candidates, pass->e,
+                               scalars_of(pass), request->m, &net->head, pass->head_tape);
 }
 
 /* pass->dx: in, the gradient behind the layer; out, in front of it. */
@@ -239,7 +316,8 @@ static void layer_backward(struct network_pass *pass, int32_t l, struct network_
     const struct network *net = pass->network;
     const struct ops *ops = net->ops;
     struct attention attention = attention_of(pass, l);
-    int32_t C = net->config.C, first = attention.history_rows ? 0 : pass->history;
+    struct attention_gradient attended = {pass->dz, gradient->r_pos, gradient->r_time};
+    int32_t C = net->config.C, first = history_attends(pass, l) ? 0 : pass->history;
     int32_t rows = pass->rows - first;
     int64_t at = (int64_t)first * C, at_z = 4 * at;
     struct linear_call set = {LINEAR_SET, 0, C, C, C}, back = {LINEAR_SET, 0, C, 4 * C, C};
@@ -252,7 +330,8 @@ static void layer_backward(struct network_pass *pass, int32_t l, struct network_
         ops->linear_scale(pass->dy + at, pass->mask_y[l] + at, (int64_t)rows * C);
     ops->gate_backward(dz + at_z, 4 * C, pass->d_o + at, pass->dy + at, pass->on[l] + at,
                        pass->rstd_o[l] + first, pass->z[l] + at_z, 4 * C, rows, C);
-    ops->attention_backward(dz, gradient->r_pos, gradient->r_time, pass->d_o, &attention);
+    ops->attention_backward(&attended, pass->d_o, &attention, pass->z[l], pass->request.m,
+                            first == 0);
     /* Of a pruned history only K and V exist: U and Q have neither value nor gradient. */
     for (int64_t r = 0; r < first; r++) {
         memset(dz + r * 4 * C, 0, (size_t)C * sizeof *dz);
@@ -293,23 +372,15 @@ void network_backward(struct network_pass *pass, struct network_tensors *gradien
     int64_t candidates = (int64_t)pass->history * config->C;
     size_t candidate_bytes = (size_t)(pass->rows - pass->history) * (size_t)config->C *
                              sizeof(float);
-    struct embed tables = {.C = config->C,
-                           .V = config->V,
-                           .A = config->A,
-                           .act = net->weights.act,
-                           .gap = net->weights.gap,
-                           .hour = net->weights.hour};
+    struct embed tables = tables_of(net);
 
     assert(pass->training);
     if (ds != NULL && request->m > 0) {
         struct head_gradient head = head_gradient_of(gradient);
-        const float *scalars = config->F == 0 ? NULL
-                                              : request->batch->scalars +
-                                                    (int64_t)request->candidate * config->F;
 
         net->ops->head_backward(&head, pass->dx + candidates, pass->de, ds,
-                                pass->x[config->L] + candidates, pass->e, scalars, request->m,
-                                &net->head, pass->head_tape);
+                                pass->x[config->L] + candidates, pass->e, scalars_of(pass),
+                                request->m, &net->head, pass->head_tape);
     } else {
         memset(pass->dx + candidates, 0, candidate_bytes);
         memset(pass->de, 0, candidate_bytes);

@@ -72,20 +72,24 @@ struct network {
 int64_t network_panels_floats(const struct model_config *config, bool with_transposed);
 void network_pack(struct network *network, int32_t Z, float *panels, bool with_transposed);
 
+/* Candidates are scored this many floats of x at a time: all of a tile stays in L2. */
+#define NETWORK_TILE_FLOATS 6144
+
 /* One request on its way. A pass is scratch memory and, when training, the tape. */
 struct network_pass {
     const struct network *network;
     struct request request;
-    bool training;                  /* keep what the backward pass needs */
-    bool states_all;                /* the last layer's history rows are wanted */
+    bool training;   /* keep what the backward pass needs; else layers share one set of buffers */
+    bool states_all; /* the last layer's history rows are wanted */
     int32_t history, rows;          /* padded rows: of the history, of all */
-    float *x[MODEL_LAYERS_MAX + 1]; /* (rows, C) in front of each layer, and behind the last;
-                                       one buffer when not training */
+    int32_t tile;                   /* candidates at a time, when not training */
+    float *x[MODEL_LAYERS_MAX + 1]; /* (rows, C) in front of each layer, and behind the last */
     float *e;                       /* (candidate rows, C) */
     float *normed[MODEL_LAYERS_MAX], *rstd[MODEL_LAYERS_MAX];
     float *z[MODEL_LAYERS_MAX], *slope[MODEL_LAYERS_MAX];
     float *on[MODEL_LAYERS_MAX], *rstd_o[MODEL_LAYERS_MAX], *y[MODEL_LAYERS_MAX];
     float *mask_x, *mask_y[MODEL_LAYERS_MAX]; /* dropout, or NULL */
+    float *packed[MODEL_LAYERS_MAX];          /* K and V of the history */
     uint8_t *buckets;
     float *attention_scratch, *head_tape;
     float *o;                                         /* (rows, C) */
@@ -101,6 +105,10 @@ void network_pass_begin(struct network_pass *pass, const struct network *network
 
 /* scores (m) or NULL. Dropout: p > 0 fills the masks from seed. */
 void network_forward(struct network_pass *pass, float *scores, float dropout, uint64_t seed);
+
+/* The history's rows (history rows, C) behind the last layer, after network_forward() with
+ * states_all and, when not training, without scores. */
+const float *network_states(const struct network_pass *pass);
 
 /* The gradient: dense tensors and item rows are added to. ds (m) of the scores, or NULL; on
  * entry pass->dx (rows, C) holds the gradient of the last states' history rows (candidate rows

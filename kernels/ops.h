@@ -31,9 +31,11 @@
     X(linear_weights_add)                                                                          \
     X(linear_scale)                                                                                \
     X(attention_buckets)                                                                           \
+    X(attention_pack)                                                                              \
     X(attention_forward)                                                                           \
     X(attention_backward)                                                                          \
-    X(embed_forward)                                                                               \
+    X(embed_history)                                                                               \
+    X(embed_candidates)                                                                            \
     X(embed_backward)                                                                              \
     X(head_forward)                                                                                \
     X(head_backward)                                                                               \

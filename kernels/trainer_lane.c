@@ -122,8 +122,7 @@ static void learn_next(const struct trainer *trainer, struct lane *lane,
     int32_t block = work->objective->negatives_block, rows[NEXT_POSITIONS_MAX];
     int32_t targets[NEXT_POSITIONS_MAX], most = block > 0 ? block : NEXT_POSITIONS_MAX;
     float scale = (float)share(work->objective->next, work->counts.targets);
-    struct next_positions positions = {
-        .x = pass->x[work->network->config.L], .rows = rows, .targets = targets};
+    struct next_positions positions = {.x = network_states(pass), .rows = rows, .targets = targets};
     struct random random;
 
     random_seed(&random, work->seed ^ ((uint64_t)request->index + 1) * 0x9e3779b97f4a7c15u);
