@@ -4,6 +4,7 @@
  */
 #include "kernels/head.h"
 
+#include <assert.h>
 #include <stddef.h>
 
 struct tape {
@@ -82,6 +83,7 @@ void CPU(head_forward)(float *scores, const float *x, const float *e, const floa
         }
         return;
     }
+    assert(head->crosses > 0 && head->crosses <= HEAD_CROSSES_MAX);
     t = tape_of(head, m, tape);
     make_z(t.z, x, e, scalars, m, head);
     now = t.z;
@@ -149,6 +151,7 @@ void CPU(head_backward)(struct head_gradient *gradient, float *dx, float *de, co
         dot_backward(gradient, dx, de, ds, x, e, scalars, m, head);
         return;
     }
+    assert(head->crosses <= HEAD_CROSSES_MAX && last >= 0);
     t = tape_of(head, m, tape);
     for (int64_t i = 0; i < m; i++)
         gradient->b[0] += ds[i];

@@ -308,7 +308,7 @@ void model_import_begin(struct model *model)
 enum status model_import_put(struct model *model, const char *name, const int64_t *dims,
                              int32_t dims_count, const float *data, struct error *err)
 {
-    struct model_tensor tensor;
+    struct model_tensor tensor = {0};
     int32_t index = 0, count = model_tensors_count(model);
 
     assert(model->importing);
