@@ -25,6 +25,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A batch of new users can take megabytes; what a shard keeps between batches is bounded, for
+ * there are many shards. */
+#define ARENA_KEEP_BYTES ((size_t)512 << 10)
+
 /* ---- when ---- */
 
 static bool tick_due(const struct machine *machine, const struct shard *shard)
@@ -148,6 +152,10 @@ static bool gather(struct machine *machine, struct shard *shard)
     int share = limit / machine->reading_count + 1;
     struct record **rests;
 
+    if (arena_used_bytes(shard->arena) > ARENA_KEEP_BYTES) {
+        arena_destroy(shard->arena);
+        shard->arena = machine_arena(machine);
+    }
     arena_reset(shard->arena);
     *commit = (struct commit){.round = machine->round};
     commit->parts_count = machine->reading_count;

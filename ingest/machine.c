@@ -75,10 +75,13 @@ static void defaults(struct machine_options *options)
     default_i64(&options->block_bytes, BLOCK_BYTES);
 }
 
+struct arena *machine_arena(const struct machine *machine)
+{
+    return arena_create((size_t)machine->options.block_bytes, ARENA_LIMIT);
+}
+
 static enum status create_shards(struct machine *machine, struct error *err)
 {
-    size_t block = (size_t)machine->options.block_bytes;
-
     machine->shards = calloc((size_t)machine->options.shards, sizeof machine->shards[0]);
     if (machine->shards == NULL)
         return error_set(err, ERR_NOMEM, "no memory for %d shards", machine->options.shards);
@@ -86,7 +89,7 @@ static enum status create_shards(struct machine *machine, struct error *err)
         struct shard *shard = &machine->shards[s];
         shard->number = s;
         shard->batch_limit = machine->options.batch_max;
-        shard->arena = arena_create(block, ARENA_LIMIT);
+        shard->arena = machine_arena(machine);
     }
     return OK;
 }

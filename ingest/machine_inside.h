@@ -207,6 +207,7 @@ struct machine {
 /* ---- machine.c ---- */
 
 uint64_t machine_random(struct machine *machine);
+struct arena *machine_arena(const struct machine *machine); /* for a shard's batches */
 /* x, give or take half of it. */
 int64_t machine_jitter(struct machine *machine, int64_t x);
 /* first * 2^n, at most 5 s, jittered. */
