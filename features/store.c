@@ -86,8 +86,9 @@ size_t store_state_format(char into[STORE_STATE_TEXT_MAX], const struct store_st
         at = put_decimal(at, state->watermark_ms);
     *at++ = ' ';
     if (state->last_offset == STORE_NO_OFFSET) {
-        memcpy(at, "- -", 3);
-        at += 3;
+        *at++ = '-';
+        *at++ = ' ';
+        *at++ = '-';
     } else {
         at = put_decimal(at, state->last_offset);
         *at++ = ' ';

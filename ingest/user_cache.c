@@ -155,8 +155,9 @@ struct cached *user_cache_put(struct user_cache *cache, uint64_t hash, struct te
         cached = add(cache, hash, user);
     if (cached == NULL)
         return NULL;
-    if (cached->capacity < bytes || cached->capacity > 2 * bytes + IMAGE_STEP) {
-        size_t capacity = (bytes + IMAGE_STEP - 1) / IMAGE_STEP * IMAGE_STEP;
+    if (cached->image == NULL || cached->capacity < bytes ||
+        cached->capacity > 2 * bytes + IMAGE_STEP) {
+        size_t capacity = bytes / IMAGE_STEP * IMAGE_STEP + IMAGE_STEP;
         uint8_t *room = malloc(capacity);
         if (room == NULL) {
             cached->slot = CACHED_UNUSABLE; /* it may be pinned, so it cannot go */

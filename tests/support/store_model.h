@@ -61,8 +61,8 @@ struct store_model {
     int undo_count, undo_max; /* groups kept; the oldest are durable */
     int64_t now_ms;
     int64_t expires_first_ms; /* 0: no key expires */
-    uint64_t epoch; /* raised by a failover: older connections are dead */
-    bool refusing;  /* every write is refused (OOM, LOADING, ...) */
+    uint64_t epoch;           /* raised by a failover: older connections are dead */
+    bool refusing;            /* every write is refused (OOM, LOADING, ...) */
     int replicas;
     uint64_t append_errors; /* outbox rows refused inside an EXEC: lost */
     uint64_t execs;
