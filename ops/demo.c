@@ -13,6 +13,7 @@
 #include "ops/hash.h"
 #include "ops/json.h"
 #include "ops/json_writer.h"
+#include "ops/log.h"
 #include "ops/scrape.h"
 
 #include <math.h>
@@ -31,6 +32,7 @@
 #define STREAM_END_MS 30000
 #define CATCH_UP_MS   20000
 #define LINE_EVERY_S  5
+#define MEMORY_S      15
 #define WINDOW_S      12 /* of the means in the summary */
 
 /* Series of the roles, as they stand in /metrics. */
@@ -66,6 +68,14 @@ enum counted { APPLIED, DUPLICATE, LATE, DROPPED, ERASED, DEAD, COUNTED };
 static const char *const counted_series[COUNTED] = {INGEST_APPLIED, INGEST_DUPLICATE, INGEST_LATE,
                                                     INGEST_DROPPED, INGEST_ERASED,    INGEST_DEAD};
 
+/* A role's /metrics of a while ago, so that quantiles are of the last half minute, not of all time:
+ * the past is produced at full speed, and what waited behind it then says nothing of now. */
+struct memory {
+    char *older, *newer; /* (METRICS_BYTES) each */
+    size_t older_bytes, newer_bytes;
+    double taken_s; /* when newer was */
+};
+
 struct demo {
     struct command_line *line;
     struct demo_roles *roles;
@@ -73,6 +83,7 @@ struct demo {
     struct json_parser *parser;
     struct demo_numbers numbers;
     struct counter counters[COUNTED];
+    struct memory ingest, serve;
     bool terminal;
     bool frozen;
     int64_t begun_us;
@@ -94,14 +105,30 @@ static double total_of(struct counter *counter, double value)
 
 /* ---- reading ---- */
 
+static struct text remember(struct memory *memory, struct text metrics, double now_s)
+{
+    if (now_s - memory->taken_s >= MEMORY_S && metrics.bytes <= METRICS_BYTES) {
+        char *swapped = memory->older;
+
+        memory->older = memory->newer;
+        memory->older_bytes = memory->newer_bytes;
+        memory->newer = swapped;
+        memcpy(memory->newer, metrics.at, metrics.bytes);
+        memory->newer_bytes = metrics.bytes;
+        memory->taken_s = now_s;
+    }
+    return (struct text){memory->older, memory->older_bytes};
+}
+
 static void read_ingest(struct demo *d)
 {
     struct text metrics = demo_roles_metrics(d->roles, DEMO_INGEST);
-    struct text none = {0};
+    struct text before;
     double total[COUNTED];
 
     if (metrics.bytes == 0)
         return;
+    before = remember(&d->ingest, metrics, d->numbers.elapsed_s);
     for (int i = 0; i < COUNTED; i++)
         total[i] = total_of(&d->counters[i], scrape_value(metrics, counted_series[i], 0));
     d->numbers.applied = total[APPLIED];
@@ -110,8 +137,8 @@ static void read_ingest(struct demo *d)
     d->numbers.dropped = total[DROPPED];
     d->numbers.erased = total[ERASED];
     d->numbers.dead = total[DEAD];
-    d->numbers.fresh_p50_s = scrape_quantile(metrics, none, INGEST_FRESHNESS, 0.5);
-    d->numbers.fresh_p99_s = scrape_quantile(metrics, none, INGEST_FRESHNESS, 0.99);
+    d->numbers.fresh_p50_s = scrape_quantile(metrics, before, INGEST_FRESHNESS, 0.5);
+    d->numbers.fresh_p99_s = scrape_quantile(metrics, before, INGEST_FRESHNESS, 0.99);
 }
 
 /* The newest version, from the live feed. */
@@ -134,15 +161,16 @@ static void read_recent(struct demo *d)
 static void read_serve(struct demo *d)
 {
     struct text metrics = demo_roles_metrics(d->roles, DEMO_SERVE);
-    struct text none = {0};
+    struct text before;
     double created;
 
     if (metrics.bytes == 0)
         return;
+    before = remember(&d->serve, metrics, d->numbers.elapsed_s);
     d->numbers.lists = scrape_sum(metrics, SERVE_ANSWERS);
     d->numbers.degraded = d->numbers.lists - scrape_value(metrics, SERVE_FULL, 0);
-    d->numbers.request_p50_s = scrape_quantile(metrics, none, SERVE_REQUEST, 0.5);
-    d->numbers.request_p99_s = scrape_quantile(metrics, none, SERVE_REQUEST, 0.99);
+    d->numbers.request_p50_s = scrape_quantile(metrics, before, SERVE_REQUEST, 0.5);
+    d->numbers.request_p99_s = scrape_quantile(metrics, before, SERVE_REQUEST, 0.99);
     d->numbers.swaps = scrape_value(metrics, SERVE_SWAPS, 0);
     d->numbers.model_present = scrape_value(metrics, SERVE_PRESENT, 0) > 0;
     created = scrape_value(metrics, SERVE_CREATED, 0);
@@ -437,7 +465,12 @@ static enum status open_demo(struct demo *d, struct error *err)
     enum status status = hash_start(err);
 
     d->parser = json_parser_create(JSON_BYTES, 4096);
-    if (d->parser == NULL)
+    d->ingest.older = malloc(METRICS_BYTES);
+    d->ingest.newer = malloc(METRICS_BYTES);
+    d->serve.older = malloc(METRICS_BYTES);
+    d->serve.newer = malloc(METRICS_BYTES);
+    if (d->parser == NULL || d->ingest.older == NULL || d->ingest.newer == NULL ||
+        d->serve.older == NULL || d->serve.newer == NULL)
         return error_set(err, ERR_NOMEM, "no memory for the demo");
     if (status == OK)
         status = demo_page_open(&d->page, command_text(d->line, "listen"), err);
@@ -469,6 +502,7 @@ static int run_demo(struct command_line *line)
     if (d == NULL)
         return EXIT_BUG;
     d->line = line;
+    log_start("demo", LOG_WARN, LOG_AUTO); /* the screen is ours */
     d->terminal = isatty(STDERR_FILENO) && !command_flag(line, "plain");
     status = open_demo(d, &err);
     d->begun_us = d->last_tick_us = clock_monotonic_us();
@@ -490,6 +524,10 @@ static int run_demo(struct command_line *line)
     demo_roles_stop(d->roles);
     demo_page_close(d->page);
     json_parser_destroy(d->parser);
+    free(d->ingest.older);
+    free(d->ingest.newer);
+    free(d->serve.older);
+    free(d->serve.newer);
     free(d);
     return code;
 }

@@ -145,7 +145,9 @@ size_t demo_view_screen(const struct demo_numbers *n, int columns, char *into, s
          n->delivered - n->applied - n->duplicates - n->late - n->dropped - n->erased - n->dead);
     LINE(p, "             duplicates %.0f   late %.0f   dropped %.0f   dead letters %.0f",
          n->duplicates, n->late, n->dropped, n->dead);
-    LINE(p, "  freshness  half within %s, 99 %% within %s   (sent to Kafka -> in the sequence)",
+    LINE(p,
+         "  freshness  half within %s, 99 %% within %s   (sent to Kafka -> in the sequence, last "
+         "30 s)",
          duration(n->fresh_p50_s, a), duration(n->fresh_p99_s, b));
     LINE(p, "  lists      %8.1f /s   half within %s, 99 %% within %s   degraded %.0f of %.0f",
          n->lists_per_s, duration(n->request_p50_s, a), duration(n->request_p99_s, b), n->degraded,
