@@ -28,6 +28,8 @@ zlib1g-dev           gzip input
 packages_test='
 redis-server         a private one is started for tests and for the demo
 python3              the independent oracle of the state tests
+curl                 asks the scorer as a frontend would
+procps               processes by name in the fault tests
 git                  the version that is printed
 '
 packages_kafka='
@@ -40,6 +42,7 @@ clang-tidy           static checks
 '
 packages_fuzz='
 clang                libFuzzer
+libclang-rt-14-dev   its run time
 '
 
 fail() { printf '%s\n' "$*" >&2; exit 2; }
