@@ -31,8 +31,12 @@ stage() {
     log=$folder/${name//\//-}.log
     started=$SECONDS
     printf '== %s\n' "$name"
-    timeout --kill-after=10 "$limit" "$@" >"$log" 2>&1 </dev/null
+    # In the background, so that a signal to this script is answered at once.
+    timeout --kill-after=10 "$limit" "$@" >"$log" 2>&1 </dev/null &
+    running=$!
+    wait "$running"
     code=$?
+    running=
     counts=$(sed -nE 's/^([0-9]+) passed, ([0-9]+) failed, ([0-9]+) skipped$/\1 \2 \3/p' "$log" | tail -n 1)
     read -r p f s <<<"${counts:-0 0 0}"
     # Build steps print no counts: they pass or fail as one.
@@ -108,6 +112,11 @@ ended_all() {
     done
     return 1
 }
+
+# Interrupted: timeout passes the signal to the stage, and whatever is left then is ended.
+running=
+trap 'exit 143' TERM INT HUP
+trap '[ -z "$running" ] || { kill "$running" 2>/dev/null; wait "$running" 2>/dev/null; ended_all; }' EXIT
 
 has_target() { make -n "$1" >/dev/null 2>&1; }
 
