@@ -23,6 +23,7 @@
 #include "kernels/linear.h"
 
 #define HEAD_CROSSES_MAX 4
+#define HEAD_RANK_MAX    256
 
 /* A weight in the three forms the passes need. */
 struct head_linear {

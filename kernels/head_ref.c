@@ -25,18 +25,18 @@ static double dot_score(const struct head *head, const float *x, const float *e,
 static void cross(double *next, const double *x, const double *z, const struct head *head,
                   const struct head_plain *plain, int32_t l)
 {
+    double low[HEAD_RANK_MAX] = {0};
     int32_t Z = head->Z, R = head->R;
 
+    assert(R <= HEAD_RANK_MAX);
+    for (int32_t r = 0; r < R; r++)
+        for (int32_t k = 0; k < Z; k++)
+            low[r] += x[k] * (double)plain->down[l][(int64_t)k * R + r];
     for (int32_t i = 0; i < Z; i++) {
         double sum = (double)head->up[l].forward.bias[i];
 
-        for (int32_t r = 0; r < R; r++) {
-            double low = 0;
-
-            for (int32_t k = 0; k < Z; k++)
-                low += x[k] * (double)plain->down[l][(int64_t)k * R + r];
-            sum += low * (double)plain->up[l][(int64_t)r * Z + i];
-        }
+        for (int32_t r = 0; r < R; r++)
+            sum += low[r] * (double)plain->up[l][(int64_t)r * Z + i];
         next[i] = z[i] * sum + x[i];
     }
 }

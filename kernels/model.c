@@ -17,7 +17,6 @@
 #define EMB_INIT    .02f
 #define GROW_NOISE  .005f
 #define ALIGNMENT   64
-#define RANK_MAX    256
 #define WIDTH_MAX   1024
 #define TENSORS_MAX (NETWORK_TENSORS_MAX + 1)
 
@@ -96,7 +95,7 @@ static enum status check_config(const struct model_config *c, struct error *err)
         {"attention form", (int64_t)c->attention, 0, MODEL_ATTENTION_SOFTMAX},
         {"head form", (int64_t)c->head, 0, MODEL_HEAD_DOT},
         {"cross layers", c->head == MODEL_HEAD_CROSS ? c->crosses : 1, 1, MODEL_CROSSES_MAX},
-        {"cross rank (R)", c->head == MODEL_HEAD_CROSS ? c->R : 16, 16, RANK_MAX},
+        {"cross rank (R)", c->head == MODEL_HEAD_CROSS ? c->R : 16, 16, HEAD_RANK_MAX},
         {"head width (W)", c->head == MODEL_HEAD_CROSS ? c->W : 16, 16, WIDTH_MAX},
     };
 

@@ -207,7 +207,7 @@ static double cross_head(const struct one *one, const double *x, const double *e
     int32_t Z = (2 * C + F + 15) / 16 * 16;
     const double *head = literal_tensor(w, "head.w"), *mlp = literal_tensor(w, "mlp.w");
     const double *down, *up, *bias;
-    double z[WIDE] = {0}, now[WIDE], next[WIDE], s = literal_tensor(w, "head.b")[0];
+    double z[WIDE] = {0}, now[WIDE], next[WIDE], low[WIDE], s = literal_tensor(w, "head.b")[0];
 
     for (int32_t c = 0; c < C; c++) {
         z[c] = x[c];
@@ -225,12 +225,16 @@ static double cross_head(const struct one *one, const double *x, const double *e
         down = literal_tensor(w, name[0]);
         up = literal_tensor(w, name[1]);
         bias = literal_tensor(w, name[2]);
+        for (int32_t r = 0; r < R; r++) {
+            low[r] = 0;
+            for (int32_t k = 0; k < Z; k++)
+                low[r] += now[k] * down[k * R + r];
+        }
         for (int32_t i = 0; i < Z; i++) {
             double sum = bias[i];
 
             for (int32_t r = 0; r < R; r++)
-                for (int32_t k = 0; k < Z; k++)
-                    sum += now[k] * down[k * R + r] * up[r * Z + i];
+                sum += low[r] * up[r * Z + i];
             next[i] = z[i] * sum + now[i];
         }
         memcpy(now, next, sizeof now);
