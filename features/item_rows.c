@@ -47,18 +47,12 @@ static bool release(_Atomic uint32_t *owners)
 
 /* ---- release of each part ---- */
 
-static void list_release(struct item_list *list)
-{
-    if (list != NULL && release(&list->owners))
-        free(list);
-}
-
 static void page_release(struct item_page *page)
 {
     if (page == NULL || !release(&page->owners))
         return;
     for (int i = 0; i < ITEM_PAGE; i++)
-        list_release(page->rows[i].neighbours);
+        item_list_release(page->rows[i].neighbours);
     free(page);
 }
 
@@ -199,8 +193,7 @@ static struct item_page *page_create(const struct item_page *from)
         memcpy(page->rows, from->rows, sizeof page->rows);
     atomic_init(&page->owners, 1);
     for (int i = 0; i < ITEM_PAGE; i++)
-        if (page->rows[i].neighbours != NULL)
-            share(&page->rows[i].neighbours->owners);
+        item_list_share(page->rows[i].neighbours);
     return page;
 }
 
@@ -313,30 +306,6 @@ const char *item_rows_keep_name(struct item_rows *rows, struct text name)
     return at;
 }
 
-struct item_list *item_rows_own_list(struct item_row *row, int room)
-{
-    struct item_list *list = row->neighbours;
-    struct item_list *own;
-    int capacity = list == NULL ? 4 : list->capacity;
-
-    assert(room >= 1 && room <= ITEM_FILE_NEIGHBOURS_MAX);
-    if (list != NULL && room <= list->capacity && alone(&list->owners))
-        return list;
-    while (capacity < room)
-        capacity *= 2;
-    own = malloc(sizeof *own + (size_t)capacity * sizeof own->at[0]);
-    if (own == NULL)
-        return NULL;
-    atomic_init(&own->owners, 1);
-    own->count = list == NULL ? 0 : list->count;
-    own->capacity = (uint16_t)capacity;
-    if (own->count > 0)
-        memcpy(own->at, list->at, own->count * sizeof own->at[0]);
-    list_release(list);
-    row->neighbours = own;
-    return own;
-}
-
 size_t item_rows_bytes(const struct item_rows *rows)
 {
     size_t bytes = (size_t)rows->pages_count * sizeof(struct item_page);
@@ -345,10 +314,7 @@ size_t item_rows_bytes(const struct item_rows *rows)
 
     for (int32_t i = 0; i < rows->names_count; i++)
         bytes += sizeof *rows->names[i] + rows->names[i]->capacity;
-    for (int32_t i = 0; i < rows->count; i++) {
-        const struct item_list *list = item_rows_get(rows, i)->neighbours;
-        if (list != NULL)
-            bytes += sizeof *list + list->capacity * sizeof list->at[0];
-    }
+    for (int32_t i = 0; i < rows->count; i++)
+        bytes += item_list_bytes(item_rows_get(rows, i)->neighbours);
     return bytes + slots * 16 * 3 / 2;
 }

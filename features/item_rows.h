@@ -14,6 +14,7 @@
 #ifndef FEATURES_ITEM_ROWS_H
 #define FEATURES_ITEM_ROWS_H
 
+#include "features/item_list.h"
 #include "ops/map64.h"
 #include "ops/text.h"
 #include "schemas/item_file.h"
@@ -23,13 +24,6 @@
 
 #define ITEM_PAGE   256 /* rows a page: 32 KiB */
 #define ITEM_DECAYS ITEM_FILE_DECAYED
-
-/* The heaviest neighbours of one item, in no order; weights are those at covis_at_ms. */
-struct item_list {
-    _Atomic uint32_t owners;
-    uint16_t count, capacity;
-    struct item_neighbour at[];
-};
 
 /* 128 bytes; scoring a candidate reads the first 64 alone. */
 struct item_row {
@@ -84,8 +78,6 @@ struct item_row *item_rows_own(struct item_rows *rows, int32_t index);
 struct item_row *item_rows_add(struct item_rows *rows, uint64_t hash);
 /* A copy of the text that lives as long as a container that has this row. */
 const char *item_rows_keep_name(struct item_rows *rows, struct text name);
-/* The row's list, ours alone, with room for `room` neighbours. */
-struct item_list *item_rows_own_list(struct item_row *row, int room);
 
 /* Bytes of the parts this container refers to, shared or not. */
 size_t item_rows_bytes(const struct item_rows *rows);

@@ -270,55 +270,11 @@ static void add_decayed(struct item_row *row, int64_t time_ms)
 
 /* ---- co-visitation ---- */
 
-/* Moves the list's reference time on. What is nothing by now goes. */
-static void refresh_list(struct item_row *row, struct item_list *list, int64_t time_ms,
-                         int64_t tau_ms)
-{
-    float factor = (float)item_tables_decay(row->covis_at_ms, time_ms, tau_ms);
-    uint16_t kept = 0;
-
-    for (uint16_t i = 0; i < list->count; i++) {
-        float weight = list->at[i].weight * factor;
-        if (weight > 1e-9f)
-            list->at[kept++] = (struct item_neighbour){list->at[i].index, weight};
-    }
-    list->count = kept;
-    row->covis_at_ms = time_ms;
-}
-
-/* Adds weight to one neighbour of a list with at most `most`. In a full list a newcomer takes the
- * place of the lightest with probability w / (lightest + w), and begins with its own weight: what
- * comes often gets in soon, what comes once mostly does not. The draw is a hash of `chance`, so the
- * same events make the same table. Measured on MovieTweetings (HR@20 of co-visitation alone, 64
- * neighbours; .1964 with all kept): this .1959, always replacing .1953, a newcomer that inherits
- * the weight of the lightest (space-saving) .1230. */
-static void add_neighbour(struct item_list *list, int most, int32_t index, float weight,
-                          uint64_t chance)
-{
-    int lightest = 0;
-
-    for (int i = 0; i < list->count; i++) {
-        if (list->at[i].index == index) {
-            list->at[i].weight += weight;
-            return;
-        }
-        if (list->at[i].weight < list->at[lightest].weight)
-            lightest = i;
-    }
-    if (list->count < most)
-        list->at[list->count++] = (struct item_neighbour){index, weight};
-    else if ((double)(hash64_mix(chance, (uint64_t)index) >> 11) * 0x1p-53 *
-                 ((double)list->at[lightest].weight + (double)weight) <
-             (double)weight)
-        list->at[lightest] = (struct item_neighbour){index, weight};
-}
-
 static void add_pair(struct item_tables *tables, int32_t from, int32_t to, int64_t time_ms,
                      double weight)
 {
     int64_t tau_ms = tables->options.covis_tau_ms;
     struct item_row *row = touch(tables, from);
-    struct item_list *list;
     int room, most;
 
     if (row == NULL)
@@ -327,18 +283,44 @@ static void add_pair(struct item_tables *tables, int32_t from, int32_t to, int64
     room = row->neighbours == NULL ? 1 : row->neighbours->count + 1;
     if (row->neighbours != NULL && row->neighbours->count > most)
         most = row->neighbours->count;
-    list = item_rows_own_list(row, room <= most ? room : most);
-    if (list == NULL) {
+    if (!item_list_own(&row->neighbours, room <= most ? room : most)) {
         metric_add(&updates_lost, 1);
         return;
     }
-    if (list->count == 0)
+    if (row->neighbours->count == 0)
         row->covis_at_ms = time_ms;
-    else if (time_ms > row->covis_at_ms && time_ms - row->covis_at_ms > LIST_AGE_TAUS * tau_ms)
-        refresh_list(row, list, time_ms, tau_ms);
+    else if (time_ms > row->covis_at_ms && time_ms - row->covis_at_ms > LIST_AGE_TAUS * tau_ms) {
+        item_list_scale(row->neighbours,
+                        (float)item_tables_decay(row->covis_at_ms, time_ms, tau_ms));
+        row->covis_at_ms = time_ms;
+    }
     weight *= exp(((double)time_ms - (double)row->covis_at_ms) / (double)tau_ms);
+    /* Drawn from the pair and its time: the same events make the same table. */
     if (weight > 1e-9)
-        add_neighbour(list, most, to, (float)weight, row->hash ^ (uint64_t)time_ms);
+        item_list_add(row->neighbours, most, to, (float)weight,
+                      hash64_mix(row->hash ^ (uint64_t)time_ms, (uint64_t)to));
+}
+
+/* Pairs the item with each of the last entries. Their rows and lists are far apart, and waiting
+ * for them one after the other is most of the cost: so all are asked for before the first is used.
+ */
+static void add_pairs(struct item_tables *tables, int32_t index, int64_t time_ms,
+                      const struct user_entry *before, int before_count)
+{
+    int count = before_count < COVIS_REACH ? before_count : COVIS_REACH;
+    int32_t from[COVIS_REACH];
+
+    for (int d = 1; d <= count; d++) {
+        from[d - 1] = item_rows_find(&tables->rows, before[before_count - d].item);
+        if (from[d - 1] >= 0)
+            __builtin_prefetch(&item_rows_get(&tables->rows, from[d - 1])->neighbours, 1);
+    }
+    for (int d = 1; d <= count; d++)
+        if (from[d - 1] >= 0)
+            item_list_prefetch(item_rows_get(&tables->rows, from[d - 1])->neighbours);
+    for (int d = 1; d <= count; d++)
+        if (from[d - 1] >= 0 && from[d - 1] != index)
+            add_pair(tables, from[d - 1], index, time_ms, 1.0 / d);
 }
 
 void item_tables_observe(struct item_tables *tables, int32_t index, int64_t time_ms,
@@ -359,12 +341,7 @@ void item_tables_observe(struct item_tables *tables, int32_t index, int64_t time
     key = item_order_key(row->decayed[ITEM_DECAYS - 1], row->decayed_at_ms, ITEM_TAU_7D_MS);
     row->popular = key > was ? key : was; /* rounding must not lower it */
     item_order_raise(&tables->order, index, was, row->popular);
-    for (int d = 1; d <= COVIS_REACH && d <= before_count; d++) {
-        int32_t from = item_rows_find(&tables->rows, before[before_count - d].item);
-
-        if (from >= 0 && from != index)
-            add_pair(tables, from, index, time_ms, 1.0 / d);
-    }
+    add_pairs(tables, index, time_ms, before, before_count);
 }
 
 void item_tables_observe_shown(struct item_tables *tables, int32_t index, int64_t time_ms)
@@ -506,10 +483,9 @@ double item_tables_popularity(const struct item_tables *tables, int32_t index, i
 double item_tables_covis(const struct item_tables *tables, int32_t from, int32_t to, int64_t now_ms)
 {
     const struct item_row *row = item_rows_get(&tables->rows, from);
+    int at = row->neighbours == NULL || to < 0 ? -1 : item_list_find(row->neighbours, to);
 
-    for (int i = 0; row->neighbours != NULL && i < row->neighbours->count; i++)
-        if (row->neighbours->at[i].index == to)
-            return (double)row->neighbours->at[i].weight *
-                   item_tables_decay(row->covis_at_ms, now_ms, tables->options.covis_tau_ms);
-    return 0;
+    return at < 0 ? 0
+                  : (double)item_list_weights(row->neighbours)[at] *
+                        item_tables_decay(row->covis_at_ms, now_ms, tables->options.covis_tau_ms);
 }

@@ -13,9 +13,10 @@
  * there when read: s(t) = s(t0) * exp(-(t - t0) / tau), so reading costs no walk over time buckets.
  * Co-visitation is directed: when item i follows h at distance d (1..10) of one user's sequence,
  * C[h, i] += 1/d, decayed with covis_tau; each h keeps `neighbours_max` of them, a new one taking
- * the place of the lightest by a chance that grows with its weight. Source of the weights: public session-based
- * neighbourhood recommenders; directed and by distance, decayed, divided by the root of popularity,
- * the last 10 events of the user with gamma 0.8, measured to be worth .01 of NDCG to the model.
+ * the place of the lightest by a chance that grows with its weight. Source of the weights: public
+ * session-based neighbourhood recommenders; directed and by distance, decayed, divided by the root
+ * of popularity, the last 10 events of the user with gamma 0.8, measured to be worth .01 of NDCG to
+ * the model.
  *
  * An item's model row is 0 (shared, unknown) until it was seen twice; rows are never reused while
  * a model that knows them lives.

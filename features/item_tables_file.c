@@ -15,7 +15,9 @@
 
 /* ---- writing ---- */
 
-static struct item_file_item item_at(const struct item_tables *tables, int32_t index)
+/* neighbours: room for ITEM_FILE_NEIGHBOURS_MAX, which the record then points to. */
+static struct item_file_item item_at(const struct item_tables *tables, int32_t index,
+                                     struct item_neighbour *neighbours)
 {
     const struct item_row *row = item_rows_get(&tables->rows, index);
     struct item_file_item item = {.index = index,
@@ -34,7 +36,10 @@ static struct item_file_item item_at(const struct item_tables *tables, int32_t i
     memcpy(item.decayed, row->decayed, sizeof item.decayed);
     if (row->neighbours != NULL) {
         item.neighbours_count = row->neighbours->count;
-        item.neighbours = row->neighbours->at;
+        item.neighbours = neighbours;
+        for (int i = 0; i < item.neighbours_count; i++)
+            neighbours[i] = (struct item_neighbour){row->neighbours->index[i],
+                                                    item_list_weights(row->neighbours)[i]};
     }
     return item;
 }
@@ -58,16 +63,19 @@ static enum status save(const struct item_tables *tables, bool delta, uint64_t s
                                   .seed = tables->options.seed,
                                   .offsets_count = tables->offsets_count,
                                   .offsets = tables->offsets};
+    struct item_neighbour neighbours[ITEM_FILE_NEIGHBOURS_MAX];
     struct item_file_writer *writer = NULL;
     enum status status;
 
     (void)snprintf(head.base_version, sizeof head.base_version, "%s", base_version);
     status = item_file_writer_create(&writer, path, &head, err);
     for (int32_t i = 0; status == OK && i < tables->rows.count; i++) {
-        struct item_file_item item = item_at(tables, i);
+        struct item_file_item item;
 
-        if (!delta || is_changed(tables, i))
-            status = item_file_writer_add(writer, &item, err);
+        if (delta && !is_changed(tables, i))
+            continue;
+        item = item_at(tables, i, neighbours);
+        status = item_file_writer_add(writer, &item, err);
     }
     if (status == OK)
         status = item_file_writer_finish(writer, err);
@@ -96,18 +104,12 @@ static enum status no_memory(struct error *err)
 static enum status put_neighbours(struct item_row *row, const struct item_file_item *item,
                                   struct error *err)
 {
-    struct item_list *list;
-
     row->covis_at_ms = item->covis_at_ms;
     if (item->neighbours_count == 0 && row->neighbours == NULL)
         return OK;
-    list = item_rows_own_list(row, item->neighbours_count == 0 ? 1 : item->neighbours_count);
-    if (list == NULL)
+    if (!item_list_own(&row->neighbours, item->neighbours_count == 0 ? 1 : item->neighbours_count))
         return no_memory(err);
-    if (item->neighbours_count > 0)
-        memcpy(list->at, item->neighbours,
-               (size_t)item->neighbours_count * sizeof item->neighbours[0]);
-    list->count = (uint16_t)item->neighbours_count;
+    item_list_fill(row->neighbours, item->neighbours, item->neighbours_count);
     return OK;
 }
 

@@ -112,19 +112,21 @@ static int until_now(const struct item_query *query)
 
 static void add_list(struct item_scratch *scratch, const struct item_list *list, double factor)
 {
+    const float *weights = item_list_weights(list);
+
     for (int i = 0; i < list->count; i++) {
-        uint32_t at = spread((uint32_t)list->at[i].index) & scratch->covis_mask;
+        uint32_t at = spread((uint32_t)list->index[i]) & scratch->covis_mask;
         struct covis_slot *slot = &scratch->covis[at];
 
-        while (slot->call == scratch->call && slot->index != list->at[i].index) {
+        while (slot->call == scratch->call && slot->index != list->index[i]) {
             at = (at + 1) & scratch->covis_mask;
             slot = &scratch->covis[at];
         }
         if (slot->call != scratch->call) {
-            *slot = (struct covis_slot){scratch->call, list->at[i].index, 0};
+            *slot = (struct covis_slot){scratch->call, list->index[i], 0};
             scratch->touched[scratch->touched_count++] = (int32_t)at;
         }
-        slot->sum += factor * (double)list->at[i].weight;
+        slot->sum += factor * (double)weights[i];
     }
 }
 
@@ -142,7 +144,7 @@ static bool sum_covis(const struct item_tables *tables, struct item_scratch *scr
                             : -1;
         rows[k] = index < 0 ? NULL : item_rows_get(&tables->rows, index);
         if (rows[k] != NULL && rows[k]->neighbours != NULL) {
-            __builtin_prefetch(rows[k]->neighbours->at);
+            item_list_prefetch(rows[k]->neighbours);
             most += rows[k]->neighbours->count;
         } else {
             rows[k] = NULL;
