@@ -1,6 +1,7 @@
 /* features/features_main.c - the tables, and `features scalars`. */
 #include "features/features_main.h"
 
+#include "features/features_commands.h"
 #include "features/scalars.h"
 #include "ops/json_writer.h"
 
@@ -89,6 +90,5 @@ static const struct command scalars_command = {
 };
 
 const struct command *const features_commands[] = {
-    &scalars_command,
-    NULL,
+    &features_show_command, &features_size_command, &features_dump_command, &scalars_command, NULL,
 };

@@ -23,10 +23,9 @@ METRIC_COUNTER(names_conflicting, "freshet_features_item_names_conflicting_total
 METRIC_COUNTER(updates_lost, "freshet_features_item_updates_lost_total",
                "updates of the item tables that were lost because memory was out");
 
-#define ITEMS_MAX_DEFAULT      1000000
-#define NEIGHBOURS_MAX_DEFAULT 64
-#define COVIS_TAU_DEFAULT_MS   (INT64_C(30) * 24 * 3600 * 1000)
-#define ADMIT_AFTER_DEFAULT    2
+#define ITEMS_MAX_DEFAULT    1000000
+#define COVIS_TAU_DEFAULT_MS (INT64_C(30) * 24 * 3600 * 1000)
+#define ADMIT_AFTER_DEFAULT  2
 /* e^8 is about 3000: far from the ends of a float in both directions. */
 #define LIST_AGE_TAUS 8
 
@@ -41,7 +40,7 @@ void item_tables_limit(struct item_tables *tables, const struct item_tables_opti
     struct item_tables_options *own = &tables->options;
 
     own->items_max = options->items_max == 0 ? ITEMS_MAX_DEFAULT : options->items_max;
-    own->neighbours_max = options->neighbours_max == 0 ? NEIGHBOURS_MAX_DEFAULT
+    own->neighbours_max = options->neighbours_max == 0 ? ITEM_NEIGHBOURS_DEFAULT
                                                        : options->neighbours_max;
     own->admit_after = options->admit_after == 0 ? ADMIT_AFTER_DEFAULT : options->admit_after;
 }

@@ -33,10 +33,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define ITEM_NONE       (-1)
-#define COVIS_REACH     10 /* events back that a new one is paired with, and that a request uses */
-#define COVIS_GAMMA     0.8
-#define ITEMS_MAX_LIMIT (1 << 24)
+#define ITEM_NONE               (-1)
+#define COVIS_REACH             10 /* events back that a new one is paired with, and that a request uses */
+#define COVIS_GAMMA             0.8
+#define ITEMS_MAX_LIMIT         (1 << 24)
+#define ITEM_NEIGHBOURS_DEFAULT 64
 
 #define ITEM_TAU_1H_MS  (INT64_C(3600) * 1000)
 #define ITEM_TAU_24H_MS (INT64_C(24) * 3600 * 1000)
@@ -44,7 +45,7 @@
 
 struct item_tables_options {
     int items_max;        /* 0: 1,000,000 */
-    int neighbours_max;   /* 0: 64 */
+    int neighbours_max;   /* 0: ITEM_NEIGHBOURS_DEFAULT */
     int64_t covis_tau_ms; /* 0: 30 d */
     int admit_after;      /* sightings before a row is given; 0: 2 */
     uint64_t seed;        /* of the item hashes: written into files, compared by deltas */
