@@ -125,11 +125,11 @@ MUST_CHECK enum status rules_apply(const struct rules *rules, struct user_value 
                                    enum outcome *outcome, struct error *err);
 
 /**
- * The quick path of ingest: applies a history action that is newer than all of the sequence straight
- * to the encoded value of a user without open impressions (schemas/user_value.h says what becomes
- * of *image, *bytes and *change). Where it returns true the outcome is OUTCOME_APPLIED, nothing is
- * emitted, and the value is what rules_apply() would have made of it.
- * False, and nothing touched: rules_apply() must decide.
+ * The quick path of ingest: applies a history action that is newer than all of the sequence
+ * straight to the encoded value of a user without open impressions (schemas/user_value.h says what
+ * becomes of *image, *bytes and *change). Where it returns true the outcome is OUTCOME_APPLIED,
+ * nothing is emitted, and the value is what rules_apply() would have made of it. False, and nothing
+ * touched: rules_apply() must decide.
  */
 bool rules_apply_fast(const struct rules *rules, const struct event *event, int64_t watermark_ms,
                       bool replayed, uint8_t *image, size_t *bytes, size_t bytes_max,
