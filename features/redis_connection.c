@@ -588,6 +588,7 @@ enum status redis_call(struct redis_connection *connection, int64_t timeout_ms,
     status = redis_connection_receive(connection, timeout_ms, reply, err);
     if (status != OK)
         return status;
+    assert(*reply != NULL);
     return redis_reply_status(*reply, err);
 }
 
@@ -601,6 +602,7 @@ enum status redis_get(struct redis_connection *connection, int64_t timeout_ms, s
     *value = (struct text){0};
     if (status != OK)
         return status;
+    assert(reply != NULL);
     if (reply->type == REPLY_STRING)
         *value = reply->text;
     else if (reply->type != REPLY_NIL)

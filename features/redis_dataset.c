@@ -149,7 +149,7 @@ static enum status check_transactions(struct redis_connection *mine, struct redi
                          "spreads a connection over servers cannot carry this",
                          alone ? "an undisturbed transaction was aborted"
                                : "a disturbed transaction was carried out");
-    if (status != OK && status == ERR_CONFIG)
+    if (status == ERR_CONFIG)
         (void)error_prefix(err, "redis cannot carry transactions");
     err->status = status;
     return status;

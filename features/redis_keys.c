@@ -80,7 +80,8 @@ size_t redis_key_set(const struct redis_keys *keys, char *into)
 {
     size_t used = put_prefix(keys, 0, 's', into);
 
-    memcpy(into + used, "et", 2);
+    into[used] = 'e';
+    into[used + 1] = 't';
     return used + 2;
 }
 

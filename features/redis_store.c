@@ -124,7 +124,7 @@ void redis_store_destroy(struct redis_store *store)
 {
     if (store == NULL)
         return;
-    for (int shard = 0; shard < store->shards; shard++) {
+    for (int shard = 0; store->lanes != NULL && shard < store->shards; shard++) {
         redis_connection_destroy(store->lanes[shard].connection);
         arena_destroy(store->lanes[shard].arena);
     }

@@ -270,7 +270,7 @@ static void pick(struct relay *r)
         int shard = r->next_shard;
 
         if (p == NULL || !p->active)
-            shard = r->next_shard = r->options.shards - 1; /* nothing in this one */
+            r->next_shard = r->options.shards - 1; /* nothing in this one */
         else if (p->dirty[shard] && !p->busy[shard]) {
             while (place < TRANSFERS_MAX && r->transfers[place].state != FREE)
                 place++;
