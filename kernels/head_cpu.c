@@ -169,6 +169,7 @@ void CPU(head_backward)(struct head_gradient *gradient, float *dx, float *de, co
     for (int32_t l = last; l >= 0; l--) {
         const float *from = l == 0 ? t.z : t.x[l - 1];
 
+        assert(from != NULL && t.up[l] != NULL);
         for (int64_t i = 0; i < t.rows * Z; i += CPU_LANES) {
             cpu_vector d = cpu_load(t.dx + i);
 
