@@ -89,6 +89,8 @@ bool item_rows_init(struct item_rows *rows)
 
 void item_rows_clear(struct item_rows *rows)
 {
+    assert(rows->pages_count == 0 || rows->pages != NULL);
+    assert(rows->names_count == 0 || rows->names != NULL);
     for (int32_t i = 0; i < rows->pages_count; i++)
         page_release(rows->pages[i]);
     for (int32_t i = 0; i < rows->names_count; i++)
@@ -141,8 +143,8 @@ bool item_rows_share(struct item_rows *copy, const struct item_rows *from)
 {
     *copy = (struct item_rows){.count = from->count, .index = from->index};
     share(&copy->index->owners);
-    copy->pages = malloc(((size_t)from->pages_count + 1) * sizeof(struct item_page *));
-    copy->names = malloc(((size_t)from->names_count + 1) * sizeof(struct item_names *));
+    copy->pages = calloc((size_t)from->pages_count + 1, sizeof(struct item_page *));
+    copy->names = calloc((size_t)from->names_count + 1, sizeof(struct item_names *));
     if (copy->pages == NULL || copy->names == NULL || !copy_added(copy, from)) {
         item_rows_clear(copy);
         return false;

@@ -31,6 +31,7 @@ METRIC_COUNTER(updates_lost, "freshet_features_item_updates_lost_total",
 
 const int64_t item_tables_taus_ms[ITEM_DECAYS] = {ITEM_TAU_1H_MS, ITEM_TAU_24H_MS, ITEM_TAU_7D_MS};
 
+/* NOLINTNEXTLINE(misc-redundant-expression): two names that happen to be equal now. */
 _Static_assert(ITEMS_MAX_LIMIT <= ITEM_FILE_ITEMS_MAX, "a full table must fit a file");
 
 /* ---- life ---- */

@@ -192,6 +192,7 @@ static enum status let_wait(const struct join *join, int index, const struct ope
     enum status status;
 
     if (index >= 0) {
+        assert(join->value->opens != NULL);
         open = join->value->opens[index];
         for (int i = 0; i < open.labels_count; i++)
             if (label_compare(&open.labels[i], label) == 0)

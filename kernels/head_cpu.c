@@ -151,7 +151,7 @@ void CPU(head_backward)(struct head_gradient *gradient, float *dx, float *de, co
         dot_backward(gradient, dx, de, ds, x, e, scalars, m, head);
         return;
     }
-    assert(head->crosses <= HEAD_CROSSES_MAX && last >= 0);
+    assert(last >= 0 && last < HEAD_CROSSES_MAX);
     t = tape_of(head, m, tape);
     for (int64_t i = 0; i < m; i++)
         gradient->b[0] += ds[i];

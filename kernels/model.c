@@ -331,6 +331,7 @@ enum status model_import_put(struct model *model, const char *name, const int64_
         if (!isfinite(data[i]))
             return error_set(err, ERR_MALFORMED, "tensor \"%s\" holds a number that is not finite",
                              tensor.name);
+    assert(tensor.data != NULL);
     memcpy(tensor.data, data, tensor.count * sizeof *data);
     model->put[index] = true;
     return OK;

@@ -18,6 +18,7 @@
 
 #include "ops/hash.h"
 
+#include <assert.h>
 #include <string.h>
 
 #define MAGIC          "FTS1"
@@ -61,6 +62,9 @@ static void put(char **at, const float *from, size_t floats)
 
 static void get(const char **at, float *to, size_t floats)
 {
+    assert(to != NULL || floats == 0);
+    if (floats == 0)
+        return;
     memcpy(to, *at, floats * sizeof *to);
     *at += floats * sizeof *to;
 }

@@ -85,7 +85,7 @@ static enum status take_up(struct follower *f, int32_t partition,
 static enum status take_up_all(struct follower *f, const struct follower_offset *starts,
                                int starts_count, struct error *err)
 {
-    int partitions;
+    int partitions = 0;
     enum status status = ask_partitions(f, &partitions, err);
 
     for (int32_t p = f->count; p < partitions && status == OK; p++)

@@ -91,6 +91,7 @@ void lists_destroy(struct lists *lists)
         return;
     for (int i = 0; i < lists->fresh_count; i++)
         list_destroy(*fresh_slot(lists, i));
+    assert(lists->kept_count == 0 || lists->kept != NULL);
     for (int i = 0; i < lists->kept_count; i++)
         list_destroy(lists->kept[i]);
     list_destroy(lists->taken);

@@ -75,7 +75,8 @@ static int64_t newest_ms(const struct sequence *sequence)
                                 : sequence->entries[sequence->count - 1].time_ms;
 }
 
-/* The place of the most silent of a few users: which few depends on the calls made alone. */
+/* The place of the most silent of a few users: which few depends on the calls made alone. Its
+ * memory stays there for the next one. */
 static int64_t evict(struct sequences *s)
 {
     int64_t start = (int64_t)(s->evictions++ * LOOKED_AT % (uint64_t)s->count);
@@ -88,7 +89,6 @@ static int64_t evict(struct sequences *s)
             silent = at;
     }
     (void)map64_remove(s->index, s->users[silent].user);
-    free(s->users[silent].entries);
     return silent;
 }
 
@@ -98,6 +98,7 @@ static enum status find_or_add(struct sequences *s, uint64_t user, struct sequen
     uint32_t known;
     int64_t at;
 
+    assert(s->users_max > 0 && s->count >= 0);
     if (map64_get(s->index, user, &known)) {
         *found = &s->users[known];
         return OK;
@@ -113,8 +114,14 @@ static enum status find_or_add(struct sequences *s, uint64_t user, struct sequen
         s->users = users;
         s->room = room;
     }
-    at = s->count < s->users_max ? s->count : evict(s);
-    s->users[at] = (struct sequence){.user = user};
+    if (s->count < s->users_max) {
+        at = s->count;
+        s->users[at] = (struct sequence){.user = user};
+    } else {
+        at = evict(s);
+        s->users[at] = (struct sequence){
+            .user = user, .entries = s->users[at].entries, .room = s->users[at].room};
+    }
     enum status status = map64_put(s->index, user, (uint32_t)at);
     if (status != OK)
         return error_set(err, status, "no memory for another user");
@@ -144,6 +151,7 @@ static int lower_bound(const struct sequence *sequence, const struct user_entry 
 static enum status insert(struct sequence *sequence, int at, const struct user_entry *entry,
                           int most, struct error *err)
 {
+    assert(most > 0 && at >= 0 && at <= sequence->count && (at > 0 || sequence->count < most));
     if (sequence->count == most) {
         sequence->count--;
         at--;
@@ -153,6 +161,7 @@ static enum status insert(struct sequence *sequence, int at, const struct user_e
         struct user_entry *entries;
 
         room = room < most ? room : most;
+        assert(room > sequence->count);
         entries = realloc(sequence->entries, (size_t)room * sizeof *entries);
         if (entries == NULL)
             return error_set(err, ERR_NOMEM, "no memory for a sequence of %d", room);

@@ -171,12 +171,13 @@ static inline bool slots_get(struct user_entry *entries, const uint8_t *slots, i
     int64_t last_ms = before == NULL ? -1 : before->time_ms;
     bool wrong = false;
 
+    assert(entries != NULL || count == 0);
     for (int i = 0; i < count; i++, slots += USER_ENTRY_BYTES) {
         struct user_entry entry = entry_get(slots);
 
         entries[i] = entry;
         wrong |= entry.action - 1u >= ACTION_LAST;
-        if (entry.time_ms <= last_ms)
+        if (entry.time_ms <= last_ms && (i > 0 || before != NULL))
             wrong |= user_entry_compare(i == 0 ? before : &entries[i - 1], &entry) >= 0;
         last_ms = entry.time_ms;
     }

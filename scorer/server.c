@@ -265,6 +265,7 @@ static bool in_holdout(const struct server *server, struct text user)
 static void fill_items(struct scorer *s, const struct job *job, const struct served *served,
                        int count)
 {
+    assert(served != NULL || job->request.candidates_count > 0);
     for (int i = 0; i < count; i++) {
         const struct ranked *r = &s->ranked[i];
 
