@@ -366,7 +366,8 @@ enum status rank(const struct ranker *ranker, struct rank_scratch *scratch,
     for (int i = 0; i < n; i++)
         scratch->places[i] = (struct place){scratch->scores[i], i,
                                             scratch->indices[i] != ITEM_NONE};
-    qsort(scratch->places, (size_t)n, sizeof scratch->places[0], by_rank);
+    if (n > 0)
+        qsort(scratch->places, (size_t)n, sizeof scratch->places[0], by_rank);
     *count = n < request->k ? n : request->k;
     for (int i = 0; i < *count; i++) {
         int32_t at = scratch->places[i].at;
