@@ -265,10 +265,10 @@ static bool in_holdout(const struct server *server, struct text user)
 static void fill_items(struct scorer *s, const struct job *job, const struct served *served,
                        int count)
 {
-    assert(served != NULL || job->request.candidates_count > 0);
     for (int i = 0; i < count; i++) {
         const struct ranked *r = &s->ranked[i];
 
+        assert(served != NULL || job->request.candidates_count > 0); /* else nothing is recalled */
         s->items[i].score = r->score;
         s->items[i].item = job->request.candidates_count > 0
                                ? job->request.candidates[s->given[r->candidate]]

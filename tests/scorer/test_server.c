@@ -59,7 +59,9 @@ static void open_dataset(struct fixture *f)
     CHECK(f->dataset.rules.seed == FIXTURE_SEED);
 }
 
-static void setup(struct fixture *f, bool with_model)
+enum bundle { NO_BUNDLE, TABLES_ONLY, WITH_MODEL };
+
+static void setup_bundle(struct fixture *f, enum bundle bundle)
 {
     struct user_reader_options reader = {.cache_users = 100};
     struct server_options server = {.threads = 1, .redis_budget_ms = 1000, .budget_ms = 5000};
@@ -73,9 +75,10 @@ static void setup(struct fixture *f, bool with_model)
     redis_server_start(&f->redis, NULL);
     open_dataset(f);
     f->tables = fixture_tables(clock_wall_ms());
-    fixture_publish(test_folder(), "v1", f->tables, with_model, false);
+    if (bundle != NO_BUNDLE)
+        fixture_publish(test_folder(), "v1", f->tables, bundle == WITH_MODEL, false);
     CHECK_STATUS(OK, served_slot_create(&f->slot, test_folder(), NULL, &err));
-    CHECK_STATUS(OK, served_refresh(f->slot, &changed, &err));
+    CHECK_STATUS(bundle == NO_BUNDLE ? ERR_NOT_FOUND : OK, served_refresh(f->slot, &changed, &err));
     CHECK_STATUS(OK, redis_target_parse(&reader.target, f->redis.url, &err));
     reader.keys = f->keys;
     CHECK_STATUS(OK, user_reader_open(&f->reader, &reader, &err));
@@ -91,6 +94,11 @@ static void setup(struct fixture *f, bool with_model)
     CHECK_STATUS(OK, http_client_create(&f->client, 10000, 1 << 20, &err));
     CHECK_STATUS(OK, rerank_parser_create(&f->parser, &err));
     (void)snprintf(f->url, sizeof f->url, "http://127.0.0.1:%d", http_server_port(f->http));
+}
+
+static void setup(struct fixture *f, bool with_model)
+{
+    setup_bundle(f, with_model ? WITH_MODEL : TABLES_ONLY);
 }
 
 static void teardown(struct fixture *f)
@@ -254,6 +262,22 @@ TEST(server_answers_by_popularity_while_there_is_no_model)
     CHECK_TEXT("popularity", f.answer.arm);
     CHECK_INT(5, f.answer.items_count);
     CHECK(text_equal(f.answer.items[0].item, text_of("i19")));
+    teardown(&f);
+}
+
+TEST(server_gives_the_list_back_while_nothing_was_published)
+{
+    struct fixture f;
+
+    setup_bundle(&f, NO_BUNDLE);
+    post(&f, "/v1/recommend", "{\"user\":\"u1\",\"k\":5}");
+    CHECK_INT(200, f.code);
+    CHECK_INT(0, f.answer.items_count);
+    CHECK_INT(DEGRADED_AS_GIVEN, f.answer.degraded);
+    CHECK_TEXT("", f.answer.model_version);
+    post(&f, "/v1/rerank", "{\"user\":\"u1\",\"candidates\":[\"b\",\"a\"]}");
+    CHECK_INT(2, f.answer.items_count);
+    CHECK(text_equal(f.answer.items[0].item, text_of("b")));
     teardown(&f);
 }
 
