@@ -222,10 +222,10 @@ check '46: no user differs'
 
 if [ "$broker" = apache ]; then
     # 8: the same static name twice
+    fenced=$ingest
     start_ingest
     second=$ingest
-    fenced=${pids[-2]}
-    wait_for 60 gone "$fenced"
+    wait_for 60 gone "$fenced" || kill -9 "$fenced"
     wait "$fenced"
     [ "$?" = 75 ]
     check '8: the older instance of one name ends with 75'
