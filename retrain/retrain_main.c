@@ -95,7 +95,7 @@ static const struct command retrain_command = {
             "Examples:\n"
             "  freshet retrain --config freshet.yaml\n"
             "  freshet retrain --once --json\n"
-            "  curl -s localhost:9092/gate\n",
+            "  curl -s localhost:9095/gate\n",
     .options = retrain_options,
     .run = run_retrain,
 };

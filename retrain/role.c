@@ -48,7 +48,7 @@ METRIC_COUNTER(failures_total, "freshet_retrain_write_failures_total",
                "deltas and checkpoints that could not be written");
 
 const struct config_row retrain_config_rows[] = {
-    {"retrain.admin", CONFIG_TEXT, "127.0.0.1:9092", 0, 0, NULL,
+    {"retrain.admin", CONFIG_TEXT, "127.0.0.1:9095", 0, 0, NULL,
      "address and port of /livez, /readyz, /metrics and /gate"},
     {"retrain.folder", CONFIG_TEXT, "retrain", 0, 0, NULL,
      "folder of the trainer's own state, its checkpoint; one process at a time"},
