@@ -202,10 +202,12 @@ void ranking_metrics_quantiles(const float *values, int64_t count, int bins, dou
 
     assert(bins > 0 && bins <= RANKING_METRICS_BINS_MAX);
     for (int bin = 0; bin + 1 < bins; bin++) {
-        /* list is descending: the (bin + 1) / bins quantile stands that far from its end. */
-        int64_t at = count - 1 - count * (bin + 1) / bins;
+        /* list is descending: the last value of the lowest (bin + 1) / bins stands that far from
+         * its end. */
+        int64_t at = count - count * (bin + 1) / bins;
 
-        edges[bin] = list == NULL || count == 0 ? INFINITY : list[at < 0 ? 0 : at].score;
+        edges[bin] = list == NULL || count == 0 ? INFINITY
+                                                : list[at < count ? at : count - 1].score;
     }
     edges[bins - 1] = INFINITY;
     free(list);
