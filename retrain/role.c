@@ -30,8 +30,10 @@
 
 METRIC_GAUGE(age_seconds, "freshet_retrain_model_age_seconds",
              "since the current bundle was published");
-METRIC_GAUGE(drift_psi, "freshet_retrain_drift_psi",
-             "PSI of where choices stand in the champion's order, against its first window");
+METRIC_GAUGE(
+    drift_psi, "freshet_retrain_drift_psi",
+    "PSI of where choices stand in the champion's order, against those under the champions "
+    "before it; 0 until there is one");
 METRIC_GAUGE(
     drift_loss, "freshet_retrain_drift_loss",
     "moving mean of the champion's list log-loss on new choices, over the log of the rows");
