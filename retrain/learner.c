@@ -53,6 +53,7 @@ static enum status create_trainer(struct learner *l, struct error *err)
     trainer_destroy(l->trainer);
     l->trainer = NULL;
     l->sampler_steps = 0;
+    l->weights_count = 0;
     return trainer_create(&l->trainer, l->model, &config, err);
 }
 
@@ -426,6 +427,30 @@ static enum status load_weights(struct learner *l, struct state_file *state, str
     return status;
 }
 
+/* Negatives are drawn by the popularity of up to 63 steps ago, which cannot be computed again. */
+static void save_sampler(const struct learner *l, struct state_file *state)
+{
+    state_file_put_u64(state, (uint64_t)l->weights_count);
+    state_file_put(state, l->weights, (size_t)l->weights_count * sizeof *l->weights);
+}
+
+static enum status load_sampler(struct learner *l, struct state_file *state, struct error *err)
+{
+    int V = model_config(l->model)->V;
+    int count = (int)state_file_get_count(state, sizeof *l->weights, (uint64_t)V);
+
+    if (count == 0)
+        return OK;
+    free(l->weights);
+    l->weights = calloc((size_t)V, sizeof *l->weights);
+    l->weights_room = l->weights == NULL ? 0 : V;
+    if (l->weights == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for %d weights", V);
+    state_file_get(state, l->weights, (size_t)count * sizeof *l->weights);
+    l->weights_count = count;
+    return trainer_set_sampler(l->trainer, l->weights, count, err);
+}
+
 static void save_progress(const struct learner *l, struct state_file *state)
 {
     const struct learner_progress *p = &l->progress;
@@ -476,6 +501,7 @@ void learner_save(struct learner *l, struct state_file *state)
     lists_save(l->shown, state);
     lists_save(l->recalled, state);
     save_weights(l, state);
+    save_sampler(l, state);
     save_progress(l, state);
     if (l->holdout != NULL)
         holdout_save(l->holdout, state);
@@ -521,6 +547,8 @@ enum status learner_load(struct learner *l, struct state_file *state, struct ite
         status = lists_load(l->recalled, state, items, err);
     if (status == OK)
         status = load_weights(l, state, err);
+    if (status == OK)
+        status = load_sampler(l, state, err);
     if (status != OK)
         return status;
     load_progress(l, state);

@@ -42,8 +42,8 @@ struct learner {
     int32_t *pick;    /* (2 * recall_each) */
     int32_t *indices; /* of a batch's list */
     int32_t *positions;
-    float *weights; /* (V) of the sampler */
-    int weights_room;
+    float *weights; /* (weights_count) of the sampler, as it was last set; 0: never */
+    int weights_count, weights_room;
 };
 
 /* Makes a list of a choice, if recall offered it, into the pool. before: the history then. */

@@ -66,6 +66,7 @@ static enum status set_sampler(struct learner *l, struct error *err)
                 item_tables_popularity(l->tables, index, now_ms, ITEM_TAU_7D_MS) + SAMPLER_FLOOR,
                 SAMPLER_POWER);
     }
+    l->weights_count = V;
     return trainer_set_sampler(l->trainer, l->weights, V, err);
 }
 
