@@ -4,6 +4,7 @@
 #include "ops/file.h"
 #include "retrain/state_file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,6 +93,27 @@ static enum status fill_folder(const char *into, const struct checkpoint_role *r
     return status == OK ? file_sync_folder(into, err) : status;
 }
 
+/* The one before, and what crashes have left. */
+static enum status remove_others(const char *folder, const char *name, struct error *err)
+{
+    enum status status = OK;
+    struct dirent *entry;
+    DIR *list = opendir(folder);
+
+    if (list == NULL)
+        return error_set(err, ERR_IO, "could not list \"%s\": %s", folder, strerror(errno));
+    while (status == OK && (entry = readdir(list)) != NULL) {
+        char path[PATH_BYTES];
+
+        if (strncmp(entry->d_name, PREFIX, strlen(PREFIX)) != 0 || strcmp(entry->d_name, name) == 0)
+            continue;
+        (void)snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+        status = file_remove_tree(path, err);
+    }
+    (void)closedir(list);
+    return status;
+}
+
 enum status checkpoint_save(const char *folder, const struct checkpoint_role *role,
                             struct learner *learner, const struct examples *examples,
                             struct error *err)
@@ -117,10 +139,7 @@ enum status checkpoint_save(const char *folder, const struct checkpoint_role *ro
     (void)snprintf(line, sizeof line, "%s\n", name);
     (void)snprintf(path, sizeof path, "%s/checkpoint", folder);
     status = file_replace(path, line, strlen(line), err);
-    if (status != OK || old[0] == 0)
-        return status;
-    (void)snprintf(path, sizeof path, "%s/%s", folder, old);
-    return file_remove_tree(path, err);
+    return status == OK ? remove_others(folder, name, err) : status;
 }
 
 static enum status load_state(const char *path, struct checkpoint_role *role,
@@ -142,7 +161,9 @@ static enum status load_state(const char *path, struct checkpoint_role *role,
         *base = NULL;
         status = examples_load(examples, state, err);
     }
-    if (status == OK)
+    if (status != OK)
+        (void)error_prefix(err, "\"%s\"", path);
+    else
         status = state_file_end(state, err);
     state_file_close(state);
     return status;
@@ -169,5 +190,7 @@ enum status checkpoint_load(const char *folder, struct checkpoint_role *role,
     }
     item_tables_destroy(tables);
     item_tables_destroy(base);
+    if (status == ERR_NOT_FOUND) /* the folder that counts is not whole */
+        return error_set(err, ERR_CORRUPT, "checkpoint lacks a file: \"%s\"", path);
     return status;
 }

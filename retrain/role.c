@@ -207,9 +207,14 @@ static enum status load_past(struct role *role, struct checkpoint_role *from, st
                   log_int("rounds", from->rounds));
         return OK;
     }
+    if (status == ERR_NOMEM)
+        return status;
     if (status != ERR_NOT_FOUND) {
         /* A damaged checkpoint costs time, not truth: everything can be read again. */
-        log_event(LOG_WARN, "checkpoint_refused", err->text);
+        log_event(LOG_WARN, "checkpoint_refused", err->text,
+                  log_text("remedy", "none needed: it learns anew from the published bundle and "
+                                     "what the topics hold; to keep what it knew, stop it now and "
+                                     "restore retrain.folder from a copy"));
         *from = (struct checkpoint_role){0};
         status = create_parts(role, err);
         if (status != OK)

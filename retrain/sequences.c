@@ -297,7 +297,8 @@ enum status sequences_load(struct sequences *s, struct state_file *state, struct
 {
     enum status status = OK;
     uint64_t evictions = state_file_get_u64(state);
-    uint64_t count = state_file_get_count(state, 28, (uint64_t)s->users_max);
+    /* More than fit by now: the silent ones go, as they do in use. */
+    uint64_t count = state_file_get_count(state, 28, UINT32_MAX);
 
     assert(s->count == 0);
     for (uint64_t u = 0; u < count && status == OK && !state->failed; u++)

@@ -7,8 +7,10 @@
 
 #include "ops/file.h"
 #include "tests/retrain/retrain_fixture.h"
+#include "tests/support/disk_steps.h"
 #include "tests/test.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -198,4 +200,274 @@ TEST(checkpoint_goes_on_bit_for_bit_in_a_new_process)
     (void)snprintf(a, sizeof a, "%s", current(whole));
     (void)snprintf(b, sizeof b, "%s", current(cut));
     retrain_check_same_folder(a, b);
+}
+
+/* ---- damage ---- */
+
+static struct learner *small_learner(struct examples **examples)
+{
+    struct learner *learner = retrain_learner();
+
+    *examples = new_examples();
+    retrain_feed(learner, 0, 200);
+    show(*examples, 150);
+    retrain_train(learner, 2);
+    return learner;
+}
+
+static enum status load(const char *folder)
+{
+    struct learner *learner = retrain_learner();
+    struct examples *examples = new_examples();
+    struct checkpoint_role role;
+    enum status status = checkpoint_load(folder, &role, learner, examples, &err);
+
+    learner_destroy(learner);
+    examples_destroy(examples);
+    return status;
+}
+
+/* A checkpoint of a small learner in the test's folder. */
+static const char *saved(void)
+{
+    const char *folder = test_folder();
+    struct examples *examples;
+    struct learner *learner = small_learner(&examples);
+
+    save(folder, 1, learner, examples);
+    learner_destroy(learner);
+    examples_destroy(examples);
+    return folder;
+}
+
+TEST(checkpoint_that_is_not_there_is_said_so)
+{
+    CHECK_STATUS(ERR_NOT_FOUND, load(test_folder()));
+    CHECK_STATUS(ERR_NOT_FOUND, load(inside(test_folder(), "nowhere")));
+}
+
+TEST(checkpoint_pointer_that_names_none_is_refused_by_name)
+{
+    static const char *const names[] = {
+        "", "\n", "state", "checkpoint-1/../..", "checkpoint-/x", "\xff\xff", "v000001\n"};
+    const char *folder = saved();
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        retrain_write(inside(folder, "checkpoint"), names[i], strlen(names[i]));
+        CHECK_STATUS(ERR_MALFORMED, load(folder));
+        CHECK(strstr(err.text, "/checkpoint\"") != NULL);
+    }
+    /* One that is gone. */
+    retrain_write(inside(folder, "checkpoint"), "checkpoint-9\n", 13);
+    CHECK_STATUS(ERR_CORRUPT, load(folder));
+    CHECK(strstr(err.text, "checkpoint-9/items") != NULL);
+}
+
+TEST(checkpoint_that_lacks_a_file_is_damaged_and_not_absent)
+{
+    static const char *const names[] = {"items", "base", "state"};
+    const char *folder = saved();
+
+    for (int i = 0; i < 3; i++) {
+        char path[400], away[420];
+
+        (void)snprintf(path, sizeof path, "%s", inside(current(folder), names[i]));
+        (void)snprintf(away, sizeof away, "%s.away", path);
+        CHECK_INT(0, rename(path, away));
+        CHECK_STATUS(ERR_CORRUPT, load(folder));
+        CHECK(strstr(err.text, path) != NULL);
+        CHECK_INT(0, rename(away, path));
+    }
+    CHECK_STATUS(OK, load(folder));
+}
+
+TEST(checkpoint_refuses_truncations_and_flipped_bytes_and_names_the_file)
+{
+    static const char *const names[] = {"items", "base", "state"};
+    const char *folder = saved();
+
+    for (int i = 0; i < 3; i++) {
+        char path[400];
+        size_t bytes;
+        char *whole;
+
+        (void)snprintf(path, sizeof path, "%s", inside(current(folder), names[i]));
+        whole = retrain_read(path, &bytes);
+        for (size_t part = 0; part < 9; part++) {
+            size_t cut = part < 2 ? part : part == 8 ? bytes - 1 : bytes * part / 8;
+
+            retrain_write(path, whole, cut);
+            CHECK(load(folder) != OK);
+            CHECK(strstr(err.text, path) != NULL);
+            whole[cut % bytes] ^= 16;
+            retrain_write(path, whole, bytes);
+            CHECK(load(folder) != OK);
+            CHECK(strstr(err.text, path) != NULL);
+            whole[cut % bytes] ^= 16;
+        }
+        whole = realloc(whole, bytes + 1);
+        CHECK(whole != NULL);
+        whole[bytes] = 0;
+        retrain_write(path, whole, bytes + 1);
+        CHECK(load(folder) != OK);
+        retrain_write(path, whole, bytes);
+        free(whole);
+    }
+    CHECK_STATUS(OK, load(folder));
+}
+
+TEST(checkpoint_of_another_data_set_or_model_is_refused_by_name)
+{
+    struct rules other = *retrain_rules();
+    struct learner_options options;
+    struct learner *learner;
+    struct examples *examples = new_examples();
+    struct checkpoint_role role;
+    const char *folder = saved();
+
+    other.seed++;
+    retrain_learner_options(&options);
+    options.rules = &other;
+    CHECK_STATUS(OK, learner_create(&learner, &options, &err));
+    CHECK_STATUS(ERR_CONFLICT, checkpoint_load(folder, &role, learner, examples, &err));
+    CHECK(strstr(err.text, current(folder)) != NULL);
+    learner_destroy(learner);
+
+    retrain_learner_options(&options);
+    options.preset = "medium";
+    CHECK_STATUS(OK, learner_create(&learner, &options, &err));
+    CHECK_STATUS(ERR_CONFLICT, checkpoint_load(folder, &role, learner, examples, &err));
+    CHECK(strstr(err.text, current(folder)) != NULL);
+    learner_destroy(learner);
+    examples_destroy(examples);
+}
+
+TEST(checkpoint_of_more_users_than_fit_now_keeps_the_newest)
+{
+    struct learner_options options;
+    struct learner *learner;
+    struct examples *examples = new_examples();
+    struct checkpoint_role role;
+    const char *folder = saved();
+
+    retrain_learner_options(&options);
+    options.users_max = 8;
+    CHECK_STATUS(OK, learner_create(&learner, &options, &err));
+    CHECK_STATUS(OK, checkpoint_load(folder, &role, learner, examples, &err));
+    CHECK_INT(8, sequences_users(learner_sequences(learner)));
+    retrain_feed(learner, 200, 300);
+    learner_destroy(learner);
+    examples_destroy(examples);
+}
+
+TEST(checkpoint_comes_back_when_the_model_grew_but_no_step_was_made)
+{
+    struct learner *learner = retrain_learner();
+    struct examples *examples = new_examples();
+    const char *folder = test_folder();
+    bool worked;
+
+    retrain_feed(learner, 0, 300);
+    CHECK_STATUS(OK, learner_step(learner, INT64_MIN, true, &worked, &err)); /* nothing before it */
+    CHECK(!worked);
+    CHECK(model_config(learner_model(learner))->V > 1);
+    save(folder, 1, learner, examples);
+    CHECK_STATUS(OK, load(folder));
+    learner_destroy(learner);
+    examples_destroy(examples);
+}
+
+/* ---- crashes ---- */
+
+struct saving {
+    const char *folder;
+    struct learner *learner;
+    struct examples *examples;
+    int part;
+};
+
+static enum status try_to_save(void *context)
+{
+    struct saving *s = context;
+    struct checkpoint_role role = role_after(s->part);
+
+    return checkpoint_save(s->folder, &role, s->learner, s->examples, &err);
+}
+
+static int rounds_in(const char *folder)
+{
+    struct learner *learner = retrain_learner();
+    struct examples *examples = new_examples();
+    struct checkpoint_role role;
+
+    CHECK_STATUS(OK, checkpoint_load(folder, &role, learner, examples, &err));
+    CHECK_INT(100 * role.rounds, role.events.offsets[0].next);
+    learner_destroy(learner);
+    examples_destroy(examples);
+    return (int)role.rounds;
+}
+
+static int folders_in(const char *folder)
+{
+    DIR *list = opendir(folder);
+    struct dirent *entry;
+    int count = 0;
+
+    CHECK(list != NULL);
+    while ((entry = readdir(list)) != NULL)
+        count += strncmp(entry->d_name, "checkpoint-", 11) == 0;
+    CHECK_INT(0, closedir(list));
+    return count;
+}
+
+TEST(checkpoint_is_the_old_or_the_new_one_after_a_crash_at_any_step)
+{
+    struct saving saving = {.folder = saved()};
+    enum status status;
+    int steps = 0, now, before = 1;
+
+    saving.learner = small_learner(&saving.examples);
+    do {
+        saving.part = before + 1;
+        steps++;
+        bool crashed = disk_steps_crash(steps, try_to_save, &saving, &status);
+        now = rounds_in(saving.folder);
+        CHECK(now == before || now == saving.part);
+        before = now;
+        if (!crashed)
+            break;
+    } while (true);
+    CHECK_STATUS(OK, status);
+    CHECK_INT(saving.part, now);
+    CHECK(steps > 10);
+    CHECK_INT(1, folders_in(saving.folder)); /* nothing that crashes left stays */
+    learner_destroy(saving.learner);
+    examples_destroy(saving.examples);
+}
+
+TEST(checkpoint_is_the_old_or_the_new_one_when_the_disk_is_full_at_any_step)
+{
+    struct saving saving = {.folder = saved()};
+    int before = 1;
+
+    saving.learner = small_learner(&saving.examples);
+    for (int step = 1; step < 1000; step++) {
+        saving.part = before + 1;
+        disk_steps_fail(step);
+        enum status status = try_to_save(&saving);
+        bool failed = disk_steps_failed();
+        disk_steps_fail(0);
+        int now = rounds_in(saving.folder);
+        CHECK(now == before || now == saving.part);
+        CHECK(status == ERR_IO || now == saving.part);
+        before = now;
+        if (!failed) {
+            CHECK_STATUS(OK, status);
+            break;
+        }
+    }
+    CHECK_INT(saving.part, before);
+    CHECK_INT(1, folders_in(saving.folder));
+    learner_destroy(saving.learner);
+    examples_destroy(saving.examples);
 }
