@@ -4,6 +4,7 @@
 #include "features/scalars.h"
 #include "kernels/model_file.h"
 #include "ops/file.h"
+#include "ops/log.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -113,6 +114,15 @@ static enum status write_model(const struct publish_request *request, const char
     return status;
 }
 
+/* The last sync may fail after the rename: scorers have it then, and it must count as published. */
+static bool is_current(const char *root, const char *version)
+{
+    char current[MODEL_VERSION_MAX];
+    struct error ignored;
+
+    return bundle_current(root, current, &ignored) == OK && strcmp(current, version) == 0;
+}
+
 enum status publish_bundle(const struct publish_request *request, struct gate *gate,
                            char version[MODEL_VERSION_MAX], struct error *err)
 {
@@ -141,10 +151,18 @@ enum status publish_bundle(const struct publish_request *request, struct gate *g
     (void)snprintf(manifest->gate, sizeof manifest->gate, "%s", gate->report);
     status = bundle_publish(request->root, manifest, files, request->model != NULL ? 2 : 1, true,
                             err);
-    if (status != OK)
+    if (status != OK && is_current(request->root, version)) {
+        log_event(LOG_WARN, "publish_not_synced", err->text, log_text("version", version));
+        status = OK;
+    }
+    if (status != OK) {
+        version[0] = 0;
         goto done;
+    }
     item_tables_mark_saved(request->tables);
-    status = bundle_prune(request->root, request->keep, err);
+    /* It is published whatever becomes of the old ones: the next time is early enough for them. */
+    if (bundle_prune(request->root, request->keep, err) != OK)
+        log_event(LOG_WARN, "prune_failed", err->text);
 done:
     free(folder);
     free(manifest);

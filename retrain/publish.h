@@ -44,7 +44,7 @@ struct publish_request {
  * Publishes, unless the parity gate refuses. version: of the new bundle; "" when it was refused.
  * The tables are then marked as saved: the next delta is against this bundle.
  * Errors: ERR_IO, ERR_NOMEM, ERR_LIMIT, and what reading the files back can meet; what was current
- * stays.
+ * stays. Old bundles that could not be removed are logged and left for the next time.
  */
 MUST_CHECK enum status publish_bundle(const struct publish_request *request, struct gate *gate,
                                       char version[MODEL_VERSION_MAX], struct error *err);
