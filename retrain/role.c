@@ -47,7 +47,7 @@ METRIC_GAUGE(fresh_lists, "freshet_retrain_lists_fresh", "lists not trained on y
 METRIC_COUNTER(deltas_total, "freshet_retrain_deltas_total", "items.delta files written");
 METRIC_COUNTER(checkpoints_total, "freshet_retrain_checkpoints_total", "checkpoints written");
 METRIC_COUNTER(failures_total, "freshet_retrain_write_failures_total",
-               "deltas and checkpoints that could not be written");
+               "bundles, deltas and checkpoints that could not be written");
 
 const struct config_row retrain_config_rows[] = {
     {"retrain.admin", CONFIG_TEXT, "127.0.0.1:9095", 0, 0, NULL,
@@ -435,13 +435,18 @@ static void forgive(enum status status, const struct error *err, const char *eve
     log_event(LOG_ERROR, event, err->text);
 }
 
+static bool refresh_is_due(const struct role *role)
+{
+    return role->delta_us == 0 ||
+           clock_monotonic_us() - role->delta_us >= role->settings.items_refresh_ms * 1000;
+}
+
 static void do_chores(struct role *role)
 {
     int64_t now_us = clock_monotonic_us();
     struct error err;
 
-    if (role->version[0] != 0 &&
-        now_us - role->delta_us >= role->settings.items_refresh_ms * 1000) {
+    if (role->version[0] != 0 && refresh_is_due(role)) {
         role->delta_us = now_us;
         role_note_offsets(role);
         enum status status = publish_delta(role->settings.models, learner_tables(role->learner),
@@ -490,8 +495,14 @@ static enum status turn(struct role *role, bool *over, enum round_result *result
         return status;
     *over = false;
     if (role->version[0] == 0 && role_caught_up(role) &&
-        item_tables_count(learner_tables(role->learner)) > 0)
+        item_tables_count(learner_tables(role->learner)) > 0 && refresh_is_due(role)) {
+        role->delta_us = clock_monotonic_us();
         status = role_publish_tables(role, err);
+        if (!role->once && status_action(status) == ACTION_RETRY) {
+            forgive(status, err, "publish_failed");
+            status = OK;
+        }
+    }
     admin_set_ready(role->admin, role->version[0] != 0,
                     role->version[0] != 0 ? "" : "reading the past, nothing published yet");
     do_chores(role);
@@ -512,6 +523,7 @@ enum status role_run(struct role *role, bool once, bool *published, struct error
     bool over = false;
 
     *published = false;
+    role->once = once;
     role->checkpoint_us = role->look_us = role->round_ended_us = clock_monotonic_us();
     while (status == OK && !command_stopping()) {
         status = turn(role, &over, &result, err);

@@ -63,6 +63,7 @@ struct role {
     struct batch_builder *watch_builder; /* for the champion's scores of new choices */
     struct model_workspace *workspace;
     int watched; /* lists scored in this turn */
+    bool once;   /* one round, then it ends: what fails now is not waited out */
     struct admin *admin;
     int lock;
 

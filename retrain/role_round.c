@@ -185,6 +185,15 @@ static enum status crown(struct role *role, struct error *err)
     return status == OK ? role_watch(role, err) : status;
 }
 
+/* A disk may be full: what serves goes on serving, and the next round tries again. */
+static void not_published(struct role *role, const struct gate *gate, const struct error *why)
+{
+    role_set_verdict(role, gate->report, "failed: the gate passed, but %s", why->text);
+    log_event(LOG_ERROR, "publish_failed", why->text,
+              log_text("remedy", "make room or set rights in model.folder; the next round tries "
+                                 "again"));
+}
+
 static enum status settle(struct role *role, const struct evaluation *evaluation, struct gate *gate,
                           enum round_result *result, struct error *err)
 {
@@ -199,6 +208,11 @@ static enum status settle(struct role *role, const struct evaluation *evaluation
     request.evaluation = evaluation;
     if (gate->passed)
         status = publish_bundle(&request, gate, version, err);
+    if (status_action(status) == ACTION_RETRY) {
+        *result = RESULT_FAILED;
+        not_published(role, gate, err);
+        return OK;
+    }
     if (status != OK)
         return status;
     metric_set(&gate_passed, gate->passed);
