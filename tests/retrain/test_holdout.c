@@ -1,0 +1,204 @@
+/*
+ * Tests retrain/holdout: where the newest tenth begins, the tables of before it, the ring's bounds
+ * and the checkpoint.
+ */
+#include "retrain/holdout.h"
+
+#include "tests/retrain/retrain_fixture.h"
+#include "tests/test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct error err;
+static struct item_tables *tables;
+static struct sequences *sequences;
+
+static struct holdout *new_holdout(int events_max)
+{
+    struct item_tables_options options = {.items_max = 1000, .seed = FIXTURE_SEED};
+    struct holdout *holdout;
+
+    CHECK_STATUS(OK, item_tables_create(&tables, &options, &err));
+    CHECK_STATUS(OK, sequences_create(&sequences, 50, 1000, &err));
+    CHECK_STATUS(OK, holdout_create(&holdout, tables, events_max, &err));
+    return holdout;
+}
+
+static void end(struct holdout *holdout)
+{
+    holdout_destroy(holdout);
+    item_tables_destroy(tables);
+    sequences_destroy(sequences);
+}
+
+/* A choice (or with action 0 an item shown) of user i % 7, as the learner would enter it. */
+static void add(struct holdout *holdout, int i, uint8_t action)
+{
+    struct holdout_event event = {(uint64_t)i % 7, 1000 + (uint64_t)i % 13, 1000 + (int64_t)i * 10,
+                                  action};
+    struct user_entry entry = {.item = event.item, .time_ms = event.time_ms, .action = action};
+    enum sequences_result result;
+
+    if (action != 0)
+        CHECK_STATUS(OK, sequences_enter(sequences, event.user, &entry, &result, &err));
+    CHECK_STATUS(OK, holdout_add(holdout, sequences, &event, &err));
+    holdout_enter(tables, sequences, &event);
+}
+
+TEST(holdout_without_events_has_no_window)
+{
+    struct holdout *holdout = new_holdout(10);
+    int64_t from_ms;
+
+    CHECK_INT(0, holdout_split(holdout, .1, 1, 10, &from_ms));
+    CHECK(from_ms == INT64_MAX);
+    CHECK_INT(0, holdout_count(holdout));
+    end(holdout);
+    holdout_destroy(NULL);
+}
+
+TEST(holdout_is_exactly_the_newest_tenth_of_the_choices)
+{
+    struct holdout *holdout = new_holdout(1000);
+    int64_t from_ms;
+    int from, choices = 0;
+
+    /* Two items shown between choices: 200 choices of 600 changes. */
+    for (int i = 0; i < 600; i++)
+        add(holdout, i, i % 3 == 2 ? 2 : 0);
+    from = holdout_split(holdout, .1, 1, 1000, &from_ms);
+    for (int i = from; i < holdout_count(holdout); i++) {
+        choices += holdout_at(holdout, i)->action != 0;
+        CHECK(holdout_at(holdout, i)->action == 0 || holdout_at(holdout, i)->time_ms >= from_ms);
+    }
+    CHECK_INT(20, choices);
+    CHECK(holdout_at(holdout, from)->action != 0); /* it begins with a choice */
+    CHECK(holdout_at(holdout, from)->time_ms == from_ms);
+    CHECK_INT(540 + 2, from);
+    for (int i = 0; i < from; i++)
+        CHECK(holdout_at(holdout, i)->time_ms < from_ms);
+    end(holdout);
+}
+
+TEST(holdout_window_is_at_least_and_at_most_what_is_asked_for)
+{
+    struct holdout *holdout = new_holdout(1000);
+    int64_t from_ms;
+
+    for (int i = 0; i < 100; i++)
+        add(holdout, i, 2);
+    CHECK_INT(70, holdout_split(holdout, .1, 30, 1000, &from_ms));
+    CHECK_INT(95, holdout_split(holdout, .1, 1, 5, &from_ms));
+    CHECK_INT(50, holdout_split(holdout, .1, 90, 1000, &from_ms)); /* never more than half */
+    CHECK_INT(50, holdout_split(holdout, 1, 1, 1000, &from_ms));
+    CHECK(from_ms == 1000 + 50 * 10);
+    end(holdout);
+}
+
+TEST(holdout_of_one_choice_judges_nothing)
+{
+    struct holdout *holdout = new_holdout(10);
+    int64_t from_ms;
+
+    add(holdout, 1, 2);
+    CHECK_INT(1, holdout_split(holdout, .5, 1, 10, &from_ms));
+    CHECK(from_ms == INT64_MAX);
+    end(holdout);
+}
+
+TEST(holdout_window_with_late_choices_begins_at_the_oldest_of_them)
+{
+    struct holdout *holdout = new_holdout(100);
+    struct holdout_event late = {1, 2, 5, 2};
+    int64_t from_ms;
+
+    for (int i = 0; i < 19; i++)
+        add(holdout, i, 2);
+    CHECK_STATUS(OK, holdout_add(holdout, sequences, &late, &err));
+    /* Training stops before the late one: else it would be trained on and judged. */
+    CHECK_INT(18, holdout_split(holdout, .1, 1, 100, &from_ms));
+    CHECK(from_ms == 5);
+    end(holdout);
+}
+
+static void check_same_tables(const struct item_tables *a, const struct item_tables *b)
+{
+    char path[2][300];
+
+    for (int i = 0; i < 2; i++) {
+        (void)snprintf(path[i], sizeof path[i], "%s/%c", test_folder(), 'a' + i);
+        CHECK_STATUS(OK, item_tables_save(i == 0 ? a : b, path[i], &err));
+    }
+    size_t bytes_a, bytes_b;
+    char *of_a = retrain_read(path[0], &bytes_a), *of_b = retrain_read(path[1], &bytes_b);
+    CHECK(bytes_a == bytes_b && memcmp(of_a, of_b, bytes_a) == 0);
+    free(of_a);
+    free(of_b);
+}
+
+TEST(holdout_tables_are_those_of_before_the_window)
+{
+    struct item_tables *before, *of_then, *now;
+    struct holdout *holdout = new_holdout(50); /* the older half went into the base, twice */
+
+    for (int i = 0; i < 100; i++)
+        add(holdout, i, i % 4 == 0 ? 0 : 2);
+    CHECK_STATUS(OK, item_tables_copy(&of_then, tables, &err));
+    for (int i = 100; i < 120; i++)
+        add(holdout, i, 2);
+    CHECK(holdout_count(holdout) <= 50);
+    CHECK_STATUS(OK,
+                 holdout_tables(holdout, sequences, holdout_count(holdout) - 20, &before, &err));
+    check_same_tables(of_then, before);
+    /* And walking the window makes those of now. */
+    for (int i = holdout_count(holdout) - 20; i < holdout_count(holdout); i++)
+        holdout_enter(before, sequences, holdout_at(holdout, i));
+    check_same_tables(tables, before);
+    CHECK_STATUS(OK, holdout_tables(holdout, sequences, holdout_count(holdout), &now, &err));
+    check_same_tables(tables, now);
+    item_tables_destroy(before);
+    item_tables_destroy(now);
+    item_tables_destroy(of_then);
+    end(holdout);
+}
+
+TEST(holdout_comes_back_from_a_checkpoint)
+{
+    struct holdout *holdout = new_holdout(30), *loaded;
+    struct item_tables *base, *a, *b;
+    struct state_file *state;
+    char path[300];
+
+    for (int i = 0; i < 100; i++)
+        add(holdout, i, i % 3 == 0 ? 0 : 2);
+    (void)snprintf(path, sizeof path, "%s/state", test_folder());
+    CHECK_STATUS(OK, state_file_begin(&state, path, &err));
+    holdout_save(holdout, state);
+    CHECK_STATUS(OK, state_file_commit(state, &err));
+    CHECK_STATUS(OK, holdout_create(&loaded, tables, 30, &err));
+    CHECK_STATUS(OK, item_tables_copy(&base, holdout_base(holdout), &err));
+    CHECK_STATUS(OK, state_file_open(&state, path, &err));
+    CHECK_STATUS(OK, holdout_load(loaded, state, base, &err));
+    CHECK_STATUS(OK, state_file_end(state, &err));
+    state_file_close(state);
+    CHECK_INT(holdout_count(holdout), holdout_count(loaded));
+    CHECK_STATUS(OK, holdout_tables(holdout, sequences, 5, &a, &err));
+    CHECK_STATUS(OK, holdout_tables(loaded, sequences, 5, &b, &err));
+    check_same_tables(a, b);
+    item_tables_destroy(a);
+    item_tables_destroy(b);
+
+    /* A ring that is smaller now: refused, and the base stays the caller's. */
+    struct holdout *small;
+    CHECK_STATUS(OK, holdout_create(&small, tables, 4, &err));
+    CHECK_STATUS(OK, item_tables_copy(&base, holdout_base(holdout), &err));
+    CHECK_STATUS(OK, state_file_open(&state, path, &err));
+    CHECK_STATUS(ERR_MALFORMED, holdout_load(small, state, base, &err));
+    state_file_close(state);
+    item_tables_destroy(base);
+    holdout_destroy(small);
+    holdout_destroy(loaded);
+    end(holdout);
+}
