@@ -24,6 +24,7 @@
 #define ARENA_LIMIT   ((size_t)1024 * 1024 * 1024)
 #define EVENTS_MAX    64
 #define COMMAND_ABOUT 256 /* bytes of a command without its value */
+#define ID_TEXT_MAX   48
 
 /* Replies of a pipeline come in phases; a phase is what one command, or a run of them, answers. */
 enum phase {
@@ -41,6 +42,7 @@ enum phase {
     PHASE_START,
     PHASE_XDEL,
     PHASE_XLEN,
+    PHASE_ROWS,
 };
 
 #define PHASES_MAX 12
@@ -244,7 +246,7 @@ static void user_key(const struct redis_store *s, struct lane *lane, int shard, 
 
 static void id_argument(struct lane *lane, struct store_id id)
 {
-    char text[48];
+    char text[ID_TEXT_MAX];
     int bytes = snprintf(text, sizeof text, "%" PRIu64 "-%" PRIu64, id.high, id.low);
 
     redis_argument(lane->connection, text, (size_t)bytes);
@@ -365,6 +367,24 @@ static void put_m(const struct redis_store *s, struct lane *lane, int shard,
     }
 }
 
+/* One XDEL for each run of one tp. Returns how many. */
+static int put_deletes(const struct redis_store *s, struct lane *lane,
+                       const struct store_request *r)
+{
+    int commands = 0;
+
+    for (int first = 0, end; first < r->deletes_count; first = end, commands++) {
+        end = first + 1;
+        while (end < r->deletes_count && r->deletes[end].tp == r->deletes[first].tp)
+            end++;
+        command(lane, 2 + end - first, (size_t)(end - first) * ID_TEXT_MAX, "XDEL");
+        outbox_key(s, lane, r->shard, r->deletes[first].tp);
+        for (int i = first; i < end; i++)
+            id_argument(lane, r->deletes[i].id);
+    }
+    return commands;
+}
+
 static void send_exec(const struct redis_store *s, struct lane *lane, const struct store_request *r)
 {
     int queued = 0;
@@ -378,6 +398,7 @@ static void send_exec(const struct redis_store *s, struct lane *lane, const stru
         outbox_key(s, lane, r->shard, r->drop_tp);
         queued++;
     }
+    queued += put_deletes(s, lane, r);
     for (int i = 0; i < r->appends_count; i++, queued++) {
         command(lane, 5, r->appends[i].bytes_count, "XADD");
         outbox_key(s, lane, r->shard, r->appends[i].tp);
@@ -415,6 +436,17 @@ static void send_trim(const struct redis_store *s, struct lane *lane, const stru
     command(lane, 2, 0, "XLEN");
     outbox_key(s, lane, r->shard, r->tp);
     expect(lane, PHASE_XLEN, 1);
+}
+
+static void send_rows(const struct redis_store *s, struct lane *lane, const struct store_request *r)
+{
+    command(lane, 6, 0, "XRANGE");
+    outbox_key(s, lane, r->shard, r->tp);
+    id_argument(lane, r->from);
+    redis_argument_text(lane->connection, "+");
+    redis_argument_text(lane->connection, "COUNT");
+    redis_argument_int(lane->connection, STORE_ROWS_MAX);
+    expect(lane, PHASE_ROWS, 1);
 }
 
 static bool make_answer(struct lane *lane, const struct store_request *r)
@@ -461,6 +493,9 @@ void redis_store_send(struct redis_store *store, const struct store_request *req
         break;
     case STORE_TRIM:
         send_trim(store, lane, request);
+        break;
+    case STORE_ROWS:
+        send_rows(store, lane, request);
         break;
     }
     if (lane->steps_count == 0)
@@ -567,6 +602,48 @@ static void read_claim(struct lane *lane, const struct redis_reply *reply)
                                   : 0;
 }
 
+/* "high-low"; false when it is none. */
+static bool read_id(struct text text, struct store_id *id)
+{
+    char *dash = NULL, *end = NULL;
+
+    id->high = strtoull(text.at, &dash, 10);
+    if (*dash != '-')
+        return false;
+    id->low = strtoull(dash + 1, &end, 10);
+    return end == text.at + text.bytes;
+}
+
+/* A row that is none of ours is one without bytes. */
+static void read_rows(struct lane *lane, const struct redis_reply *reply)
+{
+    struct store_row *rows;
+
+    if (reply->type != REPLY_ARRAY || reply->count > STORE_ROWS_MAX)
+        return;
+    rows = arena_alloc(lane->arena, (size_t)(reply->count + 1) * sizeof *rows);
+    if (rows == NULL) {
+        lane->reply.result = STORE_REFUSED;
+        return;
+    }
+    for (int i = 0; i < reply->count; i++) {
+        const struct redis_reply *row = reply->elements[i];
+        const struct redis_reply *fields = row->count == 2 ? row->elements[1] : NULL;
+        struct text copy = {NULL, 0};
+
+        rows[i] = (struct store_row){.id = {0, 0}};
+        if (fields == NULL || row->elements[0]->type != REPLY_STRING ||
+            !read_id(row->elements[0]->text, &rows[i].id))
+            continue;
+        if (fields->count == 2 && fields->elements[1]->type == REPLY_STRING)
+            copy = copy_text(lane, fields->elements[1]->text);
+        rows[i].bytes = (const uint8_t *)copy.at;
+        rows[i].bytes_count = copy.bytes;
+    }
+    lane->reply.rows = rows;
+    lane->reply.rows_count = reply->count;
+}
+
 /* The highest id ever given out, also when all rows are gone: an XADD below it would fail. */
 static void read_xinfo(struct lane *lane, const struct redis_reply *reply)
 {
@@ -578,9 +655,7 @@ static void read_xinfo(struct lane *lane, const struct redis_reply *reply)
         if (key->type != REPLY_STRING || value->type != REPLY_STRING ||
             !text_equal(key->text, text_of("last-generated-id")))
             continue;
-        char *dash = NULL;
-        lane->reply.outbox.last.high = strtoull(value->text.at, &dash, 10);
-        lane->reply.outbox.last.low = *dash == '-' ? strtoull(dash + 1, NULL, 10) : 0;
+        (void)read_id(value->text, &lane->reply.outbox.last);
         if (lane->reply.outbox.found == STORE_ABSENT)
             lane->reply.outbox.found = STORE_PRESENT; /* empty, but it remembers its ids */
     }
@@ -641,6 +716,9 @@ static void take(struct lane *lane, enum phase phase, const struct redis_reply *
         lane->reply.outbox.found = found_of(reply);
         lane->reply.outbox.rows = reply->type == REPLY_INTEGER ? reply->integer : 0;
         break;
+    case PHASE_ROWS:
+        read_rows(lane, reply);
+        break;
     default:
         break;
     }
@@ -652,7 +730,8 @@ static bool is_answer(enum phase phase, enum redis_error error)
     if (phase == PHASE_XINFO)
         return error == REDIS_ERROR_ERR || error == REDIS_ERROR_WRONGTYPE;
     return error == REDIS_ERROR_WRONGTYPE &&
-           (phase == PHASE_M || phase == PHASE_VALUE || phase == PHASE_XLEN || phase == PHASE_XDEL);
+           (phase == PHASE_M || phase == PHASE_VALUE || phase == PHASE_XLEN ||
+            phase == PHASE_XDEL || phase == PHASE_ROWS);
 }
 
 static void take_reply(struct lane *lane, const struct redis_reply *reply)

@@ -25,7 +25,8 @@
  *     START   HSETNX set start:<topic>:<p> offset (only if offset >= 0)  HGET of the same field
  *     READ    [UNWATCH if fresh]  WATCH m.. u..  HMGET m.. token stamp state  GET u..
  *             (GET, not MGET: MGET hides a value of a wrong type)
- *     EXEC    MULTI  writes, appends, drops, ms  EXEC   [WAIT]
+ *     ROWS    XRANGE o from + COUNT STORE_ROWS_MAX
+ *     EXEC    MULTI  writes, drops, XDEL o ids.. of the deletes, appends, ms  EXEC   [WAIT]
  *             then, if tps_count > 0, what READ sends: the checks of the next commit cost no
  *             round trip of their own
  *     TRIM    XDEL o ids..  XLEN o
@@ -51,6 +52,7 @@
 #define STORE_TOKEN_BYTES    16
 #define STORE_SHARDS_MAX     4096
 #define STORE_STATE_TEXT_MAX 256
+#define STORE_ROWS_MAX       64 /* of one answer to ROWS: at most 16 MiB */
 #define STORE_NO_OFFSET      INT64_C(-1)
 #define STORE_NO_WATERMARK   INT64_MIN
 
@@ -106,6 +108,12 @@ struct store_append {
     size_t bytes_count;
 };
 
+/* A row of an outbox that is deleted. */
+struct store_delete {
+    uint32_t tp;
+    struct store_id id;
+};
+
 /* A change to m: the state, the stamp, or both. */
 struct store_m_write {
     uint32_t tp;
@@ -118,15 +126,16 @@ enum store_kind {
     STORE_CLAIM, /* tp, token -> ms[0] with the new token, outbox */
     STORE_START, /* tp, offset -> offset: records where tp starts, if nobody has; asks if < 0 */
     STORE_READ,  /* fresh, tps, users -> ms, values; all of them watched from before the read */
-    STORE_EXEC,  /* writes, appends, drops, ms, then READ of tps -> lengths, then ms */
+    STORE_EXEC,  /* writes, deletes, appends, drops, ms, then READ of tps -> lengths, then ms */
     STORE_TRIM,  /* tp, ids -> removed, outbox */
+    STORE_ROWS,  /* tp, from -> rows of its outbox; ends no watch */
 };
 
 struct store_request {
     enum store_kind kind;
     int shard;
 
-    uint32_t tp;                      /* CLAIM, START, TRIM */
+    uint32_t tp;                      /* CLAIM, START, TRIM, ROWS */
     uint8_t token[STORE_TOKEN_BYTES]; /* CLAIM */
     int64_t offset;                   /* START */
 
@@ -140,6 +149,8 @@ struct store_request {
     int writes_count;
     const struct store_append *appends; /* ascending ids within a tp */
     int appends_count;
+    const struct store_delete *deletes; /* those of a tp stand together */
+    int deletes_count;
     const struct store_m_write *ms;
     int ms_count;
     uint32_t drop_tp; /* EXEC with drops: DEL the outbox of this tp first */
@@ -149,6 +160,7 @@ struct store_request {
 
     const struct store_id *ids; /* TRIM */
     int ids_count;
+    struct store_id from; /* ROWS: the first id that is wanted */
 };
 
 enum store_result {
@@ -156,6 +168,13 @@ enum store_result {
     STORE_NIL,     /* EXEC was aborted by a WATCH: nothing was applied */
     STORE_REFUSED, /* an error reply (OOM, LOADING, ...): nothing was applied. After READONLY, MOVED
                       and ASK the driver finds the right node and reports the connection as lost */
+};
+
+/* A row of an outbox as read; bytes live as long as the reply. */
+struct store_row {
+    struct store_id id;
+    const uint8_t *bytes;
+    size_t bytes_count;
 };
 
 struct store_outbox {
@@ -174,10 +193,13 @@ struct store_reply {
     const int64_t *lengths; /* EXEC and OK: length of the value after each write, -1: the write
                                failed inside the EXEC; of a whole write the bytes given */
     int lengths_count;
-    int replicas;               /* EXEC with wait_replicas: how many acknowledged */
-    int64_t offset;             /* START: recorded; STORE_NO_OFFSET: none */
-    struct store_outbox outbox; /* CLAIM, TRIM */
-    int64_t removed;            /* TRIM */
+    int replicas;                 /* EXEC with wait_replicas: how many acknowledged */
+    int64_t offset;               /* START: recorded; STORE_NO_OFFSET: none */
+    struct store_outbox outbox;   /* CLAIM, TRIM */
+    int64_t removed;              /* TRIM */
+    const struct store_row *rows; /* ROWS: ascending; fewer than STORE_ROWS_MAX: there are no more.
+                                     None, too, for an outbox of a wrong type */
+    int rows_count;
 };
 
 /* ---- texts; shared by the driver, `verify`, `offsets` and the tests ---- */

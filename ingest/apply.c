@@ -8,6 +8,7 @@
 #include "ingest/apply.h"
 
 #include "ingest/defences.h"
+#include "ingest/forget.h"
 
 #include <assert.h>
 #include <string.h>
@@ -138,6 +139,8 @@ static enum status apply_decoded(struct pass *pass, struct record *record, struc
         pass->touched = true;
         pass->writer = writer_after(pass, record);
     }
+    if (record->event.kind == EVENT_ERASE)
+        forget_emitted(pass->shard, pass->work->hash, record->event.time_ms);
     return emit(pass, record, err);
 }
 

@@ -30,6 +30,8 @@ struct work {
     uint32_t old_writer;
     bool unusable; /* the stored value is none: its events went to the dead letters */
     bool gone;     /* a patch met no value: to be written whole */
+    bool erases;   /* a record of the batch erases the user, up to erased_at_ms */
+    int64_t erased_at_ms;
 };
 
 /* Applies the batch's records: fills writes, emitted, parts' counts and letter of the commit.

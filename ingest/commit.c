@@ -5,6 +5,7 @@
  *
  *     gather        a prefix of every queue of the shard; `to` is its end, for each partition
  *     find_users    which of its users must be read, because no good value is cached
+ *     (forget.c)    an erasure: which rows of the outboxes go with the user
  *     (apply.c)     the rules
  *     send          MULTI writes EXEC, with WATCH and read for the next commit behind it
  *     settle        EXEC was carried out: beliefs, queues and cache move
@@ -19,6 +20,7 @@
 #include "ingest/apply.h"
 #include "ingest/claims.h"
 #include "ingest/defences.h"
+#include "ingest/forget.h"
 #include "ingest/verdict.h"
 
 #include <assert.h>
@@ -70,6 +72,15 @@ static bool hash_room(struct shard *shard, int records)
     return commit->works != NULL && commit->table != NULL;
 }
 
+static void note_erasure(struct work *work, const struct record *record)
+{
+    if (record->event.kind != EVENT_ERASE)
+        return;
+    if (!work->erases || record->event.time_ms > work->erased_at_ms)
+        work->erased_at_ms = record->event.time_ms;
+    work->erases = true;
+}
+
 /* The record joins its user's chain. False: no memory. */
 static bool add_to_user(struct shard *shard, struct record *record)
 {
@@ -84,6 +95,7 @@ static bool add_to_user(struct shard *shard, struct record *record)
         if (work->hash == record->user_hash && text_equal(work->user, user)) {
             work->last->sibling = record;
             work->last = record;
+            note_erasure(work, record);
             return true;
         }
         at = (at + 1) & commit->table_mask;
@@ -95,6 +107,7 @@ static bool add_to_user(struct shard *shard, struct record *record)
     work = &commit->works[commit->works_count++];
     *work = (struct work){.hash = record->user_hash, .user = user, .first = record, .last = record};
     commit->table[at] = commit->works_count;
+    note_erasure(work, record);
     return true;
 }
 
@@ -309,6 +322,15 @@ static bool apply(struct machine *machine, struct shard *shard)
     return true;
 }
 
+/* All users are there. An erasure reads the outboxes before the rules are applied. */
+static bool users_there(struct machine *machine, struct shard *shard)
+{
+    if (!forget_wanted(shard))
+        return apply(machine, shard);
+    shard->commit.stage = STAGE_ROWS;
+    return true;
+}
+
 /* ---- send ---- */
 
 /* m of all partitions that are read: what the next commit is decided on. */
@@ -448,7 +470,8 @@ static bool send(struct machine *machine, struct shard *shard)
                                             .shard = shard->number,
                                             .writes = commit->writes,
                                             .writes_count = commit->writes_count};
-    if (!put_appends(shard) || !put_ms(machine, shard) || !watch_all(machine, shard)) {
+    if (!forget_put(shard) || !put_appends(shard) || !put_ms(machine, shard) ||
+        !watch_all(machine, shard)) {
         shrink(machine, shard);
         return false;
     }
@@ -542,6 +565,7 @@ static void settle(struct machine *machine, struct shard *shard, const struct st
 
     for (int i = 0; i < commit->parts_count; i++)
         settle_part(machine, shard, &commit->parts[i]);
+    forget_settle(shard);
     for (int i = 0; i < shard->request.ms_count; i++) {
         const struct store_m_write *m = &shard->request.ms[i];
         struct partition *partition = machine_partition_of(machine, m->tp);
@@ -619,7 +643,7 @@ static bool plan(struct machine *machine, struct shard *shard)
     }
     missing = find_users(machine, shard);
     if (missing == 0)
-        return apply(machine, shard);
+        return users_there(machine, shard);
     if (!ask_users(shard, missing))
         shrink(machine, shard);
     return shard->commit.stage == STAGE_USERS;
@@ -644,6 +668,10 @@ bool commit_turn(struct machine *machine, struct shard *shard)
         return false;
     if (commit->stage == STAGE_USERS)
         return true;
+    if (commit->stage == STAGE_ROWS) {
+        forget_ask(shard);
+        return true;
+    }
     if (DEFENCE_LETTERS_FIRST && !letters_delivered_to(&machine->letters, commit->letter))
         return false;
     return send(machine, shard);
@@ -732,7 +760,18 @@ static void users_answered(struct machine *machine, struct shard *shard,
         shrink(machine, shard);
         return;
     }
-    (void)apply(machine, shard);
+    (void)users_there(machine, shard);
+}
+
+static void rows_answered(struct machine *machine, struct shard *shard,
+                          const struct store_reply *reply)
+{
+    if (!shard->watched || shard->watched_membership != machine->membership)
+        commit_abandon(shard);
+    else if (!forget_take(shard, reply))
+        shrink(machine, shard);
+    else if (forget_read_all(shard))
+        (void)apply(machine, shard);
 }
 
 static void exec_answered(struct machine *machine, struct shard *shard,
@@ -781,6 +820,8 @@ void commit_reply(struct machine *machine, struct shard *shard, enum turn turn,
         decide(machine, shard, reply);
     else if (turn == TURN_USERS)
         users_answered(machine, shard, reply);
+    else if (turn == TURN_ROWS)
+        rows_answered(machine, shard, reply);
     else
         exec_answered(machine, shard, reply);
 }

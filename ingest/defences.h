@@ -121,6 +121,13 @@
 #define DEFENCE_LENGTH 1
 #endif
 
+/* An erasure deletes the user's rows that still wait in an outbox. */
+#ifdef WITHOUT_FORGET
+#define DEFENCE_FORGET 0
+#else
+#define DEFENCE_FORGET 1
+#endif
+
 /* Records of an older assignment are dropped. */
 #ifdef WITHOUT_EPOCH
 #define DEFENCE_EPOCH 0

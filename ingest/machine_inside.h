@@ -80,6 +80,7 @@ struct partition {
 enum stage {
     STAGE_NONE,
     STAGE_USERS,   /* uncached users are being read */
+    STAGE_ROWS,    /* an erasure: the outboxes are being read */
     STAGE_APPLIED, /* rules applied, EXEC ready; dead letters may still be on their way */
     STAGE_SENT,
     STAGE_REPAIR, /* values that were gone are to be written whole */
@@ -104,6 +105,12 @@ struct emitted {
     struct store_append append;
 };
 
+/* A row of an outbox that goes with an erasure. */
+struct forgotten {
+    int part, work;
+    struct store_id id;
+};
+
 struct commit {
     enum stage stage;
     struct part *parts;
@@ -114,6 +121,10 @@ struct commit {
     uint32_t table_mask;
     struct emitted *emitted;
     int emitted_count, emitted_max;
+    struct forgotten *forgotten;
+    int forgotten_count, forgotten_max;
+    int page_part; /* STAGE_ROWS: whose outbox is read, and from which row */
+    struct store_id page_from;
     struct store_write *writes;
     int writes_count;
     uint64_t letter; /* highest id this commit passes */
@@ -129,6 +140,7 @@ enum turn {
     TURN_INIT,
     TURN_WATCH,
     TURN_USERS,
+    TURN_ROWS,
     TURN_EXEC,
     TURN_TRIM
 };

@@ -104,6 +104,7 @@ static void answer(struct machine *machine, struct shard *shard, const struct st
         break;
     case TURN_WATCH:
     case TURN_USERS:
+    case TURN_ROWS:
     case TURN_EXEC:
         commit_reply(machine, shard, turn, reply);
         break;
@@ -119,7 +120,8 @@ void turns_reply(struct machine *machine, struct shard *shard, const struct stor
 {
     assert(shard->turn != TURN_NONE);
     if (reply->result != STORE_REFUSED) {
-        if (shard->request.kind != STORE_READ) /* a full store still answers reads */
+        /* A full store still answers reads. */
+        if (shard->request.kind != STORE_READ && shard->request.kind != STORE_ROWS)
             shard->failures = 0;
         answer(machine, shard, reply);
         return;

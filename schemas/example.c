@@ -244,3 +244,25 @@ enum status example_decode(struct example *example, const uint8_t *from, size_t 
         *example = read;
     return status;
 }
+
+/* ---- what it is about, without decoding it ---- */
+
+enum { AT_KIND = 1, AT_USER = 10, AT_SHOWN = 18, AT_ROWS = 34, AT_HISTORY = 36, AT_LISTS = 40 };
+enum { LABEL_SHOWN = 24, LABEL_BYTES = 35, TIME_IN_ENTRY = 8, ENTRY_BYTES = 15 };
+
+bool example_holds(const uint8_t *from, size_t bytes, uint64_t user, int64_t time_ms)
+{
+    size_t oldest;
+
+    if (bytes < LABEL_BYTES || from[0] != EXAMPLE_FORMAT || bytes_get_u64(from + AT_USER) != user)
+        return false;
+    if (from[AT_KIND] == EXAMPLE_LABEL) /* a label is never older than its list */
+        return (int64_t)bytes_get_u48(from + LABEL_SHOWN) <= time_ms;
+    if (from[AT_KIND] != EXAMPLE_SHOWN || bytes < AT_LISTS)
+        return false;
+    if ((int64_t)bytes_get_u48(from + AT_SHOWN) <= time_ms)
+        return true;
+    oldest = AT_LISTS + (size_t)8 * bytes_get_u16(from + AT_ROWS);
+    return bytes_get_u16(from + AT_HISTORY) > 0 && oldest + ENTRY_BYTES <= bytes &&
+           (int64_t)bytes_get_u48(from + oldest + TIME_IN_ENTRY) <= time_ms;
+}

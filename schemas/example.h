@@ -53,6 +53,7 @@
 #include "schemas/raw.h"
 #include "schemas/user_value.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -89,6 +90,11 @@ struct example {
 /* Returns the bytes, or 0 when they do not fit into bytes (at most EXAMPLE_BYTES_MAX).
  * A count, time or action outside its bounds is our own mistake (assert). */
 size_t example_encode(const struct example *example, uint8_t *into, size_t bytes);
+
+/* Does an encoded example hold anything of that user (a hash) at or before time_ms: a list shown
+ * then, a history that reaches back to then, a correction to such a list? False for every other
+ * kind and for what is no example. Reads no more than it must; total. */
+bool example_holds(const uint8_t *from, size_t bytes, uint64_t user, int64_t time_ms);
 
 struct arena;
 /* Arrays are copied into arena. The history is strictly ascending, and its `taken` is false.

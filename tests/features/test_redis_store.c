@@ -221,6 +221,52 @@ TEST(redis_store_executes_writes_rows_and_m_and_reads_behind)
     end();
 }
 
+TEST(redis_store_reads_an_outbox_by_pages_and_deletes_rows_in_an_exec)
+{
+    struct store_append appends[STORE_ROWS_MAX + 2];
+    const struct store_delete deletes[] = {{7, {1, 1}}, {7, {3, 1}}, {7, {9, 9}}, {8, {1, 1}}};
+    const struct store_append later = {7, {STORE_ROWS_MAX + 5, 1}, (const uint8_t *)"late", 4};
+    struct store_request fill = {.kind = STORE_EXEC, .shard = 2, .appends = appends};
+    struct store_request take = {.kind = STORE_EXEC,
+                                 .shard = 2,
+                                 .deletes = deletes,
+                                 .deletes_count = 4,
+                                 .appends = &later,
+                                 .appends_count = 1};
+    struct store_request rows = {.kind = STORE_ROWS, .shard = 2, .tp = 7};
+    const struct store_reply *reply;
+
+    begin(NULL);
+    CHECK_INT(0, ask(&rows)->rows_count);
+    for (int i = 0; i < STORE_ROWS_MAX + 2; i++)
+        appends[i] = (struct store_append){7, {(uint64_t)i + 1, 1}, (const uint8_t *)"row", 3};
+    fill.appends_count = STORE_ROWS_MAX + 2;
+    CHECK_INT(STORE_OK, ask(&fill)->result);
+    reply = ask(&rows);
+    CHECK_INT(STORE_ROWS_MAX, reply->rows_count);
+    CHECK(reply->rows[0].id.high == 1 && reply->rows[0].id.low == 1);
+    CHECK(reply->rows[5].bytes_count == 3 && memcmp(reply->rows[5].bytes, "row", 3) == 0);
+    rows.from = reply->rows[STORE_ROWS_MAX - 1].id;
+    rows.from.low++;
+    CHECK_INT(2, ask(&rows)->rows_count);
+    CHECK_INT(STORE_OK, ask(&take)->result);
+    rows.from = (struct store_id){0, 0};
+    reply = ask(&rows);
+    CHECK(reply->rows[0].id.high == 2 && reply->rows[1].id.high == 4);
+    CHECK_TEXT("65", REDIS_COMMAND(&server, "XLEN", "fr{02}oev:7:0"));
+    (void)REDIS_COMMAND(&server, "XADD", "fr{02}oev:1:0", "5-5", "x", "1", "y", "2");
+    rows.tp = 1;
+    reply = ask(&rows);
+    CHECK_INT(1, reply->rows_count); /* none of ours: without bytes */
+    CHECK_INT(0, (int64_t)reply->rows[0].bytes_count);
+    (void)REDIS_COMMAND(&server, "SET", "fr{02}oev:2:0", "text");
+    rows.tp = 2;
+    reply = ask(&rows);
+    CHECK_INT(STORE_OK, reply->result);
+    CHECK_INT(0, reply->rows_count);
+    end();
+}
+
 TEST(redis_store_reads_users_of_every_kind)
 {
     static const struct text users[] = {{"a", 1}, {"none", 4}, {"list", 4}, {"empty", 5}};

@@ -4,6 +4,7 @@
 #include "ops/arena.h"
 #include "tests/test.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static uint64_t rows[EVENT_ROWS_MAX];
@@ -191,4 +192,52 @@ TEST(example_refuses_what_is_beyond_its_limits)
     CHECK_STATUS(ERR_NOMEM, example_decode(&back, bytes, count, arena, &err));
     CHECK_STATUS(ERR_LIMIT, example_decode(&back, bytes, EXAMPLE_BYTES_MAX + 1, arena, &err));
     arena_destroy(arena);
+}
+
+TEST(example_holds_knows_the_user_and_the_oldest_time)
+{
+    struct example shown = make_shown(3, 4, RAW_COLUMNS);
+    struct user_entry entries[4];
+    size_t count;
+
+    CHECK(shown.history_count == 4);
+    memcpy(entries, shown.history, sizeof entries);
+    entries[0].time_ms = 50;
+    shown.history = entries;
+    shown.time_ms = 200;
+    for (int i = 1; i < 4; i++)
+        entries[i].time_ms = 50 + i;
+    count = example_encode(&shown, bytes, sizeof bytes);
+    CHECK(count > 0);
+    CHECK(!example_holds(bytes, count, shown.user, 49));
+    CHECK(example_holds(bytes, count, shown.user, 50)); /* by its history */
+    CHECK(!example_holds(bytes, count, shown.user + 1, 50));
+    shown.history_count = 0;
+    count = example_encode(&shown, bytes, sizeof bytes);
+    CHECK(!example_holds(bytes, count, shown.user, 199));
+    CHECK(example_holds(bytes, count, shown.user, 200));
+    count = example_encode(&label, bytes, sizeof bytes);
+    CHECK(example_holds(bytes, count, label.user, label.shown_at_ms));
+    CHECK(!example_holds(bytes, count, label.user, label.shown_at_ms - 1));
+    count = example_encode(&erase, bytes, sizeof bytes);
+    CHECK(!example_holds(bytes, count, erase.user, INT64_MAX));
+    count = example_encode(&mark, bytes, sizeof bytes);
+    CHECK(!example_holds(bytes, count, 0, INT64_MAX));
+}
+
+TEST(example_holds_reads_within_every_truncation)
+{
+    struct example shown = make_shown(3, 4, RAW_COLUMNS);
+    size_t count = example_encode(&shown, bytes, sizeof bytes);
+
+    for (size_t cut = 0; cut < count; cut++) {
+        uint8_t *exact = malloc(cut + 1);
+
+        memcpy(exact, bytes, cut);
+        (void)example_holds(exact, cut, shown.user, 0);
+        free(exact);
+    }
+    memset(bytes, 0xff, 64);
+    CHECK(!example_holds(bytes, 64, UINT64_MAX, INT64_MAX));
+    CHECK(!example_holds(NULL, 0, 0, 0));
 }

@@ -22,6 +22,7 @@ struct expected { /* a row that must have been published */
     struct store_id id;
     const uint8_t *bytes;
     size_t bytes_count;
+    bool erased; /* an erasure may have come before the relay */
 };
 
 struct court {
@@ -321,18 +322,41 @@ static bool same_label(const struct label *a, const struct label *b)
     return a->example == b->example && a->row == b->row && a->action == b->action;
 }
 
+/* What an erasure of the user took from the outboxes, if it was still there. */
+static void mark_erased(struct court *court)
+{
+    for (int i = 0; i < court->expected_count; i++) {
+        const struct expected *erasure = &court->expected[i];
+        struct example example;
+        struct error err;
+
+        if (example_decode(&example, erasure->bytes, erasure->bytes_count, court->world->arena,
+                           &err) != OK ||
+            example.kind != EXAMPLE_ERASE)
+            continue;
+        for (int k = 0; k < court->expected_count; k++)
+            court->expected[k].erased |= example_holds(court->expected[k].bytes,
+                                                       court->expected[k].bytes_count, example.user,
+                                                       example.time_ms);
+    }
+}
+
 /* Both ways: nothing lost, nothing invented. */
 static void check_labels(struct court *court, int user)
 {
     struct world *world = court->world;
     uint64_t hash = rules_user_hash(world->rules, workload_user(user)), of;
     struct label wanted[256], had[256], label;
+    bool erased[256];
     int wanted_count = 0, had_count = 0;
 
     for (int i = 0; i < court->expected_count; i++)
         if (court->expected[i].user == user && wanted_count < 256 &&
-            label_of(court, court->expected[i].bytes, court->expected[i].bytes_count, &label, &of))
+            label_of(court, court->expected[i].bytes, court->expected[i].bytes_count, &label,
+                     &of)) {
+            erased[wanted_count] = court->expected[i].erased;
             wanted[wanted_count++] = label;
+        }
     for (int i = 0; i < world->published_count; i++) {
         const struct model_row *row = world->published[i].row;
         if (label_of(court, row->bytes, row->bytes_count, &label, &of) && of == hash &&
@@ -340,7 +364,7 @@ static void check_labels(struct court *court, int user)
             had[had_count++] = label;
     }
     for (int i = 0; i < wanted_count; i++) {
-        bool found = false;
+        bool found = erased[i];
         for (int k = 0; k < had_count; k++)
             found |= same_label(&wanted[i], &had[k]);
         if (!found)
@@ -379,12 +403,13 @@ static void check_examples(struct court *court)
         changed |= stopped(world, l) || world->old_logs[l].count > 0;
     if (changed)
         return; /* rows of what was read before may have gone out, or not */
+    mark_erased(court);
     for (int u = 0; u < USERS; u++)
         if (world->moved[u] && !world->unsure[u])
             check_labels(court, u);
     for (int i = 0; i < court->expected_count; i++) {
         const struct expected *want = &court->expected[i];
-        if (world->moved[want->user] || world->unsure[want->user])
+        if (world->moved[want->user] || world->unsure[want->user] || want->erased)
             continue;
         if (!is_published(world, want))
             world_violation(world, "a row is lost", "p%d/%llu of %s", want->log,

@@ -14,7 +14,7 @@ seeds=$2
 shift 2
 out=$build/mutants
 mkdir -p "$out"
-machine='apply backlog claims commit letters machine reading tick turns user_cache verdict'
+machine='apply backlog claims commit forget letters machine reading tick turns user_cache verdict'
 sources=$(for unit in $machine; do printf 'ingest/%s.c ' "$unit"; done)
 sources="$sources tests/support/store_model.c $(echo tests/simulate/*.c)"
 libraries="$(pkg-config --libs hiredis rdkafka yaml-0.1 libmicrohttpd libcurl libxxhash libsodium zlib) -lsimdjson -lstdc++ -lm -lpthread"

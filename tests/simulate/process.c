@@ -6,6 +6,8 @@
  */
 #include "tests/simulate/world.h"
 
+#include "schemas/example.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -93,7 +95,7 @@ void process_crash(struct world *world, struct process *process)
 
 static const char *request_name(const struct store_request *request)
 {
-    static const char *const names[] = {"CLAIM", "START", "READ", "EXEC", "TRIM"};
+    static const char *const names[] = {"CLAIM", "START", "READ", "EXEC", "TRIM", "ROWS"};
 
     return names[request->kind];
 }
@@ -149,6 +151,47 @@ static void check_owner(struct world *world, struct process *process,
     }
 }
 
+/* Once a user's erasure is stored, no row of the user from before it waits for the relay. */
+static void check_forgotten(struct world *world, const struct store_request *request,
+                            const struct store_write *write, int user)
+{
+    struct store_model *node = &world->nodes[node_of(request->shard)];
+    const struct model_key *key = store_model_find(node, MODEL_USER, request->shard, 0,
+                                                   write->user);
+    uint64_t hash = rules_user_hash(world->rules, write->user);
+    struct user_header header;
+
+    if (key == NULL || !user_value_header(&header, key->now.bytes, key->now.bytes_count) ||
+        header.erased_at_ms == 0)
+        return;
+    for (int l = 0; l < world->logs_count; l++) {
+        const struct model_key *outbox = store_model_find(
+            node, MODEL_OUTBOX, request->shard, user_value_writer(l, 0), (struct text){0});
+        for (int r = 0; outbox != NULL && r < outbox->now.rows_count; r++)
+            if (example_holds(outbox->now.rows[r].bytes, outbox->now.rows[r].bytes_count, hash,
+                              header.erased_at_ms))
+                world_violation(world, "an erased user's row still waits", "p%d/%llu of %s", l,
+                                (unsigned long long)outbox->now.rows[r].id.high - 1,
+                                workload_user(user).at);
+    }
+}
+
+static void check_writes(struct world *world, const struct store_request *request,
+                         const struct store_reply *reply)
+{
+    bool changed = false;
+
+    for (int l = 0; l < world->logs_count; l++)
+        changed |= world->old_logs[l].count > 0;
+    if (request->kind != STORE_EXEC || reply->result != STORE_OK || changed)
+        return;
+    for (int i = 0; i < request->writes_count; i++)
+        for (int u = 0; u < USERS; u++)
+            if (!world->moved[u] && !world->unsure[u] &&
+                text_equal(request->writes[i].user, workload_user(u)))
+                check_forgotten(world, request, &request->writes[i], u);
+}
+
 /* The next step of what is on the wire: carry out, or hand the answer over. */
 void process_wire(struct world *world, struct process *process, int shard)
 {
@@ -166,8 +209,10 @@ void process_wire(struct world *world, struct process *process, int shard)
 
         wire->step = store_model_step(node, &wire->connection, wire->request, wire->step,
                                       wire->reply);
-        if (before == 0)
+        if (before == 0) {
             check_owner(world, process, wire->request, wire->reply);
+            check_writes(world, wire->request, wire->reply);
+        }
         if (world->show && before == 0) {
             world_note(world, "P%d %s at shard %d", process_number(world, process),
                        request_name(wire->request), shard);

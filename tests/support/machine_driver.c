@@ -249,6 +249,14 @@ void driver_impression(struct driver *driver, int partition, const char *user, c
     record(driver, partition, driver->next[partition], &event);
 }
 
+void driver_erase(struct driver *driver, int partition, const char *user, int seconds)
+{
+    struct event event = {
+        .kind = EVENT_ERASE, .user = text_of(user), .time_ms = BASE_MS + (int64_t)seconds * 1000};
+
+    record(driver, partition, driver->next[partition], &event);
+}
+
 void driver_dead(struct driver *driver, int partition)
 {
     record(driver, partition, driver->next[partition], NULL);
@@ -259,6 +267,14 @@ void driver_dead(struct driver *driver, int partition)
 int driver_shard(const char *user)
 {
     return rules_shard(driver_rules(), text_of(user), DRIVER_SHARDS);
+}
+
+int driver_rows(struct driver *driver, int partition, const char *user)
+{
+    struct model_key *key = store_model_find(driver->node, MODEL_OUTBOX, driver_shard(user),
+                                             user_value_writer(partition, 0), (struct text){0});
+
+    return key == NULL ? 0 : key->now.rows_count;
 }
 
 int driver_count(const struct driver *driver, enum command_kind kind)

@@ -67,10 +67,13 @@ void driver_event_at(struct driver *driver, int partition, int64_t offset, const
                      int action, const char *item, int seconds);
 void driver_impression(struct driver *driver, int partition, const char *user, const char *request,
                        const char *item, int seconds);
+void driver_erase(struct driver *driver, int partition, const char *user, int seconds);
 void driver_dead(struct driver *driver, int partition);
 uint64_t driver_hash(int64_t offset); /* of the records above */
 
 int driver_shard(const char *user);
+/* Rows that wait in the partition's outbox of that user's shard. */
+int driver_rows(struct driver *driver, int partition, const char *user);
 /* How often such a command came. */
 int driver_count(const struct driver *driver, enum command_kind kind);
 const struct machine_command *driver_last(const struct driver *driver, enum command_kind kind);

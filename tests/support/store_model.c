@@ -365,6 +365,25 @@ static void append(struct store_model *model, int shard, const struct store_appe
     now->last_id = append->id;
 }
 
+/* XDEL, in the group that is open. */
+static void delete_row(struct store_model *model, struct model_key *key, struct store_id id)
+{
+    struct model_content *now = &key->now;
+    struct model_row *rows = arena_alloc(model->arena,
+                                         (size_t)(now->rows_count + 1) * sizeof rows[0]);
+    int kept = 0;
+
+    assert(rows != NULL);
+    for (int r = 0; r < now->rows_count; r++)
+        if (store_id_compare(now->rows[r].id, id) != 0)
+            rows[kept++] = now->rows[r];
+    if (kept == now->rows_count)
+        return;
+    touch(model, key);
+    now->rows = rows;
+    now->rows_count = kept;
+}
+
 static void write_m(struct store_model *model, int shard, const struct store_m_write *write)
 {
     struct model_key *key = tp_key(model, MODEL_M, shard, write->tp);
@@ -387,7 +406,9 @@ static void exec(struct store_model *model, struct model_connection *connection,
 
     connection->watches_count = 0;
     *reply = (struct store_reply){.result = STORE_OK, .replicas = model->replicas};
-    if (model->refusing && request->writes_count + request->appends_count + request->ms_count > 0)
+    if (model->refusing && request->writes_count + request->deletes_count + request->appends_count +
+                                   request->ms_count >
+                               0)
         reply->result = STORE_REFUSED;
     else if (!holds)
         reply->result = STORE_NIL;
@@ -405,6 +426,9 @@ static void exec(struct store_model *model, struct model_connection *connection,
         touch(model, key);
         key->now = (struct model_content){0};
     }
+    for (int i = 0; i < request->deletes_count; i++)
+        delete_row(model, tp_key(model, MODEL_OUTBOX, request->shard, request->deletes[i].tp),
+                   request->deletes[i].id);
     for (int i = 0; i < request->appends_count; i++)
         append(model, request->shard, &request->appends[i]);
     for (int i = 0; i < request->ms_count; i++)
@@ -417,27 +441,31 @@ static void trim(struct store_model *model, const struct store_request *request,
                  struct store_reply *reply)
 {
     struct model_key *key = tp_key(model, MODEL_OUTBOX, request->shard, request->tp);
-    struct model_content *now = &key->now;
-    struct model_row *rows = arena_alloc(model->arena,
-                                         (size_t)(now->rows_count + 1) * sizeof rows[0]);
-    int kept = 0;
+    int before = key->now.rows_count;
 
-    assert(rows != NULL);
-    for (int r = 0; r < now->rows_count; r++) {
-        bool gone = false;
-        for (int i = 0; i < request->ids_count; i++)
-            gone |= store_id_compare(now->rows[r].id, request->ids[i]) == 0;
-        if (!gone)
-            rows[kept++] = now->rows[r];
-    }
-    *reply = (struct store_reply){.removed = now->rows_count - kept,
-                                  .outbox = {STORE_PRESENT, kept, now->last_id}};
-    if (kept == now->rows_count)
-        return;
     begin_group(model);
-    touch(model, key);
-    now->rows = rows;
-    now->rows_count = kept;
+    for (int i = 0; i < request->ids_count; i++)
+        delete_row(model, key, request->ids[i]);
+    if (key->now.rows_count == before)
+        model->undo_count--;
+    *reply = (struct store_reply){.removed = before - key->now.rows_count,
+                                  .outbox = {STORE_PRESENT, key->now.rows_count, key->now.last_id}};
+}
+
+static void rows(struct store_model *model, const struct store_request *request,
+                 struct store_reply *reply)
+{
+    const struct model_content *now =
+        &tp_key(model, MODEL_OUTBOX, request->shard, request->tp)->now;
+    struct store_row *found = arena_alloc(model->arena, STORE_ROWS_MAX * sizeof found[0]);
+    int count = 0;
+
+    assert(found != NULL);
+    for (int r = 0; r < now->rows_count && count < STORE_ROWS_MAX; r++)
+        if (store_id_compare(now->rows[r].id, request->from) >= 0)
+            found[count++] = (struct store_row){now->rows[r].id, now->rows[r].bytes,
+                                                now->rows[r].bytes_count};
+    *reply = (struct store_reply){.rows = found, .rows_count = count};
 }
 
 /* ---- requests ---- */
@@ -479,6 +507,9 @@ int store_model_step(struct store_model *model, struct model_connection *connect
         return -1;
     case STORE_TRIM:
         trim(model, request, reply);
+        return -1;
+    case STORE_ROWS:
+        rows(model, request, reply);
         return -1;
     }
     return -1;
@@ -524,6 +555,8 @@ struct store_request *store_model_copy(struct arena *arena, const struct store_r
     made->appends = appends;
     made->tps = copy(arena, request->tps, request->tps_count, sizeof request->tps[0]);
     made->ms = copy(arena, request->ms, request->ms_count, sizeof request->ms[0]);
+    made->deletes = copy(arena, request->deletes, request->deletes_count,
+                         sizeof request->deletes[0]);
     made->ids = copy(arena, request->ids, request->ids_count, sizeof request->ids[0]);
     return made;
 }
