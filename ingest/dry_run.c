@@ -142,13 +142,11 @@ static enum status take_record(struct dry *d, const struct kafka_record *record,
 {
     struct event event;
     enum refusal why;
-    enum status status = event_decode(d->decoder, record->value, record->timestamp_ms, &event, &why,
-                                      err);
+    enum status status = event_decode_record(d->decoder, record->key, record->value,
+                                             record->timestamp_ms, &event, &why, err);
 
     if (status == ERR_NOMEM)
         return status;
-    if (status == OK)
-        why = event_check_key(d->schema, &event, record->key);
     if (why != REFUSAL_NONE) {
         refuse(d, why, record->partition, record->offset, record->value);
         return OK;

@@ -118,7 +118,8 @@ const struct command erase_command = {
             "user up to that time and tells the trainer; events that come later count again. "
             "Topics themselves forget by retention only.\n"
             "\n"
-            "Events must be in the default form, or the mapping must map an action to erase.\n"
+            "The record is written as events.mapping reads it. events.tombstone: erase takes "
+            "records without a value as erasures, too, for producers of your own.\n"
             "\n"
             "Examples:\n"
             "  freshet erase u1234\n",

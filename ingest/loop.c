@@ -111,15 +111,13 @@ static void take_record(struct loop *l, const struct kafka_record *record)
     };
     struct event event;
     struct error err;
-    enum status status = event_decode(l->decoder, record->value, record->timestamp_ms, &event,
-                                      &in.refusal, &err);
+    enum status status = event_decode_record(l->decoder, record->key, record->value,
+                                             record->timestamp_ms, &event, &in.refusal, &err);
 
     if (status == ERR_NOMEM) {
         end(l, status, err.text);
         return;
     }
-    if (status == OK)
-        in.refusal = event_check_key(l->o.schema, &event, record->key);
     if (in.refusal == REFUSAL_NONE) {
         in.event = &event;
         time_record(l, record, event.user);

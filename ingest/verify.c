@@ -115,12 +115,12 @@ static enum status visit(void *context, const struct kafka_record *record, struc
     int place = place_of(v, record->partition);
     struct event event, *decoded = NULL;
     enum refusal why;
-    enum status status = event_decode(v->decoder, record->value, record->timestamp_ms, &event, &why,
-                                      err);
+    enum status status = event_decode_record(v->decoder, record->key, record->value,
+                                             record->timestamp_ms, &event, &why, err);
 
     if (status == ERR_NOMEM)
         return status;
-    if (status == OK && event_check_key(v->schema, &event, record->key) == REFUSAL_NONE)
+    if (status == OK)
         decoded = &event;
     v->records++;
     status = v->dump == NULL ? OK : verify_dump_record(v->dump, record, decoded, err);

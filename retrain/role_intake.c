@@ -64,8 +64,8 @@ static enum status handle_event(void *context, const struct kafka_record *record
     bool entered = false;
 
     metric_add(&events_total, 1);
-    if (event_decode(role->decoder, record->value, record->timestamp_ms, &event, &why, &why_not) !=
-        OK) {
+    if (event_decode_record(role->decoder, record->key, record->value, record->timestamp_ms, &event,
+                            &why, &why_not) != OK) {
         metric_add_of(&refused_total, (int)why, 1);
         return OK;
     }

@@ -54,6 +54,35 @@ void event_decoder_destroy(struct event_decoder *decoder)
     free(decoder);
 }
 
+/* Is it UTF-8 without a zero? Source: the table of well-formed sequences in Unicode 3.9. */
+static bool is_utf8(struct text text)
+{
+    const unsigned char *at = (const unsigned char *)text.at;
+
+    for (size_t i = 0; i < text.bytes;) {
+        unsigned char c = at[i];
+        size_t more = c < 0x80 ? 0 : c < 0xe0 ? 1 : c < 0xf0 ? 2 : 3;
+        unsigned char low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
+        unsigned char high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
+
+        if (c == 0 || (c >= 0x80 && c < 0xc2) || c > 0xf4 || more > text.bytes - i - 1)
+            return false;
+        for (size_t k = 1; k <= more; k++) {
+            if (at[i + k] < low || at[i + k] > high)
+                return false;
+            low = 0x80;
+            high = 0xbf;
+        }
+        i += more + 1;
+    }
+    return true;
+}
+
+bool event_id_fits(struct text id, size_t bytes_max)
+{
+    return id.bytes >= 1 && id.bytes <= bytes_max && is_utf8(id);
+}
+
 /* What is being decoded. */
 struct decoding {
     struct event_decoder *decoder;
@@ -266,6 +295,38 @@ enum status event_decode(struct event_decoder *decoder, struct text value, int64
     return status;
 }
 
+/* A record that is a key alone: the user's erasure, up to the record's own time. */
+static enum status get_tombstone(const struct decoding *d, struct text key, int64_t record_time_ms)
+{
+    if (key.at == NULL)
+        return refuse(d, REFUSAL_NO_USER);
+    if (!event_id_fits(key, USER_ID_MAX))
+        return refuse(d, REFUSAL_BAD_USER);
+    if (record_time_ms < EVENT_TIME_MIN_MS || record_time_ms > EVENT_TIME_MAX_MS)
+        return refuse(d, REFUSAL_BAD_TIME);
+    *d->event = (struct event){.kind = EVENT_ERASE, .user = key, .time_ms = record_time_ms};
+    return OK;
+}
+
+enum status event_decode_record(struct event_decoder *decoder, struct text key, struct text value,
+                                int64_t record_time_ms, struct event *event, enum refusal *why,
+                                struct error *err)
+{
+    struct decoding d = {decoder, event, why, err};
+    enum status status;
+
+    if (value.at == NULL && decoder->schema->tombstone_erases) {
+        *event = (struct event){0};
+        *why = REFUSAL_NONE;
+        return get_tombstone(&d, key, record_time_ms);
+    }
+    status = event_decode(decoder, value, record_time_ms, event, why, err);
+    if (status != OK)
+        return status;
+    *why = event_check_key(decoder->schema, event, key);
+    return *why == REFUSAL_NONE ? OK : refuse(&d, *why);
+}
+
 enum refusal event_check_key(const struct event_schema *schema, const struct event *event,
                              struct text key)
 {
@@ -275,21 +336,18 @@ enum refusal event_check_key(const struct event_schema *schema, const struct eve
 size_t event_encode(const struct event_schema *schema, const struct event *event, char *into,
                     size_t bytes)
 {
+    struct text name = event_schema_name_of(schema, event->kind, event->action);
     struct json_writer w;
-    const char *type = event->kind == EVENT_IMPRESSION ? "impression" : "erase";
 
-    if (event->kind == EVENT_ACTION) {
-        const struct action_row *row = event_schema_action(schema, event->action);
-
-        if (row == NULL)
-            return 0;
-        type = row->name;
-    }
+    if (name.bytes == 0)
+        return 0;
+    if (!schema->default_form)
+        return event_form_write(schema, event, name, into, bytes);
     json_writer_init(&w, into, bytes);
     json_object_begin(&w);
     if (event->event_id.bytes > 0)
         json_text(&w, "event_id", event->event_id);
-    json_text(&w, "type", text_of(type));
+    json_text(&w, "type", name);
     json_text(&w, "user", event->user);
     if (event->kind == EVENT_ACTION)
         json_text(&w, "item", event->item);

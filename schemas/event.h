@@ -9,6 +9,9 @@
  *     {"type":"impression","user":"u1","ts":...,"request_id":"r9","items":["i7","i3"],"trace":"..."}
  *     {"type":"erase","user":"u1","ts":...}
  *
+ * A record without a value is refused, or, with `events.tombstone: erase`, the erasure of the user
+ * that its key names.
+ *
  * `events.mapping` says where these members stand in events that a company already has: a JSON
  * pointer each, the unit of time, and which of its action names mean which of ours; the words
  * "impression" and "erase" are reserved there for the other two kinds. `events.actions` names the
@@ -150,14 +153,25 @@ MUST_CHECK enum status event_decode(struct event_decoder *decoder, struct text v
                                     int64_t record_time_ms, struct event *event, enum refusal *why,
                                     struct error *err);
 
+/**
+ * The same for a record with its key: a key that is not the user is a KEY_MISMATCH, and a tombstone
+ * is an erasure of the user that its key names, up to record_time_ms, where `events.tombstone` says
+ * erase. The event may point into key.
+ */
+MUST_CHECK enum status event_decode_record(struct event_decoder *decoder, struct text key,
+                                           struct text value, int64_t record_time_ms,
+                                           struct event *event, enum refusal *why,
+                                           struct error *err);
+
 /* Is the record's key its user? REFUSAL_NONE or REFUSAL_KEY_MISMATCH (a missing key, too).
  * Events of a user under several keys would lie in several partitions, without an order between
  * them. `events.key: any` says that this is known and wanted. */
 enum refusal event_check_key(const struct event_schema *schema, const struct event *event,
                              struct text key);
 
-/* Writes the default form (default members, time in ms, our action names). Returns its bytes, or
- * 0 when it does not fit or its action has no row. */
+/* Writes the event in the form that the schema reads: the default one, or the mapping's, with its
+ * members, unit of time and names of actions. Returns its bytes, or 0 when it does not fit, its
+ * action has no name, or paths of the mapping lead through each other. */
 size_t event_encode(const struct event_schema *schema, const struct event *event, char *into,
                     size_t bytes);
 

@@ -49,6 +49,9 @@ const struct config_row events_config_rows[] = {
     {"events.key", CONFIG_CHOICE, "user", 0, 0, "user|any",
      "user: a record whose key is not its user is refused, because only the key keeps a user's "
      "events in one partition and in order"},
+    {"events.tombstone", CONFIG_CHOICE, "refuse", 0, 0, "refuse|erase",
+     "a record without a value goes to the dead letters (refuse), or erases the user that its key "
+     "names up to the record's timestamp, as `freshet erase` does (erase)"},
     {"events.max_future_skew", CONFIG_DURATION, "5m", 0, 86400e3, NULL,
      "how far an event's time may be ahead of its record's timestamp"},
     {"events.max_bytes", CONFIG_BYTES, "256KiB", 256, EVENT_BYTES_MAX, NULL,
@@ -150,6 +153,7 @@ static enum status set_limits(struct event_schema *schema, const struct config *
 
     schema->unknown_ignored = strcmp(config_text(config, "events.unknown_action"), "ignore") == 0;
     schema->any_key = strcmp(config_text(config, "events.key"), "any") == 0;
+    schema->tombstone_erases = strcmp(config_text(config, "events.tombstone"), "erase") == 0;
     schema->max_bytes = (size_t)config_size_bytes(config, "events.max_bytes");
     schema->max_future_skew_ms = config_duration_ms(config, "events.max_future_skew");
     if (otherwise[0] != 0) {

@@ -390,35 +390,6 @@ static enum status refuse(enum refusal why, enum refusal *into, struct error *er
                      refusal_text(why));
 }
 
-/* Is it UTF-8 without a zero? Source: the table of well-formed sequences in Unicode 3.9. */
-static bool is_utf8(struct text text)
-{
-    const unsigned char *at = (const unsigned char *)text.at;
-
-    for (size_t i = 0; i < text.bytes;) {
-        unsigned char c = at[i];
-        size_t more = c < 0x80 ? 0 : c < 0xe0 ? 1 : c < 0xf0 ? 2 : 3;
-        unsigned char low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
-        unsigned char high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
-
-        if (c == 0 || (c >= 0x80 && c < 0xc2) || c > 0xf4 || more > text.bytes - i - 1)
-            return false;
-        for (size_t k = 1; k <= more; k++) {
-            if (at[i + k] < low || at[i + k] > high)
-                return false;
-            low = 0x80;
-            high = 0xbf;
-        }
-        i += more + 1;
-    }
-    return true;
-}
-
-static bool id_fits(struct text id, size_t bytes_max)
-{
-    return id.bytes >= 1 && id.bytes <= bytes_max && is_utf8(id);
-}
-
 static struct text field_of(const struct event_file *file, const struct text *fields, int count,
                             enum field field)
 {
@@ -473,7 +444,7 @@ static enum status event_of_fields(struct event_file *file, const struct text *f
     event->event_id = field_of(file, fields, count, FIELD_EVENT_ID);
     if (event->user.bytes == 0)
         return refuse(REFUSAL_NO_USER, why, err);
-    if (!id_fits(event->user, USER_ID_MAX))
+    if (!event_id_fits(event->user, USER_ID_MAX))
         return refuse(REFUSAL_BAD_USER, why, err);
     event->action = file->action;
     if (action.bytes > 0) {
@@ -490,11 +461,11 @@ static enum status event_of_fields(struct event_file *file, const struct text *f
         return refuse(bad_time, why, err);
     if (event->kind != EVENT_ERASE && event->item.bytes == 0)
         return refuse(REFUSAL_NO_ITEM, why, err);
-    if (event->kind != EVENT_ERASE && !id_fits(event->item, ITEM_ID_MAX))
+    if (event->kind != EVENT_ERASE && !event_id_fits(event->item, ITEM_ID_MAX))
         return refuse(REFUSAL_BAD_ITEM, why, err);
-    if (event->request_id.bytes > 0 && !id_fits(event->request_id, REQUEST_ID_MAX))
+    if (event->request_id.bytes > 0 && !event_id_fits(event->request_id, REQUEST_ID_MAX))
         return refuse(REFUSAL_BAD_REQUEST, why, err);
-    if (!is_utf8(event->event_id))
+    if (event->event_id.bytes > 0 && !event_id_fits(event->event_id, SIZE_MAX))
         event->event_id = (struct text){0};
     return OK;
 }
@@ -535,9 +506,9 @@ static enum status decode_pair(struct event_file *file, struct event *event, enu
     event->item = pair[1];
     event->time_ms = EVENT_TIME_MIN_MS +
                      (int64_t)(file_lines_number(file->lines) % (1u << 30)) * PAIR_STEP_MS;
-    if (!id_fits(event->user, USER_ID_MAX))
+    if (!event_id_fits(event->user, USER_ID_MAX))
         return refuse(REFUSAL_BAD_USER, why, err);
-    if (!id_fits(event->item, ITEM_ID_MAX))
+    if (!event_id_fits(event->item, ITEM_ID_MAX))
         return refuse(REFUSAL_BAD_ITEM, why, err);
     return OK;
 }

@@ -36,8 +36,12 @@ struct event_name {
     uint8_t action;
 };
 
+#define EVENT_POINTER_MAX 512 /* bytes; ops/json refuses longer ones too */
+
 struct event_schema {
     struct json_paths *paths; /* PATH_COUNT pointers, in order */
+    char pointers[PATH_COUNT][EVENT_POINTER_MAX + 1];
+    bool default_form; /* what is written needs no look at the mapping */
     enum time_unit unit;
     struct action_row actions[ACTIONS_MAX]; /* by code; name "" where there is none */
     int actions_count;
@@ -47,6 +51,7 @@ struct event_schema {
     struct event_name otherwise;       /* of events without an action; bytes 0: refused */
     bool unknown_ignored;
     bool any_key;
+    bool tombstone_erases;
     size_t max_bytes;
     int64_t max_future_skew_ms;
 };
@@ -74,6 +79,17 @@ const struct event_name *event_schema_find_name(const struct event_schema *schem
                                                 struct text name); /* NULL */
 struct event_schema *event_schema_new(void); /* limits at their defaults; NULL: no memory */
 MUST_CHECK enum status event_schema_add_defaults(struct event_schema *schema, struct error *err);
+
+/* Our name of that kind and action as events of this schema have it; bytes 0: they have none. */
+struct text event_schema_name_of(const struct event_schema *schema, enum event_kind kind,
+                                 uint8_t action);
+/* Writes an event as the mapping reads it; its action goes by that name. Returns its bytes, or 0
+ * when it does not fit, or the mapping's paths lead through each other. */
+size_t event_form_write(const struct event_schema *schema, const struct event *event,
+                        struct text name, char *into, size_t bytes);
+
+/* 1..bytes_max bytes of UTF-8 without a zero? */
+bool event_id_fits(struct text id, size_t bytes_max);
 
 /* The time that a number (or, with TIME_ISO, a text) stands for, in milliseconds, from
  * EVENT_TIME_MIN_MS to EVENT_TIME_MAX_MS; else BAD_TIME or FUTURE_TIME. */

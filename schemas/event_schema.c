@@ -150,6 +150,47 @@ bool event_schema_resolve(const struct event_schema *schema, struct text name,
     return true;
 }
 
+struct text event_schema_name_of(const struct event_schema *schema, enum event_kind kind,
+                                 uint8_t action)
+{
+    const struct event_name *own, *found = NULL;
+    struct text name = text_of(kind == EVENT_IMPRESSION ? NAME_OF_IMPRESSION : NAME_OF_ERASE);
+
+    if (kind == EVENT_ACTION) {
+        const struct action_row *row = event_schema_action(schema, action);
+
+        if (row == NULL)
+            return (struct text){NULL, 0};
+        name = text_of(row->name);
+    }
+    own = event_schema_find_name(schema, name);
+    if (own != NULL && own->kind == kind && own->action == action)
+        return name;
+    /* The map gives our own name to another: one of its names for this kind and action. */
+    for (int i = 0; i < schema->names_count && found == NULL; i++)
+        if (schema->names[i].kind == kind && schema->names[i].action == action)
+            found = &schema->names[i];
+    return found == NULL ? (struct text){NULL, 0} : (struct text){found->name, found->bytes};
+}
+
+static enum status keep_pointers(struct event_schema *schema, const struct event_mapping *mapping,
+                                 struct error *err)
+{
+    schema->unit = mapping->unit;
+    schema->default_form = mapping->unit == TIME_MS;
+    for (int p = 0; p < PATH_COUNT; p++) {
+        size_t bytes = strlen(mapping->pointers[p]);
+
+        if (bytes > EVENT_POINTER_MAX)
+            return error_set(err, ERR_CONFIG, "a path of %zu bytes, at most %d", bytes,
+                             EVENT_POINTER_MAX);
+        memcpy(schema->pointers[p], mapping->pointers[p], bytes + 1);
+        schema->default_form &= strcmp(mapping->pointers[p], event_mapping_default.pointers[p]) ==
+                                0;
+    }
+    return OK;
+}
+
 enum status event_schema_finish(struct event_schema *schema, const struct event_mapping *mapping,
                                 struct error *err)
 {
@@ -174,7 +215,9 @@ enum status event_schema_finish(struct event_schema *schema, const struct event_
 
         *unknown = (struct action_row){.name = NAME_OF_UNKNOWN_ACTION, .code = ACTION_UNKNOWN};
     }
-    schema->unit = mapping->unit;
+    status = keep_pointers(schema, mapping, err);
+    if (status != OK)
+        return status;
     return json_paths_create(&schema->paths, mapping->pointers, PATH_COUNT, err);
 }
 

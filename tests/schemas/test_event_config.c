@@ -162,3 +162,54 @@ TEST(event_config_refuses_what_cannot_be)
         if (create(cases[i]) != ERR_CONFIG)
             test_fail(__FILE__, __LINE__, "taken: %s", cases[i]);
 }
+
+TEST(event_config_takes_a_tombstone_as_an_erasure_where_it_says_so)
+{
+    const struct text none = {NULL, 0};
+    static const char broken[] = {'u', (char)0xff};
+
+    CHECK_STATUS(OK, create("events: {tombstone: erase}\n"));
+    CHECK_STATUS(OK, event_decode_record(decoder, text_of("u1"), none, NOW_MS, &event, &why, &err));
+    CHECK(event.kind == EVENT_ERASE && event.time_ms == NOW_MS &&
+          text_equal(event.user, text_of("u1")));
+    CHECK_INT(REFUSAL_NONE, why);
+    CHECK_STATUS(ERR_MALFORMED,
+                 event_decode_record(decoder, none, none, NOW_MS, &event, &why, &err));
+    CHECK_INT(REFUSAL_NO_USER, why);
+    CHECK_STATUS(ERR_MALFORMED, event_decode_record(decoder, (struct text){broken, 2}, none, NOW_MS,
+                                                    &event, &why, &err));
+    CHECK_INT(REFUSAL_BAD_USER, why);
+    CHECK_STATUS(ERR_MALFORMED,
+                 event_decode_record(decoder, text_of("u1"), none, -1, &event, &why, &err));
+    CHECK_INT(REFUSAL_BAD_TIME, why);
+    CHECK_STATUS(ERR_MALFORMED,
+                 event_decode_record(decoder, text_of("u1"), none, INT64_MAX, &event, &why, &err));
+    CHECK_INT(REFUSAL_BAD_TIME, why);
+    stop();
+    CHECK_STATUS(OK, create("events: {}\n"));
+    CHECK_STATUS(ERR_MALFORMED,
+                 event_decode_record(decoder, text_of("u1"), none, NOW_MS, &event, &why, &err));
+    CHECK_INT(REFUSAL_TOMBSTONE, why);
+    stop();
+}
+
+TEST(event_config_decides_whether_the_key_must_be_the_user)
+{
+    struct text value = text_of("{\"user\":\"u1\",\"item\":\"i\",\"type\":\"view\","
+                                "\"ts\":1700000000000}");
+
+    CHECK_STATUS(OK, create("events: {}\n"));
+    CHECK_STATUS(OK,
+                 event_decode_record(decoder, text_of("u1"), value, NOW_MS, &event, &why, &err));
+    CHECK_STATUS(ERR_MALFORMED,
+                 event_decode_record(decoder, text_of("u2"), value, NOW_MS, &event, &why, &err));
+    CHECK_INT(REFUSAL_KEY_MISMATCH, why);
+    CHECK_STATUS(ERR_MALFORMED, event_decode_record(decoder, (struct text){NULL, 0}, value, NOW_MS,
+                                                    &event, &why, &err));
+    CHECK_INT(REFUSAL_KEY_MISMATCH, why);
+    stop();
+    CHECK_STATUS(OK, create("events: {key: any}\n"));
+    CHECK_STATUS(OK, event_decode_record(decoder, (struct text){NULL, 0}, value, NOW_MS, &event,
+                                         &why, &err));
+    stop();
+}

@@ -1,0 +1,129 @@
+# tests/support/shell.sh - what the scripts of tests/ share. Sourced, from the root of the tree:
+#
+#     . tests/support/shell.sh; script_begin NAME
+#
+# A check is one passed or failed; a script ends by end_with_counts. Everything started through
+# here is ended with the script. KEEP=1 keeps the folder.
+# shellcheck shell=bash
+
+passed=0 failed=0 skipped=0
+pids=()
+
+script_begin() { # NAME
+    script=$1
+    folder=$(mktemp -d "${TMPDIR:-/tmp}/freshet-$script-XXXXXX") || exit 70
+    bin=${bin:-$PWD/build/release}
+    export FRESHET_CONFIG=$folder/freshet.yaml
+    trap script_finish EXIT
+    trap 'exit 130' INT TERM
+}
+
+script_finish() {
+    local pid
+    for pid in "${pids[@]}"; do
+        kill -CONT "$pid" 2>/dev/null # a stopped process hears of nothing else
+        kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
+    done
+    [ -f "$folder/kafka/address" ] && bash tests/kafka/kafka.sh stop "$folder/kafka" 2>/dev/null
+    [ -n "${KEEP:-}" ] || rm -rf "$folder"
+}
+
+end_with_counts() {
+    printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+    [ "$failed" = 0 ]
+    exit
+}
+
+# What the last command says. With a failure the end of what was said: by a command that `run` ran,
+# or else by ingest.
+check() { # NAME
+    if [ "$?" = 0 ]; then
+        passed=$((passed + 1))
+        return
+    fi
+    failed=$((failed + 1))
+    printf 'FAILED  %s\n' "$1"
+    tail -n 4 "$folder/out" "$folder/err" "$folder/ingest.log" 2>/dev/null | cut -c 1-300
+}
+
+skip() { # NAME WHY
+    skipped=$((skipped + 1))
+    printf 'skipped %s: %s\n' "$1" "$2"
+}
+
+# Ends the script, skipped as a whole, when one is missing.
+need_programs() { # PROGRAM...
+    local program
+    for program in "$@"; do
+        command -v "$program" >/dev/null || { skip "$script" "no $program on PATH"; end_with_counts; }
+    done
+}
+
+run() { timeout "${RUN_SECONDS:-120}" "$bin/freshet" "$@" >"$folder/out" 2>"$folder/err"; }
+has() { grep -q -- "$1" "$folder/out"; }
+says() { grep -q -- "$1" "$folder/err"; }
+gone() { ! kill -0 "$1" 2>/dev/null; }
+redis() { redis-cli -s "$folder/redis.sock" "$@"; }
+produce_lines() { "$bin/kafka_tool" produce "$address" "$1"; } # TOPIC
+
+wait_for() { # SECONDS COMMAND...
+    local end=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ "$SECONDS" -lt "$end" ] || return 1
+        sleep 0.05
+    done
+}
+
+start_redis() { # ARG...
+    redis-server --port 0 --unixsocket "$folder/redis.sock" --save '' --appendonly no \
+        --dir "$folder" --logfile redis.log --daemonize no "$@" &
+    redis_pid=$!
+    pids+=("$redis_pid")
+    wait_for 10 test -S "$folder/redis.sock"
+}
+
+# The embedded broker. Sets address.
+start_mock() { # TOPIC:PARTITIONS...
+    broker=mock
+    "$bin/kafka_tool" broker "$@" >"$folder/address" &
+    pids+=("$!")
+    wait_for 10 test -s "$folder/address"
+    address=$(cat "$folder/address")
+}
+
+# Apache Kafka where it can be had and BROKER does not say mock, else the embedded one. Sets
+# address and broker.
+start_broker() { # TOPIC:PARTITIONS...
+    local topic
+    if [ "${BROKER:-apache}" = apache ] &&
+        bash tests/kafka/kafka.sh start "$folder/kafka" 2>"$folder/kafka.log"; then
+        broker=apache
+        address=$(cat "$folder/kafka/address")
+        for topic in "$@"; do
+            bash tests/kafka/kafka.sh topic "$folder/kafka" "${topic%:*}" "${topic#*:}" \
+                >>"$folder/kafka.log" 2>&1
+        done
+    else
+        start_mock "$@"
+    fi
+    printf 'broker: %s\n' "$broker"
+}
+
+start_ingest() { # ARG...
+    rm -f "$folder/ports"
+    "$bin/freshet" ingest --ports-file "$folder/ports" "$@" \
+        >>"$folder/ingest.out" 2>>"$folder/ingest.log" &
+    ingest=$!
+    pids+=("$ingest")
+}
+
+admin() { # PATH
+    local port
+    port=$(sed -n 's/.*"admin":\([0-9]*\).*/\1/p' "$folder/ports" 2>/dev/null)
+    [ -n "$port" ] && curl -s -m 2 "127.0.0.1:$port$1"
+}
+
+ready() { admin /readyz | grep -q '"ready":true'; }
+reason() { admin /readyz | grep -q "$1"; }
+metric() { admin /metrics | sed -n "s/^$1 //p"; }
