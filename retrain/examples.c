@@ -15,6 +15,7 @@
 #define NOTES_MAX      (1 << 14) /* impressions without trace whose example is on its way */
 #define RIPE_IDS       (1 << 16) /* ids of lists that were handed on: a repetition is known */
 #define SAVED_BYTES    40
+#define JUST_LOADED    INT64_MIN /* seen_us of a mark until the clock is known */
 
 /* One list that waits, or the labels of one that has not come. */
 struct pending {
@@ -337,7 +338,9 @@ int64_t examples_watermark(const struct examples *e, int64_t now_ms, int64_t now
     for (int i = 0; i < e->marks_count; i++) {
         const struct mark *mark = &e->marks[i];
 
-        if (now_us - mark->seen_us <= e->options.idle_ms * 1000 && mark->watermark_ms < least)
+        if (mark->seen_us != JUST_LOADED && now_us - mark->seen_us > e->options.idle_ms * 1000)
+            continue;
+        if (mark->watermark_ms < least)
             least = mark->watermark_ms;
     }
     return least;
@@ -424,6 +427,9 @@ enum status examples_ripen(struct examples *e, const struct item_tables *tables,
     enum status status = OK;
     int count = 0;
 
+    for (int i = 0; i < e->marks_count; i++)
+        if (e->marks[i].seen_us == JUST_LOADED)
+            e->marks[i].seen_us = now_us;
     if (e->count == 0 || until_ms == INT64_MIN)
         return OK;
     ripe = malloc((size_t)e->count * sizeof *ripe);
@@ -527,6 +533,7 @@ enum status examples_load(struct examples *e, struct state_file *state, struct e
     for (int i = 0; i < e->marks_count; i++) {
         e->marks[i].partition = (int32_t)state_file_get_u32(state);
         e->marks[i].watermark_ms = (int64_t)state_file_get_u64(state);
+        e->marks[i].seen_us = JUST_LOADED; /* the labels of what waits may still be unread */
     }
     e->ripe_count = state_file_get_u64(state);
     for (int i = 0; i < RIPE_IDS; i++) {
