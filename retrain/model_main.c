@@ -30,16 +30,35 @@ static int by_name(const void *a, const void *b)
     return strcmp(a, b);
 }
 
+/* "" without one, and when the pointer is damaged: what there is to go back to must be seen then.
+ */
+static void find_current(const char *root, char version[MODEL_VERSION_MAX])
+{
+    struct error err;
+    enum status status = bundle_current(root, version, &err);
+
+    if (status == OK)
+        return;
+    version[0] = 0;
+    if (status != ERR_NOT_FOUND)
+        (void)fprintf(stderr, "none is current: %s\n", err.text);
+}
+
+/* What was asked for is not there or not whole: names what is. */
+static int refuse(const struct command_line *line, const struct error *err)
+{
+    int code = command_fail(line, err);
+
+    (void)fprintf(stderr, "  `freshet model list` shows the bundles that are whole\n");
+    return code;
+}
+
 static enum status find_versions(const char *root, struct versions *versions, struct error *err)
 {
-    enum status status = bundle_current(root, versions->current, err);
     struct dirent *entry;
     DIR *folder;
 
-    if (status == ERR_NOT_FOUND)
-        versions->current[0] = 0;
-    else if (status != OK)
-        return status;
+    find_current(root, versions->current);
     folder = opendir(root);
     if (folder == NULL)
         return error_set(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO,
@@ -162,7 +181,7 @@ static int run_show(struct command_line *line)
     if (status == OK)
         status = bundle_verify(root, version, &manifest, &err);
     if (status != OK)
-        return command_fail(line, &err);
+        return refuse(line, &err);
     if (command_json(line)) {
         size_t count = manifest_encode(&manifest, bytes, sizeof bytes);
 
@@ -197,18 +216,20 @@ static int run_rollback(struct command_line *line)
     char from[MODEL_VERSION_MAX], to[MODEL_VERSION_MAX];
     const char *root;
     struct error err;
-    enum status status;
+    enum status status = OK;
 
     if (config == NULL)
         return EXIT_USAGE;
     root = config_text(config, "model.folder");
-    status = bundle_current(root, from, &err);
-    if (status == OK && command_arguments_count(line) == 0) {
-        status = bundle_verify(root, from, &manifest, &err);
+    if (command_arguments_count(line) == 0) {
+        status = bundle_current(root, from, &err);
+        if (status == OK)
+            status = bundle_verify(root, from, &manifest, &err);
         (void)snprintf(to, sizeof to, "%s", manifest.parent);
         if (status == OK && to[0] == 0)
             status = error_set(&err, ERR_NOT_FOUND, "%s has no parent to go back to", from);
-    } else if (status == OK) {
+    } else {
+        find_current(root, from);
         (void)snprintf(to, sizeof to, "%s", command_argument(line, 0));
     }
     if (status == OK) /* whole, before anything serves it */
@@ -216,11 +237,12 @@ static int run_rollback(struct command_line *line)
     if (status == OK)
         status = bundle_set_current(root, to, &err);
     if (status != OK)
-        return command_fail(line, &err);
+        return refuse(line, &err);
     if (command_json(line))
         (void)printf("{\"from\":\"%s\",\"to\":\"%s\"}\n", from, to);
     else
-        (void)printf("%s -> %s; scorers swap within serve.refresh\n", from, to);
+        (void)printf("%s -> %s; scorers swap within serve.refresh\n", from[0] != 0 ? from : "none",
+                     to);
     return EXIT_DONE;
 }
 
