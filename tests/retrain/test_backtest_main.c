@@ -1,0 +1,201 @@
+/*
+ * Tests `freshet backtest` as a user runs it: what programs read from --json, that the same seed
+ * gives the same figures, bad files and options.
+ */
+#include "retrain/backtest_main.h"
+
+#include "features/features_main.h"
+#include "kernels/model_rows.h"
+#include "ops/json.h"
+#include "ops/ops_main.h"
+#include "retrain/retrain_main.h"
+#include "tests/retrain/retrain_fixture.h"
+#include "tests/support/command_run.h"
+#include "tests/test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EVENTS 300
+
+static const struct command *const *const commands[] = {retrain_commands, NULL};
+static const struct config_row *const config_tables[] = {ops_config_rows,      events_config_rows,
+                                                         features_config_rows, model_config_rows,
+                                                         retrain_config_rows,  NULL};
+static const struct doctor_check *const checks[] = {NULL};
+static const struct command_tables tables = {commands, config_tables, checks};
+
+static struct command_result result;
+static struct error err;
+
+static const char *path_of(const char *name)
+{
+    static char path[300];
+
+    (void)snprintf(path, sizeof path, "%s/%s", test_folder(), name);
+    return path;
+}
+
+static void write_events(int bad_lines)
+{
+    FILE *file = fopen(path_of("events.jsonl"), "we");
+
+    CHECK(file != NULL);
+    for (int i = 0; i < EVENTS; i++) {
+        struct event event = retrain_event(i);
+
+        (void)fprintf(file,
+                      "{\"type\":\"click\",\"user\":\"%.*s\",\"item\":\"%.*s\",\"ts\":%lld}\n",
+                      TEXT_ARGS(event.user), TEXT_ARGS(event.item), (long long)event.time_ms);
+        if (i < bad_lines)
+            (void)fprintf(file, "{\"type\":\n");
+    }
+    CHECK_INT(0, fclose(file));
+}
+
+/* Events [first, last) whose user has not chosen the item before. */
+static int choices(int first, int last)
+{
+    static bool seen[FIXTURE_USERS][FIXTURE_ITEMS];
+    int count = 0;
+
+    memset(seen, 0, sizeof seen);
+    for (int i = 0; i < last; i++) {
+        struct event event = retrain_event(i);
+        bool *known = &seen[atoi(event.user.at + 1)][atoi(event.item.at + 1)];
+
+        count += i >= first && !*known;
+        *known = true;
+    }
+    return count;
+}
+
+static int run(const char *options)
+{
+    char line[600];
+
+    (void)snprintf(line, sizeof line, "backtest %s %s", path_of("events.jsonl"), options);
+    command_run(&result, &tables, line);
+    return result.code;
+}
+
+static const struct json_node *last_line(struct json_parser *parser)
+{
+    const struct json_node *root;
+    size_t bytes = strlen(result.out);
+
+    CHECK(bytes > 0 && result.out[bytes - 1] == '\n');
+    result.out[bytes - 1] = 0;
+    CHECK(strchr(result.out, '\n') == NULL); /* alone */
+    CHECK_STATUS(OK, json_parse(parser, text_of(result.out), &root, &err));
+    return root;
+}
+
+/* What a run measured of time is cut off. */
+static void cut_times(char *json)
+{
+    char *at = strstr(json, "\"score_ms\"");
+
+    CHECK(at != NULL);
+    *at = 0;
+}
+
+TEST(backtest_json_holds_the_rows_that_programs_read)
+{
+    static const char *const names[] = {"\"name\":\"popularity\"", "\"name\":\"popularity_7d\"",
+                                        "\"name\":\"covisitation\"",
+                                        "\"name\":\"covisitation_only\""};
+    struct json_parser *parser = json_parser_create(1 << 16, 4096);
+    const struct json_node *root;
+
+    write_events(3);
+    CHECK_INT(EXIT_DONE, run("--baselines --json"));
+    for (int i = 0; i < 4; i++)
+        CHECK(strstr(result.out, names[i]) != NULL);
+    CHECK(strstr(result.out, "\"name\":\"model\"") == NULL);
+    CHECK(strstr(result.out, "\"hr@20\":") != NULL && strstr(result.out, "\"ndcg@20\":") != NULL);
+    root = last_line(parser);
+    CHECK_INT(EVENTS, json_int_or(json_member(root, "events"), -1));
+    CHECK_INT(3, json_int_or(json_member(root, "refused"), -1));
+    CHECK_INT(FIXTURE_USERS, json_int_or(json_member(root, "users"), -1));
+    CHECK_INT(choices(EVENTS / 2, EVENTS), json_int_or(json_member(root, "evaluated"), -1));
+    CHECK_INT(EVENTS - choices(0, EVENTS), json_int_or(json_member(root, "repeated"), -1));
+    json_parser_destroy(parser);
+}
+
+TEST(backtest_of_the_model_is_the_same_for_the_same_seed)
+{
+    static struct command_result first;
+
+    write_events(0);
+    CHECK_INT(EXIT_DONE, run("--every 64 --json --seed 7 --k 5"));
+    CHECK(strstr(result.out, "\"name\":\"model\"") != NULL);
+    CHECK(strstr(result.out, "\"model_gain_ndcg\":{\"difference\":") != NULL);
+    CHECK(strstr(result.out, "\"hr@5\":") != NULL);
+    cut_times(result.out);
+    first = result;
+    CHECK_INT(EXIT_DONE, run("--every 64 --json --seed 7 --k 5"));
+    cut_times(result.out);
+    CHECK_TEXT(first.out, result.out);
+    /* Another seed changes the model and nothing else. */
+    CHECK_INT(EXIT_DONE, run("--every 64 --json --seed 8 --k 5"));
+    cut_times(result.out);
+    CHECK(strcmp(first.out, result.out) != 0);
+    *strstr(first.out, "\"model_gain_hr\"") = 0;
+    CHECK(strncmp(first.out, result.out, strlen(first.out)) == 0);
+}
+
+TEST(backtest_table_is_for_people)
+{
+    write_events(0);
+    CHECK_INT(EXIT_DONE, run("--baselines"));
+    CHECK(strstr(result.out, "300 events (0 lines refused), 40 users") != NULL);
+    CHECK(strstr(result.out, "covisitation_only") != NULL);
+}
+
+TEST(backtest_evaluates_what_it_is_told_to)
+{
+    struct json_parser *parser = json_parser_create(1 << 16, 4096);
+    const struct json_node *root;
+
+    write_events(0);
+    CHECK_INT(EXIT_DONE, run("--baselines --json --first 290 --last 295"));
+    root = last_line(parser);
+    CHECK_INT(295, json_int_or(json_member(root, "events"), -1));
+    CHECK_INT(choices(290, 295), json_int_or(json_member(root, "evaluated"), -1));
+    CHECK_INT(EXIT_DONE, run("--baselines --json --first 100000"));
+    root = last_line(parser);
+    CHECK_INT(0, json_int_or(json_member(root, "evaluated"), -1));
+    json_parser_destroy(parser);
+}
+
+TEST(backtest_of_no_events_is_no_crash)
+{
+    struct json_parser *parser = json_parser_create(1 << 16, 4096);
+
+    retrain_write(path_of("events.jsonl"), "", 0);
+    CHECK_INT(EXIT_DONE, run("--baselines --json --form jsonl"));
+    CHECK_INT(0, json_int_or(json_member(last_line(parser), "events"), -1));
+    CHECK_INT(EXIT_DONE, run("--json --form jsonl"));
+    (void)last_line(parser);
+    CHECK_INT(EXIT_DONE, run("--form jsonl"));
+    json_parser_destroy(parser);
+}
+
+TEST(backtest_names_what_is_wrong)
+{
+    command_run(&result, &tables, "backtest");
+    CHECK_INT(EXIT_USAGE, result.code);
+    command_run(&result, &tables, "backtest -");
+    CHECK_INT(EXIT_USAGE, result.code);
+    CHECK(strstr(result.err, "read twice") != NULL);
+    command_run(&result, &tables, "backtest /nowhere/x.csv --json");
+    CHECK_INT(EXIT_USAGE, result.code);
+    CHECK(strstr(result.out, "/nowhere/x.csv") != NULL);
+    write_events(0);
+    CHECK_INT(EXIT_USAGE, run("--k 0"));
+    CHECK_INT(EXIT_USAGE, run("--every 0"));
+    CHECK_INT(EXIT_USAGE, run("--set model.preset=huge"));
+    CHECK(run("--threads 0") != EXIT_DONE && strstr(result.err, "thread") != NULL);
+}
