@@ -24,7 +24,7 @@ METRIC_COUNTER(updates_lost, "freshet_features_item_updates_lost_total",
                "updates of the item tables that were lost because memory was out");
 
 #define ITEMS_MAX_DEFAULT    1000000
-#define COVIS_TAU_DEFAULT_MS (INT64_C(30) * 24 * 3600 * 1000)
+#define COVIS_TAU_DEFAULT_MS (INT64_C(180) * 24 * 3600 * 1000)
 #define ADMIT_AFTER_DEFAULT  2
 /* e^8 is about 3000: far from the ends of a float in both directions. */
 #define LIST_AGE_TAUS 8

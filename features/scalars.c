@@ -78,6 +78,13 @@ static float covis(const int64_t *raw)
     return log_of(COVIS_FINE * fused) / 3;
 }
 
+static float covis_back(const int64_t *raw)
+{
+    double fused = fixed_of(raw[RAW_COVIS_BACK]) / sqrt(1.0 + count_of(raw[RAW_CLICKS]));
+
+    return log_of(COVIS_FINE * fused) / 3;
+}
+
 static float clicks(const int64_t *raw)
 {
     return log_of(count_of(raw[RAW_CLICKS])) / 4;
@@ -131,6 +138,7 @@ const struct scalar_row scalar_rows[] = {
     {"repeats",    SCALAR_PAIR, "times it is in the user's sequence: logarithm", repeats},
     {"history",    SCALAR_USER, "entries in the user's sequence: logarithm / 3", history},
     {"idle",       SCALAR_USER, "minutes since the user's last event: logarithm / 5; a month when there is none", idle},
+    {"covis_back", SCALAR_PAIR, "co-visitation from the item to the last 50 items over the root of 1 + clicks: ln(1 + 1000 x) / 3", covis_back},
 };
 /* clang-format on */
 const int scalars_count = sizeof scalar_rows / sizeof scalar_rows[0];

@@ -11,7 +11,7 @@
 
 #include <stdint.h>
 
-#define RAW_FORMAT 1
+#define RAW_FORMAT 2
 #define RAW_FIXED  1024 /* one unit of a fixed-point column */
 
 /* clang-format off */
@@ -25,7 +25,8 @@
     X(AGE_S,      "age_s",       "seconds since the item was first seen, -1 unknown") \
     X(REPEATS,    "repeats",     "times the item is in the user's sequence")     \
     X(HISTORY,    "history",     "entries in the user's sequence")               \
-    X(IDLE_S,     "idle_s",      "seconds since the user's last event, -1 none")
+    X(IDLE_S,     "idle_s",      "seconds since the user's last event, -1 none") \
+    X(COVIS_BACK, "covis_back",  "co-visitation of the item with the last 50 items, which it led to, 1/1024 before the root")
 
 enum raw_column {
 #define X(id, name, help) RAW_##id,

@@ -191,7 +191,7 @@ TEST(item_tables_raw_is_made_of_these_sums)
         get_raw(tables, &query, indices, ITEMS + 2, raw);
         for (int i = 0; i < ITEMS + 2; i++) {
             const int64_t *row = raw + (ptrdiff_t)i * RAW_COLUMNS;
-            double sum = 0, gamma = 1;
+            double sum = 0, gamma = 1, back = 0;
             int repeats = 0;
 
             CHECK_INT(history_count, row[RAW_HISTORY]);
@@ -199,15 +199,21 @@ TEST(item_tables_raw_is_made_of_these_sums)
             if (indices[i] == ITEM_NONE || i > ITEMS) {
                 for (int c = 0; c < RAW_HISTORY; c++)
                     CHECK_INT(c == RAW_AGE_S ? -1 : 0, row[c]);
+                CHECK_INT(0, row[RAW_COVIS_BACK]);
                 continue;
             }
             for (int k = 0; k < COVIS_REACH; k++, gamma *= COVIS_GAMMA)
                 for (int h = 0; h < ITEMS; h++)
                     if (history[history_count - 1 - k].item == hash_of(h))
-                        sum += gamma * covis(events, count, h, i, now, 30.0 * (double)DAY_MS);
+                        sum += gamma * covis(events, count, h, i, now, 180.0 * (double)DAY_MS);
+            for (int d = 1; d <= COVIS_BACK_REACH && d <= history_count; d++)
+                for (int h = 0; h < ITEMS; h++)
+                    if (history[history_count - d].item == hash_of(h))
+                        back += covis(events, count, i, h, now, 180.0 * (double)DAY_MS) / sqrt(d);
             for (int k = 0; k < history_count; k++)
                 repeats += history[k].item == hash_of(i);
             CHECK_NEAR(sum * RAW_FIXED, row[RAW_COVIS], 1 + 1e-4 * sum * RAW_FIXED);
+            CHECK_NEAR(back * RAW_FIXED, row[RAW_COVIS_BACK], 1 + 1e-4 * back * RAW_FIXED);
             CHECK_NEAR(decayed(events, count, i, now, 24.0 * (double)HOUR_MS) * RAW_FIXED,
                        row[RAW_POP_24H], 0.51);
             CHECK_INT(repeats, row[RAW_REPEATS]);

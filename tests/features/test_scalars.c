@@ -30,6 +30,7 @@ TEST(scalars_are_what_their_help_says)
         [RAW_REPEATS] = 2,
         [RAW_HISTORY] = 20,
         [RAW_IDLE_S] = 540,
+        [RAW_COVIS_BACK] = RAW_FIXED / 4, /* .25: .025 */
     };
 
     CHECK_NEAR(0.4581454, value_of("pop_1h", raw), 1e-6);     /* ln 2.5 / 2 */
@@ -43,9 +44,10 @@ TEST(scalars_are_what_their_help_says)
     CHECK_NEAR(1.8978396, value_of("shown", raw), 1e-6);      /* ln 1981 / 4 */
     CHECK_NEAR(0.5994738, value_of("age", raw), 1e-6);        /* ln 11 / 4 */
     CHECK_NEAR(1.0, value_of("known", raw), 0);
-    CHECK_NEAR(1.0986123, value_of("repeats", raw), 1e-6); /* ln 3 */
-    CHECK_NEAR(1.0148408, value_of("history", raw), 1e-6); /* ln 21 / 3 */
-    CHECK_NEAR(0.4605170, value_of("idle", raw), 1e-6);    /* ln 10 / 5 */
+    CHECK_NEAR(1.0986123, value_of("repeats", raw), 1e-6);    /* ln 3 */
+    CHECK_NEAR(1.0148408, value_of("history", raw), 1e-6);    /* ln 21 / 3 */
+    CHECK_NEAR(0.4605170, value_of("idle", raw), 1e-6);       /* ln 10 / 5 */
+    CHECK_NEAR(1.0860322, value_of("covis_back", raw), 1e-6); /* ln 26 / 3 */
 
     raw[RAW_SHOWN] = 10; /* clicks from elsewhere: (ln(100 / 119) + 3) / 2 */
     CHECK_NEAR(1.4130233, value_of("ctr", raw), 1e-6);
