@@ -36,6 +36,7 @@ void world_options_init(struct world_options *options)
         .intent = 0.9,
         .appeal = 0.25,
         .position_bias = 0.5,
+        .unlisted = 0.25,
         .shift_share = 0.7,
         .begin_ms = BEGIN_MS,
         .shift_at_ms = INT64_MAX,
@@ -49,8 +50,8 @@ static bool in_range(const struct world_options *o)
     return o->users >= 1 && o->users <= WORLD_USERS_MAX && o->items >= WORLD_ROWS_MAX &&
            o->items <= WORLD_ITEMS_MAX && o->categories >= 2 && o->categories <= 1024 &&
            o->shift_share >= 0 && o->shift_share <= 1 && o->intent_ms > 0 &&
-           o->sessions_per_s > 0 && o->position_bias >= 0 && o->begin_ms >= 0 &&
-           isfinite(o->taste) && isfinite(o->intent) && isfinite(o->appeal);
+           o->sessions_per_s > 0 && o->position_bias >= 0 && o->unlisted >= 0 && o->unlisted <= 1 &&
+           o->begin_ms >= 0 && isfinite(o->taste) && isfinite(o->intent) && isfinite(o->appeal);
 }
 
 static void unit_vector(struct random *random, float *v)

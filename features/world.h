@@ -18,6 +18,11 @@
  *
  * A click follows from the utility and from the position: chance(u, i, t) is the chance at the
  * first position, and a row at position p is looked at with probability (1 + p)^-position_bias.
+ *
+ * Not every choice answers a list: a share of the visits are made without one (a search, a link, a
+ * shelf of a category). Of some items met at random the user takes the one that suits best, and no
+ * recommender has a hand in it. Such choices are what rankers can be judged by: a choice from a
+ * shown list says as much about who made the list as about the user.
  */
 #ifndef FEATURES_WORLD_H
 #define FEATURES_WORLD_H
@@ -42,6 +47,7 @@ struct world_options {
     int categories; /* 2..1024 */
     double taste, intent, appeal;
     double position_bias;
+    double unlisted;    /* share of visits without a shown list, 0..1 */
     double shift_share; /* of the items, 0..1 */
     int64_t begin_ms;
     int64_t shift_at_ms; /* INT64_MAX: never */
@@ -103,8 +109,9 @@ void world_walk_actions(struct world_walk *walk, uint8_t view, uint8_t click);
 
 /**
  * The next event, never ending: an impression, then the session's views and clicks, each later
- * than the one before. Events of sessions do not interleave, so times go back by up to a minute
- * between sessions of different users, never within one user.
+ * than the one before; or choices without a list, whose request_id is empty. Events of sessions do
+ * not interleave, so times go back by up to a minute between sessions of different users, never
+ * within one user.
  * Texts in *event live until the next call.
  */
 void world_walk_next(struct world_walk *walk, struct event *event);
@@ -112,6 +119,7 @@ void world_walk_next(struct world_walk *walk, struct event *event);
  * of the whole catalogue (for a mean). */
 struct world_tally {
     int64_t impressions, rows, clicks;
+    int64_t unlisted; /* choices without a list */
     double ndcg_sum;
 };
 struct world_tally world_walk_tally(const struct world_walk *walk);

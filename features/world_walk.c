@@ -20,6 +20,8 @@
 #define DEFAULT_CLICK 2   /* schemas/event.h */
 #define POLICY_TASTE  0.5 /* what the old system knows of a user's wish */
 #define POLICY_NOISE  0.35
+#define MET_MAX       40  /* items met at random on a visit without a list */
+#define MET_NOISE     0.1 /* of what is taken among them */
 
 struct queued {
     int64_t time_ms;
@@ -195,10 +197,60 @@ static void next_session(struct world_walk *w)
         w->lists_left++;
 }
 
-/* One list and what follows from it; false when nothing was shown. */
-static bool next_list(struct world_walk *w)
+/* A visit without a list: the best of the items met, by a blurred truth. */
+static void take_unlisted(struct world_walk *w, int64_t *time_ms)
+{
+    float wish[WORLD_DIMS];
+    double best = -INFINITY;
+    int taken = 0;
+
+    world_wish(w->world, w->user, *time_ms, wish);
+    for (int i = 0; i < MET_MAX; i++) {
+        int item = (int)random_below(&w->random, (uint64_t)w->world->o.items);
+        double worth = world_utility_of(w->world, wish, item, *time_ms) +
+                       MET_NOISE * random_normal(&w->random);
+
+        if (worth > best) {
+            best = worth;
+            taken = item;
+        }
+    }
+    if (w->view != 0)
+        add(w, time_ms, taken, w->view);
+    if (w->click != 0)
+        add(w, time_ms, taken, w->click);
+    w->tally.unlisted++;
+}
+
+/* Fills shown; false when there was nothing to show. */
+static bool show(struct world_walk *w, int64_t *time_ms)
 {
     struct world_shown *shown = &w->shown;
+
+    if (w->choose == NULL)
+        policy(w, w->user, *time_ms);
+    else
+        w->choose(w->context, w->world, w->user, *time_ms, w->rows_max, shown);
+    assert(shown->rows_count >= 0 && shown->rows_count <= w->rows_max);
+    if (shown->rows_count == 0)
+        return false;
+    if (shown->request_id.bytes == 0) {
+        int bytes = snprintf(w->request, sizeof w->request, "s%llx-%llu",
+                             (unsigned long long)w->seed, (unsigned long long)w->lists);
+        shown->request_id = (struct text){w->request, (size_t)bytes};
+    }
+    w->lists++;
+    w->tally.impressions++;
+    w->tally.rows += shown->rows_count;
+    w->tally.ndcg_sum += ndcg_of_shown(w, *time_ms);
+    add(w, time_ms, -1, 0);
+    click_through(w, time_ms);
+    return true;
+}
+
+/* One visit and what follows from it, into the queue: nothing when nothing was shown. */
+static void next_visit(struct world_walk *w)
+{
     int64_t time_ms;
 
     if (w->lists_left == 0)
@@ -208,30 +260,15 @@ static bool next_list(struct world_walk *w)
         w->list_ms = w->user_ms[w->user] + 1;
     time_ms = w->list_ms;
     w->queued = w->taken = 0;
-    *shown = (struct world_shown){0};
-    if (w->choose == NULL)
-        policy(w, w->user, time_ms);
-    else
-        w->choose(w->context, w->world, w->user, time_ms, w->rows_max, shown);
-    assert(shown->rows_count >= 0 && shown->rows_count <= w->rows_max);
-    if (shown->rows_count == 0) {
+    w->shown = (struct world_shown){0};
+    if (random_unit(&w->random) < w->world->o.unlisted) {
+        take_unlisted(w, &time_ms);
+    } else if (!show(w, &time_ms)) {
         w->lists_left = 0;
-        return false;
+        return;
     }
-    if (shown->request_id.bytes == 0) {
-        int bytes = snprintf(w->request, sizeof w->request, "s%llx-%llu",
-                             (unsigned long long)w->seed, (unsigned long long)w->lists);
-        shown->request_id = (struct text){w->request, (size_t)bytes};
-    }
-    w->lists++;
-    w->tally.impressions++;
-    w->tally.rows += shown->rows_count;
-    w->tally.ndcg_sum += ndcg_of_shown(w, time_ms);
-    add(w, &time_ms, -1, 0);
-    click_through(w, &time_ms);
     w->user_ms[w->user] = time_ms;
     w->list_ms = time_ms + (int64_t)random_below(&w->random, LIST_GAP_MS);
-    return true;
 }
 
 static void fill_impression(struct world_walk *w, struct event *event)
@@ -253,7 +290,7 @@ void world_walk_next(struct world_walk *walk, struct event *event)
     const struct queued *next;
 
     while (w->taken == w->queued)
-        (void)next_list(w);
+        next_visit(w);
     next = &w->queue[w->taken++];
     *event = (struct event){.time_ms = next->time_ms};
     world_user_name(w->user, w->user_name);

@@ -271,6 +271,7 @@ static void set_up_world(struct simulation *s, const struct command_line *line, 
     o->sessions_per_s = command_real(line, "rate");
     o->begin_ms = now_ms - (int64_t)((double)warmup / o->sessions_per_s * 1000.0) - 1000;
     o->shift_share = command_real(line, "shift-share");
+    o->unlisted = command_real(line, "unlisted");
     o->intent_ms = command_duration_ms(line, "intent");
     if (command_given(line, "shift-after"))
         o->shift_at_ms = now_ms + command_duration_ms(line, "shift-after");
@@ -459,6 +460,7 @@ static const struct option_row simulate_options[] = {
     {"duration", OPTION_DURATION, "TIME", "0s", "live for so long; 0s: until stopped"},
     {"shift-after", OPTION_DURATION, "TIME", NULL, "shift the taste so long after the start"},
     {"shift-share", OPTION_REAL, "SHARE", "0.9", "share of the items that trade places then"},
+    {"unlisted", OPTION_REAL, "SHARE", "0.25", "share of visits that choose without a shown list"},
     {"intent", OPTION_DURATION, "TIME", "10m", "how long a user is after one category"},
     {"serve", OPTION_TEXT, "URL", NULL, "ask this scorer for the lists that are shown"},
     {"explore", OPTION_REAL, "SHARE", "0.1", "share of lists drawn at random"},

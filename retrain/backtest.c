@@ -231,7 +231,7 @@ static enum status train(struct backtest *b, int64_t now_ms, struct error *err)
     bool worked = true;
 
     while (status == OK && worked)
-        status = learner_step(b->learner, INT64_MAX, true, &worked, err);
+        status = learner_step(b->learner, INT64_MAX, &worked, err);
     if (status == ERR_REJECTED)
         status = OK; /* counted; the model is as it was */
     if (status == OK && b->options.cadence_ms > 0 &&

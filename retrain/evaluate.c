@@ -36,9 +36,10 @@ enum status evaluator_create(struct evaluator **evaluator, const struct evaluato
     if (e == NULL)
         return error_set(err, ERR_NOMEM, "no memory to evaluate");
     e->options = *options;
-    e->at = options->from;
+    e->at = options->window.from;
     e->end = holdout_count(options->holdout);
     e->evaluation.has_champion = options->champion != NULL;
+    e->evaluation.answers = options->window.answers;
     e->evaluation.from_ms = INT64_MAX;
     most = (size_t)(e->end - e->at) + 1;
     e->users = calloc(most, sizeof *e->users);
@@ -54,8 +55,8 @@ enum status evaluator_create(struct evaluator **evaluator, const struct evaluato
     if (status == OK)
         status = rank_scratch_create(&e->scratch, err);
     if (status == OK)
-        status = holdout_tables(options->holdout, options->sequences, options->from, &e->tables,
-                                err);
+        status = holdout_tables(options->holdout, options->sequences, options->window.from,
+                                &e->tables, err);
     if (status != OK) {
         evaluator_destroy(e);
         return status;
@@ -165,7 +166,8 @@ enum status evaluator_walk(struct evaluator *e, int most, bool *done, struct err
     for (int judged = 0; judged < most && e->at < e->end && status == OK; e->at++) {
         const struct holdout_event *event = holdout_at(e->options.holdout, e->at);
 
-        if (event->action != 0 && event->time_ms >= e->options.from_ms) {
+        if (holdout_judges(&e->options.window, event) &&
+            event->time_ms >= e->options.window.from_ms) {
             struct user_entry entry = {
                 .item = event->item, .time_ms = event->time_ms, .action = event->action};
             struct sequences_view before = sequences_before(e->options.sequences, event->user,

@@ -3,7 +3,8 @@
  *
  * Flow: challenger, champion, held-out events -> [walk: rank, then count] -> evaluation -> gate
  *
- * Each held-out choice of an item that is new to its user is ranked by four arms through
+ * Each held-out choice of an item that is new to its user and that no shown list prompted (all
+ * choices, where those are too few: holdout.h) is ranked by four arms through
  * scorer/rank.h, the very code that will serve: the challenger, the champion, co-visitation (what
  * serves without a model) and decayed popularity. Full ranking over recall; what recall does not
  * find is a miss for all. Differences are bootstrapped over users.
@@ -40,6 +41,7 @@ extern const char *const evaluate_arm_names[EVALUATE_ARMS];
 
 struct evaluation {
     int64_t events, users;
+    bool answers; /* judged by choices from shown lists too */
     int64_t from_ms, to_ms;
     bool has_champion; /* else its numbers are zero */
     struct {
@@ -57,8 +59,7 @@ struct evaluator_options {
     const struct rules *rules;
     const struct model *challenger;
     const struct model *champion; /* NULL: none yet */
-    int from;                     /* position of the window's begin */
-    int64_t from_ms;              /* choices before it may have been trained on: not judged */
+    struct holdout_window window; /* its from_ms: earlier choices may have been trained on */
     uint64_t seed;
 };
 MUST_CHECK enum status evaluator_create(struct evaluator **evaluator,

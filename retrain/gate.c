@@ -55,6 +55,11 @@ void gate_quality(struct gate *gate, const struct evaluation *e, const struct ga
                (long long)e->events, (long long)options->events_min);
         return;
     }
+    report(gate, true, "judged by %lld choices of %lld users, %s", (long long)e->events,
+           (long long)e->users,
+           e->answers ? "those from shown lists among them: too few others, and they favour what "
+                        "was shown"
+                      : "none of them from a shown list");
     against(gate, e, EVALUATE_POPULARITY, 0);
     against(gate, e, EVALUATE_COVISITATION, -INFINITY);
     if (e->has_champion)

@@ -4,7 +4,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define SAVED_BYTES 25
+#define SAVED_BYTES 26
 
 struct holdout {
     struct item_tables *base;
@@ -90,24 +90,45 @@ int holdout_count(const struct holdout *h)
     return h->count;
 }
 
-int holdout_split(const struct holdout *h, double share, int least, int most, int64_t *from_ms)
+bool holdout_judges(const struct holdout_window *window, const struct holdout_event *event)
 {
-    int actions = 0, wanted, at = h->count;
+    return event->action != 0 && (window->answers || !event->answer);
+}
+
+static int count_judges(const struct holdout *h, const struct holdout_window *window)
+{
+    int count = 0;
 
     for (int i = 0; i < h->count; i++)
-        actions += holdout_at(h, i)->action != 0;
-    wanted = (int)(share * actions);
+        count += holdout_judges(window, holdout_at(h, i));
+    return count;
+}
+
+void holdout_split(const struct holdout *h, double share, int least, int most,
+                   struct holdout_window *window)
+{
+    int judges, wanted, at = h->count;
+
+    *window = (struct holdout_window){.from_ms = INT64_MAX};
+    judges = count_judges(h, window);
+    if (judges / 2 < least) {
+        window->answers = true;
+        judges = count_judges(h, window);
+    }
+    wanted = (int)(share * judges);
     wanted = wanted < least ? least : wanted;
     wanted = wanted > most ? most : wanted;
-    wanted = wanted > actions / 2 ? actions / 2 : wanted;
+    wanted = wanted > judges / 2 ? judges / 2 : wanted;
     while (wanted > 0 && at > 0)
-        wanted -= holdout_at(h, --at)->action != 0;
-    *from_ms = INT64_MAX;
+        wanted -= holdout_judges(window, holdout_at(h, --at));
+    window->from = at;
     /* Late ones stand after newer ones: training stops at the oldest of the window. */
-    for (int i = at; i < h->count; i++)
-        if (holdout_at(h, i)->action != 0 && holdout_at(h, i)->time_ms < *from_ms)
-            *from_ms = holdout_at(h, i)->time_ms;
-    return at;
+    for (int i = at; i < h->count; i++) {
+        const struct holdout_event *event = holdout_at(h, i);
+
+        if (holdout_judges(window, event) && event->time_ms < window->from_ms)
+            window->from_ms = event->time_ms;
+    }
 }
 
 enum status holdout_tables(const struct holdout *h, const struct sequences *sequences, int until,
@@ -137,6 +158,7 @@ void holdout_save(const struct holdout *h, struct state_file *state)
         state_file_put_u64(state, event->item);
         state_file_put_u64(state, (uint64_t)event->time_ms);
         state_file_put_u8(state, event->action);
+        state_file_put_u8(state, event->answer);
     }
 }
 
@@ -153,6 +175,7 @@ enum status holdout_load(struct holdout *h, struct state_file *state, struct ite
         event->item = state_file_get_u64(state);
         event->time_ms = (int64_t)state_file_get_u64(state);
         event->action = state_file_get_u8(state);
+        event->answer = state_file_get_u8(state) != 0;
     }
     if (state->failed)
         return error_set(err, ERR_MALFORMED, "state holds no readable newest events");

@@ -25,6 +25,7 @@ struct holdout_event {
     uint64_t user, item; /* hashes */
     int64_t time_ms;
     uint8_t action; /* 0: shown */
+    bool answer;    /* the choice was made from a shown list */
 };
 
 struct holdout;
@@ -39,10 +40,19 @@ MUST_CHECK enum status holdout_add(struct holdout *holdout, const struct sequenc
 int holdout_count(const struct holdout *holdout);
 const struct holdout_event *holdout_at(const struct holdout *holdout, int i); /* oldest first */
 
-/* Where the newest share of the actions begins, at least `least` and at most `most` of them and
- * never more than half: a position, and its time. Positions before it may be trained on. */
-int holdout_split(const struct holdout *holdout, double share, int least, int most,
-                  int64_t *from_ms);
+/* Where the newest share of what can judge begins, at least `least` and at most `most` of it and
+ * never more than half. Choices that answer a shown list judge only where there are too few others:
+ * nearly every one of them lies in the list that some ranker made, so that ranker (and those alike)
+ * would win whatever the user wanted. */
+struct holdout_window {
+    int from;        /* a position; those before it may be trained on */
+    int64_t from_ms; /* the oldest time in the window; INT64_MAX for an empty one */
+    bool answers;    /* all choices judge, for want of others */
+};
+void holdout_split(const struct holdout *holdout, double share, int least, int most,
+                   struct holdout_window *window);
+/* Whether an event is one that judges in that window. */
+bool holdout_judges(const struct holdout_window *window, const struct holdout_event *event);
 /* The tables as they were before position `until`. Owner: the caller. Errors: ERR_NOMEM */
 MUST_CHECK enum status holdout_tables(const struct holdout *holdout,
                                       const struct sequences *sequences, int until,

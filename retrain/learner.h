@@ -8,11 +8,14 @@
  *
  * Two kinds of lists train the head that serves:
  *   shown     impressions with their labels, with the raw counts they were served with;
- *   recalled  made from an event: the item chosen among items that recall (popularity,
- *             co-visitation) would have offered at that moment, with the counts of before the
- *             event. So data without impressions trains the head too. A choice that recall would
- *             not have offered makes no list: added by hand it would teach that unpopular,
- *             unrelated items are chosen, for only chosen ones of that kind would ever be seen.
+ *   recalled  made from a choice that answers no shown list: the item among items that recall
+ *             (popularity, co-visitation) would have offered at that moment, with the counts of
+ *             before the event. So data without impressions trains the head too. A choice that
+ *             recall would not have offered makes no list: added by hand it would teach that
+ *             unpopular, unrelated items are chosen, for only chosen ones of that kind would ever
+ *             be seen. A choice from a shown list makes none either: that nothing else of the
+ *             catalogue was chosen says who made the list, and a model that learns it imitates
+ *             what served before.
  * Beside them histories are learnt as they are, every item predicting the next.
  *
  * A training feature never holds its own example: an event is entered into the tables after its
@@ -48,7 +51,7 @@ struct learner_options {
     double recalled_share;                /* of the events that make one, 0..1 */
     /* Of one step: */
     int step_lists;     /* fresh ones */
-    int step_replay;    /* kept ones */
+    int step_replay;    /* kept ones beside as many fresh, fewer beside fewer */
     int step_sequences; /* histories */
     float learning_rate;
     float next_weight;
@@ -82,9 +85,9 @@ void learner_watch(struct learner *learner, learner_watcher *watcher, void *cont
 void learner_shown(struct learner *learner, struct list *list);
 
 /**
- * One optimiser step on fresh and replayed lists and on histories before until_ms. *worked is
- * false when there was nothing fresh, and nothing was done; with only_fresh false a step is made
- * of what is kept alone.
+ * One optimiser step on fresh and some replayed lists and on histories before until_ms. *worked is
+ * false when there was nothing fresh, and nothing was done: what is known by heart teaches nothing
+ * more. (Steps of replays alone, 200 a round, took NDCG@10 from .35 to .05 within minutes.)
  * Errors: ERR_REJECTED (a gradient is not finite; the model is as it was), ERR_LIMIT, ERR_NOMEM
  */
 struct learner_progress {
@@ -93,9 +96,10 @@ struct learner_progress {
     int64_t rejected;               /* steps whose gradient was not finite */
     int64_t trained_until_ms;       /* event time of the newest list learnt from */
     int64_t recalled, not_recalled; /* choices that recall offered, and did not */
+    int64_t impressions;            /* shown lists seen */
 };
-MUST_CHECK enum status learner_step(struct learner *learner, int64_t until_ms, bool only_fresh,
-                                    bool *worked, struct error *err);
+MUST_CHECK enum status learner_step(struct learner *learner, int64_t until_ms, bool *worked,
+                                    struct error *err);
 const struct learner_progress *learner_progress(const struct learner *learner);
 
 /* Ready to score after learner_ready(); until the next step. NULL tables never; the model exists

@@ -2,25 +2,16 @@
  * retrain/learner_recall.c - a list from an event: the choice among what recall would have offered.
  *
  * The scorer orders the union of popular and related items. So that is what the head is trained
- * on, in the same way: the union at that moment without the user's own items, of which a random
- * part (a softmax over a uniform sample needs no correction) stands beside the choice.
+ * on, in the same way: the union at that moment, of which a random part (a softmax over a uniform
+ * sample needs no correction) stands beside the choice. What the user already has is in it, since
+ * requests may keep it; where nobody chooses a thing twice the head learns that from the lists.
  */
 #include "retrain/learner_inside.h"
 
 #include <string.h>
 
-static bool in_history(const struct sequences_view *before, uint64_t item)
-{
-    for (int i = 0; i < before->count; i++)
-        if (before->entries[i].item == item)
-            return true;
-    return false;
-}
-
-/* Fills pick with the union, each once, without the user's own; *chosen_at is the place of the
- * choice in it, or -1. */
-static int offer(struct learner *l, const struct item_query *query,
-                 const struct sequences_view *before, int32_t chosen, int *chosen_at)
+/* Fills pick with the union, each once; *chosen_at is the place of the choice in it, or -1. */
+static int offer(struct learner *l, const struct item_query *query, int32_t chosen, int *chosen_at)
 {
     int each = l->options.recall_each, count = 0;
     int found = item_tables_related(l->tables, l->scratch, query, each, l->indices);
@@ -33,7 +24,7 @@ static int offer(struct learner *l, const struct item_query *query,
 
         for (int j = 0; j < count && !twice; j++)
             twice = l->pick[j] == index;
-        if (twice || in_history(before, item_tables_hash(l->tables, index)))
+        if (twice)
             continue;
         if (index == chosen)
             *chosen_at = count;
@@ -73,9 +64,7 @@ enum status learner_recall(struct learner *l, uint64_t user, const struct user_e
     /* Drawn first, so that the numbers drawn do not depend on what is in the tables. */
     if (!(random_unit(&l->random) < l->options.recalled_share) || l->options.recalled_rows < 2)
         return OK;
-    if (in_history(&before, entry->item))
-        return OK; /* a repeat: recall leaves out what the user has */
-    count = offer(l, &query, &before, chosen, &chosen_at);
+    count = offer(l, &query, chosen, &chosen_at);
     if (chosen_at < 0 || count < 2) {
         l->progress.not_recalled++;
         return OK;

@@ -89,12 +89,12 @@ static enum status add_list(struct learner *l, const struct list *list, struct e
     return batch_builder_add(l->builder, l->tables, &request, err);
 }
 
-/* Adds fresh lists and replayed ones; *fresh counts the former. */
+/* Adds fresh lists and replayed ones in their proportion; *fresh counts the former. */
 static enum status add_lists(struct learner *l, struct lists *lists, int64_t until_ms, int *fresh,
                              int *count, struct error *err)
 {
     enum status status = OK;
-    int replays = l->options.step_replay;
+    int replays;
 
     *fresh = *count = 0;
     while (*fresh < l->options.step_lists && status == OK) {
@@ -105,8 +105,7 @@ static enum status add_lists(struct learner *l, struct lists *lists, int64_t unt
         (*fresh)++;
         status = add_list(l, list, err);
     }
-    if (*fresh < l->options.step_lists)
-        replays += l->options.step_lists - *fresh;
+    replays = (*fresh * l->options.step_replay + l->options.step_lists - 1) / l->options.step_lists;
     *count = *fresh;
     for (int i = 0; i < replays && status == OK; i++) {
         const struct list *list = lists_replay(lists);
@@ -192,8 +191,7 @@ static enum status learn(struct learner *l, const struct trainer_objective *obje
     return OK;
 }
 
-static enum status step_shown(struct learner *l, int64_t until_ms, bool only_fresh, bool *worked,
-                              struct error *err)
+static enum status step_shown(struct learner *l, int64_t until_ms, bool *worked, struct error *err)
 {
     enum status status;
     int fresh, count;
@@ -202,13 +200,13 @@ static enum status step_shown(struct learner *l, int64_t until_ms, bool only_fre
         return OK;
     batch_builder_reset(l->builder);
     status = add_lists(l, l->shown, until_ms - l->options.shown_gap_ms, &fresh, &count, err);
-    if (status != OK || count == 0 || (only_fresh && fresh == 0))
+    if (status != OK || fresh == 0)
         return status;
     *worked = true;
     return learn(l, &l->shown_objective, err);
 }
 
-static enum status step_recalled(struct learner *l, int64_t until_ms, bool only_fresh, bool *worked,
+static enum status step_recalled(struct learner *l, int64_t until_ms, bool *worked,
                                  struct error *err)
 {
     enum status status;
@@ -218,7 +216,7 @@ static enum status step_recalled(struct learner *l, int64_t until_ms, bool only_
     status = add_lists(l, l->recalled, until_ms, &fresh, &count, err);
     if (status == OK)
         status = add_histories(l, until_ms, &fresh_histories, err);
-    if (status != OK || (only_fresh && fresh + fresh_histories == 0))
+    if (status != OK || fresh + fresh_histories == 0)
         return status;
     if (batch_builder_batch(l->builder)->B == 0)
         return OK;
@@ -226,15 +224,14 @@ static enum status step_recalled(struct learner *l, int64_t until_ms, bool only_
     return learn(l, &l->recalled_objective, err);
 }
 
-enum status learner_step(struct learner *l, int64_t until_ms, bool only_fresh, bool *worked,
-                         struct error *err)
+enum status learner_step(struct learner *l, int64_t until_ms, bool *worked, struct error *err)
 {
     enum status status = grow(l, err);
 
     *worked = false;
     if (status == OK)
-        status = step_shown(l, until_ms, only_fresh, worked, err);
+        status = step_shown(l, until_ms, worked, err);
     if (status == OK)
-        status = step_recalled(l, until_ms, only_fresh, worked, err);
+        status = step_recalled(l, until_ms, worked, err);
     return status;
 }

@@ -32,7 +32,7 @@ struct role_settings {
     const char *preset;
     int64_t every_ms, items_refresh_ms, checkpoint_every_ms, drift_every_ms;
     int64_t volume;
-    int64_t steps_min, steps_max;
+    int64_t steps_max;
     double holdout_share;
     int holdout_min, holdout_max;
     int keep;
@@ -43,8 +43,8 @@ struct role_settings {
 struct round {
     enum round_state state;
     enum round_cause cause;
-    int64_t until_ms; /* event time that training stops at */
-    int64_t steps_at; /* learner's steps when it began */
+    struct holdout_window window; /* training stops at its from_ms */
+    int64_t steps_at;             /* learner's steps when it began */
     int64_t begun_us;
 };
 

@@ -46,8 +46,8 @@ enum status role_begin_round(struct role *role, enum round_cause cause, struct e
 
     (void)err;
     *round = (struct round){.state = ROUND_TRAINING, .cause = cause};
-    (void)holdout_split(learner_holdout(role->learner), role->settings.holdout_share,
-                        role->settings.holdout_min, role->settings.holdout_max, &round->until_ms);
+    holdout_split(learner_holdout(role->learner), role->settings.holdout_share,
+                  role->settings.holdout_min, role->settings.holdout_max, &round->window);
     round->steps_at = learner_progress(role->learner)->steps;
     round->begun_us = clock_monotonic_us();
     metric_add_of(&causes_total, (int)cause, 1);
@@ -71,8 +71,7 @@ static enum status train(struct role *role, struct error *err)
             round->state = ROUND_JUDGING;
             break;
         }
-        status = learner_step(role->learner, round->until_ms, steps >= role->settings.steps_min,
-                              &worked, err);
+        status = learner_step(role->learner, round->window.from_ms, &worked, err);
         if (status == ERR_REJECTED) {
             log_event(LOG_WARN, "step_rejected", err->text);
             status = OK;
@@ -93,16 +92,16 @@ static enum status judge(struct role *role, struct evaluation *evaluation, struc
         .rules = &role->dataset.rules,
         .challenger = learner_model(role->learner),
         .champion = role->champion,
-        .from_ms = role->round.until_ms,
         .seed = hash64_mix(role->settings.seed, (uint64_t)role->rounds),
     };
     struct evaluator *evaluator = NULL;
     enum status status = learner_ready(role->learner, err);
     bool done = false;
-    int64_t from_ms;
+    int64_t until_ms = role->round.window.from_ms; /* while it trained, more came */
 
-    options.from = holdout_split(options.holdout, role->settings.holdout_share,
-                                 role->settings.holdout_min, role->settings.holdout_max, &from_ms);
+    holdout_split(options.holdout, role->settings.holdout_share, role->settings.holdout_min,
+                  role->settings.holdout_max, &options.window);
+    options.window.from_ms = until_ms;
     if (status == OK)
         status = evaluator_create(&evaluator, &options, err);
     while (status == OK && !done)

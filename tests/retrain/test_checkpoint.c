@@ -368,7 +368,7 @@ TEST(checkpoint_comes_back_when_the_model_grew_but_no_step_was_made)
     bool worked;
 
     retrain_feed(learner, 0, 300);
-    CHECK_STATUS(OK, learner_step(learner, INT64_MIN, true, &worked, &err)); /* nothing before it */
+    CHECK_STATUS(OK, learner_step(learner, INT64_MIN, &worked, &err)); /* nothing before it */
     CHECK(!worked);
     CHECK(model_config(learner_model(learner))->V > 1);
     save(folder, 1, learner, examples);

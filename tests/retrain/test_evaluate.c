@@ -38,7 +38,7 @@ static void end(void)
 
 static void add(uint64_t user, uint64_t item, int64_t time_ms, uint8_t action)
 {
-    struct holdout_event event = {user, item, time_ms, action};
+    struct holdout_event event = {user, item, time_ms, action, false};
     struct user_entry entry = {.item = item, .time_ms = time_ms, .action = action};
     enum sequences_result result;
 
@@ -56,8 +56,7 @@ static struct evaluation evaluate(int from, int64_t from_ms, bool champion, int 
         .rules = retrain_rules(),
         .challenger = learner_model(learner),
         .champion = champion ? learner_model(learner) : NULL,
-        .from = from,
-        .from_ms = from_ms,
+        .window = {.from = from, .from_ms = from_ms},
         .seed = 3,
     };
     struct evaluator *evaluator;

@@ -26,6 +26,15 @@ static struct holdout *new_holdout(int events_max)
     return holdout;
 }
 
+static int split(const struct holdout *holdout, double share, int least, int most, int64_t *from_ms)
+{
+    struct holdout_window window;
+
+    holdout_split(holdout, share, least, most, &window);
+    *from_ms = window.from_ms;
+    return window.from;
+}
+
 static void end(struct holdout *holdout)
 {
     holdout_destroy(holdout);
@@ -37,7 +46,7 @@ static void end(struct holdout *holdout)
 static void add(struct holdout *holdout, int i, uint8_t action)
 {
     struct holdout_event event = {(uint64_t)i % 7, 1000 + (uint64_t)i % 13, 1000 + (int64_t)i * 10,
-                                  action};
+                                  action, false};
     struct user_entry entry = {.item = event.item, .time_ms = event.time_ms, .action = action};
     enum sequences_result result;
 
@@ -52,7 +61,7 @@ TEST(holdout_without_events_has_no_window)
     struct holdout *holdout = new_holdout(10);
     int64_t from_ms;
 
-    CHECK_INT(0, holdout_split(holdout, .1, 1, 10, &from_ms));
+    CHECK_INT(0, split(holdout, .1, 1, 10, &from_ms));
     CHECK(from_ms == INT64_MAX);
     CHECK_INT(0, holdout_count(holdout));
     end(holdout);
@@ -68,7 +77,7 @@ TEST(holdout_is_exactly_the_newest_tenth_of_the_choices)
     /* Two items shown between choices: 200 choices of 600 changes. */
     for (int i = 0; i < 600; i++)
         add(holdout, i, i % 3 == 2 ? 2 : 0);
-    from = holdout_split(holdout, .1, 1, 1000, &from_ms);
+    from = split(holdout, .1, 1, 1000, &from_ms);
     for (int i = from; i < holdout_count(holdout); i++) {
         choices += holdout_at(holdout, i)->action != 0;
         CHECK(holdout_at(holdout, i)->action == 0 || holdout_at(holdout, i)->time_ms >= from_ms);
@@ -89,10 +98,10 @@ TEST(holdout_window_is_at_least_and_at_most_what_is_asked_for)
 
     for (int i = 0; i < 100; i++)
         add(holdout, i, 2);
-    CHECK_INT(70, holdout_split(holdout, .1, 30, 1000, &from_ms));
-    CHECK_INT(95, holdout_split(holdout, .1, 1, 5, &from_ms));
-    CHECK_INT(50, holdout_split(holdout, .1, 90, 1000, &from_ms)); /* never more than half */
-    CHECK_INT(50, holdout_split(holdout, 1, 1, 1000, &from_ms));
+    CHECK_INT(70, split(holdout, .1, 30, 1000, &from_ms));
+    CHECK_INT(95, split(holdout, .1, 1, 5, &from_ms));
+    CHECK_INT(50, split(holdout, .1, 90, 1000, &from_ms)); /* never more than half */
+    CHECK_INT(50, split(holdout, 1, 1, 1000, &from_ms));
     CHECK(from_ms == 1000 + 50 * 10);
     end(holdout);
 }
@@ -103,7 +112,7 @@ TEST(holdout_of_one_choice_judges_nothing)
     int64_t from_ms;
 
     add(holdout, 1, 2);
-    CHECK_INT(1, holdout_split(holdout, .5, 1, 10, &from_ms));
+    CHECK_INT(1, split(holdout, .5, 1, 10, &from_ms));
     CHECK(from_ms == INT64_MAX);
     end(holdout);
 }
@@ -111,15 +120,43 @@ TEST(holdout_of_one_choice_judges_nothing)
 TEST(holdout_window_with_late_choices_begins_at_the_oldest_of_them)
 {
     struct holdout *holdout = new_holdout(100);
-    struct holdout_event late = {1, 2, 5, 2};
+    struct holdout_event late = {1, 2, 5, 2, false};
     int64_t from_ms;
 
     for (int i = 0; i < 19; i++)
         add(holdout, i, 2);
     CHECK_STATUS(OK, holdout_add(holdout, sequences, &late, &err));
     /* Training stops before the late one: else it would be trained on and judged. */
-    CHECK_INT(18, holdout_split(holdout, .1, 1, 100, &from_ms));
+    CHECK_INT(18, split(holdout, .1, 1, 100, &from_ms));
     CHECK(from_ms == 5);
+    end(holdout);
+}
+
+TEST(holdout_judges_by_choices_that_no_list_prompted_while_there_are_enough)
+{
+    struct holdout *holdout = new_holdout(1000);
+    struct holdout_window window;
+    int judges = 0;
+
+    for (int i = 0; i < 400; i++) { /* every fourth choice is the user's own, the others answer */
+        struct holdout_event event = {.user = (uint64_t)i % 7,
+                                      .item = 1000,
+                                      .time_ms = 1000 + i,
+                                      .action = 2,
+                                      .answer = i % 4 != 0};
+
+        CHECK_STATUS(OK, holdout_add(holdout, sequences, &event, &err));
+    }
+    holdout_split(holdout, .1, 10, 1000, &window);
+    CHECK(!window.answers);
+    CHECK_INT(360, window.from);
+    CHECK(window.from_ms == 1360);
+    for (int i = window.from; i < holdout_count(holdout); i++)
+        judges += holdout_judges(&window, holdout_at(holdout, i));
+    CHECK_INT(10, judges);
+    holdout_split(holdout, .1, 51, 1000, &window); /* of 100 there are not 51 in the newer half */
+    CHECK(window.answers);
+    CHECK_INT(349, window.from);
     end(holdout);
 }
 
