@@ -31,9 +31,8 @@ static const struct config_row *const config_tables[] = {
 };
 
 static const struct doctor_check *const doctor_tables[] = {
-    ops_doctor_checks,
-    kafka_doctor_checks,
-    NULL,
+    ops_doctor_checks,    kafka_doctor_checks, redis_doctor_checks,
+    ingest_doctor_checks, serve_doctor_checks, NULL,
 };
 
 int main(int argc, char **argv)

@@ -38,28 +38,6 @@ static enum status ask(struct redis_connection *connection, int64_t timeout_ms,
 #define ASK(connection, reply, ...)                                                                \
     ask(connection, timeout_ms, (const char *const[]){__VA_ARGS__, NULL}, reply, err)
 
-/* "name:value\r\n" of INFO; false when it is not there. */
-static bool info_line(struct text info, const char *name, char *into, size_t room)
-{
-    const char *at = info.at;
-    const char *end = info.at + info.bytes;
-    size_t bytes = strlen(name);
-
-    while (at < end) {
-        const char *stop = memchr(at, '\r', (size_t)(end - at));
-
-        if (stop == NULL)
-            stop = end;
-        if ((size_t)(stop - at) > bytes && at[bytes] == ':' && memcmp(at, name, bytes) == 0) {
-            (void)snprintf(into, room, "%.*s", (int)((size_t)(stop - at) - bytes - 1),
-                           at + bytes + 1);
-            return true;
-        }
-        at = stop + 2;
-    }
-    return false;
-}
-
 static int version_number(const char *version)
 {
     int major = 0, minor = 0, patch = 0;
@@ -78,14 +56,15 @@ static enum status check_info(struct redis_connection *connection, int64_t timeo
 
     if (status != OK)
         return status;
-    if (reply->type != REPLY_STRING || !info_line(reply->text, "redis_version", version, TEXT_MAX))
+    if (reply->type != REPLY_STRING ||
+        !redis_info_line(reply->text, "redis_version", version, TEXT_MAX))
         return error_set(err, ERR_CONFIG, "redis does not say its version (INFO): is it one?");
     if (version_number(version) < VERSION_MIN)
         return error_set(err, ERR_CONFIG, "redis %s is too old: 6.0.9 or newer is needed", version);
-    if (info_line(reply->text, "role", role, TEXT_MAX) && strcmp(role, "master") != 0)
+    if (redis_info_line(reply->text, "role", role, TEXT_MAX) && strcmp(role, "master") != 0)
         return error_set(err, ERR_CONFIG, "redis is a %s: redis.url must lead to the primary",
                          role);
-    if (!info_line(reply->text, "maxmemory_policy", policy, TEXT_MAX))
+    if (!redis_info_line(reply->text, "maxmemory_policy", policy, TEXT_MAX))
         return error_set(err, ERR_CONFIG, "redis does not say its maxmemory-policy (INFO memory)");
     if (strcmp(policy, "noeviction") != 0)
         return error_set(err, ERR_CONFIG,

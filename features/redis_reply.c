@@ -271,3 +271,26 @@ enum status redis_reply_status(const struct redis_reply *reply, struct error *er
     return error_set(err, meanings[error].status, "redis: %s: %.*s", meanings[error].text,
                      (int)(reply->text.bytes > 120 ? 120 : reply->text.bytes), reply->text.at);
 }
+
+/* ---- INFO ---- */
+
+bool redis_info_line(struct text info, const char *name, char *into, size_t room)
+{
+    const char *at = info.at;
+    const char *end = info.at + info.bytes;
+    size_t bytes = strlen(name);
+
+    while (at < end) {
+        const char *stop = memchr(at, '\r', (size_t)(end - at));
+
+        if (stop == NULL)
+            stop = end;
+        if ((size_t)(stop - at) > bytes && at[bytes] == ':' && memcmp(at, name, bytes) == 0) {
+            (void)snprintf(into, room, "%.*s", (int)((size_t)(stop - at) - bytes - 1),
+                           at + bytes + 1);
+            return true;
+        }
+        at = stop + 2;
+    }
+    return false;
+}

@@ -69,6 +69,9 @@ enum redis_error redis_error_of(struct text message);
 /* Fills *err from an ERROR reply and counts it; OK for every other type. */
 MUST_CHECK enum status redis_reply_status(const struct redis_reply *reply, struct error *err);
 
+/* The value of "name:value\r\n" in what INFO answers, cut to room; false when it is not there. */
+bool redis_info_line(struct text info, const char *name, char *into, size_t room);
+
 /* Bytes in, replies out. Thread: one. */
 struct redis_reader;
 struct redis_reader *redis_reader_create(size_t reply_bytes, int reply_elements); /* NULL: memory */

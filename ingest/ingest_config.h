@@ -7,8 +7,10 @@
 
 #include "features/redis_dataset.h"
 #include "ops/config.h"
+#include "ops/doctor.h"
 
 extern const struct config_row ingest_config_rows[]; /* ends with a NULL key */
+extern const struct doctor_check ingest_doctor_checks[];
 
 /* Without id and seed, which are drawn when it is created. Owns nothing. Errors: ERR_CONFIG */
 MUST_CHECK enum status ingest_wanted_dataset(struct redis_dataset *wanted,

@@ -1,0 +1,65 @@
+/* ingest/ingest_doctor.c - doctor's question to the data set: is it there, and is it the one that
+ * the configuration asks for? */
+#include "ingest/ingest_config.h"
+
+#include <string.h>
+
+#define ASK_MS 3000
+
+static void compare(const struct config *config, const struct redis_keys *keys,
+                    struct redis_connection *connection, const struct redis_dataset *stored,
+                    struct doctor_finding *finding)
+{
+    struct redis_dataset wanted, opened = {0};
+    struct event_schema *schema = NULL;
+    struct error err;
+    enum status status = event_schema_create(&schema, config, &err);
+
+    if (status == OK)
+        status = ingest_wanted_dataset(&wanted, config, schema, &err);
+    if (status == OK && !config_given(config, "dataset.examples_partitions"))
+        wanted.examples_partitions = stored->examples_partitions;
+    if (status == OK) /* it is there, so nothing is created */
+        status = redis_dataset_open(&opened, connection, keys, &wanted, ASK_MS, &err);
+    redis_dataset_clear(&opened);
+    event_schema_destroy(schema);
+    if (status == OK)
+        doctor_ok(finding, "\"%s\", %d shards, %d partitions recorded", keys->ns, stored->shards,
+                  stored->partitions_count);
+    else if (status == ERR_CONFLICT)
+        doctor_fail(finding,
+                    "put the configuration back, or choose another dataset.namespace and rebuild",
+                    "%s", err.text);
+    else
+        doctor_fail(finding, "mend what it names", "%s", err.text);
+}
+
+static void check_dataset(const struct config *config, struct doctor_finding *finding)
+{
+    struct redis_connection *connection;
+    struct redis_dataset stored;
+    struct redis_keys keys;
+    struct error err;
+    enum status status = redis_dataset_connect(&stored, &connection, &keys, config, ASK_MS, &err);
+
+    if (status == OK)
+        compare(config, &keys, connection, &stored, finding);
+    else if (status == ERR_NOT_FOUND)
+        doctor_warn(finding,
+                    "start `freshet ingest`, which creates it; if it was there before, `freshet "
+                    "runbook state-lost`",
+                    "redis holds no data set under \"%s\"",
+                    config_text(config, "dataset.namespace"));
+    else if (status == ERR_UNAVAILABLE || status == ERR_TIMEOUT)
+        doctor_skip(finding, "Redis does not answer");
+    else
+        doctor_fail(finding, "another program's key under our name? see dataset.namespace", "%s",
+                    err.text);
+    redis_dataset_clear(&stored);
+    redis_connection_destroy(connection);
+}
+
+const struct doctor_check ingest_doctor_checks[] = {
+    {"dataset", "the data set's record is there and agrees with the configuration", check_dataset},
+    {0},
+};

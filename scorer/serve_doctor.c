@@ -1,0 +1,105 @@
+/* scorer/serve_doctor.c - doctor's questions to the model folder: would serve take what is current,
+ * and is it of this data set? */
+#include "features/redis_dataset.h"
+#include "ops/clock.h"
+#include "scorer/serve_main.h"
+#include "scorer/served.h"
+
+#include <string.h>
+
+#define ASK_MS 3000
+
+static const char *remedy_of(enum status status)
+{
+    switch (status) {
+    case ERR_CONFLICT:
+    case ERR_VERSION:
+        return "retrain it with this build, or `freshet model rollback` to one that fits";
+    case ERR_CORRUPT:
+    case ERR_MALFORMED:
+    case ERR_LIMIT:
+        return "`freshet model rollback` to a whole one; `freshet runbook model-refused`";
+    default:
+        return "can this user read model.folder?";
+    }
+}
+
+/* Loads what is current, by the code that serves. NULL: the finding says why. */
+static struct served_slot *load(const struct config *config, const struct served **served,
+                                struct doctor_finding *finding)
+{
+    struct served_slot *slot;
+    struct error err;
+    bool changed;
+    enum status status = served_slot_create(&slot, config_text(config, "model.folder"), NULL, &err);
+
+    *served = NULL;
+    if (status == OK)
+        status = served_refresh(slot, &changed, &err);
+    if (status == OK) {
+        *served = served_acquire(slot);
+        return slot;
+    }
+    served_slot_destroy(slot);
+    if (status == ERR_NOT_FOUND)
+        doctor_warn(finding,
+                    "start `freshet retrain` on the same model.folder; until then lists are in the "
+                    "order of the request",
+                    "no bundle is published in %s", config_text(config, "model.folder"));
+    else
+        doctor_fail(finding, remedy_of(status), "%s", err.text);
+    return NULL;
+}
+
+static void check_model(const struct config *config, struct doctor_finding *finding)
+{
+    const struct served *served;
+    struct served_slot *slot = load(config, &served, finding);
+    const char *root = config_text(config, "model.folder");
+
+    if (slot == NULL)
+        return;
+    if (bundle_exposed(root, served->bundle))
+        doctor_warn(finding, "chmod go-w the folder",
+                    "others than its owner may write to %s/%s, so its digests prove nothing", root,
+                    served->bundle);
+    else
+        doctor_ok(finding, "%s verifies: %s, %d items, %lld minutes old", served->version,
+                  served->model == NULL ? "item tables, no model yet" : "model and item tables",
+                  item_tables_count(served->tables),
+                  (long long)(clock_wall_ms() - served->created_at_ms) / 60000);
+    served_release(slot, served);
+    served_slot_destroy(slot);
+}
+
+static void check_dataset(const struct config *config, struct doctor_finding *finding)
+{
+    struct redis_connection *connection = NULL;
+    struct redis_dataset stored = {0};
+    struct redis_keys keys;
+    const struct served *served;
+    struct served_slot *slot = load(config, &served, finding);
+    struct error err;
+
+    if (slot == NULL)
+        doctor_skip(finding, "no bundle can be loaded");
+    else if (redis_dataset_connect(&stored, &connection, &keys, config, ASK_MS, &err) != OK)
+        doctor_skip(finding, "no data set can be read");
+    else if (stored.rules.seed != served->item_seed)
+        doctor_fail(finding, "point model.folder at this data set's bundles, or retrain anew",
+                    "%s was made from another data set: no item of a user would be known to it",
+                    served->version);
+    else
+        doctor_ok(finding, "%s is of this data set", served->version);
+    redis_dataset_clear(&stored);
+    redis_connection_destroy(connection);
+    if (slot != NULL)
+        served_release(slot, served);
+    served_slot_destroy(slot);
+}
+
+const struct doctor_check serve_doctor_checks[] = {
+    {"model", "the current bundle verifies, and its scalars are this build's", check_model},
+    {"model-dataset", "the current bundle and Redis are of one data set", check_dataset},
+    {0},
+};
