@@ -9,6 +9,6 @@
 extern const struct command *const ingest_commands[]; /* NULL-ended */
 
 extern const struct command ingest_command, replay_command, offsets_list_command, dlq_list_command,
-    dlq_show_command, verify_command, erase_command;
+    dlq_show_command, dlq_replay_command, verify_command, erase_command;
 
 #endif

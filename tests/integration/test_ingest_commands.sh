@@ -55,6 +55,21 @@ ingest: {admin: "127.0.0.1:0"}
 YAML
 export FRESHET_CONFIG=$folder/freshet.yaml
 
+# ---- what runbooks and documents name ----
+
+unknown=
+while read -r _ first second; do
+    run "$first" ${second:+"$second"} --help || run "$first" --help || unknown="$unknown $first"
+done < <(grep -ohE '`freshet [a-z]+( [a-z]+)?' ops/runbooks/*.md docs/*.md README.md | sort -u)
+[ -z "$unknown" ]
+check "every command that a page names is there:$unknown"
+unknown=
+for name in $(grep -ohE 'freshet_[a-z_]+' ops/runbooks/*.md docs/*.md README.md | sort -u); do
+    grep -qrE "\"$name\"" --include='*.c' ops ingest features scorer retrain || unknown="$unknown $name"
+done
+[ -z "$unknown" ]
+check "every metric that a page names is there:$unknown"
+
 # ---- before anything is there ----
 
 run offsets list
@@ -100,6 +115,31 @@ check 'ingest goes on where it ended'
 run verify --json && has '"equal":true'
 check 'verify agrees after an erasure'
 
+# ---- dead letters once more ----
+
+run dlq replay --json && has '"applied":false,"letters":1,"events_now":0,"still_refused":1,"gone":0,"replayed":0'
+check 'dlq replay says what is refused still'
+printf '8\t{"type":"click","user":"9","item":"i1","ts":1400000000000}\n' |
+    "$bin/kafka_tool" produce "$(cat "$folder/address")" events
+run ingest --until-end --json && has '"dead":1'
+check 'an event under a key that is not its user is refused'
+run dlq replay --reason key_mismatch --apply --json && has '"still_refused":1,"gone":0,"replayed":0' &&
+    has '"why":"key_mismatch"'
+check 'what is refused still is not written'
+run dlq replay --offset 999999 --json && has '"letters":0'
+check 'one is chosen by its offset'
+echo 'events: {key: any}' >>"$folder/freshet.yaml"
+run dlq replay --reason key_mismatch && has '1 records would be written' && has 'add --apply'
+check 'with another configuration a dry run says what would be written'
+run ingest --until-end --json && has '"records":0'
+check '... and writes nothing'
+run dlq replay --reason key_mismatch --apply --json && has '"applied":true' && has '"replayed":1'
+check '--apply writes it'
+run ingest --until-end --json && has '"records":1,"applied":1'
+check '... and ingest takes it'
+run features show 9 --json && has '"replayed":true'
+check '... as one that was replayed'
+
 # ---- what verify must see ----
 
 user=$(redis-cli -s "$folder/redis.sock" --scan --pattern 'fr{*}u*' | head -n 1)
@@ -120,7 +160,7 @@ run ingest --until-end
 check 'an empty Redis that was full is refused, with the remedy'
 redis-cli -s "$folder/redis.sock" DBSIZE | grep -qx 0
 check '... and nothing is written'
-run ingest --until-end --rebuild --json && run verify --json && has '"equal":true' && has '"records":3012'
+run ingest --until-end --rebuild --json && run verify --json && has '"equal":true' && has '"records":3014'
 check '--rebuild makes it anew from the log'
 
 # ---- what must not start ----

@@ -1,0 +1,420 @@
+/*
+ * ingest/dlq_replay.c - `freshet dlq replay`: records that were refused, once more into their
+ * topic.
+ *
+ * A dead letter holds no more than the beginning of a record, so the records themselves are read
+ * again from where the letters say they are: each partition from its first chosen letter to the
+ * last. Each is judged by the configuration as it is now; those that are events now are produced
+ * again into the same partition, with key, value and timestamp as they were and the header
+ * `freshet-replayed`, by which ingest lets them into sequences and counts however late they are,
+ * and never into joins: what they would have labelled was judged without them. Without --apply
+ * nothing is written.
+ */
+#include "ingest/dead_letter.h"
+#include "ingest/ingest_main.h"
+#include "ingest/topic_reader.h"
+#include "ops/json_writer.h"
+#include "ops/kafka_consumer.h"
+#include "ops/kafka_producer.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LETTER_JSON_MAX  (64 * 1024)
+#define LETTER_NODES_MAX 64
+#define LETTERS_MAX      1000000
+#define RESULT_ROOM      (64 * 1024)
+#define DELIVERY_MS      30000
+#define FULL_WAIT_MS     10
+
+/* A letter that was chosen. */
+struct chosen {
+    int32_t partition;
+    int64_t offset;
+    int reason; /* enum refusal; REFUSAL_COUNT: one that this build does not know */
+    bool found;
+};
+
+/* What became of the letters of one reason. */
+struct fate {
+    int64_t letters, good, refused, gone;
+    enum refusal why; /* of one that is refused still */
+};
+
+struct replay {
+    struct command_line *line;
+    const struct config *config;
+    const char *topic;
+    bool apply;
+    struct chosen *list;
+    int count, room, limit;
+    struct json_parser *parser;
+    struct event_schema *schema;
+    struct event_decoder *decoder;
+    struct kafka_producer *producer;
+    int64_t elsewhere, malformed, sent, failed;
+    struct fate fates[REFUSAL_COUNT + 1];
+};
+
+static const char *reason_name(int reason)
+{
+    return reason == REFUSAL_COUNT ? "other" : refusal_names[reason];
+}
+
+/* ---- the letters ---- */
+
+static bool is_chosen(const struct replay *r, const struct dead_letter *letter)
+{
+    const char *reason = command_text(r->line, "reason");
+
+    return (reason == NULL || strcmp(reason, letter->reason) == 0) &&
+           (!command_given(r->line, "partition") ||
+            command_int(r->line, "partition") == letter->partition) &&
+           (!command_given(r->line, "offset") || command_int(r->line, "offset") == letter->offset);
+}
+
+static enum status take_letter(void *context, const struct kafka_record *record, struct error *err)
+{
+    struct replay *r = context;
+    struct dead_letter letter;
+    int reason = 0;
+
+    if (dead_letter_parse(&letter, r->parser, record->value, err) != OK) {
+        r->malformed++;
+        return OK;
+    }
+    if (!is_chosen(r, &letter))
+        return OK;
+    if (strcmp(letter.topic, r->topic) != 0) {
+        r->elsewhere++;
+        return OK;
+    }
+    if (r->count == r->limit)
+        return error_set(err, ERR_CANCELLED, "enough");
+    if (r->count == r->room) {
+        int room = r->room == 0 ? 256 : 2 * r->room;
+        struct chosen *larger = realloc(r->list, (size_t)room * sizeof *larger);
+
+        if (larger == NULL)
+            return error_set(err, ERR_NOMEM, "no memory for %d dead letters", room);
+        r->list = larger;
+        r->room = room;
+    }
+    while (reason < REFUSAL_COUNT && strcmp(letter.reason, refusal_names[reason]) != 0)
+        reason++;
+    r->list[r->count++] = (struct chosen){letter.partition, letter.offset, reason, false};
+    return OK;
+}
+
+static int by_place(const void *left, const void *right)
+{
+    const struct chosen *a = left, *b = right;
+
+    if (a->partition != b->partition)
+        return a->partition < b->partition ? -1 : 1;
+    return a->offset < b->offset ? -1 : a->offset > b->offset;
+}
+
+/* A kill may have written a letter twice: one record is sent once. */
+static void sort_and_unite(struct replay *r)
+{
+    int kept = 0;
+
+    if (r->count > 0)
+        qsort(r->list, (size_t)r->count, sizeof r->list[0], by_place);
+    for (int i = 0; i < r->count; i++)
+        if (kept == 0 || by_place(&r->list[kept - 1], &r->list[i]) != 0)
+            r->list[kept++] = r->list[i];
+    r->count = kept;
+    for (int i = 0; i < r->count; i++)
+        r->fates[r->list[i].reason].letters++;
+}
+
+static enum status read_letters(struct replay *r, struct error *err)
+{
+    struct topic_reader_options options = {.config = r->config,
+                                           .topic = config_text(r->config, "kafka.topics.dead"),
+                                           .visit = take_letter,
+                                           .stopping = command_stopping,
+                                           .context = r};
+    enum status status = topic_reader_read(&options, NULL, err);
+
+    if (status == ERR_CANCELLED && !command_stopping())
+        status = OK;
+    if (status == OK)
+        sort_and_unite(r);
+    return status;
+}
+
+/* ---- the records ---- */
+
+static enum status choose(void *context, int32_t partition, struct topic_range *range,
+                          struct error *err)
+{
+    const struct replay *r = context;
+    int64_t first = -1, last = -1;
+
+    (void)err;
+    for (int i = 0; i < r->count; i++) {
+        if (r->list[i].partition != partition)
+            continue;
+        if (first < 0)
+            first = r->list[i].offset;
+        last = r->list[i].offset;
+    }
+    range->from = first > range->low ? first : range->low;
+    range->to = last + 1 < range->high ? last + 1 : range->high;
+    if (first < 0)
+        range->to = range->from;
+    return OK;
+}
+
+static enum status send(struct replay *r, const struct kafka_record *record, struct error *err)
+{
+    struct kafka_message message = {.topic = r->topic,
+                                    .partition = record->partition,
+                                    .key = record->key,
+                                    .value = record->value,
+                                    .timestamp_ms = record->timestamp_ms,
+                                    .replayed = true};
+    enum status status = kafka_produce(r->producer, &message, err);
+
+    while (status == ERR_FULL && !command_stopping()) {
+        kafka_producer_poll(r->producer, FULL_WAIT_MS);
+        status = kafka_produce(r->producer, &message, err);
+    }
+    return status;
+}
+
+static enum status take_record(void *context, const struct kafka_record *record, struct error *err)
+{
+    struct replay *r = context;
+    struct chosen key = {.partition = record->partition, .offset = record->offset}, *found = NULL;
+    struct event event;
+    struct error why_not;
+    struct fate *fate;
+    enum refusal why;
+    enum status status;
+
+    if (r->count > 0)
+        found = bsearch(&key, r->list, (size_t)r->count, sizeof key, by_place);
+    if (found == NULL)
+        return OK;
+    found->found = true;
+    fate = &r->fates[found->reason];
+    status = event_decode_record(r->decoder, record->key, record->value, record->timestamp_ms,
+                                 &event, &why, &why_not);
+    if (status == ERR_NOMEM)
+        return error_set(err, status, "%s", why_not.text);
+    if (status != OK) {
+        fate->refused++;
+        fate->why = why;
+        return OK;
+    }
+    fate->good++;
+    return r->apply ? send(r, record, err) : OK;
+}
+
+static void delivered(void *context, uint64_t opaque, enum status status, int32_t partition,
+                      int64_t offset)
+{
+    struct replay *r = context;
+
+    (void)opaque;
+    (void)partition;
+    (void)offset;
+    if (status == OK)
+        r->sent++;
+    else
+        r->failed++;
+}
+
+static enum status read_records(struct replay *r, struct error *err)
+{
+    struct topic_reader_options options = {.config = r->config,
+                                           .topic = r->topic,
+                                           .choose = choose,
+                                           .visit = take_record,
+                                           .stopping = command_stopping,
+                                           .context = r};
+    enum status status = r->count == 0 ? OK : topic_reader_read(&options, NULL, err);
+
+    if (status == OK && r->producer != NULL)
+        status = kafka_producer_flush(r->producer, DELIVERY_MS, err);
+    if (status == OK && r->failed > 0)
+        status = error_set(err, ERR_UNAVAILABLE,
+                           "kafka did not take %" PRId64 " of %" PRId64
+                           " records: run it again, what was taken is recognised",
+                           r->failed, r->failed + r->sent);
+    for (int i = 0; i < r->count; i++)
+        r->fates[r->list[i].reason].gone += !r->list[i].found;
+    return status;
+}
+
+/* ---- what is said ---- */
+
+static void sum(const struct replay *r, struct fate *all)
+{
+    *all = (struct fate){0};
+    for (int i = 0; i <= REFUSAL_COUNT; i++) {
+        all->letters += r->fates[i].letters;
+        all->good += r->fates[i].good;
+        all->refused += r->fates[i].refused;
+        all->gone += r->fates[i].gone;
+    }
+}
+
+static void put_fate(struct json_writer *w, const struct fate *fate)
+{
+    json_int(w, "letters", fate->letters);
+    json_int(w, "events_now", fate->good);
+    json_int(w, "still_refused", fate->refused);
+    json_int(w, "gone", fate->gone);
+}
+
+static void print_json(const struct replay *r)
+{
+    static char text[RESULT_ROOM];
+    struct json_writer w;
+    struct fate all;
+
+    sum(r, &all);
+    json_writer_init(&w, text, sizeof text);
+    json_object_begin(&w);
+    json_bool(&w, "applied", r->apply);
+    put_fate(&w, &all);
+    json_int(&w, "replayed", r->sent);
+    json_int(&w, "of_other_topics", r->elsewhere);
+    json_key(&w, "reasons");
+    json_object_begin(&w);
+    for (int i = 0; i <= REFUSAL_COUNT; i++) {
+        if (r->fates[i].letters == 0)
+            continue;
+        json_key(&w, reason_name(i));
+        json_object_begin(&w);
+        put_fate(&w, &r->fates[i]);
+        if (r->fates[i].refused > 0)
+            json_text(&w, "why", text_of(refusal_names[r->fates[i].why]));
+        json_object_end(&w);
+    }
+    json_object_end(&w);
+    json_object_end(&w);
+    (void)printf("%.*s\n", TEXT_ARGS(json_writer_text(&w)));
+}
+
+static void print_table(const struct replay *r)
+{
+    struct fate all;
+
+    sum(r, &all);
+    (void)printf("  %-16s %8s %10s %13s %6s\n", "refused as", "letters", "events now",
+                 "still refused", "gone");
+    for (int i = 0; i <= REFUSAL_COUNT; i++) {
+        const struct fate *fate = &r->fates[i];
+
+        if (fate->letters == 0)
+            continue;
+        (void)printf("  %-16s %8" PRId64 " %10" PRId64 " %13" PRId64 " %6" PRId64 "  %s\n",
+                     reason_name(i), fate->letters, fate->good, fate->refused, fate->gone,
+                     fate->refused > 0 ? refusal_text(fate->why) : "");
+    }
+    if (r->elsewhere > 0)
+        (void)printf("  %" PRId64 " letters are of other topics than \"%s\"\n", r->elsewhere,
+                     r->topic);
+    if (all.gone > 0)
+        (void)printf(
+            "  gone: retention has taken the record; only its beginning is in the letter\n");
+    if (r->apply)
+        (void)printf("%" PRId64 " records were written to \"%s\" again\n", r->sent, r->topic);
+    else
+        (void)printf("%" PRId64
+                     " records would be written to \"%s\" again; nothing was: add --apply\n"
+                     "What changes by it: sequences and counts take them in, by their own time; "
+                     "lists are not labelled by them; what was applied before is recognised. The "
+                     "letters stay.\n",
+                     all.good, r->topic);
+}
+
+static enum status open_all(struct replay *r, struct error *err)
+{
+    struct kafka_producer_options options = {0};
+    enum status status = event_schema_create(&r->schema, r->config, err);
+
+    r->parser = json_parser_create(LETTER_JSON_MAX, LETTER_NODES_MAX);
+    if (r->parser == NULL)
+        return error_set(err, ERR_NOMEM, "no memory to read dead letters");
+    if (status == OK)
+        status = event_decoder_create(&r->decoder, r->schema, err);
+    if (status != OK || !r->apply)
+        return status;
+    kafka_producer_options_from(&options, r->config);
+    options.delivered = delivered;
+    options.context = r;
+    return kafka_producer_open(&r->producer, &options, err);
+}
+
+static int run_replay(struct command_line *line)
+{
+    struct replay r = {.line = line,
+                       .config = command_config(line),
+                       .apply = command_flag(line, "apply"),
+                       .limit = (int)command_int(line, "limit")};
+    struct error err;
+    enum status status;
+    int code = EXIT_DONE;
+
+    if (r.config == NULL)
+        return EXIT_USAGE;
+    if (r.limit < 1 || r.limit > LETTERS_MAX)
+        return command_misused(line, "--limit is 1..%d", LETTERS_MAX);
+    r.topic = config_text(r.config, "kafka.topics.events");
+    status = open_all(&r, &err);
+    if (status == OK)
+        status = read_letters(&r, &err);
+    if (status == OK)
+        status = read_records(&r, &err);
+    if (status != OK)
+        code = command_fail(line, &err);
+    else if (command_json(line))
+        print_json(&r);
+    else
+        print_table(&r);
+    kafka_producer_close(r.producer, 0);
+    event_decoder_destroy(r.decoder);
+    event_schema_destroy(r.schema);
+    json_parser_destroy(r.parser);
+    free(r.list);
+    return code;
+}
+
+static const struct option_row replay_options[] = {
+    {"apply", OPTION_FLAG, NULL, NULL, "write them; without it, only say what would be written"},
+    {"reason", OPTION_TEXT, "NAME", NULL, "only letters of this reason"},
+    {"partition", OPTION_INT, "P", NULL, "only records of this partition of the events topic"},
+    {"offset", OPTION_INT, "N", NULL, "only the record at this offset"},
+    {"limit", OPTION_INT, "N", "1000", "at most N letters, the oldest first"},
+    {0},
+};
+
+const struct command dlq_replay_command = {
+    .name = "dlq replay",
+    .summary = "refused records once more into their topic, if they are events now",
+    .arguments = "",
+    .help = "Reads the records that dead letters name again, judges each by the configuration as "
+            "it is now, and says how many would be events and which would still be refused, and "
+            "why. With --apply those that are events now are produced again, marked as replayed: "
+            "they enter sequences and counts, however late they are, and label no list.\n"
+            "\n"
+            "Restart ingest with the new configuration before --apply, or it refuses them again. "
+            "Records that were quarantined need their user's key in Redis mended or deleted "
+            "first.\n"
+            "\n"
+            "Examples:\n"
+            "  freshet dlq replay --reason unknown_action\n"
+            "  freshet dlq replay --reason unknown_action --apply\n"
+            "  freshet dlq replay --partition 3 --offset 81234 --apply\n",
+    .options = replay_options,
+    .run = run_replay,
+};
