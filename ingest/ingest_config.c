@@ -19,6 +19,12 @@ const struct config_row ingest_config_rows[] = {
      "memory of users' values kept between commits; a user in it costs no read"},
     {"ingest.outbox", CONFIG_INT, "100000", 1, 1e9, NULL,
      "examples of one shard and partition that may wait for Kafka before the partition pauses"},
+    {"ingest.poison_share", CONFIG_REAL, "0.2", 0, 1, NULL,
+     "share of refused records above which /readyz, a metric and the log say that something "
+     "upstream "
+     "is wrong; ingest goes on; 0: never"},
+    {"ingest.poison_window", CONFIG_DURATION, "1m", 1000, 86400e3, NULL,
+     "the time over which that share is taken"},
     {"ingest.drain", CONFIG_DURATION, "15s", 0, 3600e3, NULL,
      "how long a clean end may take before what is left is left to the next owner"},
     {"redis.wait_replicas", CONFIG_INT, "0", 0, 16, NULL,

@@ -644,7 +644,9 @@ enum status loop_open(struct loop **loop, const struct loop_options *options, st
     l->begun_ms = clock_wall_ms();
     (void)snprintf(l->topic, sizeof l->topic, "%s",
                    config_text(options->config, "kafka.topics.events"));
-    l->report = loop_report_create(options->set_ready, options->context);
+    l->report = loop_report_create(options->set_ready, options->context,
+                                   config_real(options->config, "ingest.poison_share"),
+                                   config_duration_ms(options->config, "ingest.poison_window"));
     if (l->report == NULL) {
         loop_close(l);
         return error_set(err, ERR_NOMEM, "no memory for the loop");

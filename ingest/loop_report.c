@@ -1,6 +1,9 @@
 /* ingest/loop_report.c - numbers and reasons. */
 #include "ingest/loop_report.h"
 
+#include "ingest/poison.h"
+#include "ops/clock.h"
+#include "ops/log.h"
 #include "ops/metric.h"
 
 #include <stdio.h>
@@ -54,6 +57,11 @@ METRIC_GAUGE(watermark, "freshet_ingest_watermark_seconds",
 METRIC_GAUGE(redis_up, "freshet_ingest_redis_shards_connected", "shards with a connection");
 METRIC_GAUGE(kafka_up, "freshet_ingest_kafka_up", "1 while the brokers answer");
 
+METRIC_GAUGE(refused_share, "freshet_ingest_refused_share",
+             "dead letters among the records of ingest.poison_window");
+METRIC_GAUGE(poison_open, "freshet_ingest_poison_breaker",
+             "1 while that share is above ingest.poison_share: somebody upstream should look");
+
 #define TEXT_BYTES 512
 
 struct loop_report {
@@ -63,6 +71,7 @@ struct loop_report {
     int ours;
     bool owned[MACHINE_PARTITIONS_MAX * 16];
     bool draining;
+    struct poison poison;
     char kafka_why[160];
     char stopped[TEXT_BYTES];
     int stopped_count;
@@ -75,7 +84,8 @@ static void tell(struct loop_report *report, bool ready, const char *why)
 }
 
 struct loop_report *
-loop_report_create(void (*set_ready)(void *context, bool ready, const char *reason), void *context)
+loop_report_create(void (*set_ready)(void *context, bool ready, const char *reason), void *context,
+                   double poison_share_max, int64_t poison_window_ms)
 {
     struct loop_report *report = calloc(1, sizeof *report);
 
@@ -83,6 +93,7 @@ loop_report_create(void (*set_ready)(void *context, bool ready, const char *reas
         return NULL;
     report->set_ready = set_ready;
     report->context = context;
+    poison_init(&report->poison, poison_share_max, poison_window_ms * 1000);
     tell(report, false, "starting");
     return report;
 }
@@ -124,6 +135,31 @@ void loop_report_draining(struct loop_report *report)
 {
     report->draining = true;
     tell(report, false, "draining");
+}
+
+/* What was refused since the last time. A user whose stored value is unusable is no fault of the
+ * records. */
+static void watch_poison(struct loop_report *r, const struct machine_stats *now)
+{
+    uint64_t refused = 0;
+    double share;
+
+    for (int i = 0; i < REFUSAL_COUNT; i++)
+        if (i != REFUSAL_QUARANTINED)
+            refused += now->letters[i] - r->told.letters[i];
+    bool changed = poison_add(&r->poison, clock_monotonic_us(), now->records - r->told.records,
+                              refused);
+
+    share = poison_share(&r->poison);
+    metric_set(&refused_share, share);
+    metric_set(&poison_open, r->poison.open);
+    if (changed && r->poison.open)
+        log_event(LOG_ERROR, "poison_breaker",
+                  "too many records are refused: was something deployed upstream?",
+                  log_real("share", share), log_text("runbook", "freshet runbook dead-letters"));
+    else if (changed)
+        log_event(LOG_INFO, "poison_breaker", "the share of refused records is small again",
+                  log_real("share", share));
 }
 
 static void add_counters(struct loop_report *r, const struct machine_stats *now)
@@ -189,7 +225,16 @@ static void set_ready(struct loop_report *r, const struct progress_of_all *all,
         (void)snprintf(why, sizeof why, "no partition is assigned to us");
     else if (outputs_why[0] != '\0')
         (void)snprintf(why, sizeof why, "%s", outputs_why);
-    tell(r, why[0] == '\0', why);
+    if (why[0] != '\0') {
+        tell(r, false, why);
+        return;
+    }
+    if (r->poison.open)
+        (void)snprintf(why, sizeof why,
+                       "%.0f %% of the records are refused: freshet dlq list, freshet runbook "
+                       "dead-letters",
+                       100 * poison_share(&r->poison));
+    tell(r, true, why);
 }
 
 bool loop_report_now(struct loop_report *report, struct machine *machine,
@@ -200,6 +245,7 @@ bool loop_report_now(struct loop_report *report, struct machine *machine,
 
     if (kafka_consumer_up(consumer))
         report->kafka_why[0] = '\0';
+    watch_poison(report, machine_stats(machine));
     add_counters(report, machine_stats(machine));
     metric_set(&lag, (double)all.lag);
     metric_set(&partitions, report->ours);

@@ -13,9 +13,10 @@
 #include <stdbool.h>
 
 struct loop_report;
-/* set_ready may be NULL. NULL: no memory. */
+/* set_ready may be NULL. poison_share, poison_window_ms: see ingest/poison.h. NULL: no memory. */
 struct loop_report *
-loop_report_create(void (*set_ready)(void *context, bool ready, const char *reason), void *context);
+loop_report_create(void (*set_ready)(void *context, bool ready, const char *reason), void *context,
+                   double poison_share, int64_t poison_window_ms);
 void loop_report_destroy(struct loop_report *report);
 
 void loop_report_partition(struct loop_report *report, int32_t partition, bool ours);
@@ -24,7 +25,8 @@ void loop_report_kafka(struct loop_report *report, const char *why); /* "": it a
 void loop_report_freshness(struct loop_report *report, double seconds);
 void loop_report_draining(struct loop_report *report);
 /* Once a second: sets gauges, adds what the machine counted since, tells set_ready whether we
- * are ready. True when all partitions of ours are applied up to the end of the log. */
+ * are ready, and what is not as it should be though we are; logs once when too much is refused.
+ * True when all partitions of ours are applied up to the end of the log. */
 bool loop_report_now(struct loop_report *report, struct machine *machine,
                      struct kafka_consumer *consumer, const struct redis_store *store,
                      const char *outputs_why);

@@ -54,8 +54,8 @@ static void handle_ready(struct http_request *request, void *context)
     (void)pthread_mutex_lock(&admin->lock);
     ready = admin->ready;
     json_bool(&w, "ready", ready);
-    if (!ready)
-        json_text(&w, "reason", text_of(admin->reason));
+    if (!ready || admin->reason[0] != 0)
+        json_text(&w, ready ? "degraded" : "reason", text_of(admin->reason));
     (void)pthread_mutex_unlock(&admin->lock);
     json_object_end(&w);
     answer_json(request, ready ? 200 : 503, &w);

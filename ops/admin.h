@@ -20,7 +20,8 @@ MUST_CHECK enum status admin_open(struct admin **admin, const char *role, const 
 int admin_port(const struct admin *admin);
 void admin_close(struct admin *admin); /* NULL is fine */
 
-/* reason: why not, "" when ready; copied. */
+/* reason: why not; when ready: what is not as it should be, "" when all is; copied. /readyz shows
+ * it as "reason", or, with 200, as "degraded". */
 void admin_set_ready(struct admin *admin, bool ready, const char *reason);
 
 #endif
