@@ -256,18 +256,18 @@ static uint64_t example_id(const struct join *join, const struct join_shown *sho
     return not_zero(hash64_mix(hash64_mix(join->user, (uint64_t)shown->shown_at_ms), rows));
 }
 
-/* Fills early with the labels that came before their list: those that named its request (stub's),
+/* Fills early with the labels that came before their list: those that named its request (unseen's),
  * in order, then those found in the sequence, which are taken from here on. */
 static int gather_early(const struct join *join, const struct join_shown *shown,
-                        const struct open_impression *stub, struct open_label *early)
+                        const struct open_impression *unseen, struct open_label *early)
 {
     struct user_value *value = join->value;
     int count = 0;
 
-    for (int i = 0; stub != NULL && i < stub->labels_count; i++)
-        if (in_window(join->rules, shown->shown_at_ms, stub->labels[i].time_ms) &&
-            row_of(shown->rows, shown->rows_count, stub->labels[i].item) >= 0)
-            early[count++] = stub->labels[i];
+    for (int i = 0; unseen != NULL && i < unseen->labels_count; i++)
+        if (in_window(join->rules, shown->shown_at_ms, unseen->labels[i].time_ms) &&
+            row_of(shown->rows, shown->rows_count, unseen->labels[i].item) >= 0)
+            early[count++] = unseen->labels[i];
     for (int i = sequence_until(value, shown->shown_at_ms - 1); i < value->count; i++) {
         struct user_entry *entry = &value->entries[i];
         if (!in_window(join->rules, shown->shown_at_ms, entry->time_ms))
@@ -368,7 +368,7 @@ enum status join_shown(const struct join *join, const struct join_shown *shown, 
                                    .rows_count = shown->rows_count,
                                    .rows = shown->rows};
     struct open_label early[OPEN_LABELS_MAX + SEQUENCE_MAX];
-    int stub = shown->request == 0 ? -1 : find_request(join->value, shown->request);
+    int unseen = shown->request == 0 ? -1 : find_request(join->value, shown->request);
     int early_count;
     enum status status;
 
@@ -377,9 +377,9 @@ enum status join_shown(const struct join *join, const struct join_shown *shown, 
     if (find_example(join->value, open.example_id) >= 0)
         return OK;
     *fresh = true;
-    early_count = gather_early(join, shown, stub < 0 ? NULL : &join->value->opens[stub], early);
-    if (stub >= 0)
-        remove_open(join->value, stub);
+    early_count = gather_early(join, shown, unseen < 0 ? NULL : &join->value->opens[unseen], early);
+    if (unseen >= 0)
+        remove_open(join->value, unseen);
     status = emit_shown(join, shown, open.example_id, early, early_count);
     for (int i = 0; status == OK && i < early_count; i++)
         status = give_label(join, &open, &early[i]);

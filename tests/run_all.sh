@@ -5,7 +5,7 @@
 #
 # A stage is a command that prints "N passed, N failed, N skipped"; the sum is the last line.
 # A stage that ends badly without saying what failed counts as one failure. A skip must stand
-# in tests/skips.txt with its reason, else it counts as failed. Whatever a stage leaves
+# in tests/skips.txt, by its name and by the reason it gives, else it counts as failed. Whatever a stage leaves
 # running is a failure too, and is ended: everything started here carries a mark in its
 # environment.
 set -u
@@ -66,24 +66,28 @@ stage() {
 
 # Sets unlisted to how many skips of a log are not on the list.
 judge_skips() {
-    local name=$1 log=$2 count=$3 test known=0
-    while read -r test; do
-        if listed "$test"; then
+    local name=$1 log=$2 count=$3 skip known=0
+    while read -r skip; do
+        if listed "${skip%%: *}" "${skip#*: }"; then
             known=$((known + 1))
         else
-            printf 'skip of "%s" in %s is not in tests/skips.txt\n' "$test" "$name"
+            printf 'skip of "%s" in %s is not in tests/skips.txt\n' "$skip" "$name"
         fi
-    done < <(sed -nE 's/^skipped ([^:]+):.*/\1/p' "$log")
+    done < <(sed -nE 's/^skipped ([^:]+: .*)/\1/p' "$log")
     unlisted=$((count - known))
     [ "$unlisted" -ge 0 ] || unlisted=0
 }
 
-listed() {
-    local pattern
-    while read -r pattern _; do
+# Is this skip on the list? "NAME: REASON # why it may be", where * stands for anything.
+listed() { # NAME REASON
+    local line name reason
+    while read -r line; do
+        [[ -n $line && $line != \#* ]] || continue
+        line=${line%% # *}
+        name=${line%%: *} reason=${line#*: }
         # shellcheck disable=SC2053
-        [[ -n $pattern && $pattern != \#* && $1 == $pattern ]] && return 0
-    done <tests/skips.txt
+        [[ $1 == $name && $2 == $reason ]] && return 0
+    done <"${SKIPS:-tests/skips.txt}"
     return 1
 }
 

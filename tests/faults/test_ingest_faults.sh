@@ -5,79 +5,14 @@
 # 53, 58, 60. After each row every user must equal the replay through the memory store.
 set -u
 cd "$(dirname "$0")/../.." || exit 70
-passed=0 failed=0 skipped=0
-folder=$(mktemp -d "${TMPDIR:-/tmp}/freshet-faults-XXXXXX")
-bin=$PWD/build/release
+. tests/support/shell.sh
+script_begin test_ingest_faults
 data=tests/data/movietweetings/movietweetings100k_events.csv.gz
-pids=()
 
-finish() {
-    for pid in "${pids[@]}"; do
-        kill -CONT "$pid" 2>/dev/null
-        kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
-    done
-    [ -f "$folder/kafka/address" ] && bash tests/kafka/kafka.sh stop "$folder/kafka" 2>/dev/null
-    [ -n "${KEEP:-}" ] || rm -rf "$folder"
-}
-trap finish EXIT
+caught_up() { ready && metric freshet_ingest_lag_records | grep -qx 0; }
 
-end_with_counts() {
-    printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
-    [ "$failed" = 0 ]
-    exit
-}
-
-check() { # NAME: what the last command says
-    if [ "$?" = 0 ]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        printf 'FAILED  %s\n  %s\n' "$1" "$(tail -n 4 "$folder/ingest.log" 2>/dev/null | cut -c 1-300)"
-    fi
-}
-
-skip() { # NAME WHY
-    skipped=$((skipped + 1))
-    printf 'skipped %s: %s\n' "$1" "$2"
-}
-
-wait_for() { # SECONDS COMMAND...
-    local end=$((SECONDS + $1))
-    shift
-    until "$@"; do
-        [ "$SECONDS" -lt "$end" ] || return 1
-        sleep 0.05
-    done
-}
-
-gone() { ! kill -0 "$1" 2>/dev/null; }
-redis() { redis-cli -s "$folder/redis.sock" "$@"; }
-
-start_redis() { # ARG...
-    redis-server --port 0 --unixsocket "$folder/redis.sock" --save '' --appendonly yes --appendfsync no \
-        --dir "$folder" --logfile redis.log --daemonize no "$@" &
-    redis_pid=$!
-    pids+=("$redis_pid")
-    wait_for 10 test -S "$folder/redis.sock"
-}
-
-start_ingest() { # ARG...
-    rm -f "$folder/ports"
-    "$bin/freshet" ingest --ports-file "$folder/ports" "$@" >"$folder/out" 2>>"$folder/ingest.log" &
-    ingest=$!
-    pids+=("$ingest")
-}
-
-admin() { # PATH
-    local port
-    port=$(sed -n 's/.*"admin":\([0-9]*\).*/\1/p' "$folder/ports" 2>/dev/null)
-    [ -n "$port" ] && curl -s -m 2 "127.0.0.1:$port$1"
-}
-
-ready() { admin /readyz | grep -q '"ready":true'; }
-reason() { admin /readyz | grep -q "$1"; }
-caught_up() { ready && admin /metrics | grep -q '^freshet_ingest_lag_records 0$'; }
-metric() { admin /metrics | sed -n "s/^$1 //p"; }
+# Redis is killed in these rows: what it has said yes to is on disk.
+start_lasting_redis() { start_redis --appendonly yes --appendfsync no; }
 
 line=0
 produce() { # EVENTS
@@ -89,25 +24,11 @@ equal() { "$bin/freshet" verify --quiet --json >"$folder/verify" 2>>"$folder/too
 
 # ---- what is needed ----
 
-for program in redis-server redis-cli curl; do
-    command -v "$program" >/dev/null || { skip test_ingest_faults "no $program on PATH"; end_with_counts; }
-done
+need_programs redis-server redis-cli curl
 make -s -j2 integration-tools >"$folder/build.log" 2>&1
 check 'freshet and the tool build'
-broker=mock
-if [ "${BROKER:-apache}" = apache ] && bash tests/kafka/kafka.sh start "$folder/kafka" 2>"$folder/kafka.log"; then
-    broker=apache
-    address=$(cat "$folder/kafka/address")
-    for topic in events:4 examples:2 dead:1; do
-        bash tests/kafka/kafka.sh topic "$folder/kafka" "${topic%:*}" "${topic#*:}" >>"$folder/kafka.log" 2>&1
-    done
-else
-    "$bin/kafka_tool" broker events:4 examples:2 dead:1 >"$folder/address" &
-    pids+=("$!")
-    wait_for 10 test -s "$folder/address"
-    address=$(cat "$folder/address")
-fi
-cat >"$folder/freshet.yaml" <<YAML
+start_broker events:4 examples:2 dead:1
+cat >"$FRESHET_CONFIG" <<YAML
 kafka: {brokers: "$address", group: faults, instance_id: one, session_timeout: 6s}
 redis: {url: "unix://$folder/redis.sock", reply_timeout: 1s}
 dataset: {shards: 8, examples_partitions: 2}
@@ -115,8 +36,6 @@ features: {sequence_max: 20}
 ingest: {admin: "127.0.0.1:0"}
 log: {format: json}
 YAML
-export FRESHET_CONFIG=$folder/freshet.yaml
-printf 'broker: %s\n' "$broker"
 
 # ---- 43: Redis is down at the start, and then in the middle ----
 
@@ -124,7 +43,7 @@ produce 500
 start_ingest
 wait_for 10 reason redis
 check '43: without Redis ingest starts, is not ready and says why'
-start_redis
+start_lasting_redis
 wait_for 30 caught_up
 check '43: it goes on by itself when Redis comes'
 kill -9 "$redis_pid"
@@ -134,7 +53,7 @@ wait_for 10 reason redis
 check '43: Redis dies in the middle: not ready, and alive'
 ! gone "$ingest"
 check '43: ... the process goes on'
-start_redis
+start_lasting_redis
 wait_for 40 caught_up
 check '43: it catches up after Redis is back (append-only file)'
 equal
@@ -149,6 +68,20 @@ check '44: a Redis that hangs is noticed by the deadline'
 kill -CONT "$redis_pid"
 wait_for 30 caught_up && equal
 check '44: it goes on, and every user is right'
+
+# ---- 32: a bad deployment upstream ----
+
+for i in $(seq 1500); do printf '%s\t{"type":"click"\n' "$i"; done | produce_lines events
+degraded() { admin /readyz | grep -q '"ready":true,"degraded":".* of the records are refused.*dlq list'; }
+wait_for 10 degraded
+check '32: a share of refused records above the limit is told, and ingest stays ready'
+metric freshet_ingest_poison_breaker | grep -qx 1
+check '32: ... by a metric, too'
+[ "$(grep -c '"event":"poison_breaker"' "$folder/ingest.log")" = 1 ]
+check '32: ... and once in the log'
+produce 100
+wait_for 30 caught_up && equal
+check '32: what is good is applied meanwhile'
 
 # ---- 48: memory is full ----
 
@@ -204,10 +137,7 @@ kill -9 "$redis_pid"
 wait "$redis_pid" 2>/dev/null
 rm -rf "$folder/appendonlydir"
 cp "$folder/earlier.rdb" "$folder/dump.rdb"
-redis-server --port 0 --unixsocket "$folder/redis.sock" --save '' --appendonly no --dir "$folder" \
-    --logfile redis.log --daemonize no &
-redis_pid=$!
-pids+=("$redis_pid")
+start_redis
 rewound() { [ "$(metric freshet_ingest_rewinds_total)" -gt 0 ]; }
 wait_for 30 rewound
 check '46: a rollback of Redis is noticed under a quiet topic'

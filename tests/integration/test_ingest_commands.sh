@@ -3,57 +3,21 @@
 # runs as a person types them, against the embedded broker and a private Redis.
 set -u
 cd "$(dirname "$0")/../.." || exit 70
-passed=0 failed=0
-folder=$(mktemp -d "${TMPDIR:-/tmp}/freshet-commands-XXXXXX")
-bin=$PWD/build/release
+. tests/support/shell.sh
+script_begin test_ingest_commands
 data=tests/data/movietweetings/movietweetings100k_events.csv.gz
-pids=()
 
-finish() {
-    for pid in "${pids[@]}"; do
-        kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
-    done
-    rm -rf "$folder"
-}
-trap finish EXIT
-
-end_with_counts() {
-    printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "${1:-0}"
-    [ "$failed" = 0 ]
-    exit
-}
-
-check() { # NAME: what the last command says
-    if [ "$?" = 0 ]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        printf 'FAILED  %s\n  %s\n' "$1" "$(tail -n 3 "$folder/out" 2>/dev/null)"
-    fi
-}
-
-has() { grep -q -- "$1" "$folder/out"; }
-run() { "$bin/freshet" "$@" >"$folder/out" 2>"$folder/err"; }
-
-command -v redis-server >/dev/null || { echo 'skipped test_ingest_commands: no redis-server on PATH'; end_with_counts 1; }
+need_programs redis-server redis-cli
 make -s -j2 integration-tools >"$folder/out" 2>&1
 check 'freshet and the tool build'
-redis-server --port 0 --unixsocket "$folder/redis.sock" --save '' --appendonly no \
-    --dir "$folder" --logfile redis.log --daemonize no &
-pids+=("$!")
-"$bin/kafka_tool" broker events:4 examples:2 dead:1 >"$folder/address" &
-pids+=("$!")
-for _ in $(seq 200); do
-    [ -s "$folder/address" ] && [ -S "$folder/redis.sock" ] && break
-    sleep 0.05
-done
-cat >"$folder/freshet.yaml" <<YAML
-kafka: {brokers: "$(cat "$folder/address")", group: commands, session_timeout: 4s}
+start_redis
+start_mock events:4 examples:2 dead:1
+cat >"$FRESHET_CONFIG" <<YAML
+kafka: {brokers: "$address", group: commands, session_timeout: 4s}
 redis: {url: "unix://$folder/redis.sock"}
 dataset: {shards: 8}
 ingest: {admin: "127.0.0.1:0"}
 YAML
-export FRESHET_CONFIG=$folder/freshet.yaml
 
 # ---- what runbooks and documents name ----
 
@@ -75,14 +39,14 @@ check "every metric that a page names is there:$unknown"
 run offsets list
 [ "$?" != 0 ]
 check 'offsets list without a data set says so'
-grep -q 'freshet ingest' "$folder/err"
+says 'freshet ingest'
 check '... and names the remedy'
 run ingest --dry-run ./nowhere-at-all
-[ "$?" != 0 ] && grep -q nowhere-at-all "$folder/err"
+[ "$?" != 0 ] && says nowhere-at-all
 check 'a dry run of a missing file names it'
 run ingest --dry-run "$data" --json && has '"applied":{"count":100000'
 check 'a dry run of MovieTweetings applies every event'
-redis-cli -s "$folder/redis.sock" DBSIZE | grep -qx 0
+redis DBSIZE | grep -qx 0
 check 'a dry run writes nothing'
 printf '%s\n' '{"type":"click","user":"u","item":"i","ts":1700000000000}' '{' '{"type":"dance","user":"u","item":"i","ts":1}' '' \
     '{"type":"click","user":"u","item":"i","ts":1700000000000}' >"$folder/mixed.jsonl"
@@ -93,7 +57,7 @@ check 'a dry run says what is rejected, why and where'
 
 run replay "$data" --limit 3000 --json --quiet && has '"delivered":3000'
 check 'replay produces what it was told to'
-printf '9\t{\n' | "$bin/kafka_tool" produce "$(cat "$folder/address")" events
+printf '9\t{\n' | produce_lines events
 run ingest --dry-run events --json && has '"records":3001' && has '"applied":{"count":3000'
 check 'a dry run of the topic reads all of it'
 run ingest --until-end --json && has '"applied":3000' && has '"dead":1'
@@ -120,7 +84,7 @@ check 'verify agrees after an erasure'
 run dlq replay --json && has '"applied":false,"letters":1,"events_now":0,"still_refused":1,"gone":0,"replayed":0'
 check 'dlq replay says what is refused still'
 printf '8\t{"type":"click","user":"9","item":"i1","ts":1400000000000}\n' |
-    "$bin/kafka_tool" produce "$(cat "$folder/address")" events
+    produce_lines events
 run ingest --until-end --json && has '"dead":1'
 check 'an event under a key that is not its user is refused'
 run dlq replay --reason key_mismatch --apply --json && has '"still_refused":1,"gone":0,"replayed":0' &&
@@ -142,23 +106,23 @@ check '... as one that was replayed'
 
 # ---- what verify must see ----
 
-user=$(redis-cli -s "$folder/redis.sock" --scan --pattern 'fr{*}u*' | head -n 1)
-redis-cli -s "$folder/redis.sock" SETRANGE "$user" 40 x >/dev/null
+user=$(redis --scan --pattern 'fr{*}u*' | head -n 1)
+redis SETRANGE "$user" 40 x >/dev/null
 run verify --json
 [ "$?" = 1 ] && has '"equal":false'
 check 'verify sees one flipped byte'
-redis-cli -s "$folder/redis.sock" DEL "$user" >/dev/null
+redis DEL "$user" >/dev/null
 run verify --json
 [ "$?" = 1 ] && has '"users_missing":1'
 check 'verify sees a missing user'
 
 # ---- state that is lost ----
 
-redis-cli -s "$folder/redis.sock" FLUSHALL >/dev/null
+redis FLUSHALL >/dev/null
 run ingest --until-end
-[ "$?" != 0 ] && grep -q -- '--rebuild' "$folder/err"
+[ "$?" != 0 ] && says '--rebuild'
 check 'an empty Redis that was full is refused, with the remedy'
-redis-cli -s "$folder/redis.sock" DBSIZE | grep -qx 0
+redis DBSIZE | grep -qx 0
 check '... and nothing is written'
 run ingest --until-end --rebuild --json && run verify --json && has '"equal":true' && has '"records":3014'
 check '--rebuild makes it anew from the log'
@@ -166,13 +130,13 @@ check '--rebuild makes it anew from the log'
 # ---- what must not start ----
 
 run ingest --set dataset.shards=16
-[ "$?" != 0 ] && grep -q 'shards' "$folder/err"
+[ "$?" != 0 ] && says 'shards'
 check 'another number of shards refuses to start'
 run ingest --set redis.url=rediss://localhost
-[ "$?" = 2 ] && grep -q TLS "$folder/err"
+[ "$?" = 2 ] && says TLS
 check 'TLS without hiredis_ssl is a clear error'
-redis-cli -s "$folder/redis.sock" CONFIG SET maxmemory-policy allkeys-lru >/dev/null
+redis CONFIG SET maxmemory-policy allkeys-lru >/dev/null
 run ingest
-[ "$?" = 2 ] && grep -q noeviction "$folder/err"
+[ "$?" = 2 ] && says noeviction
 check 'a Redis that evicts is refused'
 end_with_counts

@@ -11,84 +11,23 @@ set -u
 cd "$(dirname "$0")/../.." || exit 70
 rounds=${ROUNDS:-4}
 events=${EVENTS:-1500} # of MovieTweetings, a round
-passed=0 failed=0 skipped=0
-folder=$(mktemp -d "${TMPDIR:-/tmp}/freshet-kill-XXXXXX")
 bin=$PWD/build/release-crash
-pids=()
-
-check() { # NAME: what the last command says
-    if [ "$?" = 0 ]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        printf 'FAILED  %s\n' "$1"
-        [ -f "$folder/ingest.log" ] && tail -n 5 "$folder/ingest.log"
-    fi
-}
-
-finish() {
-    for pid in "${pids[@]}"; do
-        kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
-    done
-    [ -f "$folder/kafka/address" ] && bash tests/kafka/kafka.sh stop "$folder/kafka" 2>/dev/null
-    [ -n "${KEEP:-}" ] || rm -rf "$folder"
-}
-trap finish EXIT
-
-end_with_counts() {
-    printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
-    [ "$failed" = 0 ]
-    exit
-}
-
-skip_all() {
-    printf 'skipped test_kill_ingest: %s\n' "$1"
-    skipped=1
-    end_with_counts
-}
-
-wait_for() { # SECONDS COMMAND...
-    local left=$(($1 * 20))
-    shift
-    until "$@"; do
-        left=$((left - 1))
-        [ "$left" -gt 0 ] || return 1
-        sleep 0.05
-    done
-}
-
-gone() { ! kill -0 "$1" 2>/dev/null; }
+. tests/support/shell.sh
+script_begin test_kill_ingest
 
 # ---- what is needed ----
 
-command -v redis-server >/dev/null || skip_all 'no redis-server on PATH'
+need_programs redis-server redis-cli
 make -s -j2 CRASH_POINTS=1 integration-tools >"$folder/build.log" 2>&1 ||
     { tail -n 20 "$folder/build.log"; false; }
 check 'the variant with crash points builds'
 [ -x "$bin/freshet" ] || end_with_counts
 
-redis-server --port 0 --unixsocket "$folder/redis.sock" --save '' --appendonly no \
-    --dir "$folder" --logfile redis.log --daemonize no &
-pids+=("$!")
-broker=mock
-if [ "${BROKER:-apache}" = apache ] && [ -f tests/kafka/kafka.sh ] &&
-    bash tests/kafka/kafka.sh start "$folder/kafka" 2>"$folder/kafka.log"; then
-    broker=apache
-    address=$(cat "$folder/kafka/address")
-    for topic in events:8 examples:4 dead:1; do
-        bash tests/kafka/kafka.sh topic "$folder/kafka" "${topic%:*}" "${topic#*:}" >>"$folder/kafka.log" 2>&1
-    done
-else
-    "$bin/kafka_tool" broker events:8 examples:4 dead:1 >"$folder/address" &
-    pids+=("$!")
-    wait_for 10 test -s "$folder/address"
-    address=$(cat "$folder/address")
-fi
-wait_for 10 test -S "$folder/redis.sock"
+start_broker events:8 examples:4 dead:1
+start_redis
 check 'redis and kafka are up'
-printf 'broker: %s\n' "$broker"
 
-cat >"$folder/freshet.yaml" <<YAML
+cat >"$FRESHET_CONFIG" <<YAML
 kafka:
   brokers: "$address"
   group: kill
@@ -106,7 +45,6 @@ ingest:
 log:
   format: json
 YAML
-export FRESHET_CONFIG=$folder/freshet.yaml
 
 # ---- what is produced ----
 
@@ -132,10 +70,6 @@ produce() { # ROUND
         "$bin/kafka_tool" produce "$address" events 2>>"$folder/tools.log"
 }
 
-start_ingest() { # ARG...
-    "$bin/freshet" ingest --until-end "$@" >>"$folder/out.log" 2>>"$folder/ingest.log" &
-    ingest=$!
-}
 
 # ---- the sweep ----
 
@@ -151,11 +85,11 @@ for point in $points; do
     after_claim) count=$((1 + RANDOM % 100)) ;;
     *) count=1 ;;
     esac
-    FRESHET_CRASH_POINT=$point:$count start_ingest
+    FRESHET_CRASH_POINT=$point:$count start_ingest --until-end
     if [ "$point" = in_rebalance ]; then
         first=$ingest
         sleep 2
-        start_ingest --set kafka.instance_id=kill-2
+        start_ingest --until-end --set kafka.instance_id=kill-2
         wait_for 40 gone "$first"
         check "killed at $point"
         wait "$first" 2>/dev/null
@@ -173,7 +107,7 @@ for ((i = 1; i <= rounds; i++)); do
     round=$((round + 1))
     produce "$round"
     check "round $round: events are produced"
-    start_ingest
+    start_ingest --until-end
     sleep "$((RANDOM % 3)).$((RANDOM % 10))$((RANDOM % 10))"
     kill -9 "$ingest" 2>/dev/null
     wait "$ingest" 2>/dev/null
@@ -181,7 +115,7 @@ done
 
 # ---- the judgement ----
 
-start_ingest
+start_ingest --until-end
 wait_for 60 gone "$ingest"
 wait "$ingest"
 check 'ingest catches up and ends by itself'
@@ -196,8 +130,7 @@ else
     skipped=$((skipped + 1))
     printf 'skipped oracle: no python3\n'
 fi
-left=$(redis-cli -s "$folder/redis.sock" --scan --pattern 'fr{*}o*' |
-    while read -r key; do redis-cli -s "$folder/redis.sock" XLEN "$key"; done | awk '{ n += $1 } END { print n + 0 }')
+left=$(redis --scan --pattern 'fr{*}o*' | while read -r key; do redis XLEN "$key"; done | awk '{ n += $1 } END { print n + 0 }')
 [ "$left" = 0 ]
 check "outboxes are empty ($left rows left)"
 end_with_counts

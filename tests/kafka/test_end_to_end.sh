@@ -7,23 +7,11 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 70
 
-build=${1:-build/release}
-freshet=$build/freshet
+bin=$PWD/${1:-build/release}
+. tests/support/shell.sh
+script_begin kafka_end_to_end
+freshet=$bin/freshet
 data=tests/data/movietweetings/movietweetings100k_events.csv.gz
-folder=$(mktemp -d "${TMPDIR:-/tmp}/freshet-e2e-XXXXXX") || exit 70
-export FRESHET_CONFIG=$folder/freshet.yaml
-passed=0 failed=0
-pids=()
-
-finish() {
-    local pid
-    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null; done
-    for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null; done
-    tests/kafka/kafka.sh stop "$folder/kafka" 2>/dev/null
-    rm -rf "$folder"
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
 
 pass() { passed=$((passed + 1)); }
 fail() {
@@ -31,33 +19,18 @@ fail() {
     printf 'FAILED  %s\n' "$1"
     [ -n "${2:-}" ] && [ -e "$2" ] && tail -n 15 "$2"
 }
-done_with() {
-    printf '%d passed, %d failed, 0 skipped\n' "$passed" "$failed"
-    [ "$failed" = 0 ]
-    exit
-}
 # How many records `offsets list --json` accounts for: the sum of its totals, whatever became of them.
 settled() {
     tail -n 1 "$1" | sed 's/.*"totals"://' |
         grep -oE '"(applied|duplicate|late|dropped|erased|dead)":[0-9]+' | cut -d: -f2 | awk '{ sum += $1 } END { print sum + 0 }'
 }
 
-# wait_for SECONDS COMMAND...: until it succeeds
-wait_for() {
-    local until=$((SECONDS + $1))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        [ "$SECONDS" -lt "$until" ] || return 1
-        sleep 0.3
-    done
-}
-
 tests/kafka/kafka.sh start "$folder/kafka"
 case $? in
 0) ;;
 77)
-    printf 'skipped kafka_end_to_end: no Apache Kafka on this machine\n0 passed, 0 failed, 1 skipped\n'
-    exit 0
+    skip kafka_end_to_end 'no Apache Kafka on this machine'
+    end_with_counts
     ;;
 *)
     printf '0 passed, 1 failed, 0 skipped\n'
@@ -71,10 +44,7 @@ done
 tests/kafka/kafka.sh tool "$folder/kafka" kafka.admin.ConfigCommand --alter --topic events \
     --add-config retention.ms=-1 >/dev/null 2>&1
 
-redis-server --port 0 --unixsocket "$folder/redis.sock" --save '' --appendonly no \
-    --maxmemory-policy noeviction --dir "$folder" >"$folder/redis.log" 2>&1 &
-pids+=($!)
-wait_for 10 test -S "$folder/redis.sock" || fail "redis-server did not start" "$folder/redis.log"
+start_redis --maxmemory-policy noeviction || fail "redis-server did not start" "$folder/redis.log"
 
 cat >"$FRESHET_CONFIG" <<YAML
 clock: stream
@@ -94,7 +64,7 @@ if "$freshet" config check >"$folder/check.log" 2>&1; then
     pass
 else
     fail "the configuration" "$folder/check.log"
-    done_with
+    end_with_counts
 fi
 "$freshet" replay "$data" --action rate --json --quiet >"$folder/replay.log" 2>&1 && pass ||
     fail "replay" "$folder/replay.log"
@@ -141,4 +111,4 @@ curl -fsS "http://127.0.0.1:$port/v1/rerank" -d "{\"user\":\"$user\",\"candidate
 grep -q '"trace":"..*"' "$folder/rerank.json" && pass || fail "the answer has no trace" "$folder/rerank.json"
 
 printf 'events %s, model %s\n' "$lines" "$(cat "$folder/models/current" 2>/dev/null)"
-done_with
+end_with_counts

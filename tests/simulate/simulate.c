@@ -227,5 +227,7 @@ int main(int argc, char **argv)
         (void)printf("first: seed %llu: %s; see it with --show %llu\n",
                      (unsigned long long)sum.first_seed, sum.first_what,
                      (unsigned long long)sum.first_seed);
+    (void)printf("%lld passed, %lld failed, 0 skipped\n",
+                 (long long)(sum.schedules - sum.violations), (long long)sum.violations);
     return sum.violations > 0;
 }
