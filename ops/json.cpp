@@ -19,6 +19,8 @@
  */
 #include "ops/json.h"
 
+#include "ops/json_private.h"
+
 #include <assert.h>
 #include <charconv>
 #include <limits.h>
@@ -30,10 +32,6 @@
 
 #define DOCUMENT_BYTES_LIMIT ((size_t)1 << 30) /* token starts are 32 bits */
 #define CAPACITY_BYTES_FIRST ((size_t)1 << 14)
-#define SLOTS_BITS           5
-#define SLOTS                (1 << SLOTS_BITS) /* of a trie node's table */
-#define POINTER_BYTES_MAX    512
-#define NODES_MAX            (1 + JSON_PATHS_MAX * JSON_DEPTH_MAX)
 
 typedef std::unique_ptr<simdjson::internal::dom_parser_implementation> stage1_pointer;
 
@@ -46,25 +44,6 @@ struct json_parser {
     struct json_node *nodes;     /* (elements_max), made by the first json_parse() */
     size_t elements_max;
     size_t used; /* of elements or nodes, by the present document */
-};
-
-/* One key of one object level. Child 0 is the root and nobody's child: it means none. */
-struct trie_node {
-    const char *key;
-    uint64_t head; /* see head_of() */
-    uint16_t key_bytes;
-    uint16_t same_slot; /* the next child in this slot of the parent */
-    uint16_t slots[SLOTS];
-    uint32_t own;   /* the paths that end here, a bit each */
-    uint32_t below; /* those that end here or deeper */
-};
-
-struct json_paths {
-    int count;
-    int nodes_count;
-    struct trie_node *nodes;
-    char *keys;
-    size_t keys_bytes;
 };
 
 struct walk {
@@ -98,127 +77,6 @@ static inline bool is_blank(char c)
 
 /* ---- strings ---------------------------------------------------------------------------- */
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-/* Four hex digits, or -1. */
-static int32_t hex_unit(const char *at, const char *end)
-{
-    int32_t unit = 0;
-
-    if (end - at < 4)
-        return -1;
-    for (int i = 0; i < 4; i++) {
-        int digit = hex_digit(at[i]);
-        if (digit < 0)
-            return -1;
-        unit = unit * 16 + digit;
-    }
-    return unit;
-}
-
-static char *put_utf8(char *into, uint32_t c)
-{
-    if (c < 0x80) {
-        *into++ = (char)c;
-        return into;
-    }
-    if (c < 0x800) {
-        *into++ = (char)(0xC0 | c >> 6);
-    } else {
-        if (c < 0x10000) {
-            *into++ = (char)(0xE0 | c >> 12);
-        } else {
-            *into++ = (char)(0xF0 | c >> 18);
-            *into++ = (char)(0x80 | (c >> 12 & 0x3F));
-        }
-        *into++ = (char)(0x80 | (c >> 6 & 0x3F));
-    }
-    *into++ = (char)(0x80 | (c & 0x3F));
-    return into;
-}
-
-/* What follows "\u". Returns the first byte behind it; NULL for a bad or lone surrogate and
- * for a zero, which would end a C string early somewhere down the line. */
-static const char *unescape_unit(const char *at, const char *end, char **into)
-{
-    int32_t unit = hex_unit(at, end);
-    uint32_t code = (uint32_t)unit;
-
-    if (unit <= 0 || (unit >= 0xDC00 && unit <= 0xDFFF))
-        return NULL;
-    at += 4;
-    if (unit >= 0xD800 && unit <= 0xDBFF) {
-        if (end - at < 6 || at[0] != '\\' || at[1] != 'u')
-            return NULL;
-        int32_t low = hex_unit(at + 2, end);
-        if (low < 0xDC00 || low > 0xDFFF)
-            return NULL;
-        code = 0x10000 + ((code - 0xD800) << 10) + ((uint32_t)low - 0xDC00);
-        at += 6;
-    }
-    *into = put_utf8(*into, code);
-    return at;
-}
-
-static char simple_escape(char c)
-{
-    switch (c) {
-    case '"':
-    case '\\':
-    case '/':
-        return c;
-    case 'b':
-        return '\b';
-    case 'f':
-        return '\f';
-    case 'n':
-        return '\n';
-    case 'r':
-        return '\r';
-    case 't':
-        return '\t';
-    default:
-        return '\0';
-    }
-}
-
-/* In place: what an escape stands for is never longer than the escape. False on a bad one. */
-static bool unescape(char *at, size_t bytes, size_t *unescaped_bytes)
-{
-    const char *from = at;
-    const char *end = at + bytes;
-    char *into = at;
-
-    while (from < end) {
-        if (*from != '\\') {
-            *into++ = *from++;
-            continue;
-        }
-        if (end - from < 2)
-            return false;
-        if (from[1] == 'u') {
-            from = unescape_unit(from + 2, end, &into);
-            if (from == NULL)
-                return false;
-            continue;
-        }
-        char c = simple_escape(from[1]);
-        if (c == '\0')
-            return false;
-        *into++ = c;
-        from += 2;
-    }
-    *unescaped_bytes = (size_t)(into - at);
-    return true;
-}
-
 /* Takes the string token that comes; the caller has seen its quote. */
 static inline enum status take_string(struct walk *w, struct text *string)
 {
@@ -233,7 +91,7 @@ static inline enum status take_string(struct walk *w, struct text *string)
     if (close == open || w->document[close] != '"')
         return malformed(w, "a string without an end");
     bytes = close - open - 1;
-    if (w->escapes && memchr(at, '\\', bytes) != NULL && !unescape(at, bytes, &bytes))
+    if (w->escapes && memchr(at, '\\', bytes) != NULL && !json_unescape(at, bytes, &bytes))
         return malformed(w, "a bad escape, a lone surrogate or a zero in a string");
     w->next++;
     *string = (struct text){at, bytes};
@@ -419,37 +277,6 @@ static inline enum status take_separator(struct walk *w, char close, bool *more)
 
 /* ---- extraction ------------------------------------------------------------------------- */
 
-/* The first eight bytes of a key, zeros behind a shorter one. Reads eight bytes always: all
- * keys lie in buffers with room behind them. */
-static inline uint64_t head_of(struct text key)
-{
-    uint64_t head;
-
-    memcpy(&head, key.at, sizeof head);
-    return key.bytes >= sizeof head ? head : head & ((UINT64_C(1) << (8 * key.bytes)) - 1);
-}
-
-/* Fibonacci hashing: the top bits of a product with 2^64 over the golden ratio. */
-static inline unsigned slot_of(uint64_t head, size_t bytes)
-{
-    return (unsigned)(((head ^ bytes) * UINT64_C(0x9E3779B97F4A7C15)) >> (64 - SLOTS_BITS));
-}
-
-static inline const struct trie_node *find_child(const struct json_paths *paths,
-                                                 const struct trie_node *parent, struct text key)
-{
-    uint64_t head = head_of(key);
-
-    for (unsigned i = parent->slots[slot_of(head, key.bytes)]; i != 0;
-         i = paths->nodes[i].same_slot) {
-        const struct trie_node *child = &paths->nodes[i];
-        if (child->head == head && child->key_bytes == key.bytes &&
-            (key.bytes <= sizeof head || memcmp(child->key, key.at, key.bytes) == 0))
-            return child;
-    }
-    return NULL;
-}
-
 /* Copies one value to the places of all these paths. */
 static inline void spread(struct walk *w, uint32_t paths, const struct json_value *value)
 {
@@ -464,13 +291,13 @@ static void forget(struct walk *w, uint32_t paths)
         w->values[__builtin_ctz(left)] = (struct json_value){};
 }
 
-static enum status extract_list(struct walk *w, const struct trie_node *node, int depth,
+static enum status extract_list(struct walk *w, const struct json_trie_node *node, int depth,
                                 struct json_value *value);
 
 /* Takes the value that comes; depth is that of what encloses it. An object, or an array no
  * path ends at, leaves nothing but its type in *value. */
-static inline enum status extract_value(struct walk *w, const struct trie_node *node, int depth,
-                                        struct json_value *value)
+static inline enum status extract_value(struct walk *w, const struct json_trie_node *node,
+                                        int depth, struct json_value *value)
 {
     char c = peek(w);
 
@@ -481,7 +308,7 @@ static inline enum status extract_value(struct walk *w, const struct trie_node *
 
 /* A wanted value is read into its place: copying a struct that was just written in pieces
  * costs more than reading it did. */
-static enum status extract_object(struct walk *w, const struct trie_node *node, int depth)
+static enum status extract_object(struct walk *w, const struct json_trie_node *node, int depth)
 {
     struct json_value unwanted;
     struct text key = {NULL, 0};
@@ -496,7 +323,8 @@ static enum status extract_object(struct walk *w, const struct trie_node *node, 
         enum status status = take_key(w, &key);
         if (status != OK)
             return status;
-        const struct trie_node *child = node == NULL ? NULL : find_child(w->paths, node, key);
+        const struct json_trie_node *child = node == NULL ? NULL
+                                                          : json_find_child(w->paths, node, key);
         struct json_value *into = &unwanted;
         uint32_t own = child == NULL ? 0 : child->own;
         if (child != NULL) {
@@ -542,7 +370,7 @@ static size_t count_elements(const struct walk *w)
 
 /* The room for a wanted array is reserved whole before its elements are taken, because paths
  * may also lead into it: "/a" and "/a/0/b". */
-static enum status extract_array(struct walk *w, const struct trie_node *node, int depth,
+static enum status extract_array(struct walk *w, const struct json_trie_node *node, int depth,
                                  struct json_value *array)
 {
     struct json_value unwanted;
@@ -565,11 +393,12 @@ static enum status extract_array(struct walk *w, const struct trie_node *node, i
         return OK;
     }
     for (size_t i = 0; more; i++) {
-        const struct trie_node *child = NULL;
+        const struct json_trie_node *child = NULL;
         if (node != NULL && node->below != node->own) {
             char digits[32] = {0};
             std::to_chars_result end = std::to_chars(digits, digits + sizeof digits, i);
-            child = find_child(w->paths, node, (struct text){digits, (size_t)(end.ptr - digits)});
+            child = json_find_child(w->paths, node,
+                                    (struct text){digits, (size_t)(end.ptr - digits)});
             if (child != NULL)
                 w->seen |= child->below;
         }
@@ -587,7 +416,7 @@ static enum status extract_array(struct walk *w, const struct trie_node *node, i
     return OK;
 }
 
-static enum status extract_list(struct walk *w, const struct trie_node *node, int depth,
+static enum status extract_list(struct walk *w, const struct json_trie_node *node, int depth,
                                 struct json_value *value)
 {
     bool object = peek(w) == '{';
@@ -792,136 +621,4 @@ void json_parser_destroy(struct json_parser *parser)
     free(parser->elements);
     free(parser->nodes);
     delete parser;
-}
-
-/* ---- paths ------------------------------------------------------------------------------ */
-
-/* The key between two slashes, RFC 6901's ~0 and ~1 undone. False on another "~". */
-static bool take_part(struct json_paths *paths, const char **pointer, struct text *key)
-{
-    char *start = paths->keys + paths->keys_bytes;
-    char *into = start;
-    const char *from = *pointer + 1;
-
-    for (; *from != '\0' && *from != '/'; from++) {
-        char c = *from;
-        if (c == '~') {
-            from++;
-            if (*from != '0' && *from != '1')
-                return false;
-            c = *from == '0' ? '~' : '/';
-        }
-        *into++ = c;
-    }
-    *key = (struct text){start, (size_t)(into - start)};
-    *pointer = from;
-    return true;
-}
-
-static enum status add_path(struct json_paths *paths, const char *pointer, int index,
-                            struct error *err)
-{
-    struct trie_node *node = &paths->nodes[0];
-    const char *rest = pointer;
-    int depth = 0;
-
-    if (*pointer != '/' || strlen(pointer) > POINTER_BYTES_MAX)
-        return error_set(err, ERR_CONFIG,
-                         "JSON path \"%.80s\" must begin with / and have at most %d bytes", pointer,
-                         POINTER_BYTES_MAX);
-    while (*rest != '\0') {
-        struct text key;
-        if (!take_part(paths, &rest, &key))
-            return error_set(err, ERR_CONFIG, "JSON path \"%.80s\": ~ is followed by 0 or 1",
-                             pointer);
-        if (++depth > JSON_DEPTH_MAX)
-            return error_set(err, ERR_CONFIG, "JSON path \"%.80s\" is deeper than %d levels",
-                             pointer, JSON_DEPTH_MAX);
-        struct trie_node *child = (struct trie_node *)find_child(paths, node, key);
-        if (child == NULL) {
-            unsigned slot = slot_of(head_of(key), key.bytes);
-            child = &paths->nodes[paths->nodes_count];
-            child->key = key.at;
-            child->head = head_of(key);
-            child->key_bytes = (uint16_t)key.bytes;
-            child->same_slot = node->slots[slot];
-            node->slots[slot] = (uint16_t)paths->nodes_count++;
-            paths->keys_bytes += key.bytes;
-        }
-        child->below |= UINT32_C(1) << index;
-        node = child;
-    }
-    node->own |= UINT32_C(1) << index;
-    return OK;
-}
-
-enum status json_paths_create(struct json_paths **paths, const char *const *pointers, int count,
-                              struct error *err)
-{
-    struct json_paths *made;
-    enum status status = OK;
-
-    assert(paths != NULL && count >= 0 && err != NULL);
-    *paths = NULL;
-    if (count > JSON_PATHS_MAX)
-        return error_set(err, ERR_LIMIT, "%d JSON paths, at most %d", count, JSON_PATHS_MAX);
-    made = (struct json_paths *)calloc(1, sizeof *made);
-    if (made != NULL) {
-        made->nodes = (struct trie_node *)calloc(NODES_MAX, sizeof *made->nodes);
-        made->keys = (char *)calloc(JSON_PATHS_MAX + 1, POINTER_BYTES_MAX);
-    }
-    if (made == NULL || made->nodes == NULL || made->keys == NULL) {
-        json_paths_destroy(made);
-        return error_set(err, ERR_NOMEM, "no memory for JSON paths");
-    }
-    made->count = count;
-    made->nodes_count = 1;
-    for (int i = 0; i < count && status == OK; i++)
-        status = add_path(made, pointers[i], i, err);
-    if (status != OK) {
-        json_paths_destroy(made);
-        return status;
-    }
-    *paths = made;
-    return OK;
-}
-
-void json_paths_destroy(struct json_paths *paths)
-{
-    if (paths == NULL)
-        return;
-    free(paths->nodes);
-    free(paths->keys);
-    free(paths);
-}
-
-/* ---- reading a tree --------------------------------------------------------------------- */
-
-const struct json_node *json_member(const struct json_node *node, const char *key)
-{
-    const struct json_node *found = NULL;
-
-    if (node == NULL || node->value.type != JSON_OBJECT)
-        return NULL;
-    for (const struct json_node *child = node->child; child != NULL; child = child->next)
-        if (text_equal(child->key, text_of(key)))
-            found = child;
-    return found;
-}
-
-int64_t json_int_or(const struct json_node *node, int64_t otherwise)
-{
-    return node != NULL && node->value.type == JSON_INT ? node->value.integer : otherwise;
-}
-
-double json_real_or(const struct json_node *node, double otherwise)
-{
-    if (node == NULL || (node->value.type != JSON_INT && node->value.type != JSON_REAL))
-        return otherwise;
-    return node->value.real;
-}
-
-struct text json_text_or(const struct json_node *node, const char *otherwise)
-{
-    return node != NULL && node->value.type == JSON_TEXT ? node->value.text : text_of(otherwise);
 }
