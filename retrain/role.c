@@ -473,7 +473,7 @@ static bool is_due(const struct role *role, enum round_cause *cause)
                     examples_counts(role->examples)->ripe - role->lists_at;
 
     *cause = CAUSE_SCHEDULE;
-    if (idle_ms >= s->every_ms || role->rounds == 0)
+    if (idle_ms >= s->every_ms || role->rounds == 0 || role->once)
         return true;
     *cause = CAUSE_VOLUME;
     if (s->volume > 0 && lists >= s->volume)
@@ -514,6 +514,13 @@ static enum status turn(struct role *role, bool *over, enum round_result *result
     return status;
 }
 
+/* All was read, and there is not even an item: no round will ever begin. */
+static bool nothing_there(const struct role *role)
+{
+    return role->version[0] == 0 && role_caught_up(role) &&
+           item_tables_count(learner_tables(role->learner)) == 0;
+}
+
 enum status role_run(struct role *role, bool once, bool *published, struct error *err)
 {
     enum round_result result;
@@ -525,6 +532,11 @@ enum status role_run(struct role *role, bool once, bool *published, struct error
     role->checkpoint_us = role->look_us = role->round_ended_us = clock_monotonic_us();
     while (status == OK && !command_stopping()) {
         status = turn(role, &over, &result, err);
+        if (status == OK && once && nothing_there(role)) {
+            role_set_verdict(role, "", "refused: there is no choice in topic \"%s\" to learn from",
+                             follower_topic(role->events_topic));
+            break;
+        }
         if (status != OK || !over)
             continue;
         role->round_ended_us = clock_monotonic_us();
