@@ -57,27 +57,27 @@ static const char *inside(const char *name)
     return into;
 }
 
-static void load_config(void)
+static void load_config(int judged_min)
 {
     static const struct config_row *const tables[] = {
         ops_config_rows,    kafka_config_rows,    redis_config_rows,
         events_config_rows, features_config_rows, ingest_config_rows,
         model_config_rows,  retrain_config_rows,  NULL};
-    char brokers[80], url[200], models[450], folder[450];
+    char brokers[80], url[200], models[450], folder[450], holdout_min[60];
     const char *sets[] = {brokers,
                           url,
                           models,
                           folder,
                           "kafka.fetch_wait=5ms",
                           "retrain.admin=127.0.0.1:0",
-                          "retrain.steps_min=2",
                           "retrain.steps_max=3",
-                          "retrain.holdout_min=20",
+                          holdout_min,
                           "retrain.holdout_share=0.3",
                           "retrain.users_max=1000"};
     char *report = NULL;
 
     (void)snprintf(brokers, sizeof brokers, "kafka.brokers=%s", kafka_broker_address(broker));
+    (void)snprintf(holdout_min, sizeof holdout_min, "retrain.holdout_min=%d", judged_min);
     (void)snprintf(url, sizeof url, "redis.url=%s", server.url);
     (void)snprintf(models, sizeof models, "model.folder=%s", inside("models"));
     (void)snprintf(folder, sizeof folder, "retrain.folder=%s", inside("state"));
@@ -104,7 +104,8 @@ static void make_dataset(void)
     redis_dataset_clear(&dataset);
 }
 
-static void begin(void)
+/* judged_min: held-out choices below which every challenger is refused. */
+static void begin_judging(int judged_min)
 {
     static const struct kafka_broker_topic topics[] = {
         {"events", PARTITIONS}, {"examples", 1}, {NULL, 0}};
@@ -113,11 +114,16 @@ static void begin(void)
     redis_server_start(&server, NULL);
     CHECK_STATUS(OK, hash_start(&err));
     CHECK_STATUS(OK, kafka_broker_start(&broker, topics, &err));
-    load_config();
+    load_config(judged_min);
     CHECK_STATUS(OK, event_schema_create(&schema, config, &err));
     make_dataset();
     kafka_producer_options_from(&options, config);
     CHECK_STATUS(OK, kafka_producer_open(&producer, &options, &err));
+}
+
+static void begin(void)
+{
+    begin_judging(20);
 }
 
 static void end(void)
@@ -426,12 +432,12 @@ static const char *state_file(const char *name)
     return path;
 }
 
-static void run_once(struct role *role)
+static bool run_once(struct role *role)
 {
     bool published;
 
     CHECK_STATUS(OK, role_run(role, true, &published, &err));
-    CHECK(!published);
+    return published;
 }
 
 TEST(role_publishes_tables_judges_refuses_with_a_reason_and_goes_on_after_a_restart)
@@ -448,7 +454,7 @@ TEST(role_publishes_tables_judges_refuses_with_a_reason_and_goes_on_after_a_rest
     CHECK_STATUS(ERR_IN_USE, role_open(&other, config, &other_err));
     CHECK(strstr(other_err.text, "state") != NULL);
     role_close(other);
-    run_once(role);
+    CHECK(!run_once(role));
     CHECK_TEXT("v000001", role->version);
     CHECK(strstr(role_verdict(role), "at least 20 are needed to judge") != NULL);
     check_gate_page(role, "refused: ");
@@ -463,10 +469,13 @@ TEST(role_publishes_tables_judges_refuses_with_a_reason_and_goes_on_after_a_rest
     CHECK_INT(steps, learner_progress(role->learner)->steps);
     for (int p = 0; p < PARTITIONS; p++) /* the rule of lateness goes on too */
         CHECK(role->watermarks_ms[p] > retrain_time_ms(0));
-    run_once(role);
+    bool published = run_once(role);
     CHECK_INT(400, read_so_far(role));
     CHECK(learner_progress(role->learner)->steps > steps);
     CHECK(strstr(role_verdict(role), "NDCG@10") != NULL);
+    CHECK_TEXT(published ? "v000002" : "v000001", role->version);
+    CHECK(published == (role->champion != NULL));
+    check_gate_page(role, published ? "published v000002: NDCG@10" : "refused: NDCG@10");
     role_close(role);
     end();
 }
@@ -477,7 +486,7 @@ TEST(role_with_nothing_to_learn_from_says_so_and_ends)
 
     begin();
     role = open_role();
-    run_once(role);
+    CHECK(!run_once(role));
     CHECK(strstr(role_verdict(role), "topic \"events\"") != NULL);
     CHECK(role->version[0] == 0);
     role_close(role);
@@ -489,10 +498,10 @@ TEST(role_begins_anew_from_the_bundle_when_its_checkpoint_is_damaged)
     static const char *const names[] = {"items", "base", "state"};
     struct role *role;
 
-    begin();
+    begin_judging(100000);
     send_events(0, 100);
     role = open_role();
-    run_once(role);
+    CHECK(!run_once(role));
     role_close(role);
     for (int i = 0; i < 3; i++) {
         flip_a_byte(state_file(names[i]));
@@ -502,7 +511,7 @@ TEST(role_begins_anew_from_the_bundle_when_its_checkpoint_is_damaged)
         CHECK(item_tables_count(learner_tables(role->learner)) > 30);
         CHECK_INT(100, read_so_far(role));
         CHECK_INT(0, sequences_users(learner_sequences(role->learner)));
-        run_once(role); /* and it saves a good one */
+        CHECK(!run_once(role)); /* and it saves a good one */
         role_close(role);
         role = open_role();
         CHECK_INT(1, role->rounds);
@@ -514,7 +523,7 @@ TEST(role_begins_anew_from_the_bundle_when_its_checkpoint_is_damaged)
     role = open_role();
     CHECK(role->version[0] == 0);
     CHECK_INT(0, read_so_far(role));
-    run_once(role);
+    CHECK(!run_once(role));
     CHECK_INT(100, read_so_far(role));
     CHECK_TEXT("v000001", role->version);
     role_close(role);
@@ -527,7 +536,7 @@ TEST(role_names_a_bundle_or_folder_that_it_cannot_use)
     bool published;
     char path[400];
 
-    begin();
+    begin_judging(100000);
     send_events(0, 50);
     /* models is a file: nothing can be published. */
     retrain_write(inside("models"), "x", 1);
@@ -536,12 +545,63 @@ TEST(role_names_a_bundle_or_folder_that_it_cannot_use)
     role_close(role);
     CHECK(remove(inside("models")) == 0);
     role = open_role();
-    run_once(role);
+    CHECK(!run_once(role));
     role_close(role);
     (void)snprintf(path, sizeof path, "%s", inside("models/v000001/items"));
     flip_a_byte(path);
     CHECK_STATUS(ERR_CORRUPT, role_open(&role, config, &err));
     CHECK(strstr(err.text, path) != NULL);
+    role_close(role);
+    end();
+}
+
+static enum round_result make_round(struct role *role)
+{
+    enum round_result result = RESULTS;
+    bool over = false;
+
+    CHECK_STATUS(OK, role_begin_round(role, CAUSE_VOLUME, &err));
+    while (!over)
+        CHECK_STATUS(OK, role_go_on(role, &over, &result, &err));
+    CHECK(result < RESULTS && role->round.state == ROUND_IDLE);
+    return result;
+}
+
+TEST(role_outlives_a_models_folder_that_it_cannot_write_to)
+{
+    enum round_result result = RESULT_REFUSED;
+    struct role *role;
+    int sent = 0;
+
+    begin();
+    send_events(0, sent = 400);
+    role = open_role();
+    follow(role, sent);
+    CHECK_STATUS(OK, role_publish_tables(role, &err));
+    CHECK_INT(0, rename(inside("models"), inside("models.away")));
+    retrain_write(inside("models"), "x", 1);
+    /* Rounds until a challenger passes the gate, in a world that is easy to learn. */
+    for (int rounds = 0; rounds < 10 && result == RESULT_REFUSED; rounds++) {
+        send_events(sent, sent + 100);
+        follow(role, sent += 100);
+        result = make_round(role);
+    }
+    CHECK(result == RESULT_FAILED);
+    CHECK(strstr(role_verdict(role), "failed: the gate passed, but") != NULL);
+    CHECK(strstr(role_verdict(role), "models") != NULL);
+    CHECK_TEXT("v000001", role->version);
+    CHECK(role->champion == NULL); /* nobody serves it */
+    /* There is room again: the next one that passes is published. */
+    CHECK(remove(inside("models")) == 0);
+    CHECK_INT(0, rename(inside("models.away"), inside("models")));
+    for (int rounds = 0; rounds < 10 && result != RESULT_PUBLISHED; rounds++) {
+        send_events(sent, sent + 100);
+        follow(role, sent += 100);
+        result = make_round(role);
+    }
+    CHECK(result == RESULT_PUBLISHED);
+    CHECK_TEXT("v000002", role->version);
+    CHECK(role->champion != NULL);
     role_close(role);
     end();
 }
@@ -558,7 +618,7 @@ static void publish_champion(void)
     bool worked;
 
     retrain_feed(learner, 0, 100);
-    CHECK_STATUS(OK, learner_step(learner, INT64_MAX, false, &worked, &err));
+    CHECK_STATUS(OK, learner_step(learner, INT64_MAX, &worked, &err));
     CHECK_STATUS(OK, learner_ready(learner, &err));
     request = (struct publish_request){.root = inside("models"),
                                        .preset = "small",
