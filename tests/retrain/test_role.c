@@ -454,6 +454,7 @@ TEST(role_publishes_tables_judges_refuses_with_a_reason_and_goes_on_after_a_rest
     CHECK_STATUS(ERR_IN_USE, role_open(&other, config, &other_err));
     CHECK(strstr(other_err.text, "state") != NULL);
     role_close(other);
+    follow(role, 30);
     CHECK(!run_once(role));
     CHECK_TEXT("v000001", role->version);
     CHECK(strstr(role_verdict(role), "at least 20 are needed to judge") != NULL);
@@ -469,8 +470,8 @@ TEST(role_publishes_tables_judges_refuses_with_a_reason_and_goes_on_after_a_rest
     CHECK_INT(steps, learner_progress(role->learner)->steps);
     for (int p = 0; p < PARTITIONS; p++) /* the rule of lateness goes on too */
         CHECK(role->watermarks_ms[p] > retrain_time_ms(0));
+    follow(role, 400);
     bool published = run_once(role);
-    CHECK_INT(400, read_so_far(role));
     CHECK(learner_progress(role->learner)->steps > steps);
     CHECK(strstr(role_verdict(role), "NDCG@10") != NULL);
     CHECK_TEXT(published ? "v000002" : "v000001", role->version);
@@ -501,6 +502,7 @@ TEST(role_begins_anew_from_the_bundle_when_its_checkpoint_is_damaged)
     begin_judging(100000);
     send_events(0, 100);
     role = open_role();
+    follow(role, 100);
     CHECK(!run_once(role));
     role_close(role);
     for (int i = 0; i < 3; i++) {
@@ -523,8 +525,8 @@ TEST(role_begins_anew_from_the_bundle_when_its_checkpoint_is_damaged)
     role = open_role();
     CHECK(role->version[0] == 0);
     CHECK_INT(0, read_so_far(role));
+    follow(role, 100);
     CHECK(!run_once(role));
-    CHECK_INT(100, read_so_far(role));
     CHECK_TEXT("v000001", role->version);
     role_close(role);
     end();

@@ -1,0 +1,339 @@
+/*
+ * Tests retrain/learner: the same events give the same bits, cut anywhere; what a list holds was
+ * known before its choice; what is no choice teaches nothing; erasure; beginning anew.
+ */
+#include "retrain/learner.h"
+
+#include "tests/retrain/retrain_fixture.h"
+#include "tests/test.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct error err;
+
+static void check_same_weights(struct learner *a, struct learner *b)
+{
+    CHECK_INT(model_tensors_count(learner_model(a)), model_tensors_count(learner_model(b)));
+    for (int32_t i = 0; i < model_tensors_count(learner_model(a)); i++) {
+        struct model_tensor of_a = model_tensor(learner_model(a), i);
+        struct model_tensor of_b = model_tensor(learner_model(b), i);
+
+        CHECK_INT(of_a.count, of_b.count);
+        if (memcmp(of_a.data, of_b.data, of_a.count * sizeof *of_a.data) != 0)
+            test_fail(__FILE__, __LINE__, "weights \"%s\" differ", of_a.name);
+    }
+}
+
+static void check_learner_options(const char *preset, const char *objective, enum status want)
+{
+    struct learner_options options;
+    struct learner *learner;
+
+    retrain_learner_options(&options);
+    options.preset = preset;
+    options.objective = objective;
+    CHECK_STATUS(want, learner_create(&learner, &options, &err));
+    CHECK((learner != NULL) == (want == OK));
+    if (want != OK)
+        CHECK(strstr(err.text, "preset") != NULL || strstr(err.text, "objective") != NULL);
+    learner_destroy(learner);
+}
+
+TEST(learner_refuses_presets_and_objectives_that_are_none)
+{
+    check_learner_options("small", "list", OK);
+    check_learner_options("tiny", "list", ERR_CONFIG);
+    check_learner_options("small", "lists", ERR_CONFIG);
+    check_learner_options("", "", ERR_CONFIG);
+    learner_destroy(NULL);
+}
+
+TEST(learner_without_events_does_nothing)
+{
+    struct learner *learner = retrain_learner();
+    bool worked = true;
+
+    CHECK_STATUS(OK, learner_step(learner, INT64_MAX, &worked, &err));
+    CHECK(!worked);
+    CHECK_STATUS(OK, learner_ready(learner, &err));
+    CHECK_INT(0, learner_progress(learner)->steps);
+    learner_destroy(learner);
+}
+
+TEST(learner_makes_the_same_bits_of_the_same_events)
+{
+    struct learner *a = retrain_learner(), *b = retrain_learner();
+
+    for (int part = 0; part < 4; part++) {
+        for (int i = 0; i < 2; i++) {
+            retrain_feed(i == 0 ? a : b, part * 80, part * 80 + 80);
+            retrain_train(i == 0 ? a : b, 4);
+        }
+    }
+    check_same_weights(a, b);
+    CHECK(learner_progress(a)->list_loss == learner_progress(b)->list_loss);
+    CHECK_INT(16, learner_progress(a)->steps);
+    CHECK(isfinite(learner_progress(a)->list_loss) && learner_progress(a)->list_loss > 0);
+    learner_destroy(a);
+    learner_destroy(b);
+}
+
+TEST(learner_of_another_seed_makes_other_weights)
+{
+    struct learner_options options;
+    struct learner *a = retrain_learner(), *b;
+    struct model_tensor of_a, of_b;
+
+    retrain_learner_options(&options);
+    options.seed = 99;
+    CHECK_STATUS(OK, learner_create(&b, &options, &err));
+    of_a = model_tensor(learner_model(a), 0);
+    of_b = model_tensor(learner_model(b), 0);
+    CHECK(memcmp(of_a.data, of_b.data, of_a.count * sizeof *of_a.data) != 0);
+    learner_destroy(a);
+    learner_destroy(b);
+}
+
+TEST(learner_learns_what_is_there_to_learn)
+{
+    struct learner *learner = retrain_learner();
+    double first;
+
+    retrain_feed(learner, 0, 1200);
+    retrain_train(learner, 5);
+    first = learner_progress(learner)->list_loss;
+    retrain_train(learner, 150);
+    CHECK(learner_progress(learner)->list_loss < first);
+    CHECK_INT(0, learner_progress(learner)->rejected);
+    CHECK(learner_progress(learner)->trained_until_ms <= retrain_time_ms(1199));
+    learner_destroy(learner);
+}
+
+/* ---- no feature holds its own example ---- */
+
+static void look(void *context, const struct list *list)
+{
+    int *seen = context;
+    int64_t clicks = 0;
+
+    /* Row 0 was chosen. Its counts are those of before the event, which was not entered yet. */
+    for (int c = 0; c < RAW_COLUMNS; c++)
+        CHECK(list->raw[c] >= -1);
+    for (int i = 0; i < list->rows_count; i++)
+        clicks += list->labels[i] > 0;
+    CHECK_INT(1, clicks);
+    CHECK(list->labels[0] == 1 && list->id == 0);
+    for (int i = 0; i < list->history_count; i++)
+        CHECK(list->history[i].time_ms < list->time_ms);
+    for (int i = 1; i < list->rows_count; i++)
+        CHECK(list->rows[i] != list->rows[0]);
+    (*seen)++;
+}
+
+TEST(learner_shows_a_list_to_its_watcher_before_anything_learnt_from_it)
+{
+    struct learner *learner = retrain_learner();
+    int seen = 0;
+
+    learner_watch(learner, look, &seen);
+    retrain_feed(learner, 0, 300);
+    CHECK(seen > 100);
+    CHECK_INT(seen, learner_progress(learner)->recalled);
+    CHECK_INT(seen, lists_fresh(learner_recalled_lists(learner)));
+    learner_destroy(learner);
+}
+
+TEST(learner_lists_hold_the_counts_of_before_their_choice)
+{
+    struct learner *learner = retrain_learner(), *before = retrain_learner();
+    int compared = 0;
+
+    for (int i = 0; i < 200; i++) {
+        struct event event = retrain_event(i);
+        uint64_t item = rules_item_hash(retrain_rules(), event.item);
+        uint64_t user = rules_user_hash(retrain_rules(), event.user);
+        int fresh = lists_fresh(learner_recalled_lists(learner));
+        int64_t raw[RAW_COLUMNS];
+
+        /* What serving would have used a moment before the click. */
+        CHECK_STATUS(OK, learner_raw(before, user, event.time_ms, &item, 1, raw, &err));
+        CHECK_STATUS(OK, learner_event(learner, &event, NULL, &err));
+        CHECK_STATUS(OK, learner_event(before, &event, NULL, &err));
+        if (lists_fresh(learner_recalled_lists(learner)) == fresh)
+            continue;
+        const struct list *list = lists_fresh_at(learner_recalled_lists(learner), fresh);
+        CHECK(memcmp(raw, list->raw, sizeof raw) == 0);
+        compared++;
+    }
+    CHECK(compared > 50);
+    learner_destroy(learner);
+    learner_destroy(before);
+}
+
+/* ---- what is no choice ---- */
+
+static struct event click(const char *user, const char *item, int64_t time_ms)
+{
+    return (struct event){.kind = EVENT_ACTION,
+                          .action = FIXTURE_CLICK,
+                          .time_ms = time_ms,
+                          .user = text_of(user),
+                          .item = text_of(item)};
+}
+
+TEST(learner_counts_a_duplicate_once_whatever_the_order)
+{
+    struct learner *learner = retrain_learner();
+    struct event first = click("u", "a", retrain_time_ms(5));
+    struct event older = click("u", "b", retrain_time_ms(1));
+    bool entered;
+
+    CHECK_STATUS(OK, learner_event(learner, &first, &entered, &err));
+    CHECK(entered);
+    CHECK_STATUS(OK, learner_event(learner, &older, &entered, &err));
+    CHECK(entered); /* out of order, and new */
+    for (int i = 0; i < 3; i++) {
+        CHECK_STATUS(OK, learner_event(learner, &first, &entered, &err));
+        CHECK(!entered);
+        CHECK_STATUS(OK, learner_event(learner, &older, &entered, &err));
+        CHECK(!entered);
+    }
+    struct item_tables *tables = learner_tables(learner);
+    int32_t a = item_tables_find(tables, rules_item_hash(retrain_rules(), text_of("a")));
+    CHECK_INT(1, item_tables_clicks(tables, a));
+    CHECK_INT(2, holdout_count(learner_holdout(learner)));
+    learner_destroy(learner);
+}
+
+TEST(learner_knows_of_a_hide_and_counts_no_click)
+{
+    struct learner *learner = retrain_learner();
+    struct event event = click("u", "a", retrain_time_ms(5));
+    bool entered;
+
+    event.action = FIXTURE_HIDE;
+    CHECK_STATUS(OK, learner_event(learner, &event, &entered, &err));
+    CHECK(entered);
+    CHECK_INT(
+        1, sequences_get(learner_sequences(learner), rules_user_hash(retrain_rules(), text_of("u")))
+               .count);
+    CHECK_INT(ITEM_NONE, item_tables_find(learner_tables(learner),
+                                          rules_item_hash(retrain_rules(), text_of("a"))));
+    CHECK_INT(0, holdout_count(learner_holdout(learner)));
+    learner_destroy(learner);
+}
+
+TEST(learner_counts_what_was_shown_apart_from_clicks)
+{
+    struct learner *learner = retrain_learner();
+    struct text rows[] = {text_of("a"), text_of("b"), text_of("a")};
+    struct event event = {.kind = EVENT_IMPRESSION,
+                          .time_ms = retrain_time_ms(1),
+                          .user = text_of("u"),
+                          .rows = rows,
+                          .rows_count = 3};
+
+    CHECK_STATUS(OK, learner_event(learner, &event, NULL, &err));
+    struct item_tables *tables = learner_tables(learner);
+    int32_t a = item_tables_find(tables, rules_item_hash(retrain_rules(), text_of("a")));
+    CHECK(a != ITEM_NONE);
+    CHECK_INT(0, item_tables_clicks(tables, a));
+    CHECK_INT(2, item_tables_shown(tables, a));
+    CHECK_INT(0, sequences_users(learner_sequences(learner)));
+    CHECK_INT(3, holdout_count(learner_holdout(learner)));
+    learner_destroy(learner);
+}
+
+TEST(learner_forgets_a_user_who_is_erased)
+{
+    struct learner *learner = retrain_learner();
+    struct event erase = {
+        .kind = EVENT_ERASE, .user = text_of("u3"), .time_ms = retrain_time_ms(999)};
+    struct event again = retrain_event(0);
+    bool entered;
+    int of_user = 0;
+
+    retrain_feed(learner, 0, 400);
+    const struct lists *lists = learner_recalled_lists(learner);
+    for (int i = 0; i < lists_held(lists); i++)
+        of_user += lists_held_at(lists, i)->user == retrain_user(3);
+    CHECK(of_user > 0);
+    CHECK_STATUS(OK, learner_event(learner, &erase, NULL, &err));
+    for (int i = 0; i < lists_held(lists); i++)
+        CHECK(lists_held_at(lists, i)->user != retrain_user(3));
+    CHECK_INT(0, sequences_get(learner_sequences(learner), retrain_user(3)).count);
+    again.user = text_of("u3");
+    CHECK_STATUS(OK, learner_event(learner, &again, &entered, &err));
+    CHECK(!entered); /* a replay does not bring it back */
+    retrain_train(learner, 2);
+    learner_destroy(learner);
+}
+
+TEST(learner_does_not_train_on_what_is_held_out)
+{
+    struct learner *learner = retrain_learner();
+    int64_t until_ms = retrain_time_ms(200);
+    bool worked = true;
+
+    retrain_feed(learner, 0, 400);
+    for (int i = 0; i < 1000 && worked; i++)
+        CHECK_STATUS(OK, learner_step(learner, until_ms, &worked, &err));
+    CHECK(!worked); /* it ends */
+    CHECK(learner_progress(learner)->trained_until_ms < until_ms);
+    const struct lists *lists = learner_recalled_lists(learner);
+    CHECK(lists_fresh(lists) > 50);
+    for (int i = 0; i < lists_fresh(lists); i++)
+        CHECK(lists_fresh_at(lists, i)->time_ms >= until_ms);
+    /* The next round trains on it. */
+    CHECK_STATUS(OK, learner_step(learner, INT64_MAX, &worked, &err));
+    CHECK(worked);
+    learner_destroy(learner);
+}
+
+TEST(learner_begins_anew_from_a_champion_or_from_nothing)
+{
+    struct learner *a = retrain_learner(), *b = retrain_learner(), *c = retrain_learner();
+    struct model *champion;
+
+    retrain_feed(a, 0, 200);
+    retrain_train(a, 3);
+    CHECK_STATUS(OK, model_copy(&champion, learner_model(a), &err));
+    retrain_train(a, 5);
+    CHECK_STATUS(OK, learner_reset_model(a, champion, &err));
+    CHECK_STATUS(OK, learner_reset_model(b, champion, &err));
+    model_destroy(champion); /* it was copied */
+    check_same_weights(a, b);
+    CHECK_STATUS(OK, learner_reset_model(a, NULL, &err));
+    check_same_weights(a, c);
+    retrain_feed(a, 200, 260);
+    retrain_train(a, 2);
+    CHECK_STATUS(OK, learner_ready(a, &err));
+    learner_destroy(a);
+    learner_destroy(b);
+    learner_destroy(c);
+}
+
+TEST(learner_adopts_tables_of_its_own_data_set_only)
+{
+    struct learner *from = retrain_learner(), *to = retrain_learner();
+    struct item_tables_options other = {.items_max = 10, .seed = FIXTURE_SEED + 1};
+    struct item_tables *tables;
+    char path[300];
+
+    CHECK_STATUS(OK, item_tables_create(&tables, &other, &err));
+    CHECK_STATUS(ERR_CONFLICT, learner_adopt(to, tables, &err));
+    item_tables_destroy(tables); /* it stayed ours */
+    retrain_feed(from, 0, 200);
+    (void)snprintf(path, sizeof path, "%s/items", test_folder());
+    CHECK_STATUS(OK, item_tables_save(learner_tables(from), path, &err));
+    CHECK_STATUS(OK, item_tables_load(&tables, path, &err));
+    CHECK_STATUS(OK, learner_adopt(to, tables, &err));
+    CHECK_INT(item_tables_count(learner_tables(from)), item_tables_count(learner_tables(to)));
+    retrain_feed(to, 200, 300);
+    retrain_train(to, 2);
+    learner_destroy(from);
+    learner_destroy(to);
+}
