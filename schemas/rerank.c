@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -190,6 +191,20 @@ enum status rerank_parse(struct rerank_parser *parser, struct text body, bool re
 
 /* ---- answers ---- */
 
+static void put_columns(struct json_writer *w, const char *key,
+                        const struct rerank_columns *columns, int row)
+{
+    if (columns->count == 0)
+        return;
+    json_key(w, key);
+    json_object_begin(w);
+    for (int c = 0; c < columns->count; c++) {
+        json_key(w, columns->names[c]);
+        json_put_float(w, columns->values[(ptrdiff_t)row * columns->count + c]);
+    }
+    json_object_end(w);
+}
+
 size_t rerank_answer_encode(const struct rerank_answer *answer, char *into, size_t bytes)
 {
     struct json_writer w;
@@ -211,6 +226,8 @@ size_t rerank_answer_encode(const struct rerank_answer *answer, char *into, size
         json_text(&w, "item", answer->items[i].item);
         json_key(&w, "score");
         json_put_float(&w, answer->items[i].score);
+        put_columns(&w, "scalars", &answer->scalars, i);
+        put_columns(&w, "parts", &answer->parts, i);
         json_object_end(&w);
     }
     json_array_end(&w);

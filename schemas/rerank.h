@@ -6,6 +6,9 @@
  *  -> {"request_id":"r9","model_version":"v3+17","arm":"model","degraded":"none","cold":false,
  *      "trace":"...","items":[{"item":"i7","score":1.25}, ...]}
  *
+ * With "explain": true each item also has "scalars", an object of the numbers that the model was
+ * given, and "parts", an object of what made the score (scorer/rank.h).
+ *
  * Only `user` must be there, and for rerank `candidates`, which may be empty. recommend refuses
  * candidates: recall finds them. Ids are texts, or integers, which count as their decimal text
  * (as in events). `seen` is "keep" or "drop"; without it rerank keeps and recommend drops the items
@@ -57,7 +60,7 @@ struct rerank_request {
     int candidates_count;
     int k;
     bool keep_seen;      /* false: items in the user's sequence are left out */
-    bool explain;        /* adds the scalars of each row to the answer */
+    bool explain;        /* adds scalars and parts of each row to the answer */
     int64_t deadline_ms; /* budget from arrival; 0: the server's default */
 };
 
@@ -74,6 +77,13 @@ struct ranked_item {
     float score; /* null in the answer when it is not finite */
 };
 
+/* Names, and a row of numbers for each item: (items_count, count). */
+struct rerank_columns {
+    const char *const *names; /* (count) */
+    int count;
+    const float *values;
+};
+
 struct rerank_answer {
     struct text request_id;
     const char *model_version; /* "" without a bundle */
@@ -82,7 +92,8 @@ struct rerank_answer {
     struct text trace; /* empty: none */
     const struct ranked_item *items;
     int items_count;
-    bool cold; /* the user has no sequence */
+    bool cold;                            /* the user has no sequence */
+    struct rerank_columns scalars, parts; /* where explained; count 0: none. Not parsed. */
 };
 /* Returns the bytes of the JSON, or 0 when it does not fit. */
 size_t rerank_answer_encode(const struct rerank_answer *answer, char *into, size_t bytes);

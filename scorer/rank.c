@@ -44,6 +44,11 @@ struct rank_scratch {
     int64_t *raw;      /* (capacity, RAW_COLUMNS) */
     float *scores;
     struct place *places;
+    double covis_max, popularity_max; /* of the last score_by_counts() */
+    /* Of rank_explain(), made by its first call: (RERANK_K_MAX) rows each. */
+    int32_t *explained_indices;
+    int64_t *explained_raw;
+    float *explained_scalars, *explained_parts, *explained_scores;
 };
 
 enum status rank_scratch_create(struct rank_scratch **scratch, struct error *err)
@@ -75,6 +80,11 @@ void rank_scratch_destroy(struct rank_scratch *scratch)
     free(scratch->raw);
     free(scratch->scores);
     free(scratch->places);
+    free(scratch->explained_indices);
+    free(scratch->explained_raw);
+    free(scratch->explained_scalars);
+    free(scratch->explained_parts);
+    free(scratch->explained_scores);
     free(scratch);
 }
 
@@ -217,55 +227,69 @@ static enum status ready_builder(const struct model *model, struct rank_scratch 
     return batch_builder_create(&s->builder, &options, err);
 }
 
-static enum status score_by_model(const struct ranker *ranker, struct rank_scratch *s,
-                                  const struct rank_request *request, int count, struct error *err)
+/* rows.candidates_count scores, piece by piece. */
+static enum status score_rows(const struct ranker *ranker, struct rank_scratch *s,
+                              struct batch_request rows, float *scores, struct error *err)
 {
     enum status status = ready_builder(ranker->model, s, err);
+    int count = rows.candidates_count;
 
     for (int at = 0; at < count && status == OK; at += PIECE) {
-        int n = count - at < PIECE ? count - at : PIECE;
-        struct batch_request piece = {
-            .history = request->history,
-            .history_count = request->history_count,
-            .running = request->running,
-            .request_time_ms = request->now_ms,
-            .candidates = s->indices + at,
-            .raw = s->raw + (ptrdiff_t)at * RAW_COLUMNS,
-            .candidates_count = n,
-        };
+        struct batch_request piece = rows;
 
+        piece.candidates = rows.candidates + at;
+        piece.raw = rows.raw == NULL ? NULL : rows.raw + (ptrdiff_t)at * RAW_COLUMNS;
+        piece.candidates_count = count - at < PIECE ? count - at : PIECE;
         batch_builder_reset(s->builder);
         status = batch_builder_add(s->builder, ranker->tables, &piece, err);
         if (status == OK)
             status = model_score(ranker->model, s->workspace, batch_builder_batch(s->builder),
-                                 s->scores + at, err);
+                                 scores + at, err);
     }
     return status;
+}
+
+static struct batch_request rows_of(const struct rank_request *request, const int32_t *indices,
+                                    const int64_t *raw, int count)
+{
+    return (struct batch_request){.history = request->history,
+                                  .history_count = request->history_count,
+                                  .running = request->running,
+                                  .request_time_ms = request->now_ms,
+                                  .candidates = indices,
+                                  .raw = raw,
+                                  .candidates_count = count};
+}
+
+static double covisitation_of(const int64_t *raw)
+{
+    return (double)raw[RAW_COVIS] / sqrt(1.0 + (double)raw[RAW_CLICKS]);
+}
+
+/* The two parts of a score without a model, as score_by_counts() adds them. */
+static void count_parts(const struct rank_scratch *s, const int64_t *raw, double parts[RANK_PARTS])
+{
+    parts[0] = s->covis_max > 0 ? covisitation_of(raw) / s->covis_max : 0;
+    parts[1] = s->popularity_max > 0
+                   ? (double)BASELINE_POPULARITY * (double)raw[RAW_POP_7D] / s->popularity_max
+                   : 0;
 }
 
 /* Co-visitation over the root of popularity, and 7-day popularity, each divided by its maximum. */
 static void score_by_counts(struct rank_scratch *s, int count)
 {
-    double covis_max = 0;
-    double popularity_max = 0;
-
+    s->covis_max = s->popularity_max = 0;
     for (int i = 0; i < count; i++) {
         const int64_t *raw = s->raw + (ptrdiff_t)i * RAW_COLUMNS;
-        double covis = (double)raw[RAW_COVIS] / sqrt(1.0 + (double)raw[RAW_CLICKS]);
 
-        covis_max = fmax(covis_max, covis);
-        popularity_max = fmax(popularity_max, (double)raw[RAW_POP_7D]);
+        s->covis_max = fmax(s->covis_max, covisitation_of(raw));
+        s->popularity_max = fmax(s->popularity_max, (double)raw[RAW_POP_7D]);
     }
     for (int i = 0; i < count; i++) {
-        const int64_t *raw = s->raw + (ptrdiff_t)i * RAW_COLUMNS;
-        double covis = (double)raw[RAW_COVIS] / sqrt(1.0 + (double)raw[RAW_CLICKS]);
-        double score = 0;
+        double parts[RANK_PARTS];
 
-        if (covis_max > 0)
-            score += covis / covis_max;
-        if (popularity_max > 0)
-            score += (double)BASELINE_POPULARITY * (double)raw[RAW_POP_7D] / popularity_max;
-        s->scores[i] = (float)score;
+        count_parts(s, s->raw + (ptrdiff_t)i * RAW_COLUMNS, parts);
+        s->scores[i] = (float)(parts[0] + parts[1]);
     }
 }
 
@@ -305,7 +329,7 @@ static enum status prepare(const struct ranker *ranker, struct rank_scratch *s,
     if (status != OK)
         return status;
     if (uses_model(ranker, request))
-        return score_by_model(ranker, s, request, *count, err);
+        return score_rows(ranker, s, rows_of(request, s->indices, s->raw, *count), s->scores, err);
     score_by_counts(s, *count);
     return OK;
 }
@@ -380,6 +404,90 @@ enum status rank(const struct ranker *ranker, struct rank_scratch *scratch,
         };
     }
     return OK;
+}
+
+/* ---- why ---- */
+
+static enum status reserve_explained(struct rank_scratch *s, struct error *err)
+{
+    size_t k = RERANK_K_MAX;
+
+    if (s->explained_scores != NULL)
+        return OK;
+    free(s->explained_indices);
+    free(s->explained_raw);
+    free(s->explained_scalars);
+    free(s->explained_parts);
+    s->explained_indices = malloc(k * sizeof *s->explained_indices);
+    s->explained_raw = malloc(k * RAW_COLUMNS * sizeof *s->explained_raw);
+    s->explained_scalars = malloc(k * (size_t)scalars_count * sizeof *s->explained_scalars);
+    s->explained_parts = malloc(k * RANK_PARTS * sizeof *s->explained_parts);
+    if (s->explained_indices != NULL && s->explained_raw != NULL && s->explained_scalars != NULL &&
+        s->explained_parts != NULL)
+        s->explained_scores = malloc(k * sizeof *s->explained_scores);
+    if (s->explained_scores == NULL)
+        return error_set(err, ERR_NOMEM, "no memory to explain %d rows", RERANK_K_MAX);
+    return OK;
+}
+
+/* The rows once more without the history, and without their counts. */
+static enum status leave_out(const struct ranker *ranker, struct rank_scratch *s,
+                             const struct rank_request *request, const struct ranked *ranked,
+                             int count, struct error *err)
+{
+    for (int part = 0; part < RANK_PARTS; part++) {
+        struct batch_request rows = rows_of(request, s->explained_indices, s->explained_raw, count);
+        enum status status;
+
+        if (part == 0) {
+            rows.history_count = 0;
+            rows.running = 0;
+        } else {
+            rows.raw = NULL;
+        }
+        status = score_rows(ranker, s, rows, s->explained_scores, err);
+        if (status != OK)
+            return status;
+        for (int i = 0; i < count; i++)
+            s->explained_parts[i * RANK_PARTS + part] = ranked[i].score - s->explained_scores[i];
+    }
+    return OK;
+}
+
+enum status rank_explain(const struct ranker *ranker, struct rank_scratch *scratch,
+                         const struct rank_request *request, const struct ranked *ranked, int count,
+                         struct rank_explanation *explanation, struct error *err)
+{
+    struct rank_scratch *s = scratch;
+    bool model = uses_model(ranker, request);
+    enum status status;
+
+    assert(count >= 0 && count <= RERANK_K_MAX);
+    *explanation = (struct rank_explanation){
+        .names = {model ? "history" : "covisitation", model ? "counts" : "popularity"}};
+    if (count == 0 || ranker->tables == NULL)
+        return OK;
+    status = reserve_explained(s, err);
+    if (status != OK)
+        return status;
+    for (int i = 0; i < count; i++) {
+        s->explained_indices[i] = ranked[i].index;
+        memcpy(s->explained_raw + (ptrdiff_t)i * RAW_COLUMNS, ranked[i].raw,
+               RAW_COLUMNS * sizeof *s->explained_raw);
+    }
+    scalars_compute(s->explained_scalars, s->explained_raw, count);
+    if (model)
+        status = leave_out(ranker, s, request, ranked, count, err);
+    for (int i = 0; i < count && !model; i++) {
+        double parts[RANK_PARTS];
+
+        count_parts(s, ranked[i].raw, parts);
+        for (int part = 0; part < RANK_PARTS; part++)
+            s->explained_parts[i * RANK_PARTS + part] = (float)parts[part];
+    }
+    explanation->scalars = s->explained_scalars;
+    explanation->parts = s->explained_parts;
+    return status;
 }
 
 enum status rank_scores(const struct ranker *ranker, struct rank_scratch *scratch,

@@ -60,6 +60,25 @@ MUST_CHECK enum status rank(const struct ranker *ranker, struct rank_scratch *sc
                             const struct rank_request *request, struct ranked *ranked, int *count,
                             enum degraded *degraded, struct error *err);
 
+/* What a score was made of: what it would lose without one thing. The model's head multiplies its
+ * inputs, so its parts are differences to the score without the user's history, and without the
+ * item's counts; they do not add up to it. Without a model the score is the sum of its parts. */
+#define RANK_PARTS 2
+struct rank_explanation {
+    const char *names[RANK_PARTS];
+    float *scalars; /* (count, scalars_count) in the order of scalar_rows */
+    float *parts;   /* (count, RANK_PARTS) */
+};
+/**
+ * Explains what rank() has just given with this scratch and request. The arrays are the scratch's,
+ * until its next call. count 0, and a ranker without tables, give none: scalars is NULL.
+ * Errors: ERR_NOMEM, ERR_DEVICE
+ */
+MUST_CHECK enum status rank_explain(const struct ranker *ranker, struct rank_scratch *scratch,
+                                    const struct rank_request *request, const struct ranked *ranked,
+                                    int count, struct rank_explanation *explanation,
+                                    struct error *err);
+
 /* Scores only, in the order given (evaluation, golden requests). */
 MUST_CHECK enum status rank_scores(const struct ranker *ranker, struct rank_scratch *scratch,
                                    const struct rank_request *request, float *scores,

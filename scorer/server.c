@@ -2,6 +2,7 @@
 #include "scorer/server.h"
 
 #include "features/rules.h"
+#include "features/scalars.h"
 #include "ops/clock.h"
 #include "ops/hash.h"
 #include "ops/json_writer.h"
@@ -25,7 +26,7 @@
 #define BUDGET_MS_DEFAULT       200
 #define REDIS_BUDGET_MS_DEFAULT 15
 #define SCORERS_MAX             64
-#define ANSWER_BYTES            (512 * 1024)
+#define ANSWER_BYTES            (1024 * 1024) /* RERANK_K_MAX explained rows */
 #define TRACE_BYTES             (128 * 1024)
 #define POP_US                  100000
 #define RECENT_MAX              32
@@ -116,6 +117,8 @@ struct scorer {
     struct ranked_item items[RERANK_K_MAX];
     struct trace trace;
     char trace_text[TRACE_BYTES];
+    struct rank_explanation explanation;
+    const char *scalar_names[BUNDLE_SCALARS_MAX];
     char answer[ANSWER_BYTES];
 };
 
@@ -324,6 +327,24 @@ static void remember(struct server *server, const struct job *job, const struct 
     (void)pthread_mutex_unlock(&server->recent_lock);
 }
 
+/* The scalars and the parts of each score; after the trace was made of the same rows. */
+static enum status explain(struct scorer *s, const struct ranker *ranker,
+                           const struct rank_request *request, struct rerank_answer *answer,
+                           struct error *err)
+{
+    enum status status = rank_explain(ranker, s->scratch, request, s->ranked, answer->items_count,
+                                      &s->explanation, err);
+
+    if (status != OK || s->explanation.scalars == NULL)
+        return status;
+    for (int i = 0; i < scalars_count; i++)
+        s->scalar_names[i] = scalar_rows[i].name;
+    answer->scalars = (struct rerank_columns){s->scalar_names, scalars_count,
+                                              s->explanation.scalars};
+    answer->parts = (struct rerank_columns){s->explanation.names, RANK_PARTS, s->explanation.parts};
+    return OK;
+}
+
 static enum status rank_job(struct scorer *s, struct job *job, const struct served *served,
                             struct rerank_answer *answer, struct error *err)
 {
@@ -338,7 +359,7 @@ static enum status rank_job(struct scorer *s, struct job *job, const struct serv
         .history_known = job->read.outcome != USER_READ_FAILED,
         .now_ms = request_now(server, job, served),
         .k = job->request.k,
-        .keep_seen = job->endpoint == ENDPOINT_RERANK || job->request.keep_seen,
+        .keep_seen = job->request.keep_seen,
         .baseline = in_holdout(server, job->request.user),
     };
     enum status status;
@@ -359,7 +380,7 @@ static enum status rank_job(struct scorer *s, struct job *job, const struct serv
     answer->items_count = count;
     answer->trace = make_trace(s, served, request.now_ms, count);
     answer->cold = job->read.history_count == 0;
-    return OK;
+    return job->request.explain ? explain(s, &ranker, &request, answer, err) : OK;
 }
 
 static void answer_job(struct scorer *s, struct job *job)

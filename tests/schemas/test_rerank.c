@@ -191,3 +191,28 @@ TEST(rerank_answer_comes_back)
                  rerank_answer_parse(parser, text_of("{\"degraded\":\"odd\"}"), &answer, &err));
     rerank_parser_destroy(parser);
 }
+
+TEST(rerank_answer_carries_named_columns_of_each_item)
+{
+    static const struct ranked_item items[] = {{{"a", 1}, 1}, {{"b", 1}, 2}};
+    static const char *const scalars[] = {"x", "y"}, *const parts[] = {"p"};
+    static const float values[] = {1, 2, 3, 4}, one[] = {5, 6};
+    const struct rerank_answer explained = {.model_version = "v",
+                                            .arm = "model",
+                                            .items = items,
+                                            .items_count = 2,
+                                            .scalars = {scalars, 2, values},
+                                            .parts = {parts, 1, one}};
+    char text[512];
+    size_t bytes = rerank_answer_encode(&explained, text, sizeof text - 1);
+
+    CHECK(bytes > 0);
+    text[bytes] = 0;
+    CHECK(
+        strstr(text,
+               "{\"item\":\"a\",\"score\":1,\"scalars\":{\"x\":1,\"y\":2},\"parts\":{\"p\":5}},"
+               "{\"item\":\"b\",\"score\":2,\"scalars\":{\"x\":3,\"y\":4},\"parts\":{\"p\":6}}") !=
+        NULL);
+    for (size_t room = 0; room < bytes; room++)
+        CHECK(rerank_answer_encode(&explained, text, room) == 0);
+}

@@ -4,6 +4,7 @@
  */
 #include "scorer/rank.h"
 
+#include "features/batch_builder.h"
 #include "features/scalars.h"
 #include "ops/random.h"
 
@@ -280,5 +281,121 @@ TEST(rank_says_when_the_sequence_was_not_known)
     request.baseline = true;
     run(&f, &request);
     CHECK_INT(DEGRADED_NONE, f.degraded); /* popularity is all this arm promises */
+    teardown(&f);
+}
+
+static void explain(struct fixture *f, const struct rank_request *request,
+                    struct rank_explanation *explanation)
+{
+    struct error err;
+
+    CHECK_STATUS(
+        OK, rank_explain(&f->ranker, f->scratch, request, f->ranked, f->count, explanation, &err));
+}
+
+/* One row's score by the model itself, with or without the history and the counts. */
+static double score_of(const struct fixture *f, const struct ranked *row, bool history, bool counts)
+{
+    const struct model_config *config = model_config(f->model);
+    struct batch_builder_options options = {.history_max = config->P, .rows_max = config->V};
+    struct batch_request request = {.history = f->history,
+                                    .history_count = history ? 5 : 0,
+                                    .running = history ? 5 : 0,
+                                    .request_time_ms = NOW,
+                                    .candidates = &row->index,
+                                    .raw = counts ? row->raw : NULL,
+                                    .candidates_count = 1};
+    struct model_workspace *workspace = model_workspace_create();
+    struct batch_builder *builder;
+    struct error err;
+    float score;
+
+    CHECK_STATUS(OK, batch_builder_create(&builder, &options, &err));
+    CHECK_STATUS(OK, batch_builder_add(builder, f->tables, &request, &err));
+    CHECK_STATUS(OK, model_score(f->model, workspace, batch_builder_batch(builder), &score, &err));
+    batch_builder_destroy(builder);
+    model_workspace_destroy(workspace);
+    return (double)score;
+}
+
+TEST(rank_explains_by_the_scalars_and_by_what_a_score_would_lose)
+{
+    struct fixture f;
+    struct rank_request request;
+    struct rank_explanation why;
+    struct ranked first[ITEMS];
+    float scalars[64], parts[ITEMS * RANK_PARTS];
+
+    setup(&f, true);
+    request = request_of(&f, f.all, ITEMS);
+    run(&f, &request);
+    explain(&f, &request, &why);
+    CHECK_TEXT("history", why.names[0]);
+    CHECK_TEXT("counts", why.names[1]);
+    memcpy(first, f.ranked, sizeof first);
+    for (int i = 0; i < f.count; i++) {
+        scalars_compute(scalars, f.ranked[i].raw, 1);
+        for (int c = 0; c < scalars_count; c++)
+            CHECK_NEAR(scalars[c], why.scalars[i * scalars_count + c], 0);
+    }
+    memcpy(parts, why.parts, (size_t)f.count * RANK_PARTS * sizeof parts[0]);
+    for (int i = 0; i < f.count; i++) {
+        CHECK_NEAR((double)first[i].score - score_of(&f, &first[i], false, true),
+                   parts[i * RANK_PARTS], 1e-5);
+        CHECK_NEAR((double)first[i].score - score_of(&f, &first[i], true, false),
+                   parts[i * RANK_PARTS + 1], 1e-5);
+        CHECK_NEAR(first[i].score, score_of(&f, &first[i], true, true), 1e-5);
+    }
+    teardown(&f);
+}
+
+TEST(rank_explains_a_score_without_a_model_as_the_sum_of_its_parts)
+{
+    struct fixture f;
+    struct rank_request request;
+    struct rank_explanation why;
+
+    setup(&f, false);
+    request = request_of(&f, f.all, ITEMS);
+    run(&f, &request);
+    explain(&f, &request, &why);
+    CHECK_TEXT("covisitation", why.names[0]);
+    CHECK_TEXT("popularity", why.names[1]);
+    CHECK(f.count > 0);
+    for (int i = 0; i < f.count; i++)
+        CHECK_NEAR(f.ranked[i].score,
+                   (double)why.parts[i * RANK_PARTS] + (double)why.parts[i * RANK_PARTS + 1], 1e-6);
+    teardown(&f);
+}
+
+TEST(rank_explains_nothing_of_nothing_and_the_longest_list)
+{
+    static int32_t many[RERANK_K_MAX + 1];
+    static struct ranked ranked[RERANK_K_MAX + 1];
+    struct fixture f;
+    struct rank_request request;
+    struct rank_explanation why;
+    enum degraded degraded;
+    struct error err;
+    int count;
+
+    setup(&f, true);
+    request = request_of(&f, f.all, 0);
+    run(&f, &request);
+    explain(&f, &request, &why);
+    CHECK(f.count == 0 && why.scalars == NULL);
+    for (int i = 0; i < RERANK_K_MAX + 1; i++)
+        many[i] = i < ITEMS ? f.all[i] : ITEM_NONE;
+    request = request_of(&f, many, RERANK_K_MAX + 1);
+    request.k = RERANK_K_MAX;
+    CHECK_STATUS(OK, rank(&f.ranker, f.scratch, &request, ranked, &count, &degraded, &err));
+    CHECK_INT(RERANK_K_MAX, count);
+    CHECK_STATUS(OK, rank_explain(&f.ranker, f.scratch, &request, ranked, count, &why, &err));
+    for (int i = 0; i < count * RANK_PARTS; i++)
+        CHECK(isfinite(why.parts[i]));
+    f.ranker.tables = NULL;
+    CHECK_STATUS(OK, rank(&f.ranker, f.scratch, &request, ranked, &count, &degraded, &err));
+    CHECK_STATUS(OK, rank_explain(&f.ranker, f.scratch, &request, ranked, count, &why, &err));
+    CHECK(why.scalars == NULL);
     teardown(&f);
 }

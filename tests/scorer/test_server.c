@@ -5,9 +5,11 @@
 #include "scorer/server.h"
 
 #include "features/redis_dataset.h"
+#include "features/scalars.h"
 #include "ops/clock.h"
 #include "ops/hash.h"
 #include "ops/http_client.h"
+#include "ops/json.h"
 #include "schemas/rerank.h"
 #include "schemas/trace.h"
 #include "scorer/rank.h"
@@ -337,5 +339,78 @@ TEST(server_that_drains_answers_503_and_finishes_what_it_has)
     server_drain(f.server, 1000);
     post(&f, "/v1/recommend", "{\"user\":\"u1\"}");
     CHECK_INT(503, f.code);
+    teardown(&f);
+}
+
+static const struct json_node *first_item(struct fixture *f, struct json_parser *parser,
+                                          const char *json)
+{
+    const struct json_node *root;
+    struct text body;
+    struct error err;
+    char url[256];
+
+    (void)snprintf(url, sizeof url, "%s/v1/rerank", f->url);
+    CHECK_STATUS(OK, http_client_post(f->client, url, text_of(json), &f->code, &body, &err));
+    CHECK_INT(200, f->code);
+    CHECK_STATUS(OK, json_parse(parser, body, &root, &err));
+    return json_member(root, "items")->child;
+}
+
+static void check_explained(bool model)
+{
+    static const char asked[] = "{\"user\":\"u1\",\"explain\":true,"
+                                "\"candidates\":[\"i1\",\"i9\",\"nobody\"]}";
+    struct json_parser *parser = json_parser_create(1 << 20, 4096);
+    const struct json_node *item, *scalars, *parts;
+    struct fixture f;
+    struct user_entry history[] = {entry(3, 2000, CLICK), entry(4, 1000, CLICK)};
+
+    CHECK(parser != NULL);
+    setup(&f, model);
+    store(&f, "u1", history, 2);
+    item = first_item(&f, parser, asked);
+    scalars = json_member(item, "scalars");
+    parts = json_member(item, "parts");
+    CHECK_INT(scalars_count, (int64_t)scalars->children_count);
+    for (int c = 0; c < scalars_count; c++)
+        CHECK(json_member(scalars, scalar_rows[c].name) != NULL);
+    CHECK_INT(2, (int64_t)parts->children_count);
+    CHECK(json_member(parts, model ? "history" : "covisitation") != NULL);
+    if (!model)
+        CHECK_NEAR(json_real_or(json_member(item, "score"), -1),
+                   json_real_or(parts->child, 9) + json_real_or(parts->child->next, 9), 1e-5);
+    post(&f, "/v1/rerank", asked); /* our own client reads past them */
+    CHECK_INT(3, f.answer.items_count);
+    CHECK(f.answer.trace.bytes > 0);
+    item = first_item(&f, parser, "{\"user\":\"u1\",\"candidates\":[\"i1\"]}");
+    CHECK(json_member(item, "scalars") == NULL && json_member(item, "parts") == NULL);
+    teardown(&f);
+    json_parser_destroy(parser);
+}
+
+TEST(server_explains_each_row_when_asked)
+{
+    check_explained(true);
+}
+
+TEST(server_explains_each_row_without_a_model_too)
+{
+    check_explained(false);
+}
+
+TEST(server_drops_what_was_seen_when_asked_to)
+{
+    struct fixture f;
+    struct user_entry history[] = {entry(3, 2000, CLICK)};
+
+    setup(&f, true);
+    store(&f, "u1", history, 1);
+    post(&f, "/v1/rerank", "{\"user\":\"u1\",\"candidates\":[\"i3\",\"i5\"]}");
+    CHECK(answered(&f, "i3") && answered(&f, "i5"));
+    post(&f, "/v1/rerank", "{\"user\":\"u1\",\"seen\":\"drop\",\"candidates\":[\"i3\",\"i5\"]}");
+    CHECK(!answered(&f, "i3") && answered(&f, "i5"));
+    post(&f, "/v1/recommend", "{\"user\":\"u1\",\"seen\":\"keep\",\"k\":20}");
+    CHECK(answered(&f, "i3"));
     teardown(&f);
 }
