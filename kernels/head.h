@@ -6,7 +6,7 @@
  *     dot    s = x . e / sqrt(C) + w_f . f + b                e = sqrt(C) * emb of the candidate
  *     cross  z = [x | x * e | f],   x_0 = z,   x_{l+1} = x_0 * (x_l Down_l Up_l + b_l) + x_l
  *            s = w . [z | x_crosses | SiLU(z M + b_m)] + b
- *     f = (scalars - mean) * scale, both fixed when training began
+ *     f = (scalars - mean) * scale, both of the data learnt from, set by the learner
  *
  * The cross layers are the low-rank form of DCN v2 (arXiv 2008.13535, equation 3).
  *

@@ -351,6 +351,8 @@ enum status learner_reset_model(struct learner *l, const struct model *from, str
         status = model_copy(&l->model, from, err);
         if (status == OK)
             status = create_trainer(l, err);
+        if (status == OK)
+            learner_scale_adopt(&l->scale, l->model);
     }
     if (status != OK) {
         model_destroy(l->model);
@@ -517,6 +519,7 @@ void learner_save(struct learner *l, struct state_file *state)
     save_weights(l, state);
     save_sampler(l, state);
     save_progress(l, state);
+    learner_scale_save(&l->scale, state);
     if (l->holdout != NULL)
         holdout_save(l->holdout, state);
 }
@@ -566,6 +569,7 @@ enum status learner_load(struct learner *l, struct state_file *state, struct ite
     if (status != OK)
         return status;
     load_progress(l, state);
+    learner_scale_load(&l->scale, state);
     if (state->failed)
         return error_set(err, ERR_MALFORMED, "state of the learner contradicts itself");
     if (l->holdout != NULL)

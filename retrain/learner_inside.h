@@ -9,6 +9,12 @@
 
 #define LEARNER_RECENT (1 << 16) /* events whose users next-item learning draws from */
 
+/* Running means of the scalars and of their squares over the rows learnt from. */
+struct learner_scale {
+    double rows;
+    double mean[BATCH_SCALARS_MAX], square[BATCH_SCALARS_MAX];
+};
+
 struct learner {
     struct learner_options options;
     struct rules rules;
@@ -26,6 +32,7 @@ struct learner {
 
     struct model *model;
     struct trainer *trainer;
+    struct learner_scale scale;
     struct trainer_objective shown_objective, recalled_objective;
     bool changed; /* since model_prepare() */
     int64_t sampler_steps;
@@ -49,5 +56,13 @@ struct learner {
 /* Makes a list of a choice, if recall offered it, into the pool. before: the history then. */
 enum status learner_recall(struct learner *learner, uint64_t user, const struct user_entry *entry,
                            int32_t chosen, struct error *err) MUST_CHECK;
+
+/* Counts the rows of a batch that is about to be learnt from, and puts mean and scale into the
+ * model. */
+void learner_scale_add(struct learner_scale *scale, const struct batch *batch, struct model *model);
+/* Begins with those of a model from elsewhere, unless rows were counted already. */
+void learner_scale_adopt(struct learner_scale *scale, struct model *model);
+void learner_scale_save(const struct learner_scale *scale, struct state_file *state);
+void learner_scale_load(struct learner_scale *scale, struct state_file *state);
 
 #endif

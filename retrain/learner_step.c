@@ -173,6 +173,8 @@ static enum status learn(struct learner *l, const struct trainer_objective *obje
     struct trainer_losses losses = {0};
     enum status status = set_sampler(l, err);
 
+    learner_scale_add(&l->scale, batch_builder_batch(l->builder), l->model);
+    l->changed = true;
     if (status == OK)
         status = trainer_step(l->trainer, l->model, batch_builder_batch(l->builder), objective,
                               &losses, err);
@@ -180,7 +182,6 @@ static enum status learn(struct learner *l, const struct trainer_objective *obje
         l->progress.rejected++;
     if (status != OK)
         return status;
-    l->changed = true;
     l->progress.steps++;
     l->progress.lists += losses.lists;
     l->progress.targets += losses.targets;
