@@ -26,6 +26,8 @@ struct covis_slot {
     uint32_t call;
     int32_t index;
     double sum;
+    double cosine; /* each list over the root of its own popularity */
+    double last;   /* of the newest entry's list alone */
 };
 
 struct repeat_slot {
@@ -56,6 +58,7 @@ struct item_scratch {
     struct back_slot back[BACK_SLOTS];
     uint64_t back_bits[BACK_BITS / 64];
     bool back_any;
+    int32_t newest; /* the newest entry's item, or ITEM_NONE */
 };
 
 struct item_scratch *item_scratch_create(void)
@@ -125,9 +128,20 @@ static int until_now(const struct item_query *query)
 
 /* ---- sums of co-visitation ---- */
 
-static void add_list(struct item_scratch *scratch, const struct item_list *list, double factor)
+/* 1 / the root of popularity: what is seen everywhere says little about who saw it. */
+static double popularity_root(const struct item_row *row)
 {
+    return 1 / sqrt(1.0 + (double)row->clicks);
+}
+
+/* Adds the neighbours of one item of the history: `gamma` times what their weights are by now. */
+static void add_list(struct item_scratch *scratch, const struct item_row *row, double gamma,
+                     double decay)
+{
+    const struct item_list *list = row->neighbours;
     const float *weights = item_list_weights(list);
+    double factor = gamma * decay, own = factor * popularity_root(row);
+    double newest = gamma == 1 ? decay : 0;
 
     for (int i = 0; i < list->count; i++) {
         uint32_t at = spread((uint32_t)list->index[i]) & scratch->covis_mask;
@@ -138,10 +152,12 @@ static void add_list(struct item_scratch *scratch, const struct item_list *list,
             slot = &scratch->covis[at];
         }
         if (slot->call != scratch->call) {
-            *slot = (struct covis_slot){scratch->call, list->index[i], 0};
+            *slot = (struct covis_slot){scratch->call, list->index[i], 0, 0, 0};
             scratch->touched[scratch->touched_count++] = (int32_t)at;
         }
         slot->sum += factor * (double)weights[i];
+        slot->cosine += own * (double)weights[i];
+        slot->last += newest * (double)weights[i];
     }
 }
 
@@ -169,22 +185,23 @@ static bool sum_covis(const struct item_tables *tables, struct item_scratch *scr
         return false;
     for (int k = 0; k < COVIS_REACH; k++, gamma *= COVIS_GAMMA)
         if (rows[k] != NULL)
-            add_list(scratch, rows[k]->neighbours,
-                     gamma * item_tables_decay(rows[k]->covis_at_ms, query->now_ms,
-                                               tables->options.covis_tau_ms));
+            add_list(scratch, rows[k], gamma,
+                     item_tables_decay(rows[k]->covis_at_ms, query->now_ms,
+                                       tables->options.covis_tau_ms));
     return true;
 }
 
-static double covis_of(const struct item_scratch *scratch, int32_t index)
+/* The item's slot, or NULL: none of the lists holds it. */
+static const struct covis_slot *covis_of(const struct item_scratch *scratch, int32_t index)
 {
     uint32_t at = spread((uint32_t)index) & scratch->covis_mask;
 
     while (scratch->covis[at].call == scratch->call) {
         if (scratch->covis[at].index == index)
-            return scratch->covis[at].sum;
+            return &scratch->covis[at];
         at = (at + 1) & scratch->covis_mask;
     }
-    return 0;
+    return NULL;
 }
 
 /* ---- co-visitation the other way round ---- */
@@ -204,41 +221,51 @@ static void weigh_recent(const struct item_tables *tables, struct item_scratch *
 {
     memset(scratch->back_bits, 0, sizeof scratch->back_bits);
     scratch->back_any = false;
+    scratch->newest = ITEM_NONE;
     for (int d = 1; d <= COVIS_BACK_REACH && d <= count; d++) {
         int32_t index = item_rows_find(&tables->rows, query->history[count - d].item);
         struct back_slot *slot;
 
         if (index < 0)
             continue;
+        if (d == 1)
+            scratch->newest = index;
         slot = back_slot(scratch, index);
         if (slot->call != scratch->call)
             *slot = (struct back_slot){scratch->call, index, 0};
-        slot->weight += 1 / sqrt(d);
+        slot->weight += popularity_root(item_rows_get(&tables->rows, index)) / sqrt(d);
         scratch->back_bits[(uint32_t)index % BACK_BITS / 64] |= UINT64_C(1) << (index % 64);
         scratch->back_any = true;
     }
 }
 
-/* Sum of weight * C[item, h] over the user's recent items h. */
-static double covis_back(const struct item_tables *tables, struct item_scratch *scratch,
-                         const struct item_row *row, int64_t now_ms)
+/* What the item led to: *sum of weight * C[item, h] over the user's recent items h; *last: of the
+ * newest alone, without its weight. */
+static void covis_back(const struct item_tables *tables, struct item_scratch *scratch,
+                       const struct item_row *row, int64_t now_ms, double *sum, double *last)
 {
     const struct item_list *list = row->neighbours;
-    double sum = 0;
+    double decay;
 
+    *sum = *last = 0;
     if (list == NULL || !scratch->back_any)
-        return 0;
+        return;
     for (int i = 0; i < list->count; i++) {
         int32_t index = list->index[i];
+        double weight = (double)item_list_weights(list)[i];
         const struct back_slot *slot;
 
         if ((scratch->back_bits[(uint32_t)index % BACK_BITS / 64] >> (index % 64) & 1) == 0)
             continue;
         slot = back_slot(scratch, index);
         if (slot->call == scratch->call)
-            sum += slot->weight * (double)item_list_weights(list)[i];
+            *sum += slot->weight * weight;
+        if (index == scratch->newest)
+            *last = weight;
     }
-    return sum * item_tables_decay(row->covis_at_ms, now_ms, tables->options.covis_tau_ms);
+    decay = item_tables_decay(row->covis_at_ms, now_ms, tables->options.covis_tau_ms);
+    *sum *= decay;
+    *last *= decay;
 }
 
 /* ---- how often the user met an item ---- */
@@ -267,9 +294,9 @@ static void count_repeats(struct item_scratch *scratch, const struct item_query 
 
 /* ---- raw counts ---- */
 
-static int64_t fixed(double x)
+static int64_t fixed(double x, double unit)
 {
-    x *= RAW_FIXED;
+    x *= unit;
     /* Not llround() alone: beyond the range of int64_t it is undefined. */
     return x >= 0x1p62 ? INT64_C(1) << 62 : (int64_t)(x + 0.5);
 }
@@ -284,20 +311,27 @@ static void raw_of_item(const struct item_tables *tables, struct item_scratch *s
 {
     const struct item_row *row = item_rows_get(&tables->rows, index);
     const struct repeat_slot *repeat = repeat_slot(scratch, row->hash);
-    double decayed[ITEM_DECAYS];
+    const struct covis_slot *covis = covis_of(scratch, index);
+    double decayed[ITEM_DECAYS], back, last;
 
+    covis_back(tables, scratch, row, now_ms, &back, &last);
     for (int i = 0; i < ITEM_DECAYS; i++)
         decayed[i] = row->decayed[i] *
                      item_tables_decay(row->decayed_at_ms, now_ms, item_tables_taus_ms[i]);
     raw[RAW_CLICKS] = row->clicks;
     raw[RAW_SHOWN] = row->shown;
-    raw[RAW_POP_1H] = fixed(decayed[0]);
-    raw[RAW_POP_24H] = fixed(decayed[1]);
-    raw[RAW_POP_7D] = fixed(decayed[2]);
-    raw[RAW_COVIS] = fixed(covis_of(scratch, index));
+    raw[RAW_POP_1H] = fixed(decayed[0], RAW_FIXED);
+    raw[RAW_POP_24H] = fixed(decayed[1], RAW_FIXED);
+    raw[RAW_POP_7D] = fixed(decayed[2], RAW_FIXED);
+    if (covis != NULL) {
+        raw[RAW_COVIS] = fixed(covis->sum, RAW_FIXED);
+        raw[RAW_COVIS_COSINE] = fixed(covis->cosine, RAW_FINE);
+        last += covis->last;
+    }
     raw[RAW_AGE_S] = row->first_seen_ms == 0 ? -1 : seconds_since(row->first_seen_ms, now_ms);
     raw[RAW_REPEATS] = repeat->call == scratch->call ? repeat->times : 0;
-    raw[RAW_COVIS_BACK] = fixed(covis_back(tables, scratch, row, now_ms));
+    raw[RAW_COVIS_BACK] = fixed(back, RAW_FINE);
+    raw[RAW_COVIS_LAST] = fixed(last, RAW_FINE);
 }
 
 /* Asks for what the counts of an item ahead need: its row first, its neighbours closer by. */
@@ -398,7 +432,7 @@ int item_tables_related(const struct item_tables *tables, struct item_scratch *s
     for (int i = 0; i < scratch->touched_count; i++) {
         const struct covis_slot *slot = &scratch->covis[scratch->touched[i]];
         const struct item_row *row = item_rows_get(&tables->rows, slot->index);
-        struct related one = {slot->sum / sqrt(1.0 + (double)row->clicks), slot->index};
+        struct related one = {slot->cosine * popularity_root(row), slot->index};
 
         if (row->gone)
             continue;

@@ -78,11 +78,26 @@ static float covis(const int64_t *raw)
     return log_of(COVIS_FINE * fused) / 3;
 }
 
-static float covis_back(const int64_t *raw)
+static float over_root(const int64_t *raw, enum raw_column column)
 {
-    double fused = fixed_of(raw[RAW_COVIS_BACK]) / sqrt(1.0 + count_of(raw[RAW_CLICKS]));
+    double fused = count_of(raw[column]) / RAW_FINE / sqrt(1.0 + count_of(raw[RAW_CLICKS]));
 
     return log_of(COVIS_FINE * fused) / 3;
+}
+
+static float covis_cosine(const int64_t *raw)
+{
+    return over_root(raw, RAW_COVIS_COSINE);
+}
+
+static float covis_back(const int64_t *raw)
+{
+    return over_root(raw, RAW_COVIS_BACK);
+}
+
+static float covis_last(const int64_t *raw)
+{
+    return over_root(raw, RAW_COVIS_LAST);
 }
 
 static float clicks(const int64_t *raw)
@@ -138,7 +153,9 @@ const struct scalar_row scalar_rows[] = {
     {"repeats",    SCALAR_PAIR, "times it is in the user's sequence: logarithm", repeats},
     {"history",    SCALAR_USER, "entries in the user's sequence: logarithm / 3", history},
     {"idle",       SCALAR_USER, "minutes since the user's last event: logarithm / 5; a month when there is none", idle},
-    {"covis_back", SCALAR_PAIR, "co-visitation from the item to the last 50 items over the root of 1 + clicks: ln(1 + 1000 x) / 3", covis_back},
+    {"covis_cosine", SCALAR_PAIR, "as covis, over the root of 1 + clicks of both items: ln(1 + 1000 x) / 3", covis_cosine},
+    {"covis_back", SCALAR_PAIR, "the same from the item to the last 50 items", covis_back},
+    {"covis_last", SCALAR_PAIR, "co-visitation with the newest item alone, both ways, over the root of 1 + clicks: ln(1 + 1000 x) / 3", covis_last},
 };
 /* clang-format on */
 const int scalars_count = sizeof scalar_rows / sizeof scalar_rows[0];

@@ -12,7 +12,8 @@
 #include <stdint.h>
 
 #define RAW_FORMAT 2
-#define RAW_FIXED  1024 /* one unit of a fixed-point column */
+#define RAW_FIXED  1024      /* one unit of a fixed-point column */
+#define RAW_FINE   (1 << 20) /* one unit where values are small */
 
 /* clang-format off */
 #define RAW_LIST(X)                                                              \
@@ -26,7 +27,9 @@
     X(REPEATS,    "repeats",     "times the item is in the user's sequence")     \
     X(HISTORY,    "history",     "entries in the user's sequence")               \
     X(IDLE_S,     "idle_s",      "seconds since the user's last event, -1 none") \
-    X(COVIS_BACK, "covis_back",  "co-visitation of the item with the last 50 items, which it led to, 1/1024 before the root")
+    X(COVIS_COSINE, "covis_cosine", "as covis, each of the 10 over the root of 1 + its clicks, 1/2^20") \
+    X(COVIS_BACK, "covis_back",  "co-visitation of the item with the last 50 items, which it led to, each over the root of 1 + its clicks, 1/2^20") \
+    X(COVIS_LAST, "covis_last",  "co-visitation with the user's newest item, both directions, 1/2^20 before the root")
 
 enum raw_column {
 #define X(id, name, help) RAW_##id,

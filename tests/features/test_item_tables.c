@@ -191,7 +191,7 @@ TEST(item_tables_raw_is_made_of_these_sums)
         get_raw(tables, &query, indices, ITEMS + 2, raw);
         for (int i = 0; i < ITEMS + 2; i++) {
             const int64_t *row = raw + (ptrdiff_t)i * RAW_COLUMNS;
-            double sum = 0, gamma = 1, back = 0;
+            double sum = 0, gamma = 1, back = 0, cosine = 0, last = 0;
             int repeats = 0;
 
             CHECK_INT(history_count, row[RAW_HISTORY]);
@@ -204,16 +204,26 @@ TEST(item_tables_raw_is_made_of_these_sums)
             }
             for (int k = 0; k < COVIS_REACH; k++, gamma *= COVIS_GAMMA)
                 for (int h = 0; h < ITEMS; h++)
-                    if (history[history_count - 1 - k].item == hash_of(h))
-                        sum += gamma * covis(events, count, h, i, now, 180.0 * (double)DAY_MS);
+                    if (history[history_count - 1 - k].item == hash_of(h)) {
+                        double one = covis(events, count, h, i, now, 180.0 * (double)DAY_MS);
+
+                        sum += gamma * one;
+                        cosine += gamma * one /
+                                  sqrt(1.0 + (double)item_tables_clicks(tables, indices[h]));
+                        if (k == 0)
+                            last += one + covis(events, count, i, h, now, 180.0 * (double)DAY_MS);
+                    }
             for (int d = 1; d <= COVIS_BACK_REACH && d <= history_count; d++)
                 for (int h = 0; h < ITEMS; h++)
                     if (history[history_count - d].item == hash_of(h))
-                        back += covis(events, count, i, h, now, 180.0 * (double)DAY_MS) / sqrt(d);
+                        back += covis(events, count, i, h, now, 180.0 * (double)DAY_MS) /
+                                sqrt(d * (1.0 + (double)item_tables_clicks(tables, indices[h])));
             for (int k = 0; k < history_count; k++)
                 repeats += history[k].item == hash_of(i);
             CHECK_NEAR(sum * RAW_FIXED, row[RAW_COVIS], 1 + 1e-4 * sum * RAW_FIXED);
-            CHECK_NEAR(back * RAW_FIXED, row[RAW_COVIS_BACK], 1 + 1e-4 * back * RAW_FIXED);
+            CHECK_NEAR(cosine * RAW_FINE, row[RAW_COVIS_COSINE], 1 + 1e-4 * cosine * RAW_FINE);
+            CHECK_NEAR(last * RAW_FINE, row[RAW_COVIS_LAST], 1 + 1e-4 * last * RAW_FINE);
+            CHECK_NEAR(back * RAW_FINE, row[RAW_COVIS_BACK], 1 + 1e-4 * back * RAW_FINE);
             CHECK_NEAR(decayed(events, count, i, now, 24.0 * (double)HOUR_MS) * RAW_FIXED,
                        row[RAW_POP_24H], 0.51);
             CHECK_INT(repeats, row[RAW_REPEATS]);
@@ -425,16 +435,16 @@ TEST(item_tables_related_is_what_a_full_sort_gives)
         get_raw(tables, &query, indices, item_tables_count(tables), raw);
         for (int32_t i = 0; i < item_tables_count(tables); i++) {
             const int64_t *row = raw + (ptrdiff_t)i * RAW_COLUMNS;
-            if (i != 2 && row[RAW_COVIS] > 0)
+            if (i != 2 && row[RAW_COVIS_COSINE] > 0)
                 all[wanted++] = (struct scored){
-                    (double)row[RAW_COVIS] / sqrt(1.0 + (double)row[RAW_CLICKS]), i};
+                    (double)row[RAW_COVIS_COSINE] / sqrt(1.0 + (double)row[RAW_CLICKS]), i};
         }
         qsort(all, (size_t)wanted, sizeof *all, by_score);
         found = item_tables_related(tables, scratch, &query, k, got);
         CHECK_INT(wanted < k ? wanted : k, found);
         for (int i = 0; i < found; i++) {
             const int64_t *row = raw + (ptrdiff_t)got[i] * RAW_COLUMNS;
-            double score = (double)row[RAW_COVIS] / sqrt(1.0 + (double)row[RAW_CLICKS]);
+            double score = (double)row[RAW_COVIS_COSINE] / sqrt(1.0 + (double)row[RAW_CLICKS]);
             CHECK(got[i] != 2);
             CHECK_NEAR(all[i].score, score, 2); /* raw counts are rounded */
         }

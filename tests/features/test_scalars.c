@@ -30,7 +30,9 @@ TEST(scalars_are_what_their_help_says)
         [RAW_REPEATS] = 2,
         [RAW_HISTORY] = 20,
         [RAW_IDLE_S] = 540,
-        [RAW_COVIS_BACK] = RAW_FIXED / 4, /* .25: .025 */
+        [RAW_COVIS_COSINE] = RAW_FINE / 2,
+        [RAW_COVIS_BACK] = RAW_FINE / 4, /* .25: .025 */
+        [RAW_COVIS_LAST] = RAW_FINE,
     };
 
     CHECK_NEAR(0.4581454, value_of("pop_1h", raw), 1e-6);     /* ln 2.5 / 2 */
@@ -47,6 +49,8 @@ TEST(scalars_are_what_their_help_says)
     CHECK_NEAR(1.0986123, value_of("repeats", raw), 1e-6);    /* ln 3 */
     CHECK_NEAR(1.0148408, value_of("history", raw), 1e-6);    /* ln 21 / 3 */
     CHECK_NEAR(0.4605170, value_of("idle", raw), 1e-6);       /* ln 10 / 5 */
+    CHECK_NEAR(1.5383735, value_of("covis_last", raw), 1e-6); /* ln 101 / 3 */
+    CHECK_NEAR(1.3106085, value_of("covis_cosine", raw), 1e-6);
     CHECK_NEAR(1.0860322, value_of("covis_back", raw), 1e-6); /* ln 26 / 3 */
 
     raw[RAW_SHOWN] = 10; /* clicks from elsewhere: (ln(100 / 119) + 3) / 2 */
