@@ -154,7 +154,7 @@ static enum status rank_by_model(struct backtest *b, const struct event *event, 
 {
     const struct user_value *value = user_store_get(b->store, event->user);
     const struct model *model = b->options.cadence_ms > 0 ? b->serving : learner_model(b->learner);
-    struct ranker ranker = {.model = learner_progress(b->learner)->steps > 0 ? model : NULL,
+    struct ranker ranker = {.model = learner_progress(b->learner)->lists > 0 ? model : NULL,
                             .tables = learner_tables(b->learner),
                             .actions = b->rules.actions};
     struct rank_request request = {
