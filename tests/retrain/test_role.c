@@ -70,7 +70,7 @@ static void load_config(int judged_min)
                           folder,
                           "kafka.fetch_wait=5ms",
                           "retrain.admin=127.0.0.1:0",
-                          "retrain.steps_max=3",
+                          "retrain.steps_max=40",
                           holdout_min,
                           "retrain.holdout_share=0.3",
                           "retrain.users_max=1000"};
@@ -593,14 +593,11 @@ TEST(role_outlives_a_models_folder_that_it_cannot_write_to)
     CHECK(strstr(role_verdict(role), "models") != NULL);
     CHECK_TEXT("v000001", role->version);
     CHECK(role->champion == NULL); /* nobody serves it */
-    /* There is room again: the next one that passes is published. */
+    /* There is room again: the same weights, judged by the same choices, are published. */
     CHECK(remove(inside("models")) == 0);
     CHECK_INT(0, rename(inside("models.away"), inside("models")));
-    for (int rounds = 0; rounds < 10 && result != RESULT_PUBLISHED; rounds++) {
-        send_events(sent, sent + 100);
-        follow(role, sent += 100);
-        result = make_round(role);
-    }
+    for (int rounds = 0; rounds < 5 && result != RESULT_PUBLISHED; rounds++)
+        result = make_round(role); /* intervals are drawn anew each time */
     CHECK(result == RESULT_PUBLISHED);
     CHECK_TEXT("v000002", role->version);
     CHECK(role->champion != NULL);
