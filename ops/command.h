@@ -36,7 +36,7 @@ enum option_type { OPTION_FLAG, OPTION_TEXT, OPTION_INT, OPTION_REAL, OPTION_DUR
 struct option_row {
     const char *name; /* "speed" for --speed; the table ends with a NULL name */
     enum option_type type;
-    const char *placeholder; /* "EVENTS/S" */
+    const char *value_name; /* "EVENTS/S" */
     const char *fallback;    /* NULL: absent unless given */
     const char *help;
 };

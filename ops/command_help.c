@@ -10,8 +10,8 @@ static void print_options(FILE *out, const struct option_row *options)
         char left[80];
 
         (void)snprintf(left, sizeof left, "--%s%s%s", options->name,
-                       options->placeholder == NULL ? "" : " ",
-                       options->placeholder == NULL ? "" : options->placeholder);
+                       options->value_name == NULL ? "" : " ",
+                       options->value_name == NULL ? "" : options->value_name);
         (void)fprintf(out, "  %-24s %s", left, options->help);
         if (options->fallback != NULL && options->type != OPTION_FLAG)
             (void)fprintf(out, " (default %s)", options->fallback);

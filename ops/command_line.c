@@ -133,7 +133,7 @@ static bool take_option(struct command_line *line, const char *word, const char 
     }
     if (value == NULL) {
         (void)command_misused(line, "--%s needs a value: --%s %s", option->name, option->name,
-                              option->placeholder == NULL ? "VALUE" : option->placeholder);
+                              option->value_name == NULL ? "VALUE" : option->value_name);
         return false;
     }
     return own ? take_own(line, option, value) : take_common(line, option, value);

@@ -273,7 +273,7 @@ static int run_serve(struct command_line *line)
 static const struct option_row serve_options[] = {
     {.name = "ports-file",
      .type = OPTION_TEXT,
-     .placeholder = "PATH",
+     .value_name = "PATH",
      .help = "write the ports in use there, as JSON (useful with port 0)"},
     {0},
 };
