@@ -150,6 +150,13 @@ void item_tables_mark_saved(struct item_tables *tables)
     }
 }
 
+void item_tables_forget_mark(struct item_tables *tables)
+{
+    free(tables->changed);
+    tables->changed = NULL;
+    tables->changed_words = 0;
+}
+
 static bool note_change(struct item_tables *tables, int32_t index)
 {
     int32_t words = tables->changed_words;

@@ -144,9 +144,13 @@ MUST_CHECK enum status item_tables_save(const struct item_tables *tables, const 
 /* Errors: ERR_NOT_FOUND, ERR_IO, ERR_MALFORMED, ERR_VERSION, ERR_CORRUPT, ERR_LIMIT, ERR_NOMEM */
 MUST_CHECK enum status item_tables_load(struct item_tables **tables, const char *path,
                                         struct error *err);
-/* From here on changes are remembered, for the delta against what was just saved. */
+/* From here on changes are remembered, for the delta against what was just saved. Tables that were
+ * loaded have no mark. */
 void item_tables_mark_saved(struct item_tables *tables);
-/* All items changed since the mark, whole rows. sequence counts up by one a delta.
+/* Deltas are against something older from here on. */
+void item_tables_forget_mark(struct item_tables *tables);
+/* All items changed since the mark, without one all there are; whole rows. sequence counts up by
+ * one a delta.
  * Errors: ERR_IO, ERR_NOMEM */
 MUST_CHECK enum status item_tables_save_delta(const struct item_tables *tables, uint64_t sequence,
                                               const char *base_version, const char *path,

@@ -46,6 +46,8 @@ static struct item_file_item item_at(const struct item_tables *tables, int32_t i
 
 static bool is_changed(const struct item_tables *tables, int32_t index)
 {
+    if (tables->changed == NULL)
+        return true; /* against what is not known: loaded, or the mark is gone */
     return index / 64 < tables->changed_words &&
            (tables->changed[index / 64] >> (index % 64) & 1) != 0;
 }

@@ -14,7 +14,7 @@ struct item_tables {
     int32_t rows_given; /* model rows, row 0 included */
     int32_t rows_capacity;
     int32_t *at_row;   /* (rows_given) index of the item; at_row[0] is ITEM_NONE */
-    uint64_t *changed; /* a bit an item, set since the mark; NULL: nothing was marked yet */
+    uint64_t *changed; /* a bit an item, set since the mark; NULL: no mark, all count */
     int32_t changed_words;
     int offsets_count;
     struct item_file_offset *offsets; /* (ITEM_FILE_OFFSETS_MAX), or NULL */

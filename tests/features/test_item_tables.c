@@ -622,6 +622,43 @@ TEST(item_tables_delta_brings_a_copy_to_the_same_state)
     item_tables_destroy(tables);
 }
 
+/* A trainer that was restarted, or that somebody rolled back: what changed since the base is not
+ * known, so everything goes out. */
+TEST(item_tables_delta_without_a_mark_holds_everything)
+{
+    struct item_tables *tables = create((struct item_tables_options){.seed = 5});
+    struct item_tables *base, *loaded, *copy;
+    struct random random;
+    uint64_t sequence;
+    struct error err;
+
+    random_seed(&random, test_seed() + 8);
+    stir(tables, &random, 500, 3000, START);
+    CHECK_STATUS(OK, item_tables_save(tables, path_of("items"), &err));
+    CHECK_STATUS(OK, item_tables_load(&base, path_of("items"), &err));
+    item_tables_mark_saved(tables);
+    stir(tables, &random, 700, 1000, START + DAY_MS);
+    CHECK_STATUS(OK, item_tables_save(tables, path_of("checkpoint"), &err));
+    CHECK_STATUS(OK, item_tables_load(&loaded, path_of("checkpoint"), &err));
+    stir(loaded, &random, 700, 10, START + 2 * DAY_MS);
+    CHECK_STATUS(OK, item_tables_save_delta(loaded, 1, "v1", path_of("delta"), &err));
+    CHECK_STATUS(OK, item_tables_copy(&copy, base, &err));
+    CHECK_STATUS(OK, item_tables_apply_delta(copy, path_of("delta"), "v1", &sequence, &err));
+    check_same(loaded, copy);
+    item_tables_destroy(copy);
+
+    /* Published, and gone back on. */
+    item_tables_mark_saved(loaded);
+    stir(loaded, &random, 900, 100, START + 3 * DAY_MS);
+    item_tables_forget_mark(loaded);
+    CHECK_STATUS(OK, item_tables_save_delta(loaded, 1, "v1", path_of("delta"), &err));
+    CHECK_STATUS(OK, item_tables_apply_delta(base, path_of("delta"), "v1", &sequence, &err));
+    check_same(loaded, base);
+    item_tables_destroy(base);
+    item_tables_destroy(loaded);
+    item_tables_destroy(tables);
+}
+
 TEST(item_tables_refuse_what_does_not_belong)
 {
     struct item_tables *tables = create((struct item_tables_options){.seed = 5});
