@@ -1,8 +1,8 @@
 /*
  * retrain/model_main.c - looking at published bundles, and going back to one of them.
  *
- * A rollback moves the file `current` and nothing else: scorers swap within serve.refresh. The
- * trainer takes what is current as the champion when it starts.
+ * A rollback moves the file `current` and nothing else: scorers swap within serve.refresh, and the
+ * trainer takes what is current as the champion within retrain.items_refresh.
  */
 #include "retrain/model_main.h"
 

@@ -439,6 +439,37 @@ static bool refresh_is_due(const struct role *role)
            clock_monotonic_us() - role->delta_us >= role->settings.items_refresh_ms * 1000;
 }
 
+/* Someone went back to another bundle (`freshet model rollback`): that one is the champion, and
+ * deltas are for it. They hold whole rows of what changed, which fit any bundle of this data set.
+ */
+static void follow_rollback(struct role *role)
+{
+    static struct manifest manifest;
+    char before[MODEL_VERSION_MAX], now[MODEL_VERSION_MAX];
+    struct model *champion = role->champion;
+    struct error err;
+    enum status status = bundle_current(role->settings.models, now, &err);
+
+    if (status == OK && strcmp(now, role->version) == 0)
+        return;
+    (void)snprintf(before, sizeof before, "%s", role->version);
+    role->champion = NULL;
+    if (status == OK)
+        status = load_champion(role, &manifest, &err);
+    if (status != OK) { /* nobody can serve it either */
+        (void)snprintf(role->version, sizeof role->version, "%s", before);
+        role->champion = champion;
+        forgive(status, &err, "current_unusable");
+        return;
+    }
+    model_destroy(champion);
+    role->delta_sequence = 0;
+    item_tables_forget_mark(learner_tables(role->learner));
+    log_event(LOG_WARN, "rolled_back", "another bundle is current now: it is the champion",
+              log_text("from", before), log_text("to", role->version));
+    forgive(role_watch(role, &err), &err, "watch_failed");
+}
+
 static void do_chores(struct role *role)
 {
     int64_t now_us = clock_monotonic_us();
@@ -446,6 +477,7 @@ static void do_chores(struct role *role)
 
     if (role->version[0] != 0 && refresh_is_due(role)) {
         role->delta_us = now_us;
+        follow_rollback(role);
         role_note_offsets(role);
         enum status status = publish_delta(role->settings.models, learner_tables(role->learner),
                                            role->version, ++role->delta_sequence, &err);

@@ -605,9 +605,7 @@ TEST(role_outlives_a_models_folder_that_it_cannot_write_to)
     end();
 }
 
-/* ---- drift ---- */
-
-/* v000001 with an untrained model over the items of the first events. */
+/* A bundle with a model over the items of the first events. */
 static void publish_champion(void)
 {
     struct learner *learner = retrain_learner();
@@ -631,6 +629,76 @@ static void publish_champion(void)
     CHECK_STATUS(OK, publish_bundle(&request, &gate, version, &err));
     learner_destroy(learner);
 }
+
+/* The delta beside the bundles fits `version` and makes the role's tables of it. */
+static void check_delta(struct role *role, const char *version)
+{
+    struct item_tables *tables;
+    uint64_t sequence;
+    char path[400];
+
+    (void)snprintf(path, sizeof path, "%s/%s/items", inside("models"), version);
+    CHECK_STATUS(OK, item_tables_load(&tables, path, &err));
+    CHECK_STATUS(OK, item_tables_apply_delta(tables, inside("models/items.delta"), version,
+                                             &sequence, &err));
+    CHECK_INT(item_tables_count(learner_tables(role->learner)), item_tables_count(tables));
+    for (int32_t i = 0; i < item_tables_count(tables); i++)
+        CHECK_INT(item_tables_clicks(learner_tables(role->learner), i),
+                  item_tables_clicks(tables, i));
+    item_tables_destroy(tables);
+}
+
+TEST(role_follows_a_rollback_that_somebody_else_made)
+{
+    struct role *role;
+
+    begin_judging(100000);
+    publish_champion();
+    publish_champion();
+    send_events(0, 150);
+    role = open_role();
+    follow(role, 150);
+    CHECK_TEXT("v000002", role->version);
+    CHECK_STATUS(OK, bundle_set_current(inside("models"), "v000001", &err));
+    CHECK(!run_once(role));
+    CHECK_TEXT("v000001", role->version);
+    CHECK(role->champion != NULL && role->delta_sequence >= 1);
+    check_delta(role, "v000001");
+    /* One that nobody can serve changes nothing. */
+    retrain_write(inside("models/v000002/items"), "x", 1);
+    CHECK_STATUS(OK, bundle_set_current(inside("models"), "v000002", &err));
+    role->delta_us = 0; /* it is time to look */
+    CHECK(!run_once(role));
+    CHECK_TEXT("v000001", role->version);
+    CHECK(role->champion != NULL);
+    role_close(role);
+    end();
+}
+
+TEST(role_sends_deltas_that_fit_after_a_restart)
+{
+    struct role *role;
+
+    begin_judging(100000);
+    send_events(0, 30);
+    role = open_role();
+    follow(role, 30);
+    CHECK(!run_once(role));
+    send_events(30, 200); /* new items, in the checkpoint and not in the bundle */
+    follow(role, 200);
+    CHECK(!run_once(role));
+    role_close(role);
+    role = open_role();
+    send_events(200, 210);
+    follow(role, 210);
+    CHECK_TEXT("v000001", role->version);
+    CHECK(!run_once(role));
+    check_delta(role, "v000001");
+    role_close(role);
+    end();
+}
+
+/* ---- drift ---- */
 
 TEST(role_watches_where_choices_stand_in_the_champions_order)
 {
