@@ -72,7 +72,6 @@ lines=$(($(zcat "$data" | wc -l) - 1))
 
 "$freshet" ingest --ports-file "$folder/ingest.ports" >"$folder/ingest.log" 2>&1 &
 ingest=$!
-pids+=("$ingest")
 caught_up() {
     "$freshet" offsets list --json >"$folder/offsets.json" 2>"$folder/offsets.log" &&
         [ "$(settled "$folder/offsets.json")" = "$lines" ]
@@ -95,7 +94,6 @@ code=$?
 # ---- lists ----
 
 "$freshet" serve --ports-file "$folder/serve.ports" >"$folder/serve.log" 2>&1 &
-pids+=($!)
 wait_for 20 test -s "$folder/serve.ports" || fail "serve did not start" "$folder/serve.log"
 port=$(sed -nE 's/.*"listen":([0-9]+).*/\1/p' "$folder/serve.ports")
 admin=$(sed -nE 's/.*"admin":([0-9]+).*/\1/p' "$folder/serve.ports")

@@ -7,7 +7,6 @@
 # shellcheck shell=bash
 
 passed=0 failed=0 skipped=0
-pids=()
 
 script_begin() { # NAME
     script=$1
@@ -20,7 +19,7 @@ script_begin() { # NAME
 
 script_finish() {
     local pid
-    for pid in "${pids[@]}"; do
+    for pid in $(jobs -p); do # not by remembered numbers: those may be another's by now
         kill -CONT "$pid" 2>/dev/null # a stopped process hears of nothing else
         kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
     done
@@ -69,7 +68,7 @@ produce_lines() { "$bin/kafka_tool" produce "$address" "$1"; } # TOPIC
 wait_for() { # SECONDS COMMAND...
     local end=$((SECONDS + $1))
     shift
-    until "$@"; do
+    until "$@" >/dev/null 2>&1; do
         [ "$SECONDS" -lt "$end" ] || return 1
         sleep 0.05
     done
@@ -79,7 +78,6 @@ start_redis() { # ARG...
     redis-server --port 0 --unixsocket "$folder/redis.sock" --save '' --appendonly no \
         --dir "$folder" --logfile redis.log --daemonize no "$@" &
     redis_pid=$!
-    pids+=("$redis_pid")
     wait_for 10 test -S "$folder/redis.sock"
 }
 
@@ -87,7 +85,6 @@ start_redis() { # ARG...
 start_mock() { # TOPIC:PARTITIONS...
     broker=mock
     "$bin/kafka_tool" broker "$@" >"$folder/address" &
-    pids+=("$!")
     wait_for 10 test -s "$folder/address"
     address=$(cat "$folder/address")
 }
@@ -115,7 +112,6 @@ start_ingest() { # ARG...
     "$bin/freshet" ingest --ports-file "$folder/ports" "$@" \
         >>"$folder/ingest.out" 2>>"$folder/ingest.log" &
     ingest=$!
-    pids+=("$ingest")
 }
 
 admin() { # PATH
