@@ -36,7 +36,7 @@ void world_options_init(struct world_options *options)
         .intent = 0.9,
         .appeal = 0.25,
         .position_bias = 0.5,
-        .unlisted = 0.25,
+        .unlisted = 0.5,
         .shift_share = 0.7,
         .begin_ms = BEGIN_MS,
         .shift_at_ms = INT64_MAX,

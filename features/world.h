@@ -115,10 +115,10 @@ void world_walk_actions(struct world_walk *walk, uint8_t view, uint8_t click);
  * Texts in *event live until the next call.
  */
 void world_walk_next(struct world_walk *walk, struct event *event);
-/* Clicks and impressions so far, and the sum of NDCG@rows of the shown lists against the truth
- * of the whole catalogue (for a mean). */
+/* Sessions, clicks and impressions so far, and the sum of NDCG@rows of the shown lists against the
+ * truth of the whole catalogue (for a mean). */
 struct world_tally {
-    int64_t impressions, rows, clicks;
+    int64_t sessions, impressions, rows, clicks;
     int64_t unlisted; /* choices without a list */
     double ndcg_sum;
 };

@@ -16,11 +16,12 @@
 #define LISTS_MAX     4 /* impressions of a session */
 #define QUEUE_MAX     (1 + 2 * WORLD_ROWS_MAX)
 #define LIST_GAP_MS   8000
+#define DRAWS_MAX     64 /* of somebody who is not here already */
 #define POOL_PER_ROW  4
 #define DEFAULT_CLICK 2   /* schemas/event.h */
 #define POLICY_TASTE  0.5 /* what the old system knows of a user's wish */
 #define POLICY_NOISE  0.35
-#define MET_MAX       40  /* items met at random on a visit without a list */
+#define MET_SHARE     5   /* of the catalogue, one in so many is met on a visit without a list */
 #define MET_NOISE     0.1 /* of what is taken among them */
 
 struct queued {
@@ -184,13 +185,19 @@ static void click_through(struct world_walk *w, int64_t *time_ms)
     }
 }
 
-/* Who comes next: activity falls with the square of the user's number. */
+/* Who comes next: activity falls with the square of the user's number. Somebody who is still here
+ * does not come again (their time would run ahead of everybody else's). */
 static void next_session(struct world_walk *w)
 {
-    double draw = random_unit(&w->random);
-
-    w->user = (int)(draw * draw * w->world->o.users);
     w->session_ms += (int64_t)random_exponential(&w->random, 1000.0 / w->world->o.sessions_per_s);
+    for (int i = 0; i < DRAWS_MAX; i++) {
+        double draw = random_unit(&w->random);
+
+        w->user = (int)(draw * draw * w->world->o.users);
+        if (w->user_ms[w->user] < w->session_ms)
+            break;
+    }
+    w->tally.sessions++;
     w->list_ms = w->session_ms;
     w->lists_left = 1;
     while (w->lists_left < LISTS_MAX && random_unit(&w->random) < 0.5)
@@ -205,7 +212,7 @@ static void take_unlisted(struct world_walk *w, int64_t *time_ms)
     int taken = 0;
 
     world_wish(w->world, w->user, *time_ms, wish);
-    for (int i = 0; i < MET_MAX; i++) {
+    for (int i = 0; i < w->world->o.items / MET_SHARE; i++) {
         int item = (int)random_below(&w->random, (uint64_t)w->world->o.items);
         double worth = world_utility_of(w->world, wish, item, *time_ms) +
                        MET_NOISE * random_normal(&w->random);

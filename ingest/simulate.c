@@ -34,10 +34,12 @@
 #define VISITOR_S        20.0 /* a session lasts about half of it */
 #define VISITORS_MAX     4096
 #define LATE_MS          1000
+#define PAST_END_MS      60000 /* the last visits of the past go on for less */
 #define WAIT_MS          10
 #define FLUSH_MS         30000
 #define RESULT_BYTES     4096
 #define WORLD_ROWS_SHOWN 10
+#define PAST_VISIT_S     400.0 /* of each user in the past, on average */
 
 METRIC_COUNTER(produced, "freshet_simulate_events_total", "events handed to Kafka or the file");
 METRIC_COUNTER(delivered, "freshet_simulate_delivered_total", "events the broker acknowledged");
@@ -56,6 +58,7 @@ struct simulation {
     const struct config *config;
     struct event_schema *schema;
     struct world_options world_options;
+    double past_per_s; /* sessions */
     struct world *world;
     struct simulate_lists *lists;
     struct kafka_producer *producer;
@@ -156,7 +159,7 @@ static enum status produce_past(struct simulation *s, int64_t sessions, uint64_t
     if (status != OK)
         return status;
     progress_begin(&progress, "producing the past", "events");
-    while (status == OK && !command_stopping() && world_walk_tally(walk).impressions < sessions) {
+    while (status == OK && !command_stopping() && world_walk_tally(walk).sessions < sessions) {
         struct event event;
         size_t bytes;
 
@@ -170,8 +173,8 @@ static enum status produce_past(struct simulation *s, int64_t sessions, uint64_t
         }
         if (++events % 256 == 0 && s->producer != NULL)
             kafka_producer_poll(s->producer, 0);
-        progress_show(&progress,
-                      (double)world_walk_tally(walk).impressions / (double)(sessions + 1), events);
+        progress_show(&progress, (double)world_walk_tally(walk).sessions / (double)(sessions + 1),
+                      events);
     }
     progress_end(&progress, events);
     world_walk_destroy(walk);
@@ -269,7 +272,9 @@ static void set_up_world(struct simulation *s, const struct command_line *line, 
     o->users = (int)command_int(line, "users");
     o->items = (int)command_int(line, "items");
     o->sessions_per_s = command_real(line, "rate");
-    o->begin_ms = now_ms - (int64_t)((double)warmup / o->sessions_per_s * 1000.0) - 1000;
+    /* The past had the time it needs, however busy the present is to be. */
+    s->past_per_s = fmin(o->sessions_per_s, o->users / PAST_VISIT_S);
+    o->begin_ms = now_ms - (int64_t)((double)warmup / s->past_per_s * 1000.0) - PAST_END_MS;
     o->shift_share = command_real(line, "shift-share");
     o->unlisted = command_real(line, "unlisted");
     o->intent_ms = command_duration_ms(line, "intent");
@@ -312,6 +317,14 @@ static enum status open_admin(struct simulation *s, const struct command_line *l
     return file_replace(ports_file, text, (size_t)bytes, &s->err);
 }
 
+static enum status create_past_world(struct simulation *s)
+{
+    struct world_options past = s->world_options;
+
+    past.sessions_per_s = s->past_per_s;
+    return world_create(&s->world, &past, &s->err);
+}
+
 static enum status open_all(struct simulation *s, struct command_line *line)
 {
     struct simulate_lists_options lists = {
@@ -331,7 +344,7 @@ static enum status open_all(struct simulation *s, struct command_line *line)
     if (status == OK)
         status = event_schema_create(&s->schema, s->config, &s->err);
     if (status == OK)
-        status = world_create(&s->world, &s->world_options, &s->err);
+        status = create_past_world(s);
     if (status == OK)
         status = simulate_lists_create(&s->lists, &lists, &s->err);
     if (status == OK)
@@ -460,7 +473,7 @@ static const struct option_row simulate_options[] = {
     {"duration", OPTION_DURATION, "TIME", "0s", "live for so long; 0s: until stopped"},
     {"shift-after", OPTION_DURATION, "TIME", NULL, "shift the taste so long after the start"},
     {"shift-share", OPTION_REAL, "SHARE", "0.9", "share of the items that trade places then"},
-    {"unlisted", OPTION_REAL, "SHARE", "0.25", "share of visits that choose without a shown list"},
+    {"unlisted", OPTION_REAL, "SHARE", "0.5", "share of visits that choose without a shown list"},
     {"intent", OPTION_DURATION, "TIME", "10m", "how long a user is after one category"},
     {"serve", OPTION_TEXT, "URL", NULL, "ask this scorer for the lists that are shown"},
     {"explore", OPTION_REAL, "SHARE", "0.1", "share of lists drawn at random"},
