@@ -557,7 +557,8 @@ int64_t kafka_consumer_due_us(const struct kafka_consumer *c)
 void kafka_records_release(struct kafka_record *records, int count)
 {
     for (int i = 0; i < count; i++) {
-        rd_kafka_message_destroy(records[i].owner);
+        if (records[i].owner != NULL)
+            rd_kafka_message_destroy(records[i].owner);
         records[i].owner = NULL;
     }
 }

@@ -1,13 +1,18 @@
-/* retrain/follower.c - assignments by hand, one poll at a time. */
+/* retrain/follower.c - assignments by hand, one poll at a time, merged by time. */
 #include "retrain/follower.h"
 
+#include "ops/clock.h"
 #include "ops/kafka_admin.h"
 #include "ops/log.h"
+#include "retrain/merge.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define RECORDS_MAX 1024
+#define QUEUED_HIGH 4096 /* records of a partition that wait: beyond it is not read on */
+#define QUEUED_LOW  1024
+#define HOLD_US     500000 /* a partition that gives nothing holds up the others no longer */
 #define ASK_MS      10000
 #define LOG_EVERY   30000
 
@@ -17,6 +22,10 @@ struct follower {
     const char *topic;
     struct follower_offset offsets[FOLLOWER_PARTITIONS_MAX];
     int64_t goals[FOLLOWER_PARTITIONS_MAX]; /* ends of the log at opening */
+    int64_t reads[FOLLOWER_PARTITIONS_MAX]; /* next offset to come from the broker */
+    bool paused[FOLLOWER_PARTITIONS_MAX];
+    struct merge *merge; /* its queues have the places of offsets */
+    int64_t got_us;      /* when something last came, or was due to */
     int count;
     int64_t lost;
     struct log_limit limit;
@@ -78,6 +87,7 @@ static enum status take_up(struct follower *f, int32_t partition,
         next = low;
     }
     f->offsets[f->count] = (struct follower_offset){partition, from, next};
+    f->reads[f->count] = next;
     f->goals[f->count++] = high;
     return kafka_consumer_assign(f->consumer, partition, next, &epoch, err);
 }
@@ -113,6 +123,8 @@ enum status follower_open(struct follower **follower, const struct config *confi
     /* Asked first: a consumer on a topic that is not there would only repeat errors. */
     status = ask_partitions(f, &partitions, err);
     if (status == OK)
+        status = merge_create(&f->merge, FOLLOWER_PARTITIONS_MAX, err);
+    if (status == OK)
         status = kafka_consumer_open(&f->consumer, &options, err);
     if (status == OK)
         status = take_up_all(f, starts, starts_count, err);
@@ -128,16 +140,17 @@ void follower_close(struct follower *f)
 {
     if (f == NULL)
         return;
+    merge_destroy(f->merge);
     kafka_consumer_close(f->consumer);
     free(f);
 }
 
-static struct follower_offset *offset_of(struct follower *f, int32_t partition)
+static int place_of(const struct follower *f, int32_t partition)
 {
     for (int i = 0; i < f->count; i++)
         if (f->offsets[i].partition == partition)
-            return &f->offsets[i];
-    return NULL;
+            return i;
+    return -1;
 }
 
 static enum status handle_event(struct follower *f, const struct kafka_event *event,
@@ -153,28 +166,102 @@ static enum status handle_event(struct follower *f, const struct kafka_event *ev
     return OK;
 }
 
+/* ---- into the queues ---- */
+
+static enum status queue_up(struct follower *f, int n, struct error *err)
+{
+    enum status status = OK;
+
+    for (int i = 0; i < n; i++) {
+        struct kafka_record *record = &f->records[i];
+        int at = place_of(f, record->partition);
+
+        if (status != OK || at < 0 || record->offset < f->reads[at]) {
+            kafka_records_release(record, 1);
+            continue;
+        }
+        status = merge_put(f->merge, at, record, err);
+        if (status != OK)
+            kafka_records_release(record, 1);
+        else
+            f->reads[at] = record->offset + 1;
+        if (!f->paused[at] && merge_count(f->merge, at) >= QUEUED_HIGH) {
+            kafka_consumer_pause(f->consumer, record->partition);
+            f->paused[at] = true;
+        }
+    }
+    return status;
+}
+
+/* ---- out of them ---- */
+
+/* Whether a record that is older than those at hand may still come: a partition has nothing at
+ * hand, but its log goes on. */
+static bool must_wait(const struct follower *f)
+{
+    for (int i = 0; i < f->count; i++) {
+        int64_t high;
+
+        if (merge_count(f->merge, i) > 0)
+            continue;
+        high = kafka_consumer_high(f->consumer, f->offsets[i].partition);
+        high = high > f->goals[i] ? high : f->goals[i];
+        if (f->reads[i] + 1 < high) /* as follower_caught_up() */
+            return true;
+    }
+    return false;
+}
+
+static void drop(struct follower *f, int at)
+{
+    merge_drop(f->merge, at);
+    if (f->paused[at] && merge_count(f->merge, at) <= QUEUED_LOW) {
+        kafka_consumer_resume(f->consumer, f->offsets[at].partition);
+        f->paused[at] = false;
+    }
+}
+
+/* Hands on until a queue runs dry that is not at its end. */
+static enum status hand_on(struct follower *f, follower_handle *handle, void *context, int *count,
+                           struct error *err)
+{
+    bool waits = must_wait(f) && clock_monotonic_us() < f->got_us + HOLD_US;
+    enum status status = OK;
+
+    while (!waits && status == OK && *count < RECORDS_MAX) {
+        int at;
+        const struct kafka_record *record = merge_head(f->merge, &at);
+
+        if (record == NULL)
+            break;
+        status = handle(context, record, err);
+        if (status == OK) {
+            f->offsets[at].next = record->offset + 1;
+            (*count)++;
+            drop(f, at);
+            waits = merge_count(f->merge, at) == 0 && must_wait(f);
+        }
+    }
+    return status;
+}
+
 enum status follower_poll(struct follower *f, int64_t timeout_ms, follower_handle *handle,
                           void *context, int *count, struct error *err)
 {
     struct kafka_event events[KAFKA_EVENTS_MAX];
-    enum status status = OK;
-    int events_count, n;
+    enum status status;
+    int events_count, n, at;
 
+    if (merge_head(f->merge, &at) != NULL && !must_wait(f))
+        timeout_ms = 0; /* there is enough to do */
     n = kafka_consumer_poll(f->consumer, timeout_ms, f->records, RECORDS_MAX, events,
                             &events_count);
     *count = 0;
-    for (int i = 0; i < n && status == OK; i++) {
-        struct follower_offset *offset = offset_of(f, f->records[i].partition);
-
-        if (offset == NULL || f->records[i].offset < offset->next)
-            continue;
-        status = handle(context, &f->records[i], err);
-        if (status == OK) {
-            offset->next = f->records[i].offset + 1;
-            (*count)++;
-        }
-    }
-    kafka_records_release(f->records, n);
+    if (n > 0)
+        f->got_us = clock_monotonic_us();
+    status = queue_up(f, n, err);
+    if (status == OK)
+        status = hand_on(f, handle, context, count, err);
     for (int i = 0; i < events_count && status == OK; i++)
         status = handle_event(f, &events[i], err);
     return status;

@@ -3,6 +3,8 @@
  *
  * Flow: checkpoint's offsets -> [follow] -> records, one after the other -> learner
  *
+ * Partitions are merged by the records' times, so that a backlog is learnt in the order it
+ * happened; a partition that gives nothing holds the others up for half a second.
  * No consumer group: the trainer's offsets stand in its checkpoint, in the same rename as what it
  * learnt from them, so a restart continues exactly there. A record counts as read when its handler
  * returned OK. Where retention has taken records that were not read the gap is counted and logged;
@@ -41,7 +43,8 @@ void follower_close(struct follower *follower); /* NULL is fine */
 
 typedef enum status follower_handle(void *context, const struct kafka_record *record,
                                     struct error *err);
-/* Waits up to timeout_ms, hands what came to handle in order. *count: records handled. What goes
+/* Waits up to timeout_ms, hands what came to handle in order of time; a record that it refuses
+ * comes again. *count: records handled. What goes
  * wrong with the brokers is logged and waited out. Errors: handle's; ERR_CONFLICT (an offset that
  * is not in the log any more, while following). */
 MUST_CHECK enum status follower_poll(struct follower *follower, int64_t timeout_ms,

@@ -1,0 +1,76 @@
+/* Tests retrain/merge: order of time across partitions, order of the log within one, bounds. */
+#include "retrain/merge.h"
+
+#include "tests/test.h"
+
+static struct error err;
+
+static void put(struct merge *merge, int queue, int64_t offset, int64_t time_ms)
+{
+    struct kafka_record record = {.partition = queue, .offset = offset, .timestamp_ms = time_ms};
+
+    CHECK_STATUS(OK, merge_put(merge, queue, &record, &err));
+}
+
+static void check_next(struct merge *merge, int queue, int64_t offset)
+{
+    int at = -1;
+    const struct kafka_record *head = merge_head(merge, &at);
+
+    CHECK(head != NULL);
+    CHECK_INT(queue, at);
+    CHECK_INT(offset, head->offset);
+    merge_drop(merge, at);
+}
+
+TEST(merge_hands_out_the_oldest_head)
+{
+    struct merge *merge;
+    int at;
+
+    CHECK_STATUS(OK, merge_create(&merge, 4, &err));
+    CHECK(merge_head(merge, &at) == NULL);
+    put(merge, 3, 0, 50);
+    put(merge, 0, 0, 10);
+    put(merge, 0, 1, 60);
+    put(merge, 2, 0, 50); /* as old as another: the lower partition first */
+    check_next(merge, 0, 0);
+    check_next(merge, 2, 0);
+    check_next(merge, 3, 0);
+    check_next(merge, 0, 1);
+    CHECK(merge_head(merge, &at) == NULL);
+    merge_destroy(merge);
+    merge_destroy(NULL);
+}
+
+TEST(merge_keeps_the_order_of_a_log_whatever_its_times_say)
+{
+    struct merge *merge;
+
+    CHECK_STATUS(OK, merge_create(&merge, 2, &err));
+    put(merge, 0, 0, 100);
+    put(merge, 0, 1, 5); /* late: it stands behind the one before it */
+    put(merge, 1, 0, 50);
+    put(merge, 1, 1, -1); /* no time */
+    check_next(merge, 1, 0);
+    check_next(merge, 1, 1);
+    check_next(merge, 0, 0);
+    check_next(merge, 0, 1);
+    merge_destroy(merge);
+}
+
+TEST(merge_queues_grow_around_their_begin)
+{
+    struct merge *merge;
+    int put_count = 0, next = 0;
+
+    CHECK_STATUS(OK, merge_create(&merge, 1, &err));
+    while (next < 5000) {
+        for (int i = 0; i < 7; i++, put_count++)
+            put(merge, 0, put_count, put_count);
+        for (int i = 0; i < 3; i++)
+            check_next(merge, 0, next++);
+        CHECK_INT(put_count - next, merge_count(merge, 0));
+    }
+    merge_destroy(merge); /* with what is left in it */
+}
