@@ -538,8 +538,8 @@ static const struct option_row demo_options[] = {
     {"listen", OPTION_TEXT, "ADDRESS", "127.0.0.1:0", "where the web page is served"},
     {"seed", OPTION_INT, "N", "1", "seed of the simulated world"},
     {"warmup", OPTION_INT, "SESSIONS", "12000", "sessions of the past"},
-    {"rate", OPTION_REAL, "SESSIONS/S", "60", "sessions a second, live"},
-    {"shift", OPTION_REAL, "SHARE", "0.45", "when the taste shifts, as a share of the duration"},
+    {"rate", OPTION_REAL, "SESSIONS/S", "80", "sessions a second, live"},
+    {"shift", OPTION_REAL, "SHARE", "0.4", "when the taste shifts, as a share of the duration"},
     {"plain", OPTION_FLAG, NULL, NULL, "plain lines, also on a terminal"},
     {0},
 };

@@ -105,7 +105,9 @@ static enum status write_config(const struct demo_roles *r, struct error *err)
         "retrain:\n"
         "  admin: \"127.0.0.1:0\"\n"
         "  folder: \"%s/retrain\"\n"
-        "  every: 8s\n"
+        "  every: 5s\n"
+        "  holdout_min: 200\n"
+        "  holdout_share: 0.05\n"
         "  items_refresh: 2s\n"
         "log:\n"
         "  format: json\n",

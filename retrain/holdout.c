@@ -4,7 +4,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define SAVED_BYTES 26
+#define SAVED_BYTES  27
+#define BEGIN_JUDGES 9 /* whose median time the window begins at */
 
 struct holdout {
     struct item_tables *base;
@@ -92,7 +93,7 @@ int holdout_count(const struct holdout *h)
 
 bool holdout_judges(const struct holdout_window *window, const struct holdout_event *event)
 {
-    return event->action != 0 && (window->answers || !event->answer);
+    return event->action != 0 && !event->repeat && (window->answers || !event->answer);
 }
 
 static int count_judges(const struct holdout *h, const struct holdout_window *window)
@@ -102,6 +103,29 @@ static int count_judges(const struct holdout *h, const struct holdout_window *wi
     for (int i = 0; i < h->count; i++)
         count += holdout_judges(window, holdout_at(h, i));
     return count;
+}
+
+static int by_time(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* The median time of the window's first judges: one straggler, late by an hour, must not keep
+ * training an hour behind. It is not judged instead. */
+static int64_t begin_of(const struct holdout *h, const struct holdout_window *window)
+{
+    int64_t times[BEGIN_JUDGES];
+    int count = 0;
+
+    for (int i = window->from; i < h->count && count < BEGIN_JUDGES; i++)
+        if (holdout_judges(window, holdout_at(h, i)))
+            times[count++] = holdout_at(h, i)->time_ms;
+    if (count == 0)
+        return INT64_MAX;
+    qsort(times, (size_t)count, sizeof times[0], by_time);
+    return times[(count - 1) / 2];
 }
 
 void holdout_split(const struct holdout *h, double share, int least, int most,
@@ -122,13 +146,7 @@ void holdout_split(const struct holdout *h, double share, int least, int most,
     while (wanted > 0 && at > 0)
         wanted -= holdout_judges(window, holdout_at(h, --at));
     window->from = at;
-    /* Late ones stand after newer ones: training stops at the oldest of the window. */
-    for (int i = at; i < h->count; i++) {
-        const struct holdout_event *event = holdout_at(h, i);
-
-        if (holdout_judges(window, event) && event->time_ms < window->from_ms)
-            window->from_ms = event->time_ms;
-    }
+    window->from_ms = begin_of(h, window);
 }
 
 enum status holdout_tables(const struct holdout *h, const struct sequences *sequences, int until,
@@ -159,6 +177,7 @@ void holdout_save(const struct holdout *h, struct state_file *state)
         state_file_put_u64(state, (uint64_t)event->time_ms);
         state_file_put_u8(state, event->action);
         state_file_put_u8(state, event->answer);
+        state_file_put_u8(state, event->repeat);
     }
 }
 
@@ -176,6 +195,7 @@ enum status holdout_load(struct holdout *h, struct state_file *state, struct ite
         event->time_ms = (int64_t)state_file_get_u64(state);
         event->action = state_file_get_u8(state);
         event->answer = state_file_get_u8(state) != 0;
+        event->repeat = state_file_get_u8(state) != 0;
     }
     if (state->failed)
         return error_set(err, ERR_MALFORMED, "state holds no readable newest events");

@@ -26,6 +26,7 @@ struct holdout_event {
     int64_t time_ms;
     uint8_t action; /* 0: shown */
     bool answer;    /* the choice was made from a shown list */
+    bool repeat;    /* of what the user had: no recommendation, so no judge */
 };
 
 struct holdout;
@@ -46,7 +47,7 @@ const struct holdout_event *holdout_at(const struct holdout *holdout, int i); /*
  * would win whatever the user wanted. */
 struct holdout_window {
     int from;        /* a position; those before it may be trained on */
-    int64_t from_ms; /* the oldest time in the window; INT64_MAX for an empty one */
+    int64_t from_ms; /* where training stops and judging begins; INT64_MAX for an empty one */
     bool answers;    /* all choices judge, for want of others */
 };
 void holdout_split(const struct holdout *holdout, double share, int least, int most,

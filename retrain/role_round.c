@@ -26,6 +26,8 @@ METRIC_GAUGE(next_loss, "freshet_retrain_next_loss", "moving mean of the next-it
 METRIC_GAUGE_OF(held_out, "freshet_retrain_held_out_ndcg", "NDCG@10 of the last evaluation, by arm",
                 "arm", evaluate_arm_names, EVALUATE_ARMS);
 METRIC_GAUGE(round_seconds, "freshet_retrain_round_seconds", "duration of the last round");
+METRIC_GAUGE(trained_behind, "freshet_retrain_trained_behind_seconds",
+             "newest event less what the last round was trained up to: the window that judges");
 METRIC_GAUGE(gate_passed, "freshet_retrain_gate_passed", "1 when the last gate passed");
 
 void role_set_verdict(struct role *role, const char *report, const char *fmt, ...)
@@ -256,6 +258,9 @@ enum status role_go_on(struct role *role, bool *over, enum round_result *result,
     metric_add_of(&rounds_total, (int)*result, 1);
     metric_add(&steps_total,
                (uint64_t)(learner_progress(role->learner)->steps - role->round.steps_at));
+    metric_set(&trained_behind, (double)(item_tables_newest_ms(learner_tables(role->learner)) -
+                                         role->round.window.from_ms) /
+                                    1000);
     metric_set(&round_seconds, (double)(clock_monotonic_us() - role->round.begun_us) / 1e6);
     return OK;
 }

@@ -38,7 +38,7 @@ static void end(void)
 
 static void add(uint64_t user, uint64_t item, int64_t time_ms, uint8_t action)
 {
-    struct holdout_event event = {user, item, time_ms, action, false};
+    struct holdout_event event = {user, item, time_ms, action, false, false};
     struct user_entry entry = {.item = item, .time_ms = time_ms, .action = action};
     enum sequences_result result;
 

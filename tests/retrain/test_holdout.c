@@ -45,8 +45,8 @@ static void end(struct holdout *holdout)
 /* A choice (or with action 0 an item shown) of user i % 7, as the learner would enter it. */
 static void add(struct holdout *holdout, int i, uint8_t action)
 {
-    struct holdout_event event = {(uint64_t)i % 7, 1000 + (uint64_t)i % 13, 1000 + (int64_t)i * 10,
-                                  action, false};
+    struct holdout_event event = {
+        (uint64_t)i % 7, 1000 + (uint64_t)i % 13, 1000 + (int64_t)i * 10, action, false, false};
     struct user_entry entry = {.item = event.item, .time_ms = event.time_ms, .action = action};
     enum sequences_result result;
 
@@ -80,11 +80,10 @@ TEST(holdout_is_exactly_the_newest_tenth_of_the_choices)
     from = split(holdout, .1, 1, 1000, &from_ms);
     for (int i = from; i < holdout_count(holdout); i++) {
         choices += holdout_at(holdout, i)->action != 0;
-        CHECK(holdout_at(holdout, i)->action == 0 || holdout_at(holdout, i)->time_ms >= from_ms);
     }
     CHECK_INT(20, choices);
     CHECK(holdout_at(holdout, from)->action != 0); /* it begins with a choice */
-    CHECK(holdout_at(holdout, from)->time_ms == from_ms);
+    CHECK(holdout_at(holdout, from + 4 * 3)->time_ms == from_ms); /* the fifth of the window */
     CHECK_INT(540 + 2, from);
     for (int i = 0; i < from; i++)
         CHECK(holdout_at(holdout, i)->time_ms < from_ms);
@@ -102,7 +101,7 @@ TEST(holdout_window_is_at_least_and_at_most_what_is_asked_for)
     CHECK_INT(95, split(holdout, .1, 1, 5, &from_ms));
     CHECK_INT(50, split(holdout, .1, 90, 1000, &from_ms)); /* never more than half */
     CHECK_INT(50, split(holdout, 1, 1, 1000, &from_ms));
-    CHECK(from_ms == 1000 + 50 * 10);
+    CHECK(from_ms == 1000 + 54 * 10);
     end(holdout);
 }
 
@@ -117,18 +116,22 @@ TEST(holdout_of_one_choice_judges_nothing)
     end(holdout);
 }
 
-TEST(holdout_window_with_late_choices_begins_at_the_oldest_of_them)
+TEST(holdout_window_does_not_begin_at_a_straggler)
 {
     struct holdout *holdout = new_holdout(100);
-    struct holdout_event late = {1, 2, 5, 2, false};
+    struct holdout_event late = {1, 2, 5, 2, false, false};
     int64_t from_ms;
 
-    for (int i = 0; i < 19; i++)
+    for (int i = 0; i < 80; i++) {
+        if (i == 61) /* the first of the window, then one inside it */
+            CHECK_STATUS(OK, holdout_add(holdout, sequences, &late, &err));
+        if (i == 70)
+            CHECK_STATUS(OK, holdout_add(holdout, sequences, &late, &err));
         add(holdout, i, 2);
-    CHECK_STATUS(OK, holdout_add(holdout, sequences, &late, &err));
-    /* Training stops before the late one: else it would be trained on and judged. */
-    CHECK_INT(18, split(holdout, .1, 1, 100, &from_ms));
-    CHECK(from_ms == 5);
+    }
+    CHECK_INT(61, split(holdout, .25, 21, 100, &from_ms));
+    CHECK(holdout_at(holdout, 61)->time_ms == 5);
+    CHECK(from_ms >= 1000 + 61 * 10 && from_ms <= 1000 + 66 * 10);
     end(holdout);
 }
 
@@ -144,19 +147,22 @@ TEST(holdout_judges_by_choices_that_no_list_prompted_while_there_are_enough)
                                       .time_ms = 1000 + i,
                                       .action = 2,
                                       .answer = i % 4 != 0};
+        struct holdout_event again = event; /* of the same item: judges nothing */
 
+        again.repeat = true;
         CHECK_STATUS(OK, holdout_add(holdout, sequences, &event, &err));
+        CHECK_STATUS(OK, holdout_add(holdout, sequences, &again, &err));
     }
     holdout_split(holdout, .1, 10, 1000, &window);
     CHECK(!window.answers);
-    CHECK_INT(360, window.from);
-    CHECK(window.from_ms == 1360);
+    CHECK_INT(720, window.from);
+    CHECK(window.from_ms == 1376);
     for (int i = window.from; i < holdout_count(holdout); i++)
         judges += holdout_judges(&window, holdout_at(holdout, i));
     CHECK_INT(10, judges);
     holdout_split(holdout, .1, 51, 1000, &window); /* of 100 there are not 51 in the newer half */
     CHECK(window.answers);
-    CHECK_INT(349, window.from);
+    CHECK_INT(698, window.from);
     end(holdout);
 }
 

@@ -583,9 +583,9 @@ TEST(role_outlives_a_models_folder_that_it_cannot_write_to)
     CHECK_INT(0, rename(inside("models"), inside("models.away")));
     retrain_write(inside("models"), "x", 1);
     /* Rounds until a challenger passes the gate, in a world that is easy to learn. */
-    for (int rounds = 0; rounds < 10 && result == RESULT_REFUSED; rounds++) {
-        send_events(sent, sent + 100);
-        follow(role, sent += 100);
+    for (int rounds = 0; rounds < 20 && result == RESULT_REFUSED; rounds++) {
+        send_events(sent, sent + 400);
+        follow(role, sent += 400);
         result = make_round(role);
     }
     CHECK(result == RESULT_FAILED);
