@@ -37,7 +37,7 @@ struct option_row {
     const char *name; /* "speed" for --speed; the table ends with a NULL name */
     enum option_type type;
     const char *value_name; /* "EVENTS/S" */
-    const char *fallback;    /* NULL: absent unless given */
+    const char *fallback;   /* NULL: absent unless given */
     const char *help;
 };
 

@@ -156,6 +156,7 @@ struct text event_schema_name_of(const struct event_schema *schema, enum event_k
     const struct event_name *own, *found = NULL;
     struct text name = text_of(kind == EVENT_IMPRESSION ? NAME_OF_IMPRESSION : NAME_OF_ERASE);
 
+    assert(schema != NULL);
     if (kind == EVENT_ACTION) {
         const struct action_row *row = event_schema_action(schema, action);
 

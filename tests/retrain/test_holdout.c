@@ -82,7 +82,7 @@ TEST(holdout_is_exactly_the_newest_tenth_of_the_choices)
         choices += holdout_at(holdout, i)->action != 0;
     }
     CHECK_INT(20, choices);
-    CHECK(holdout_at(holdout, from)->action != 0); /* it begins with a choice */
+    CHECK(holdout_at(holdout, from)->action != 0);                /* it begins with a choice */
     CHECK(holdout_at(holdout, from + 4 * 3)->time_ms == from_ms); /* the fifth of the window */
     CHECK_INT(540 + 2, from);
     for (int i = 0; i < from; i++)
