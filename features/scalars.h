@@ -5,8 +5,8 @@
  * and order travel in the bundle and are checked at load: a stale model is refused, not misread.
  * The same function serves and trains, on the same integers.
  *
- * Values are of the order of 1 (most lie in -2..4), so that the head needs no normalisation that
- * would have to travel with it. A logarithm is ln(1 + x) unless the help says otherwise.
+ * Values are of the order of 1 (most lie in -2..4); the trainer puts their mean and scale into the
+ * model, which carries them. A logarithm is ln(1 + x) unless the help says otherwise.
  *
  * Accuracy: float; the same on every machine to 1e-6.
  */
