@@ -48,6 +48,7 @@ static void catch_signals(void)
 {
     static atomic_flag once = ATOMIC_FLAG_INIT;
     struct sigaction action = {.sa_handler = on_stop};
+    struct sigaction before;
 
     if (atomic_flag_test_and_set(&once))
         return;
@@ -56,6 +57,19 @@ static void catch_signals(void)
         return; /* the first signal then ends the process, as it does by default */
     (void)sigaction(SIGTERM, &action, NULL);
     (void)sigaction(SIGINT, &action, NULL);
+    /* A closed terminal ends it in order too, unless nohup said otherwise. */
+    if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+        (void)sigaction(SIGHUP, &action, NULL);
+}
+
+void command_ignore_stop(void)
+{
+    struct sigaction action = {.sa_handler = SIG_IGN};
+
+    catch_signals(); /* so that nobody catches them later */
+    (void)sigaction(SIGTERM, &action, NULL);
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGHUP, &action, NULL);
 }
 
 bool command_stopping(void)

@@ -85,6 +85,9 @@ int command_misused(const struct command_line *line, const char *fmt, ...) PRINT
 bool command_stopping(void);
 /* A descriptor that becomes readable then, for poll loops. */
 int command_stop_descriptor(void);
+/* From here on nothing interrupts: for a clean-up of bounded length. A second signal, which ends a
+ * process at once, would leave behind what is being cleaned up. */
+void command_ignore_stop(void);
 
 /* What the root knows and the floor must not: all commands, config rows and checks. Each is a
  * NULL-ended list of a folder's tables: adding a folder is adding a line to freshet.c. */

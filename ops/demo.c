@@ -88,7 +88,6 @@ struct demo {
     bool frozen;
     int64_t begun_us;
     double last_line_s;
-    char gate_shown[sizeof((struct demo_numbers *)0)->gate];
     int64_t last_tick_us;
     char recent[JSON_BYTES];
     char json[JSON_BYTES];
@@ -181,6 +180,7 @@ static void read_serve(struct demo *d)
 static void read_retrain(struct demo *d)
 {
     struct text metrics = demo_roles_metrics(d->roles, DEMO_RETRAIN);
+    char report[sizeof d->numbers.gate_report];
     struct text gate;
 
     if (metrics.bytes == 0)
@@ -189,11 +189,10 @@ static void read_retrain(struct demo *d)
     d->numbers.refused = scrape_value(metrics, RETRAIN_REFUSED, 0);
     d->numbers.drift = scrape_value(metrics, RETRAIN_DRIFT, 0);
     gate = demo_roles_get(d->roles, DEMO_RETRAIN, "/gate");
-    if (gate.bytes > 0)
-        (void)snprintf(d->numbers.gate, sizeof d->numbers.gate, "%.*s",
-                       (int)strcspn(gate.at, "\n") < (int)gate.bytes ? (int)strcspn(gate.at, "\n")
-                                                                     : (int)gate.bytes,
-                       gate.at);
+    (void)snprintf(report, sizeof report, "%.*s", TEXT_ARGS(gate));
+    if (demo_view_verdict(&d->numbers, report) && !d->terminal)
+        (void)fprintf(stderr, "%4.0f s  gate: %s\n", d->numbers.elapsed_s,
+                      d->numbers.verdicts[d->numbers.verdicts_count - 1].text);
 }
 
 static double ndcg_of(struct text metrics, const char *source)
@@ -222,8 +221,7 @@ static void read_simulate(struct demo *d)
     n->phase = scrape_value(metrics, SIM_WARM, 0) <= 0 ? "the past"
                : n->shift_at_s < 0                     ? "live"
                                                        : "after the shift";
-    if (n->samples_count < DEMO_SAMPLES_MAX)
-        n->samples[n->samples_count++] = n->now;
+    demo_view_sample(n);
 }
 
 static void read_all(struct demo *d)
@@ -238,6 +236,8 @@ static void read_all(struct demo *d)
     read_serve(d);
     read_retrain(d);
     read_simulate(d);
+    n->restarts = demo_roles_restarts(d->roles);
+    n->ingest_pid = demo_roles_pid(d->roles, DEMO_INGEST);
     n->events_per_s = span > 0 ? (n->applied - applied) / span : 0;
     n->lists_per_s = span > 0 ? (n->lists - lists) / span : 0;
     d->last_tick_us = now_us;
@@ -245,11 +245,13 @@ static void read_all(struct demo *d)
 
 /* ---- showing ---- */
 
-static int terminal_columns(void)
+static struct winsize terminal_size(void)
 {
     struct winsize size;
 
-    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 100;
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0 || size.ws_row == 0)
+        size = (struct winsize){.ws_row = 24, .ws_col = 80};
+    return size;
 }
 
 static void show(struct demo *d)
@@ -259,13 +261,12 @@ static void show(struct demo *d)
     if (d->page != NULL)
         demo_page_update(d->page, (struct text){d->json, bytes}, text_of(d->recent));
     if (d->terminal) {
-        bytes = demo_view_screen(&d->numbers, terminal_columns(), d->screen, sizeof d->screen);
-        (void)!write(STDERR_FILENO, d->screen, bytes);
+        struct winsize size = terminal_size();
+
+        bytes = demo_view_screen(&d->numbers, size.ws_col, size.ws_row, d->screen,
+                                 sizeof d->screen);
+        (void)!write(STDERR_FILENO, d->screen, bytes); /* at once, so that nothing flickers */
         return;
-    }
-    if (strcmp(d->gate_shown, d->numbers.gate) != 0) {
-        memcpy(d->gate_shown, d->numbers.gate, sizeof d->gate_shown);
-        (void)fprintf(stderr, "%4.0f s  gate: %s\n", d->numbers.elapsed_s, d->numbers.gate);
     }
     if (d->numbers.elapsed_s - d->last_line_s >= LINE_EVERY_S) {
         d->last_line_s = d->numbers.elapsed_s;
@@ -406,7 +407,7 @@ static void print_json(struct demo *d, const struct verdict *v)
     put_number(&w, "request_p99_s", n->request_p99_s);
     put_number(&w, "published", n->published);
     put_number(&w, "refused", n->refused);
-    put_number(&w, "restarts", demo_roles_restarts(d->roles));
+    put_number(&w, "restarts", n->restarts);
     put_number(&w, "ndcg_model_before", v->before);
     put_number(&w, "ndcg_popularity_before", v->popularity_before);
     put_number(&w, "ndcg_frozen_after", v->frozen_after);
@@ -433,23 +434,43 @@ static void print_summary(struct demo *d, const struct verdict *v)
         print_json(d, v);
         return;
     }
-    (void)printf("\n%s: %.0f events acknowledged by Kafka = %.0f applied + %.0f duplicates + %.0f "
-                 "late + %.0f dropped + %.0f erased + %.0f dead letters\n",
-                 v->exact ? "every event counted once" : "EVENTS DO NOT ADD UP", n->delivered,
-                 n->applied, n->duplicates, n->late, n->dropped, n->erased, n->dead);
     (void)printf(
-        "%.0f lists answered, 99 %% within %.1f ms; %.0f bundles published, %.0f refused by "
-        "the gate; %d roles restarted\n",
-        n->lists, n->request_p99_s * 1e3, n->published, n->refused, demo_roles_restarts(d->roles));
-    (void)printf("NDCG@10 against the truth   before the shift: model %s, popularity %s\n"
-                 "                            at the end:       model %s, popularity %s, "
-                 "model frozen at the shift %s\n",
+        "\n%s: %.0f acknowledged by Kafka\n"
+        "  = %.0f applied + %.0f duplicates + %.0f late + %.0f dropped + %.0f erased + %.0f "
+        "dead\n",
+        v->exact ? "every event counted once" : "EVENTS DO NOT ADD UP", n->delivered, n->applied,
+        n->duplicates, n->late, n->dropped, n->erased, n->dead);
+    (void)printf(
+        "%.0f lists answered, 99 %% within %.1f ms; %.0f bundles published, %.0f refused\n",
+        n->lists, n->request_p99_s * 1e3, n->published, n->refused);
+    if (n->restarts > 0)
+        (void)printf("%d roles were killed and started again\n", n->restarts);
+    (void)printf("NDCG@10 by the truth   model   popularity   model frozen at the shift\n"
+                 "  before the shift     %-7s %s\n"
+                 "  at the end           %-7s %-12s %s\n",
                  number(v->before, text[0]), number(v->popularity_before, text[1]),
                  number(v->model_after, text[2]), number(v->popularity_after, text[3]),
                  number(v->frozen_after, text[4]));
 }
 
 /* ---- the command ---- */
+
+/* For who wants to look with their own hands. */
+static void tell_where(struct demo *d)
+{
+    struct demo_numbers *n = &d->numbers;
+
+    (void)snprintf(n->serve_url, sizeof n->serve_url, "http://127.0.0.1:%d",
+                   demo_roles_listen_port(d->roles, DEMO_SERVE));
+    (void)snprintf(n->retrain_url, sizeof n->retrain_url, "http://127.0.0.1:%d",
+                   demo_roles_admin_port(d->roles, DEMO_RETRAIN));
+    (void)snprintf(n->config, sizeof n->config, "%s/freshet.yaml", demo_roles_folder(d->roles));
+    n->ingest_pid = demo_roles_pid(d->roles, DEMO_INGEST);
+    if (d->terminal)
+        return; /* the page has them */
+    (void)demo_view_hints(n, d->screen, sizeof d->screen);
+    (void)fprintf(stderr, "%s", d->screen);
+}
 
 static enum status open_demo(struct demo *d, struct error *err)
 {
@@ -502,17 +523,22 @@ static int run_demo(struct command_line *line)
     if (d == NULL)
         return EXIT_BUG;
     d->line = line;
-    log_start("demo", LOG_WARN, LOG_AUTO); /* the screen is ours */
     d->terminal = isatty(STDERR_FILENO) && !command_flag(line, "plain");
+    log_start("demo", d->terminal ? LOG_ERROR : LOG_WARN, LOG_AUTO); /* the screen is ours */
     status = open_demo(d, &err);
     d->begun_us = d->last_tick_us = clock_monotonic_us();
     if (status == OK) {
+        tell_where(d);
         if (d->terminal)
             (void)fputs("\x1b[2J", stderr);
         status = run_until(d, d->numbers.total_s, &err);
+        command_ignore_stop(); /* a second Ctrl-C would leave the folder behind */
         if (status == OK)
             status = settle(d, &err);
+        if (d->terminal)
+            (void)fputc('\n', stderr); /* the screen ends without a line feed */
     }
+    command_ignore_stop();
     if (status == OK) {
         struct verdict v = judge(&d->numbers);
 

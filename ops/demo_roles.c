@@ -532,6 +532,21 @@ enum status demo_roles_totals(struct demo_roles *r, struct demo_totals *totals, 
     return parse_totals(r, tail, totals, err);
 }
 
+int demo_roles_admin_port(const struct demo_roles *r, enum demo_role role)
+{
+    return r->roles[role].admin;
+}
+
+int demo_roles_listen_port(const struct demo_roles *r, enum demo_role role)
+{
+    return r->roles[role].listen;
+}
+
+int demo_roles_pid(const struct demo_roles *r, enum demo_role role)
+{
+    return (int)r->roles[role].process.pid;
+}
+
 const char *demo_roles_folder(const struct demo_roles *r)
 {
     return r->folder;

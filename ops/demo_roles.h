@@ -59,6 +59,10 @@ struct demo_totals {
 };
 MUST_CHECK enum status demo_roles_totals(struct demo_roles *roles, struct demo_totals *totals,
                                          struct error *err);
+/* Ports and process id of a role; 0: not known now. */
+int demo_roles_admin_port(const struct demo_roles *roles, enum demo_role role);
+int demo_roles_listen_port(const struct demo_roles *roles, enum demo_role role);
+int demo_roles_pid(const struct demo_roles *roles, enum demo_role role);
 const char *demo_roles_folder(const struct demo_roles *roles);
 const char *demo_roles_brokers(const struct demo_roles *roles);
 

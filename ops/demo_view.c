@@ -8,13 +8,20 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PLOT_COLUMNS 64
-#define PLOT_ROWS    8
+#define PLOT_COLUMNS_MAX 160
+#define PLOT_ROWS_MAX    16
+#define PLOT_ROWS_MIN    4
+#define PLOT_LEFT        8  /* columns before the plot: its scale */
+#define LINES_BESIDE     16 /* of the screen: all but the plot's rows */
+#define LINE_BYTES       512
+#define INDENT           13 /* where the text of a named line begins */
 
 struct page {
     char *into;
     size_t bytes;
     size_t used;
+    int columns;
+    int lines_left;
 };
 
 static void put(struct page *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -33,8 +40,39 @@ static void put(struct page *p, const char *fmt, ...)
         p->used = p->bytes - 1;
 }
 
-/* A line of the screen: what stood there before is erased to its end. */
-#define LINE(p, ...) (put(p, __VA_ARGS__), put(p, "\x1b[K\n"))
+/* A line of the screen: what stood there before is erased to its end. One column stays free: a
+ * full line would leave the cursor on its last character, which the erasing then takes. No line
+ * feed after the last one, which would scroll. */
+static void line(struct page *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void line(struct page *p, const char *fmt, ...)
+{
+    char text[LINE_BYTES];
+    va_list args;
+
+    if (p->lines_left <= 0)
+        return;
+    p->lines_left--;
+    va_start(args, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    put(p, "%.*s\x1b[K%s", p->columns - 1, text, p->lines_left > 0 ? "\r\n" : "");
+}
+
+/* A named text over exactly two lines, broken between words. */
+static void two_lines(struct page *p, const char *name, const char *text)
+{
+    int room = p->columns - 1 - INDENT;
+    int bytes = (int)strlen(text);
+    int cut = bytes;
+
+    if (bytes > room)
+        for (cut = room; cut > 0 && text[cut] != ' ';)
+            cut--;
+    if (cut == 0)
+        cut = room;
+    line(p, "  %-*s%.*s", INDENT - 2, name, cut, text);
+    line(p, "%*s%s", INDENT, "", text + cut + (text[cut] == ' '));
+}
 
 static const char *duration(double seconds, char text[16])
 {
@@ -58,26 +96,6 @@ static const char *quality(double ndcg, char text[16])
     return text;
 }
 
-/* Mean of the samples that fall into one column of the plot. */
-static double column_value(const struct demo_numbers *n, int column,
-                           double (*of)(const struct demo_sample *))
-{
-    int from = column * n->samples_count / PLOT_COLUMNS;
-    int to = (column + 1) * n->samples_count / PLOT_COLUMNS;
-    double sum = 0;
-    int count = 0;
-
-    for (int i = from; i < (to > from ? to : from + 1) && i < n->samples_count; i++) {
-        double value = of(&n->samples[i]);
-
-        if (!isnan(value)) {
-            sum += value;
-            count++;
-        }
-    }
-    return count == 0 ? (double)NAN : sum / count;
-}
-
 static double model_of(const struct demo_sample *s)
 {
     return s->model;
@@ -91,85 +109,165 @@ static double frozen_of(const struct demo_sample *s)
     return s->frozen;
 }
 
-static void mark(char plot[PLOT_ROWS][PLOT_COLUMNS], const struct demo_numbers *n,
+void demo_view_sample(struct demo_numbers *n)
+{
+    double step = n->total_s / DEMO_SAMPLES_MAX;
+
+    if (n->samples_count > 0 &&
+        n->now.at_s < n->samples[n->samples_count - 1].at_s + (step > 1 ? step : 0))
+        return;
+    if (n->samples_count == DEMO_SAMPLES_MAX) {
+        for (int i = 0; i < DEMO_SAMPLES_MAX / 2; i++)
+            n->samples[i] = n->samples[2 * i];
+        n->samples_count = DEMO_SAMPLES_MAX / 2;
+    }
+    n->samples[n->samples_count++] = n->now;
+}
+
+bool demo_view_verdict(struct demo_numbers *n, const char *report)
+{
+    struct demo_verdict verdict = {.at_s = n->elapsed_s};
+
+    (void)snprintf(verdict.text, sizeof verdict.text, "%.*s", (int)strcspn(report, "\n"), report);
+    (void)snprintf(n->gate_report, sizeof n->gate_report, "%s", report);
+    if (verdict.text[0] == 0 ||
+        (n->verdicts_count > 0 &&
+         strcmp(n->verdicts[n->verdicts_count - 1].text, verdict.text) == 0))
+        return false;
+    if (n->verdicts_count == DEMO_VERDICTS_MAX)
+        memmove(&n->verdicts[0], &n->verdicts[1],
+                (size_t)--n->verdicts_count * sizeof n->verdicts[0]);
+    n->verdicts[n->verdicts_count++] = verdict;
+    return true;
+}
+
+/* ---- the plot ---- */
+
+struct plot {
+    int columns, rows;
+    double span_s, top; /* what its width and height stand for */
+    char at[PLOT_ROWS_MAX][PLOT_COLUMNS_MAX];
+};
+
+/* The whole run wide, so that the lines grow to the right and nothing moves under one's eyes. */
+static void measure(struct plot *plot, const struct demo_numbers *n)
+{
+    double highest = 0;
+
+    for (int i = 0; i < n->samples_count; i++) {
+        highest = fmax(highest, n->samples[i].model); /* fmax passes over a NAN */
+        highest = fmax(highest, n->samples[i].popularity);
+        highest = fmax(highest, n->samples[i].frozen);
+    }
+    plot->top = fmax(0.2, ceil(highest * 5) / 5);
+    plot->span_s = fmax(n->total_s, n->elapsed_s);
+    if (!(plot->span_s > 0))
+        plot->span_s = 1;
+}
+
+static int column_of(const struct plot *plot, double at_s)
+{
+    int x = (int)floor(at_s / plot->span_s * plot->columns);
+
+    return x < 0 ? 0 : x >= plot->columns ? plot->columns - 1 : x;
+}
+
+static void mark(struct plot *plot, const struct demo_numbers *n,
                  double (*of)(const struct demo_sample *), char with)
 {
-    for (int x = 0; x < PLOT_COLUMNS; x++) {
-        double value = column_value(n, x, of);
+    for (int i = 0; i < n->samples_count; i++) {
+        double value = of(&n->samples[i]);
         int row;
 
         if (isnan(value))
             continue;
-        row = (int)floor(value * PLOT_ROWS);
-        row = row < 0 ? 0 : row >= PLOT_ROWS ? PLOT_ROWS - 1 : row;
-        plot[PLOT_ROWS - 1 - row][x] = with;
+        row = (int)floor(value / plot->top * plot->rows);
+        row = row < 0 ? 0 : row >= plot->rows ? plot->rows - 1 : row;
+        plot->at[plot->rows - 1 - row][column_of(plot, n->samples[i].at_s)] = with;
     }
 }
 
-static void put_plot(struct page *p, const struct demo_numbers *n)
+static void put_plot(struct page *p, const struct demo_numbers *n, int rows)
 {
-    char plot[PLOT_ROWS][PLOT_COLUMNS];
+    struct plot plot = {.columns = p->columns - 1 - PLOT_LEFT, .rows = rows};
+    char rule[PLOT_COLUMNS_MAX];
 
-    memset(plot, ' ', sizeof plot);
-    if (n->shift_at_s >= 0 && n->samples_count > 1) {
-        double span = n->samples[n->samples_count - 1].at_s - n->samples[0].at_s;
-        int x = (int)((n->shift_at_s - n->samples[0].at_s) / (span > 0 ? span : 1) * PLOT_COLUMNS);
-
-        for (int row = 0; row < PLOT_ROWS && x >= 0 && x < PLOT_COLUMNS; row++)
-            plot[row][x] = ':';
-    }
-    mark(plot, n, popularity_of, 'p');
-    mark(plot, n, frozen_of, 'f');
-    mark(plot, n, model_of, 'M');
-    for (int row = 0; row < PLOT_ROWS; row++)
-        LINE(p, "  %4.2f |%.*s", 1.0 - (double)row / PLOT_ROWS, PLOT_COLUMNS, plot[row]);
-    LINE(p, "       +%.*s", PLOT_COLUMNS,
-         "----------------------------------------------------------------");
-    LINE(p, "        M model   p popularity   f model frozen at the shift   : the taste shifts");
+    if (plot.columns > PLOT_COLUMNS_MAX)
+        plot.columns = PLOT_COLUMNS_MAX;
+    if (plot.columns < 1)
+        return;
+    memset(plot.at, ' ', sizeof plot.at);
+    memset(rule, '-', sizeof rule);
+    measure(&plot, n);
+    for (int row = 0; row < rows && n->shift_at_s >= 0; row++)
+        plot.at[row][column_of(&plot, n->shift_at_s)] = ':';
+    mark(&plot, n, popularity_of, 'p');
+    mark(&plot, n, frozen_of, 'f');
+    mark(&plot, n, model_of, 'M');
+    for (int row = 0; row < rows; row++)
+        line(p, "  %4.2f |%.*s", plot.top * (rows - row) / rows, plot.columns, plot.at[row]);
+    line(p, "  0.00 +%.*s", plot.columns, rule);
+    line(p, "        M model   p popularity   f model frozen at the shift   : the shift");
 }
 
-size_t demo_view_screen(const struct demo_numbers *n, int columns, char *into, size_t bytes)
+size_t demo_view_screen(const struct demo_numbers *n, int columns, int rows, char *into,
+                        size_t bytes)
 {
-    struct page page = {into, bytes, 0};
+    struct page page = {into, bytes, 0, columns < 20 ? 20 : columns, rows};
     struct page *p = &page;
+    int plot_rows = rows - LINES_BESIDE;
+    double behind = n->delivered - n->applied - n->duplicates - n->late - n->dropped - n->erased -
+                    n->dead;
     char a[16], b[16], c[16];
 
-    (void)columns;
-    put(p, "\x1b[H");
-    LINE(p, "\x1b[1mfreshet demo\x1b[0m   %s   %.0f of %.0f s   page: %s", n->phase, n->elapsed_s,
-         n->total_s, n->page_url);
-    LINE(p, "Kafka: %s", n->broker);
-    LINE(p, " ");
-    LINE(p, "  events     %8.0f /s   sent %9.0f   applied %9.0f   behind %6.0f", n->events_per_s,
-         n->delivered, n->applied,
-         n->delivered - n->applied - n->duplicates - n->late - n->dropped - n->erased - n->dead);
-    LINE(p, "             duplicates %.0f   late %.0f   dropped %.0f   dead letters %.0f",
-         n->duplicates, n->late, n->dropped, n->dead);
-    LINE(p,
-         "  freshness  half within %s, 99 %% within %s   (sent to Kafka -> in the sequence, last "
-         "30 s)",
+    plot_rows = plot_rows > PLOT_ROWS_MAX ? PLOT_ROWS_MAX : plot_rows;
+    plot_rows = plot_rows < PLOT_ROWS_MIN ? PLOT_ROWS_MIN : plot_rows;
+    put(p, "\x1b[H\x1b[1m");
+    line(p, "freshet demo   %s   %.0f of %.0f s   page: %s", n->phase, n->elapsed_s, n->total_s,
+         n->page_url);
+    put(p, "\x1b[0m");
+    line(p, "Kafka: %s", n->broker);
+    line(p, "%s", "");
+    line(p, "  events     %.0f /s   sent %.0f   applied %.0f   behind %.0f", n->events_per_s,
+         n->delivered, n->applied, behind > 0 ? behind : 0);
+    line(p, "             duplicates %.0f   late %.0f   dead letters %.0f   roles restarted %d",
+         n->duplicates, n->late, n->dead, n->restarts);
+    line(p, "  freshness  half within %s, 99 %% within %s   (Kafka to sequence)",
          duration(n->fresh_p50_s, a), duration(n->fresh_p99_s, b));
-    LINE(p, "  lists      %8.1f /s   half within %s, 99 %% within %s   degraded %.0f of %.0f",
-         n->lists_per_s, duration(n->request_p50_s, a), duration(n->request_p99_s, b), n->degraded,
-         n->lists);
-    LINE(p, "  model      %s   age %s   published %.0f   refused %.0f   swaps %.0f",
-         n->version[0] == 0 ? "none yet: lists are random until the first tables" : n->version,
-         duration(n->model_age_s, a), n->published, n->refused, n->swaps);
-    LINE(p, "  gate       %s", n->gate[0] == 0 ? "-" : n->gate);
-    LINE(p, "  drift      PSI %.2f  (0.10 watch, 0.25 act)", n->drift);
-    LINE(p, "  quality    NDCG@10 against the known truth: model %s   popularity %s   frozen %s",
+    line(p, "  lists      %.1f /s   half within %s, 99 %% within %s   degraded %.0f",
+         n->lists_per_s, duration(n->request_p50_s, a), duration(n->request_p99_s, b), n->degraded);
+    line(p, "  model      %s   age %s   published %.0f   refused %.0f",
+         n->version[0] == 0 ? "none yet: first the tables" : n->version,
+         duration(n->model_age_s, a), n->published, n->refused);
+    two_lines(p, "gate",
+              n->verdicts_count == 0 ? "no round yet" : n->verdicts[n->verdicts_count - 1].text);
+    line(p, "  drift      PSI %.2f   (0.10 watch, 0.25 act)", n->drift);
+    line(p, "  quality    NDCG@10 by the truth: model %s   popularity %s   frozen %s",
          quality(n->now.model, a), quality(n->now.popularity, b), quality(n->now.frozen, c));
-    LINE(p, " ");
-    put_plot(p, n);
-    LINE(p, " ");
-    LINE(p, "Ctrl-C ends it; every process and file goes with it.");
+    line(p, "%s", "");
+    put_plot(p, n, plot_rows);
+    line(p, "Ctrl-C ends it; every process and file goes with it.");
     put(p, "\x1b[J");
     return p->used;
 }
 
+size_t demo_view_hints(const struct demo_numbers *n, char *into, size_t bytes)
+{
+    struct page page = {.into = into, .bytes = bytes};
+
+    put(&page, "try, from another terminal, while it runs:\n");
+    put(&page, "  curl -s %s/v1/recommend -d '{\"user\":\"u000042\",\"k\":5,\"explain\":true}'\n",
+        n->serve_url);
+    put(&page, "  curl -s %s/gate\n", n->retrain_url);
+    put(&page, "  build/freshet model list --config %s\n", n->config);
+    put(&page, "  kill -9 %d   # ingest: it is started again, and no event is lost or doubled\n",
+        n->ingest_pid);
+    return page.used;
+}
+
 size_t demo_view_line(const struct demo_numbers *n, char *into, size_t bytes)
 {
-    struct page page = {into, bytes, 0};
+    struct page page = {.into = into, .bytes = bytes};
     char a[16], b[16], c[16], d[16];
 
     put(&page,
@@ -198,6 +296,27 @@ static void put_sample(struct json_writer *w, const struct demo_sample *s)
     put_quality(w, "popularity", s->popularity);
     put_quality(w, "frozen", s->frozen);
     json_object_end(w);
+}
+
+static void put_verdicts(struct json_writer *w, const struct demo_numbers *n)
+{
+    json_key(w, "verdicts");
+    json_array_begin(w);
+    for (int i = 0; i < n->verdicts_count; i++) {
+        json_object_begin(w);
+        json_real(w, "at_s", round(n->verdicts[i].at_s * 10) / 10);
+        json_text(w, "text", text_of(n->verdicts[i].text));
+        json_object_end(w);
+    }
+    json_array_end(w);
+}
+
+static void put_hints(struct json_writer *w, const struct demo_numbers *n)
+{
+    char text[1024];
+
+    (void)demo_view_hints(n, text, sizeof text);
+    json_text(w, "hints", text_of(n->serve_url[0] == 0 ? "" : text));
 }
 
 size_t demo_view_json(const struct demo_numbers *n, char *into, size_t bytes)
@@ -229,8 +348,11 @@ size_t demo_view_json(const struct demo_numbers *n, char *into, size_t bytes)
     json_bool(&w, "model_present", n->model_present);
     json_real(&w, "published", n->published);
     json_real(&w, "refused", n->refused);
-    json_text(&w, "gate", text_of(n->gate));
+    put_verdicts(&w, n);
+    json_text(&w, "gate_report", text_of(n->gate_report));
     json_real(&w, "drift_psi", n->drift);
+    json_int(&w, "restarts", n->restarts);
+    put_hints(&w, n);
     json_real(&w, "shift_at_s", n->shift_at_s);
     json_key(&w, "now");
     put_sample(&w, &n->now);

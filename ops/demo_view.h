@@ -9,7 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DEMO_SAMPLES_MAX 600 /* one a second */
+#define DEMO_SAMPLES_MAX  600 /* one a second, or as many of a longer run */
+#define DEMO_VERDICTS_MAX 16  /* the newest */
 
 /* Quality of lists against the truth; NAN where there was none. */
 struct demo_sample {
@@ -17,11 +18,21 @@ struct demo_sample {
     double model, popularity, frozen;
 };
 
+/* What the gate said, in its own words; the first line is the verdict. */
+struct demo_verdict {
+    double at_s;
+    char text[240];
+};
+
 struct demo_numbers {
     const char *phase; /* "starting", "the past", "live", "after the shift", "done" */
     double elapsed_s, total_s;
     const char *broker; /* "embedded broker (librdkafka's mock)" or the address given */
     char page_url[64];
+    char serve_url[64], retrain_url[64]; /* for who wants to ask by hand */
+    char config[160];                    /* the file the roles were given */
+    int ingest_pid;                      /* for who wants to kill it */
+    int restarts;
     /* ingest */
     double delivered, applied, duplicates, late, dropped, erased, dead;
     double events_per_s;
@@ -35,8 +46,10 @@ struct demo_numbers {
     double swaps;
     /* retrain */
     double published, refused;
-    double drift;   /* worst PSI of the watched series */
-    char gate[240]; /* the last gate's verdict in words */
+    double drift; /* worst PSI of the watched series */
+    int verdicts_count;
+    struct demo_verdict verdicts[DEMO_VERDICTS_MAX]; /* oldest first */
+    char gate_report[2048];                          /* the last gate's, every line */
     /* quality against the truth */
     struct demo_sample now;
     double shift_at_s; /* when the taste shifted, -1: not yet */
@@ -44,8 +57,17 @@ struct demo_numbers {
     struct demo_sample samples[DEMO_SAMPLES_MAX];
 };
 
-/* One screen of text, cursor home first. Returns the bytes. */
-size_t demo_view_screen(const struct demo_numbers *n, int columns, char *into, size_t bytes);
+/* A sample more; a full table keeps every second one. Call it once a second. */
+void demo_view_sample(struct demo_numbers *n);
+/* The first line of a report, if it is another than the last; returns whether it was. */
+bool demo_view_verdict(struct demo_numbers *n, const char *report);
+
+/* One screen of text, cursor home first: at most rows lines, each shorter than columns, so that
+ * nothing wraps or scrolls (below 60 by 20 it is cut). Returns the bytes. */
+size_t demo_view_screen(const struct demo_numbers *n, int columns, int rows, char *into,
+                        size_t bytes);
+/* What to try from another terminal, while it runs. */
+size_t demo_view_hints(const struct demo_numbers *n, char *into, size_t bytes);
 /* One line for a log that is no terminal. */
 size_t demo_view_line(const struct demo_numbers *n, char *into, size_t bytes);
 /* The same as JSON, with the samples. */

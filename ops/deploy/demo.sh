@@ -11,12 +11,30 @@ bash ops/deploy/deps.sh build
 make --no-print-directory -j"$(nproc)" all
 
 arguments=(--duration "${DEMO_SECONDS:-150}s")
-if [ "${KAFKA:-embedded}" = apache ]; then
-    folder=$(mktemp -d "${TMPDIR:-/tmp}/freshet-kafka-XXXXXX")
-    trap 'bash tests/kafka/kafka.sh stop "$folder"; rm -rf "$folder"' EXIT
-    echo "starting Apache Kafka (the first time its files are fetched, about a minute)"
-    bash tests/kafka/kafka.sh start "$folder"
-    arguments+=(--brokers "$(cat "$folder/address")")
+if [ "${KAFKA:-embedded}" != apache ]; then
+    # shellcheck disable=SC2086
+    exec build/release/freshet demo "${arguments[@]}" ${DEMO_ARGS:-}
 fi
+
+# This shell outlives the demo, to end Kafka. Ctrl-C reaches the demo by itself, being for all of the
+# terminal's foreground; other signals are passed on.
+child=
+folder=$(mktemp -d "${TMPDIR:-/tmp}/freshet-kafka-XXXXXX")
+trap 'bash tests/kafka/kafka.sh stop "$folder"; rm -rf "$folder"' EXIT
+trap 'stopped=1' INT
+trap 'stopped=1; [ -z "$child" ] || kill "$child"' TERM HUP
+stopped=
+echo "starting Apache Kafka (the first time its files are fetched, about a minute)"
+# In a session of its own, so that Ctrl-C does not take it from under the demo.
+setsid --wait bash tests/kafka/kafka.sh start "$folder"
+[ -z "$stopped" ] || exit 130
 # shellcheck disable=SC2086
-build/release/freshet demo "${arguments[@]}" ${DEMO_ARGS:-}
+build/release/freshet demo "${arguments[@]}" --brokers "$(cat "$folder/address")" ${DEMO_ARGS:-} &
+child=$!
+code=0
+wait "$child" || code=$?
+while kill -0 "$child" 2>/dev/null; do # a signal ends a wait early
+    code=0
+    wait "$child" || code=$?
+done
+exit "$code"

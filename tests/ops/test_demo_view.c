@@ -1,0 +1,155 @@
+/* The demo's two faces: a screen that never wraps or scrolls, and JSON that is always whole. */
+#include "ops/demo_view.h"
+
+#include "ops/json.h"
+#include "tests/test.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct demo_numbers *numbers_new(void)
+{
+    struct demo_numbers *n = calloc(1, sizeof *n);
+
+    if (n == NULL)
+        abort();
+    n->phase = "after the shift";
+    n->broker = "embedded broker (librdkafka's mock: for demonstration only)";
+    n->total_s = 150;
+    n->shift_at_s = -1;
+    n->model_age_s = n->fresh_p50_s = n->fresh_p99_s = n->request_p50_s = n->request_p99_s = -1;
+    n->now = (struct demo_sample){0, (double)NAN, (double)NAN, (double)NAN};
+    return n;
+}
+
+static void fill(struct demo_numbers *n, int seconds)
+{
+    n->delivered = n->applied = 1e7;
+    n->fresh_p50_s = n->fresh_p99_s = n->request_p50_s = n->request_p99_s = 0.9876;
+    n->lists = n->degraded = n->duplicates = n->late = n->dead = 123456;
+    n->lists_per_s = 1234.5;
+    n->shift_at_s = seconds * 0.4;
+    (void)snprintf(n->version, sizeof n->version, "v000012+345");
+    for (int i = 0; i < seconds; i++) {
+        n->elapsed_s = i;
+        n->now = (struct demo_sample){i, 0.7 + i % 3 * 0.01, 0.5, i % 2 == 0 ? (double)NAN : 0.2};
+        demo_view_sample(n);
+    }
+}
+
+/* Lines, and the longest of them, of what a terminal would show. */
+static void measure(const char *screen, size_t bytes, int *lines, int *longest)
+{
+    int length = 0;
+
+    *lines = 1;
+    *longest = 0;
+    for (size_t i = 0; i < bytes; i++) {
+        if (screen[i] == '\x1b') {
+            while (i + 1 < bytes && strchr("HJKm", screen[i]) == NULL)
+                i++;
+        } else if (screen[i] == '\n') {
+            ++*lines;
+            length = 0;
+        } else if (screen[i] != '\r') {
+            length++;
+        }
+        *longest = length > *longest ? length : *longest;
+    }
+}
+
+TEST(demo_view_screen_neither_wraps_nor_scrolls)
+{
+    static const int sizes[][2] = {{80, 24}, {120, 40}, {60, 20}, {20, 5}, {1, 1}, {400, 100}};
+    static char screen[64 * 1024];
+
+    for (int filled = 0; filled < 2; filled++) {
+        struct demo_numbers *n = numbers_new();
+
+        if (filled)
+            fill(n, 150);
+        for (int i = 0; i < (int)(sizeof sizes / sizeof sizes[0]); i++) {
+            int columns = sizes[i][0], rows = sizes[i][1], lines, longest;
+            size_t bytes = demo_view_screen(n, columns, rows, screen, sizeof screen);
+
+            measure(screen, bytes, &lines, &longest);
+            CHECK(lines <= rows);
+            CHECK(longest < (columns < 20 ? 20 : columns));
+        }
+        free(n);
+    }
+}
+
+TEST(demo_view_screen_shows_all_of_it_at_80_by_24)
+{
+    static char screen[64 * 1024];
+    struct demo_numbers *n = numbers_new();
+    int lines, longest;
+
+    fill(n, 150);
+    CHECK(demo_view_verdict(n, "refused: NDCG@10 0.0288 against popularity's 0.0386: -0.0098, 95 % "
+                               "within [-0.0385, +0.0177]: not better\nmore"));
+    measure(screen, demo_view_screen(n, 80, 24, screen, sizeof screen), &lines, &longest);
+    CHECK_INT(24, lines);
+    CHECK(strstr(screen, "not better") != NULL);
+    CHECK(strstr(screen, "Ctrl-C") != NULL);
+    free(n);
+}
+
+TEST(demo_view_sample_thins_a_full_table_and_keeps_both_ends)
+{
+    struct demo_numbers *n = numbers_new();
+
+    n->total_s = 0; /* until stopped */
+    fill(n, 5 * DEMO_SAMPLES_MAX);
+    CHECK(n->samples_count <= DEMO_SAMPLES_MAX);
+    CHECK(n->samples[0].at_s == 0);
+    CHECK_NEAR(5.0 * DEMO_SAMPLES_MAX - 1, n->samples[n->samples_count - 1].at_s, 0);
+    for (int i = 1; i < n->samples_count; i++)
+        CHECK(n->samples[i].at_s > n->samples[i - 1].at_s);
+    free(n);
+}
+
+TEST(demo_view_verdict_takes_each_once_and_keeps_the_newest)
+{
+    struct demo_numbers *n = numbers_new();
+    char report[64];
+
+    CHECK(!demo_view_verdict(n, ""));
+    for (int i = 0; i < DEMO_VERDICTS_MAX + 3; i++) {
+        (void)snprintf(report, sizeof report, "refused: %d\nok: a line more", i);
+        CHECK(demo_view_verdict(n, report));
+        CHECK(!demo_view_verdict(n, report));
+    }
+    CHECK_INT(DEMO_VERDICTS_MAX, n->verdicts_count);
+    CHECK_TEXT("refused: 18", n->verdicts[DEMO_VERDICTS_MAX - 1].text);
+    CHECK_TEXT("refused: 18\nok: a line more", n->gate_report);
+    free(n);
+}
+
+TEST(demo_view_json_is_whole_when_empty_and_when_full)
+{
+    static char text[128 * 1024];
+    struct json_parser *parser = json_parser_create(sizeof text, 8192);
+    const struct json_node *root;
+    struct error err;
+
+    CHECK(parser != NULL);
+    for (int seconds = 0; seconds <= DEMO_SAMPLES_MAX; seconds += DEMO_SAMPLES_MAX) {
+        struct demo_numbers *n = numbers_new();
+        size_t bytes;
+
+        fill(n, seconds);
+        (void)demo_view_verdict(n, "published \"v1\"\nok");
+        bytes = demo_view_json(n, text, sizeof text);
+        CHECK(bytes > 0);
+        CHECK_STATUS(OK, json_parse(parser, (struct text){text, bytes}, &root, &err));
+        CHECK(json_member(root, "samples") != NULL);
+        CHECK(json_member(root, "verdicts") != NULL);
+        free(n);
+    }
+    CHECK_INT(0, (int)demo_view_json(&(struct demo_numbers){.phase = "", .broker = ""}, text, 8));
+    json_parser_destroy(parser);
+}
