@@ -403,8 +403,11 @@ static void print_result(const struct simulation *s)
         print_json(s);
         return;
     }
-    (void)fprintf(to, "%" PRIu64 " events produced, %" PRIu64 " acknowledged\n",
-                  metric_count(&produced), metric_count(&delivered));
+    if (s->out != NULL)
+        (void)fprintf(to, "%" PRIu64 " events written\n", metric_count(&produced));
+    else
+        (void)fprintf(to, "%" PRIu64 " events produced, %" PRIu64 " acknowledged\n",
+                      metric_count(&produced), metric_count(&delivered));
     for (int i = 0; i < LIST_SOURCES; i++) {
         struct list_quality q = simulate_lists_quality(s->lists, (enum list_source)i);
 
