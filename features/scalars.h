@@ -24,6 +24,9 @@ struct scalar_row {
     enum scalar_scope scope;
     const char *help;
     float (*compute)(const int64_t *raw); /* raw: RAW_COLUMNS; finite for every input */
+    /* Weight that a fresh head begins with, in deviations: so that a model that has learnt little
+     * orders about as co-visitation and popularity do, and not at random. Mostly 0. */
+    float prior;
 };
 
 extern const struct scalar_row scalar_rows[];

@@ -32,10 +32,10 @@ void learner_options_init(struct learner_options *options)
         .shown = {.fresh_max = 20000, .kept_max = 4000},
         .recalled = {.fresh_max = 20000, .kept_max = 4000},
         .recall_each = 300, /* as the scorer */
-        .recalled_rows = 64,
+        .recalled_rows = 32,
         .recalled_share = 1,
         .step_lists = 32,
-        .step_replay = 16,
+        .step_replay = 8,
         .step_sequences = 32,
         .learning_rate = 1e-3f,
         .next_weight = .2f,
@@ -57,6 +57,20 @@ static enum status create_trainer(struct learner *l, struct error *err)
     return trainer_create(&l->trainer, l->model, &config, err);
 }
 
+/* The head of a fresh model begins with the priors of the scalars, which stand behind x and x * e
+ * in z (kernels/head.h). */
+static void begin_with_priors(struct model *model)
+{
+    int32_t C = model_config(model)->C;
+
+    for (int32_t i = 0; i < model_tensors_count(model); i++) {
+        struct model_tensor tensor = model_tensor(model, i);
+
+        for (int f = 0; strcmp(tensor.name, "head.w") == 0 && f < scalars_count; f++)
+            tensor.data[2 * C + f] += scalar_rows[f].prior;
+    }
+}
+
 static enum status create_model(struct learner *l, struct error *err)
 {
     struct model_config config;
@@ -66,6 +80,10 @@ static enum status create_model(struct learner *l, struct error *err)
         return error_set(err, ERR_CONFIG, "no model preset \"%s\"", l->options.preset);
     config.A = ACTIONS_MAX;
     status = model_create(&l->model, &config, hash64_mix(l->options.seed, SALT_MODEL), err);
+    if (status != OK)
+        return status;
+    begin_with_priors(l->model);
+    status = model_prepare(l->model, err);
     return status == OK ? create_trainer(l, err) : status;
 }
 
@@ -95,10 +113,13 @@ static enum status create_scratch(struct learner *l, struct error *err)
     l->recent = calloc(LEARNER_RECENT, sizeof *l->recent);
     l->scratch = item_scratch_create();
     l->pick = calloc(rows, sizeof *l->pick);
+    for (l->once_slots = 64; (size_t)l->once_slots < 2 * rows;)
+        l->once_slots *= 2;
+    l->once = calloc((size_t)l->once_slots, sizeof *l->once);
     l->indices = calloc(rows, sizeof *l->indices);
     l->positions = calloc(LIST_ROWS_MAX, sizeof *l->positions);
-    if (l->recent == NULL || l->scratch == NULL || l->pick == NULL || l->indices == NULL ||
-        l->positions == NULL)
+    if (l->recent == NULL || l->scratch == NULL || l->pick == NULL || l->once == NULL ||
+        l->indices == NULL || l->positions == NULL)
         return error_set(err, ERR_NOMEM, "no memory for the learner's scratch");
     for (int i = 0; i < LIST_ROWS_MAX; i++)
         l->positions[i] = i + 1;
@@ -160,6 +181,7 @@ void learner_destroy(struct learner *l)
     batch_builder_destroy(l->builder);
     free(l->recent);
     free(l->pick);
+    free(l->once);
     free(l->indices);
     free(l->positions);
     free(l->weights);

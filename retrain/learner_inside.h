@@ -47,6 +47,8 @@ struct learner {
     struct batch_builder *builder;
     int builder_rows;
     int32_t *pick;    /* (2 * recall_each) */
+    int32_t *once;    /* (once_slots) of indices + 1, at most half full */
+    int once_slots;   /* a power of two */
     int32_t *indices; /* of a batch's list */
     int32_t *positions;
     float *weights; /* (weights_count) of the sampler, as it was last set; 0: never */

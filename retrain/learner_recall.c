@@ -10,6 +10,20 @@
 
 #include <string.h>
 
+/* Notes an index; false when it was noted since the table was cleared. */
+static bool note(struct learner *l, int32_t index)
+{
+    uint32_t mask = (uint32_t)l->once_slots - 1;
+    uint32_t at = (uint32_t)index * 2654435761u & mask;
+
+    while (l->once[at] != 0 && l->once[at] != index + 1)
+        at = (at + 1) & mask;
+    if (l->once[at] != 0)
+        return false;
+    l->once[at] = index + 1;
+    return true;
+}
+
 /* Fills pick with the union, each once; *chosen_at is the place of the choice in it, or -1. */
 static int offer(struct learner *l, const struct item_query *query, int32_t chosen, int *chosen_at)
 {
@@ -17,18 +31,14 @@ static int offer(struct learner *l, const struct item_query *query, int32_t chos
     int found = item_tables_related(l->tables, l->scratch, query, each, l->indices);
 
     found += item_tables_popular(l->tables, l->scratch, query, each, l->indices + found);
+    memset(l->once, 0, (size_t)l->once_slots * sizeof *l->once);
     *chosen_at = -1;
     for (int i = 0; i < found; i++) {
-        int32_t index = l->indices[i];
-        bool twice = false;
-
-        for (int j = 0; j < count && !twice; j++)
-            twice = l->pick[j] == index;
-        if (twice)
+        if (!note(l, l->indices[i]))
             continue;
-        if (index == chosen)
+        if (l->indices[i] == chosen)
             *chosen_at = count;
-        l->pick[count++] = index;
+        l->pick[count++] = l->indices[i];
     }
     return count;
 }
