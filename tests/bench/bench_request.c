@@ -1,7 +1,7 @@
 /*
  * tests/bench/bench_request.c - time of one rerank request on one thread, ids to scores.
  *
- *     bench_request JOB PRESET N M [--scores K]
+ *     bench_request [JOB PRESET N M [--scores K]]    request small 64 200
  *
  * JOB is "request" (ids and times in, scores out, the last layer's history reduced to K and V).
  * FRESHET_GOLDEN names a folder written by another implementation (tests/bench/golden.h): its
@@ -15,6 +15,7 @@
 #include "kernels/model.h"
 #include "kernels/ops.h"
 #include "ops/random.h"
+#include "tests/bench/figure.h"
 #include "tests/bench/golden.h"
 
 #include <math.h>
@@ -162,6 +163,14 @@ int main(int argc, char **argv)
     bool golden = false;
     struct error err;
 
+    static char job[] = "request", preset[] = "small", history[] = "64", list[] = "200";
+    char *standard[] = {argv[0], job, preset, history, list};
+    bool figures = argc == 1;
+
+    if (figures) {
+        argv = standard;
+        argc = 5;
+    }
     if (argc < 5 || strcmp(argv[1], "request") != 0) {
         (void)fprintf(stderr, "usage: bench_request request PRESET N M [--scores K]\n");
         return 2;
@@ -195,6 +204,11 @@ int main(int argc, char **argv)
     }
     calls = timed(&g, workspace, scores, ms);
     qsort(ms, (size_t)calls, sizeof *ms, ascending);
+    if (figures) {
+        figure_report(golden ? "rerank_64x200_ms" : "rerank_model_64x200_ms", ms[calls / 2], "ms",
+                      "best of the calls", ms[0]);
+        return 0;
+    }
     (void)printf("{\"name\":\"rerank%s_%dx%d_ms\",\"min_ms\":%.4f,\"median_ms\":%.4f,"
                  "\"calls\":%d,\"verified\":%s,\"max_error\":%.2e,\"isa\":\"%s\"}\n",
                  golden ? "" : "_model", (int)n, (int)m, ms[0], ms[calls / 2], calls,

@@ -1,19 +1,20 @@
 /*
  * tests/bench/bench_train.c - training throughput of the small model on one thread.
  *
- *     bench_train T ITEMS [BLOCK [SECONDS]]
+ *     bench_train [T ITEMS [BLOCK [SECONDS]]]    128 3400 16 2: the peers' job
  *
  * The job of the peers' training benchmark: synthetic users, sequences of T tokens without
  * padding, every position predicts the next item, sampled softmax with 128 uniform negatives for
  * every BLOCK positions (16; 0 = one set a batch), dense AdamW on all tensors, 16 sequences a
  * step, batch assembly inside the clock.
  *
- * Prints one JSON object: {"name", "seqs_per_s", "train_examples_per_s", "loss_first",
- * "loss_last", "isa"}; an example is one position with its target.
+ * An example is one position with its target.
  */
 #include "kernels/ops.h"
 #include "kernels/trainer.h"
 #include "ops/random.h"
+
+#include "tests/bench/figure.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -21,6 +22,8 @@
 #include <time.h>
 
 #define USERS         1000
+#define ITEMS         3400
+#define T_MAX         128
 #define BATCH         16
 #define WARM_STEPS    3
 #define STEPS_MAX     2000
@@ -146,11 +149,13 @@ int main(int argc, char **argv)
     int steps = 0;
     struct error err;
 
-    if (argc < 3 || atoi(argv[1]) < 1 || atoi(argv[1]) > 128 || atoi(argv[2]) < 2) {
-        (void)fprintf(stderr, "usage: bench_train T(1..128) ITEMS [BLOCK [SECONDS]]\n");
+    int T = argc > 2 ? atoi(argv[1]) : T_MAX, items = argc > 2 ? atoi(argv[2]) : ITEMS;
+
+    if (argc == 2 || T < 1 || T > T_MAX || items < 2) {
+        (void)fprintf(stderr, "usage: bench_train [T(1..128) ITEMS [BLOCK [SECONDS]]]\n");
         return 2;
     }
-    data_fill(&data, atoi(argv[1]), atoi(argv[2]));
+    data_fill(&data, T, items);
     a.item = allocate((size_t)BATCH * (size_t)data.T, sizeof *a.item);
     a.action = allocate((size_t)BATCH * (size_t)data.T, sizeof *a.action);
     a.next_item = allocate((size_t)BATCH * (size_t)data.T, sizeof *a.next_item);
@@ -178,10 +183,10 @@ int main(int argc, char **argv)
         last += losses[steps - 1 - i] / MEAN_OF_STEPS;
     qsort(seconds + WARM_STEPS, (size_t)(steps - WARM_STEPS), sizeof *seconds, ascending);
     end = BATCH / seconds[WARM_STEPS + (steps - WARM_STEPS) / 2];
-    (void)printf("{\"name\":\"train_examples_per_s\",\"seqs_per_s\":%.1f,"
-                 "\"seqs_per_s_best\":%.1f,\"train_examples_per_s\":%.0f,\"negatives_block\":%d,"
-                 "\"steps\":%d,\"loss_first\":%.4f,\"loss_last\":%.4f,\"isa\":\"%s\"}\n",
-                 end, BATCH / seconds[WARM_STEPS], end * data.T, (int)next.negatives_block, steps,
-                 losses[0], last, ops_cpu()->name);
+    (void)printf("%d steps, loss %.4f to %.4f, %s, negatives of every %d positions\n", steps,
+                 losses[0], last, ops_cpu()->name, (int)next.negatives_block);
+    figure_report("train_sequences_per_s", end, "sequences/s", "best of the steps",
+                  BATCH / seconds[WARM_STEPS]);
+    figure_report("train_examples_per_s", end * data.T, "positions/s", "", 0);
     return 0;
 }
