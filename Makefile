@@ -21,7 +21,7 @@ B := build/$(variant)
 folders := ops schemas features kernels ingest scorer retrain
 packages := rdkafka hiredis yaml-0.1 libmicrohttpd libcurl libxxhash libsodium zlib
 # oneDNN and simdjson ship no pkg-config file in Debian 12.
-libraries = $(shell pkg-config --libs $(packages) 2>/dev/null) -ldnnl -lsimdjson -lstdc++ -lm -lpthread
+libraries = $(shell pkg-config --libs $(packages) 2>/dev/null) -lsimdjson -lstdc++ -lm -lpthread
 
 warnings := -Wall -Wextra -Werror -Wshadow -Wpointer-arith -Wformat=2 -Wundef -Wwrite-strings -Wvla
 c_warnings := -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition

@@ -48,8 +48,6 @@ microhttpd|ops/http_server
 curl/|ops/http_client
 yaml\.h|ops/config
 hiredis|features/redis_
-dnnl|kernels/
-oneapi|kernels/
 cuda|kernels/
 xxhash|ops/hash
 sodium|ops/

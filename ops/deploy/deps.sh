@@ -17,7 +17,6 @@ libc6-dev            headers of the C library
 librdkafka-dev       Kafka: consumer, producer, embedded broker
 libhiredis-dev       Redis: the protocol
 libyaml-dev          configuration
-libdnnl-dev          oneDNN: matrix products
 libmicrohttpd-dev    HTTP server
 libcurl4-openssl-dev HTTP client
 libsimdjson-dev      JSON

@@ -1,6 +1,6 @@
 #!/bin/sh
 # ops/deploy/libraries.sh - the libraries this build uses, as "name number,name number":
-# what `freshet version` prints. Two of them say their version in a header alone.
+# what `freshet version` prints. One of them says its version in a header alone.
 set -u
 
 from_header() { # header, tokens
@@ -10,6 +10,4 @@ from_header() { # header, tokens
 for package in rdkafka hiredis yaml-0.1 libmicrohttpd libcurl libxxhash libsodium zlib; do
     printf '%s %s,' "$package" "$(pkg-config --modversion "$package" 2>/dev/null || echo unknown)"
 done
-printf 'onednn %s,' "$(from_header dnnl_version.h \
-    DNNL_VERSION_MAJOR.DNNL_VERSION_MINOR.DNNL_VERSION_PATCH)"
 printf 'simdjson %s' "$(from_header simdjson.h SIMDJSON_VERSION)"
