@@ -91,6 +91,18 @@ int holdout_count(const struct holdout *h)
     return h->count;
 }
 
+void holdout_erase(struct holdout *h, uint64_t user, int64_t time_ms)
+{
+    for (int i = 0; i < h->count; i++) {
+        struct holdout_event *event = &h->events[(h->first + i) % h->events_max];
+
+        if (event->action == 0 || event->user != user || event->time_ms > time_ms)
+            continue;
+        event->user = 0;
+        event->repeat = true;
+    }
+}
+
 bool holdout_judges(const struct holdout_window *window, const struct holdout_event *event)
 {
     return event->action != 0 && !event->repeat && (window->answers || !event->answer);

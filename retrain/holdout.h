@@ -39,6 +39,9 @@ void holdout_destroy(struct holdout *holdout); /* NULL is fine */
 MUST_CHECK enum status holdout_add(struct holdout *holdout, const struct sequences *sequences,
                                    const struct holdout_event *event, struct error *err);
 int holdout_count(const struct holdout *holdout);
+/* Forgets whose changes those of the user at or before time_ms were. The changes stay, as shared
+ * counts do, and judge no more. */
+void holdout_erase(struct holdout *holdout, uint64_t user, int64_t time_ms);
 const struct holdout_event *holdout_at(const struct holdout *holdout, int i); /* oldest first */
 
 /* Where the newest share of what can judge begins, at least `least` and at most `most` of it and

@@ -319,6 +319,11 @@ enum status learner_erase(struct learner *l, uint64_t user, int64_t time_ms, str
 {
     (void)lists_erase(l->shown, user, time_ms);
     (void)lists_erase(l->recalled, user, time_ms);
+    if (l->holdout != NULL)
+        holdout_erase(l->holdout, user, time_ms);
+    for (int i = 0; i < LEARNER_RECENT; i++)
+        if (l->recent[i].user == user && l->recent[i].time_ms <= time_ms)
+            l->recent[i].user = 0;
     return sequences_erase(l->sequences, user, time_ms, err);
 }
 

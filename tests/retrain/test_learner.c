@@ -272,6 +272,48 @@ TEST(learner_forgets_a_user_who_is_erased)
     learner_destroy(learner);
 }
 
+/* How often a user's hash stands in what a checkpoint keeps of the learner. */
+static int mentions(struct learner *learner, uint64_t user)
+{
+    struct state_file *state;
+    char path[300], *bytes;
+    size_t count;
+    int found = 0;
+
+    (void)snprintf(path, sizeof path, "%s/mentions", test_folder());
+    CHECK_STATUS(OK, state_file_begin(&state, path, &err));
+    learner_save(learner, state);
+    CHECK_STATUS(OK, state_file_commit(state, &err));
+    bytes = retrain_read(path, &count);
+    for (size_t i = 0; i + sizeof user <= count; i++)
+        found += memcmp(bytes + i, &user, sizeof user) == 0;
+    free(bytes);
+    return found;
+}
+
+TEST(learner_keeps_of_an_erased_user_when_that_was_and_nothing_more)
+{
+    struct learner *learner = retrain_learner();
+    struct event erase = {
+        .kind = EVENT_ERASE, .user = text_of("u3"), .time_ms = retrain_time_ms(300)};
+    int held = 0;
+
+    retrain_feed(learner, 0, 400);
+    const struct holdout *holdout = learner_holdout(learner);
+    for (int i = 0; i < holdout_count(holdout); i++)
+        held += holdout_at(holdout, i)->user == retrain_user(3);
+    CHECK(held > 0);
+    CHECK_STATUS(OK, learner_event(learner, &erase, NULL, &err));
+    CHECK_INT(400, holdout_count(holdout)); /* shared counts stay */
+    for (int i = 0; i < holdout_count(holdout); i++)
+        CHECK(holdout_at(holdout, i)->user != retrain_user(3) ||
+              holdout_at(holdout, i)->time_ms > retrain_time_ms(300));
+    erase.time_ms = retrain_time_ms(999);
+    CHECK_STATUS(OK, learner_event(learner, &erase, NULL, &err));
+    CHECK_INT(1, mentions(learner, retrain_user(3)));
+    learner_destroy(learner);
+}
+
 TEST(learner_does_not_train_on_what_is_held_out)
 {
     struct learner *learner = retrain_learner();
