@@ -140,7 +140,7 @@ static int64_t begin_of(const struct holdout *h, const struct holdout_window *wi
     return times[(count - 1) / 2];
 }
 
-void holdout_split(const struct holdout *h, double share, int least, int most,
+void holdout_split(const struct holdout *h, double share, int least, int most, int64_t learnt_ms,
                    struct holdout_window *window)
 {
     int judges, wanted, at = h->count;
@@ -159,6 +159,8 @@ void holdout_split(const struct holdout *h, double share, int least, int most,
         wanted -= holdout_judges(window, holdout_at(h, --at));
     window->from = at;
     window->from_ms = begin_of(h, window);
+    if (window->from_ms <= learnt_ms)
+        window->from_ms = learnt_ms + 1;
 }
 
 enum status holdout_tables(const struct holdout *h, const struct sequences *sequences, int until,

@@ -47,14 +47,16 @@ const struct holdout_event *holdout_at(const struct holdout *holdout, int i); /*
 /* Where the newest share of what can judge begins, at least `least` and at most `most` of it and
  * never more than half. Choices that answer a shown list judge only where there are too few others:
  * nearly every one of them lies in the list that some ranker made, so that ranker (and those alike)
- * would win whatever the user wanted. */
+ * would win whatever the user wanted.
+ * What is not newer than learnt_ms was trained on, so it judges nothing: a window may begin earlier
+ * than the one before it, when the kind of judge changes, or when old events come late. */
 struct holdout_window {
     int from;        /* a position; those before it may be trained on */
     int64_t from_ms; /* where training stops and judging begins; INT64_MAX for an empty one */
     bool answers;    /* all choices judge, for want of others */
 };
 void holdout_split(const struct holdout *holdout, double share, int least, int most,
-                   struct holdout_window *window);
+                   int64_t learnt_ms, struct holdout_window *window);
 /* Whether an event is one that judges in that window. */
 bool holdout_judges(const struct holdout_window *window, const struct holdout_event *event);
 /* The tables as they were before position `until`. Owner: the caller. Errors: ERR_NOMEM */

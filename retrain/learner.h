@@ -94,7 +94,7 @@ struct learner_progress {
     int64_t steps, lists, targets;  /* all of this learner's life */
     double list_loss, next_loss;    /* moving means over some 100 steps */
     int64_t rejected;               /* steps whose gradient was not finite */
-    int64_t trained_until_ms;       /* event time of the newest list learnt from */
+    int64_t trained_until_ms;       /* event time of the newest choice learnt from */
     int64_t recalled, not_recalled; /* choices that recall offered, and did not */
     int64_t impressions;            /* shown lists seen */
 };

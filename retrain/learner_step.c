@@ -70,6 +70,12 @@ static enum status set_sampler(struct learner *l, struct error *err)
     return trainer_set_sampler(l->trainer, l->weights, V, err);
 }
 
+static void note_learnt(struct learner *l, int64_t time_ms)
+{
+    if (time_ms > l->progress.trained_until_ms)
+        l->progress.trained_until_ms = time_ms;
+}
+
 static enum status add_list(struct learner *l, const struct list *list, struct error *err)
 {
     struct batch_request request = {
@@ -84,8 +90,7 @@ static enum status add_list(struct learner *l, const struct list *list, struct e
         .positions = list->id != 0 ? l->positions : NULL,
     };
 
-    if (list->time_ms > l->progress.trained_until_ms)
-        l->progress.trained_until_ms = list->time_ms;
+    note_learnt(l, list->time_ms);
     return batch_builder_add(l->builder, l->tables, &request, err);
 }
 
@@ -112,6 +117,8 @@ static enum status add_lists(struct learner *l, struct lists *lists, int64_t unt
 
         if (list == NULL)
             break;
+        if (list->time_ms >= until_ms) /* kept for want of room, before anything learnt from it */
+            continue;
         (*count)++;
         status = add_list(l, list, err);
     }
@@ -134,6 +141,7 @@ static enum status add_history(struct learner *l, uint64_t user, int64_t until_m
     request.history_count = count;
     request.running = view.running - (uint32_t)(view.count - count);
     request.request_time_ms = view.entries[count - 1].time_ms;
+    note_learnt(l, request.request_time_ms);
     return batch_builder_add(l->builder, l->tables, &request, err);
 }
 

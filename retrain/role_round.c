@@ -49,7 +49,8 @@ enum status role_begin_round(struct role *role, enum round_cause cause, struct e
     (void)err;
     *round = (struct round){.state = ROUND_TRAINING, .cause = cause};
     holdout_split(learner_holdout(role->learner), role->settings.holdout_share,
-                  role->settings.holdout_min, role->settings.holdout_max, &round->window);
+                  role->settings.holdout_min, role->settings.holdout_max,
+                  learner_progress(role->learner)->trained_until_ms, &round->window);
     round->steps_at = learner_progress(role->learner)->steps;
     round->begun_us = clock_monotonic_us();
     metric_add_of(&causes_total, (int)cause, 1);
@@ -102,7 +103,8 @@ static enum status judge(struct role *role, struct evaluation *evaluation, struc
     int64_t until_ms = role->round.window.from_ms; /* while it trained, more came */
 
     holdout_split(options.holdout, role->settings.holdout_share, role->settings.holdout_min,
-                  role->settings.holdout_max, &options.window);
+                  role->settings.holdout_max, learner_progress(role->learner)->trained_until_ms,
+                  &options.window);
     options.window.from_ms = until_ms;
     if (status == OK)
         status = evaluator_create(&evaluator, &options, err);

@@ -30,7 +30,7 @@ static int split(const struct holdout *holdout, double share, int least, int mos
 {
     struct holdout_window window;
 
-    holdout_split(holdout, share, least, most, &window);
+    holdout_split(holdout, share, least, most, 0, &window);
     *from_ms = window.from_ms;
     return window.from;
 }
@@ -153,16 +153,48 @@ TEST(holdout_judges_by_choices_that_no_list_prompted_while_there_are_enough)
         CHECK_STATUS(OK, holdout_add(holdout, sequences, &event, &err));
         CHECK_STATUS(OK, holdout_add(holdout, sequences, &again, &err));
     }
-    holdout_split(holdout, .1, 10, 1000, &window);
+    holdout_split(holdout, .1, 10, 1000, 0, &window);
     CHECK(!window.answers);
     CHECK_INT(720, window.from);
     CHECK(window.from_ms == 1376);
     for (int i = window.from; i < holdout_count(holdout); i++)
         judges += holdout_judges(&window, holdout_at(holdout, i));
     CHECK_INT(10, judges);
-    holdout_split(holdout, .1, 51, 1000, &window); /* of 100 there are not 51 in the newer half */
+    holdout_split(holdout, .1, 51, 1000, 0,
+                  &window); /* of 100 there are not 51 in the newer half */
     CHECK(window.answers);
     CHECK_INT(698, window.from);
+    end(holdout);
+}
+
+TEST(holdout_judges_by_nothing_that_was_learnt_from)
+{
+    struct holdout *holdout = new_holdout(1000);
+    struct holdout_window window;
+    int64_t learnt_ms = 0;
+
+    for (int i = 0; i < 400; i++) { /* every eighth choice is the user's own */
+        struct holdout_event event = {.user = (uint64_t)i % 7,
+                                      .item = 1000,
+                                      .time_ms = 1000 + i,
+                                      .action = 2,
+                                      .answer = i % 8 != 0};
+
+        if (i == 390) {
+            /* 49 of their own are too few: all judge, and training goes on up to the window. */
+            holdout_split(holdout, .1, 25, 1000, 0, &window);
+            CHECK(window.answers);
+            learnt_ms = window.from_ms - 1;
+        }
+        CHECK_STATUS(OK, holdout_add(holdout, sequences, &event, &err));
+    }
+    /* 50 are enough, and the newer half of them reaches back far beyond what was learnt from. */
+    holdout_split(holdout, .1, 25, 1000, 0, &window);
+    CHECK(!window.answers && window.from_ms < learnt_ms);
+    holdout_split(holdout, .1, 25, 1000, learnt_ms, &window);
+    CHECK(!window.answers && window.from_ms == learnt_ms + 1);
+    holdout_split(holdout, .1, 25, 1000, 1010, &window); /* what is older changes nothing */
+    CHECK(window.from_ms > 1011);
     end(holdout);
 }
 

@@ -335,6 +335,43 @@ TEST(learner_does_not_train_on_what_is_held_out)
     learner_destroy(learner);
 }
 
+TEST(learner_does_not_train_on_what_is_held_out_when_its_pool_is_too_small)
+{
+    struct learner_options options;
+    struct learner *learner;
+    int64_t until_ms = retrain_time_ms(200);
+    bool worked = true;
+
+    retrain_learner_options(&options);
+    options.recalled.fresh_max = 20; /* the others are kept before anything learnt from them */
+    options.recalled.kept_max = 1000;
+    CHECK_STATUS(OK, learner_create(&learner, &options, &err));
+    retrain_feed(learner, 200, 400);
+    retrain_feed(learner, 0, 200); /* old events that come late */
+    for (int i = 0; i < 1000 && worked; i++)
+        CHECK_STATUS(OK, learner_step(learner, until_ms, &worked, &err));
+    CHECK(learner_progress(learner)->trained_until_ms > 0);
+    CHECK(learner_progress(learner)->trained_until_ms < until_ms);
+    learner_destroy(learner);
+}
+
+TEST(learner_says_how_far_it_learnt_from_histories_alone)
+{
+    struct learner_options options;
+    struct learner *learner;
+    bool worked = true;
+
+    retrain_learner_options(&options);
+    options.recalled_share = 0; /* no lists */
+    CHECK_STATUS(OK, learner_create(&learner, &options, &err));
+    retrain_feed(learner, 0, 400);
+    for (int i = 0; i < 1000 && worked; i++)
+        CHECK_STATUS(OK, learner_step(learner, retrain_time_ms(200), &worked, &err));
+    CHECK(learner_progress(learner)->trained_until_ms < retrain_time_ms(200));
+    CHECK(learner_progress(learner)->trained_until_ms > retrain_time_ms(180));
+    learner_destroy(learner);
+}
+
 TEST(learner_begins_anew_from_a_champion_or_from_nothing)
 {
     struct learner *a = retrain_learner(), *b = retrain_learner(), *c = retrain_learner();
