@@ -2,6 +2,7 @@
 #include "retrain/holdout.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <stdlib.h>
 
 #define SAVED_BYTES  27
@@ -9,20 +10,22 @@
 
 struct holdout {
     struct item_tables *base;
-    struct holdout_event *events; /* (events_max) ring */
-    int first, count, events_max;
+    struct holdout_event *events; /* (room) ring */
+    int first, count, room;
+    int events_max, judges_min;
 };
 
 enum status holdout_create(struct holdout **holdout, const struct item_tables *tables,
-                           int events_max, struct error *err)
+                           int events_max, int judges_min, struct error *err)
 {
     struct holdout *h = calloc(1, sizeof *h);
     enum status status = OK;
 
-    assert(events_max >= 2);
+    assert(events_max >= 2 && events_max <= INT_MAX / HOLDOUT_GROWTH);
     *holdout = NULL;
     if (h != NULL) {
-        h->events_max = events_max;
+        h->room = h->events_max = events_max;
+        h->judges_min = judges_min;
         h->events = calloc((size_t)events_max, sizeof *h->events);
     }
     if (h == NULL || h->events == NULL)
@@ -49,7 +52,7 @@ void holdout_destroy(struct holdout *h)
 const struct holdout_event *holdout_at(const struct holdout *h, int i)
 {
     assert(i >= 0 && i < h->count);
-    return &h->events[(h->first + i) % h->events_max];
+    return &h->events[(h->first + i) % h->room];
 }
 
 void holdout_enter(struct item_tables *tables, const struct sequences *sequences,
@@ -70,19 +73,50 @@ void holdout_enter(struct item_tables *tables, const struct sequences *sequences
     item_tables_observe(tables, index, event->time_ms, before.entries, before.count);
 }
 
+/* In order from the begin of a ring of this room, which is no smaller. */
+static enum status make_room(struct holdout *h, int room, struct error *err)
+{
+    struct holdout_event *events = calloc((size_t)room, sizeof *events);
+
+    if (events == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for %d held events", room);
+    for (int i = 0; i < h->count; i++)
+        events[i] = *holdout_at(h, i);
+    free(h->events);
+    h->events = events;
+    h->first = 0;
+    h->room = room;
+    return OK;
+}
+
+/* Whether the newer half holds enough that can judge: then the older one is not needed. */
+static bool half_is_enough(const struct holdout *h)
+{
+    int judges = 0;
+
+    for (int i = h->count / 2; i < h->count; i++)
+        judges += holdout_at(h, i)->action != 0 && !holdout_at(h, i)->repeat;
+    return judges >= h->judges_min;
+}
+
 enum status holdout_add(struct holdout *h, const struct sequences *sequences,
                         const struct holdout_event *event, struct error *err)
 {
-    (void)err;
-    if (h->count == h->events_max) {
-        int half = h->events_max / 2;
+    if (h->count == h->room && h->room < h->events_max * HOLDOUT_GROWTH && !half_is_enough(h)) {
+        enum status status = make_room(h, 2 * h->room, err);
+
+        if (status != OK)
+            return status;
+    }
+    if (h->count == h->room) {
+        int half = h->room / 2;
 
         for (int i = 0; i < half; i++)
             holdout_enter(h->base, sequences, holdout_at(h, i));
-        h->first = (h->first + half) % h->events_max;
+        h->first = (h->first + half) % h->room;
         h->count -= half;
     }
-    h->events[(h->first + h->count++) % h->events_max] = *event;
+    h->events[(h->first + h->count++) % h->room] = *event;
     return OK;
 }
 
@@ -94,7 +128,7 @@ int holdout_count(const struct holdout *h)
 void holdout_erase(struct holdout *h, uint64_t user, int64_t time_ms)
 {
     for (int i = 0; i < h->count; i++) {
-        struct holdout_event *event = &h->events[(h->first + i) % h->events_max];
+        struct holdout_event *event = &h->events[(h->first + i) % h->room];
 
         if (event->action == 0 || event->user != user || event->time_ms > time_ms)
             continue;
@@ -198,9 +232,18 @@ void holdout_save(const struct holdout *h, struct state_file *state)
 enum status holdout_load(struct holdout *h, struct state_file *state, struct item_tables *base,
                          struct error *err)
 {
-    int count = (int)state_file_get_count(state, SAVED_BYTES, (uint64_t)h->events_max);
+    int most = h->events_max * HOLDOUT_GROWTH;
+    int count = (int)state_file_get_count(state, SAVED_BYTES, (uint64_t)most), room = h->room;
 
     assert(h->count == 0);
+    while (room < count)
+        room *= 2;
+    if (room > h->room) {
+        enum status status = make_room(h, room, err);
+
+        if (status != OK)
+            return status;
+    }
     for (int i = 0; i < count; i++) {
         struct holdout_event *event = &h->events[i];
 

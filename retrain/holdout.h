@@ -29,13 +29,18 @@ struct holdout_event {
     bool repeat;    /* of what the user had: no recommendation, so no judge */
 };
 
+/* Where hardly anything shown is chosen, a ring that is enough elsewhere holds too few choices to
+ * judge by, for ever: it grows up to so many times events_max. */
+#define HOLDOUT_GROWTH 16
+
 struct holdout;
-/* events_max: beyond it the older half goes into the base. Errors: ERR_NOMEM */
+/* events_max: beyond it the older half goes into the base, unless fewer than judges_min choices
+ * that can judge would be left. Errors: ERR_NOMEM */
 MUST_CHECK enum status holdout_create(struct holdout **holdout, const struct item_tables *tables,
-                                      int events_max, struct error *err);
+                                      int events_max, int judges_min, struct error *err);
 void holdout_destroy(struct holdout *holdout); /* NULL is fine */
 
-/* To be called before the learner's tables change. Errors: ERR_NOMEM */
+/* To be called before the learner's tables change. Errors: ERR_NOMEM: nothing changed */
 MUST_CHECK enum status holdout_add(struct holdout *holdout, const struct sequences *sequences,
                                    const struct holdout_event *event, struct error *err);
 int holdout_count(const struct holdout *holdout);
@@ -70,7 +75,7 @@ void holdout_enter(struct item_tables *tables, const struct sequences *sequences
 /* The base has a file of its own (item tables). */
 const struct item_tables *holdout_base(const struct holdout *holdout);
 void holdout_save(const struct holdout *holdout, struct state_file *state);
-/* Into a new one; takes base on OK. Errors: ERR_MALFORMED */
+/* Into a new one; takes base on OK. Errors: ERR_MALFORMED, ERR_NOMEM */
 MUST_CHECK enum status holdout_load(struct holdout *holdout, struct state_file *state,
                                     struct item_tables *base, struct error *err);
 

@@ -155,7 +155,8 @@ enum status learner_create(struct learner **learner, const struct learner_option
     if (status == OK)
         status = lists_create(&l->recalled, &l->options.recalled, err);
     if (status == OK && options->holdout_max > 0)
-        status = holdout_create(&l->holdout, l->tables, options->holdout_max, err);
+        status = holdout_create(&l->holdout, l->tables, options->holdout_max,
+                                options->holdout_judges, err);
     if (status == OK)
         status = create_model(l, err);
     if (status != OK) {
@@ -575,7 +576,8 @@ enum status learner_adopt(struct learner *l, struct item_tables *tables, struct 
     if (item_tables_seed(tables) != l->rules.seed)
         return error_set(err, ERR_CONFLICT, "the item tables are of another data set");
     if (l->holdout != NULL)
-        status = holdout_create(&holdout, tables, l->options.holdout_max, err);
+        status = holdout_create(&holdout, tables, l->options.holdout_max, l->options.holdout_judges,
+                                err);
     if (status != OK)
         return status;
     holdout_destroy(l->holdout);

@@ -58,6 +58,7 @@ struct learner_options {
     int64_t shown_gap_ms; /* shown lists are learnt from that much earlier than the rest: a label
                              of one must not lie in the window that judges */
     int holdout_max;      /* changes of the tables remembered for evaluation; 0: none */
+    int holdout_judges;   /* choices among them that must be left, see holdout_create() */
 };
 /* Sizes that suit the preset small on two cores. rules must be set by the caller. */
 void learner_options_init(struct learner_options *options);

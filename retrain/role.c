@@ -25,6 +25,7 @@
 #define PENDING_MAX    200000
 #define IDLE_MS        10000
 #define HOLDOUT_EVENTS 200000
+#define HOLDOUT_SLACK  100 /* choices that may turn out to judge nothing */
 #define FRESH_MAX      40000
 #define PATH_BYTES     4096
 
@@ -129,6 +130,7 @@ static enum status create_parts(struct role *role, struct error *err)
     options.recalled_share = config_real(role->config, "retrain.recalled_share");
     options.shown_gap_ms = role->dataset.rules.join_window_ms;
     options.holdout_max = HOLDOUT_EVENTS;
+    options.holdout_judges = 2 * (role->settings.holdout_min + HOLDOUT_SLACK);
     options.shown.fresh_max = options.recalled.fresh_max = FRESH_MAX;
     learner_destroy(role->learner);
     examples_destroy(role->examples);

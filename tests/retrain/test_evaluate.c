@@ -24,7 +24,7 @@ static void begin(void)
 
     CHECK_STATUS(OK, item_tables_create(&tables, &options, &err));
     CHECK_STATUS(OK, sequences_create(&sequences, 50, 1000, &err));
-    CHECK_STATUS(OK, holdout_create(&holdout, tables, 1000, &err));
+    CHECK_STATUS(OK, holdout_create(&holdout, tables, 1000, 0, &err));
     learner = retrain_learner();
 }
 

@@ -15,15 +15,20 @@ static struct error err;
 static struct item_tables *tables;
 static struct sequences *sequences;
 
-static struct holdout *new_holdout(int events_max)
+static struct holdout *new_holdout_of(int events_max, int judges_min)
 {
     struct item_tables_options options = {.items_max = 1000, .seed = FIXTURE_SEED};
     struct holdout *holdout;
 
     CHECK_STATUS(OK, item_tables_create(&tables, &options, &err));
     CHECK_STATUS(OK, sequences_create(&sequences, 50, 1000, &err));
-    CHECK_STATUS(OK, holdout_create(&holdout, tables, events_max, &err));
+    CHECK_STATUS(OK, holdout_create(&holdout, tables, events_max, judges_min, &err));
     return holdout;
+}
+
+static struct holdout *new_holdout(int events_max)
+{
+    return new_holdout_of(events_max, 0);
 }
 
 static int split(const struct holdout *holdout, double share, int least, int most, int64_t *from_ms)
@@ -239,9 +244,45 @@ TEST(holdout_tables_are_those_of_before_the_window)
     end(holdout);
 }
 
+TEST(holdout_grows_where_hardly_anything_is_chosen)
+{
+    struct item_tables *now;
+    struct holdout *holdout;
+
+    holdout = new_holdout_of(20, 7);
+    for (int i = 0; i < 2000; i++) { /* of twenty that were shown one is chosen */
+        int judges = 0;
+
+        add(holdout, i, i % 20 == 0 ? 2 : 0);
+        for (int k = 0; k < holdout_count(holdout); k++)
+            judges += holdout_at(holdout, k)->action != 0;
+        CHECK(judges >= (i < 140 ? i / 20 + 1 : 7));
+        CHECK(holdout_count(holdout) <= 20 * HOLDOUT_GROWTH);
+    }
+    CHECK(holdout_count(holdout) < 2000); /* and not for ever */
+    CHECK_STATUS(OK, holdout_tables(holdout, sequences, holdout_count(holdout), &now, &err));
+    check_same_tables(tables, now);
+    item_tables_destroy(now);
+    end(holdout);
+
+    holdout = new_holdout_of(20, 7);
+    for (int i = 0; i < 1000; i++) { /* nothing is chosen at all */
+        add(holdout, i, 0);
+        CHECK(holdout_count(holdout) <= 20 * HOLDOUT_GROWTH);
+    }
+    end(holdout);
+
+    holdout = new_holdout_of(20, 7);
+    for (int i = 0; i < 1000; i++) { /* everything is */
+        add(holdout, i, 2);
+        CHECK(holdout_count(holdout) <= 20);
+    }
+    end(holdout);
+}
+
 TEST(holdout_comes_back_from_a_checkpoint)
 {
-    struct holdout *holdout = new_holdout(30), *loaded;
+    struct holdout *holdout = new_holdout(90), *loaded;
     struct item_tables *base, *a, *b;
     struct state_file *state;
     char path[300];
@@ -252,7 +293,7 @@ TEST(holdout_comes_back_from_a_checkpoint)
     CHECK_STATUS(OK, state_file_begin(&state, path, &err));
     holdout_save(holdout, state);
     CHECK_STATUS(OK, state_file_commit(state, &err));
-    CHECK_STATUS(OK, holdout_create(&loaded, tables, 30, &err));
+    CHECK_STATUS(OK, holdout_create(&loaded, tables, 30, 0, &err));
     CHECK_STATUS(OK, item_tables_copy(&base, holdout_base(holdout), &err));
     CHECK_STATUS(OK, state_file_open(&state, path, &err));
     CHECK_STATUS(OK, holdout_load(loaded, state, base, &err));
@@ -265,9 +306,9 @@ TEST(holdout_comes_back_from_a_checkpoint)
     item_tables_destroy(a);
     item_tables_destroy(b);
 
-    /* A ring that is smaller now: refused, and the base stays the caller's. */
+    /* A ring that is much smaller now: refused, and the base stays the caller's. */
     struct holdout *small;
-    CHECK_STATUS(OK, holdout_create(&small, tables, 4, &err));
+    CHECK_STATUS(OK, holdout_create(&small, tables, 2, 0, &err));
     CHECK_STATUS(OK, item_tables_copy(&base, holdout_base(holdout), &err));
     CHECK_STATUS(OK, state_file_open(&state, path, &err));
     CHECK_STATUS(ERR_MALFORMED, holdout_load(small, state, base, &err));
