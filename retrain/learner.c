@@ -204,10 +204,13 @@ static bool in_sequence(const struct sequences_view *view, uint64_t item)
     return false;
 }
 
-/* A choice from a shown list: made among what somebody chose to show. */
+/* A choice from a shown list: made among what somebody chose to show. A list that it can answer is
+ * no older than the join window; without one the request was never logged as shown, and the choice
+ * has no other list to teach by. */
 static bool is_answer(const struct learner *l, const struct event *event)
 {
-    return l->progress.impressions > 0 && event->request_id.bytes > 0;
+    return event->request_id.bytes > 0 && l->progress.impressed_ms > 0 &&
+           event->time_ms - l->progress.impressed_ms <= l->rules.join_window_ms;
 }
 
 static enum status observe_action(struct learner *l, const struct event *event, bool *entered,
@@ -261,7 +264,8 @@ static enum status observe_impression(struct learner *l, const struct event *eve
 {
     enum status status = OK;
 
-    l->progress.impressions++;
+    if (event->time_ms > l->progress.impressed_ms)
+        l->progress.impressed_ms = event->time_ms;
     for (int i = 0; i < event->rows_count && status == OK; i++) {
         uint64_t item = rules_item_hash(&l->rules, event->rows[i]);
         int32_t index;
@@ -505,9 +509,10 @@ static enum status load_sampler(struct learner *l, struct state_file *state, str
 static void save_progress(const struct learner *l, struct state_file *state)
 {
     const struct learner_progress *p = &l->progress;
-    const int64_t counts[] = {p->steps,      p->lists,        p->targets,          p->rejected,
-                              p->recalled,   p->not_recalled, p->trained_until_ms, l->sampler_steps,
-                              p->impressions};
+    const int64_t counts[] = {
+        p->steps,       p->lists,        p->targets,          p->rejected,
+        p->recalled,    p->not_recalled, p->trained_until_ms, l->sampler_steps,
+        p->impressed_ms};
 
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
         state_file_put_u64(state, (uint64_t)counts[i]);
@@ -527,9 +532,9 @@ static void load_progress(struct learner *l, struct state_file *state)
 {
     struct learner_progress *p = &l->progress;
     int64_t *const counts[] = {
-        &p->steps,      &p->lists,        &p->targets,          &p->rejected,
-        &p->recalled,   &p->not_recalled, &p->trained_until_ms, &l->sampler_steps,
-        &p->impressions};
+        &p->steps,       &p->lists,        &p->targets,          &p->rejected,
+        &p->recalled,    &p->not_recalled, &p->trained_until_ms, &l->sampler_steps,
+        &p->impressed_ms};
 
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
         *counts[i] = (int64_t)state_file_get_u64(state);

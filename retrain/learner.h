@@ -97,7 +97,7 @@ struct learner_progress {
     int64_t rejected;               /* steps whose gradient was not finite */
     int64_t trained_until_ms;       /* event time of the newest choice learnt from */
     int64_t recalled, not_recalled; /* choices that recall offered, and did not */
-    int64_t impressions;            /* shown lists seen */
+    int64_t impressed_ms;           /* event time of the newest shown list; 0: none */
 };
 MUST_CHECK enum status learner_step(struct learner *learner, int64_t until_ms, bool *worked,
                                     struct error *err);

@@ -247,6 +247,42 @@ TEST(learner_counts_what_was_shown_apart_from_clicks)
     learner_destroy(learner);
 }
 
+/* A click with a request id, so long after event 400: is it taken for the answer to a list? */
+static bool is_answer_after(struct learner *learner, int64_t ms)
+{
+    const struct holdout *holdout = learner_holdout(learner);
+    struct event event = retrain_event(0);
+    bool entered;
+
+    event.time_ms = retrain_time_ms(400) + ms;
+    event.request_id = text_of("r1");
+    CHECK_STATUS(OK, learner_event(learner, &event, &entered, &err));
+    CHECK(entered);
+    return holdout_at(holdout, holdout_count(holdout) - 1)->answer;
+}
+
+TEST(learner_takes_a_request_for_an_answer_while_lists_are_shown)
+{
+    struct learner *learner = retrain_learner();
+    int64_t window_ms = retrain_rules()->join_window_ms;
+    struct text rows[] = {text_of("i1"), text_of("i2")};
+    struct event shown = {.kind = EVENT_IMPRESSION,
+                          .time_ms = retrain_time_ms(400) + 2,
+                          .user = text_of("u1"),
+                          .request_id = text_of("r0"),
+                          .rows = rows,
+                          .rows_count = 2};
+
+    retrain_feed(learner, 0, 400);
+    CHECK(!is_answer_after(learner, 1)); /* nobody says what was shown */
+    CHECK_STATUS(OK, learner_event(learner, &shown, NULL, &err));
+    CHECK(is_answer_after(learner, 3));
+    CHECK(is_answer_after(learner, 2 + window_ms));
+    /* One list, once: it is no reason to learn from no choice with a request ever again. */
+    CHECK(!is_answer_after(learner, 3 + window_ms));
+    learner_destroy(learner);
+}
+
 TEST(learner_forgets_a_user_who_is_erased)
 {
     struct learner *learner = retrain_learner();
