@@ -12,7 +12,6 @@
 #define RECORDS_MAX 1024
 #define QUEUED_HIGH 4096 /* records of a partition that wait: beyond it is not read on */
 #define QUEUED_LOW  1024
-#define HOLD_US     500000 /* a partition that gives nothing holds up the others no longer */
 #define ASK_MS      10000
 #define LOG_EVERY   30000
 
@@ -25,7 +24,6 @@ struct follower {
     int64_t reads[FOLLOWER_PARTITIONS_MAX]; /* next offset to come from the broker */
     bool paused[FOLLOWER_PARTITIONS_MAX];
     struct merge *merge; /* its queues have the places of offsets */
-    int64_t got_us;      /* when something last came, or was due to */
     int count;
     int64_t lost;
     struct log_limit limit;
@@ -195,21 +193,15 @@ static enum status queue_up(struct follower *f, int n, struct error *err)
 
 /* ---- out of them ---- */
 
-/* Whether a record that is older than those at hand may still come: a partition has nothing at
- * hand, but its log goes on. */
-static bool must_wait(const struct follower *f)
+/* Says which logs go on, as far as is known. */
+static void expect(struct follower *f)
 {
     for (int i = 0; i < f->count; i++) {
-        int64_t high;
+        int64_t high = kafka_consumer_high(f->consumer, f->offsets[i].partition);
 
-        if (merge_count(f->merge, i) > 0)
-            continue;
-        high = kafka_consumer_high(f->consumer, f->offsets[i].partition);
         high = high > f->goals[i] ? high : f->goals[i];
-        if (f->reads[i] + 1 < high) /* as follower_caught_up() */
-            return true;
+        merge_expect(f->merge, i, f->reads[i] + 1 < high); /* as follower_caught_up() */
     }
-    return false;
 }
 
 static void drop(struct follower *f, int at)
@@ -225,7 +217,7 @@ static void drop(struct follower *f, int at)
 static enum status hand_on(struct follower *f, follower_handle *handle, void *context, int *count,
                            struct error *err)
 {
-    bool waits = must_wait(f) && clock_monotonic_us() < f->got_us + HOLD_US;
+    bool waits = merge_waits(f->merge, clock_monotonic_us());
     enum status status = OK;
 
     while (!waits && status == OK && *count < RECORDS_MAX) {
@@ -239,7 +231,7 @@ static enum status hand_on(struct follower *f, follower_handle *handle, void *co
             f->offsets[at].next = record->offset + 1;
             (*count)++;
             drop(f, at);
-            waits = merge_count(f->merge, at) == 0 && must_wait(f);
+            waits = merge_count(f->merge, at) == 0 && merge_waits(f->merge, clock_monotonic_us());
         }
     }
     return status;
@@ -252,14 +244,13 @@ enum status follower_poll(struct follower *f, int64_t timeout_ms, follower_handl
     enum status status;
     int events_count, n, at;
 
-    if (merge_head(f->merge, &at) != NULL && !must_wait(f))
+    if (merge_head(f->merge, &at) != NULL && !merge_misses(f->merge))
         timeout_ms = 0; /* there is enough to do */
     n = kafka_consumer_poll(f->consumer, timeout_ms, f->records, RECORDS_MAX, events,
                             &events_count);
     *count = 0;
-    if (n > 0)
-        f->got_us = clock_monotonic_us();
     status = queue_up(f, n, err);
+    expect(f);
     if (status == OK)
         status = hand_on(f, handle, context, count, err);
     for (int i = 0; i < events_count && status == OK; i++)

@@ -4,7 +4,7 @@
  * Flow: checkpoint's offsets -> [follow] -> records, one after the other -> learner
  *
  * Partitions are merged by the records' times, so that a backlog is learnt in the order it
- * happened; a partition that gives nothing holds the others up for half a second.
+ * happened; a partition that gives nothing holds the others up for some seconds, once (merge.h).
  * No consumer group: the trainer's offsets stand in its checkpoint, in the same rename as what it
  * learnt from them, so a restart continues exactly there. A record counts as read when its handler
  * returned OK. Where retention has taken records that were not read the gap is counted and logged;

@@ -9,12 +9,17 @@
 struct queue {
     struct kafka_record *records; /* (room) ring */
     int first, count, room;
+    bool expected;
+    bool given_up; /* waited for in vain, and nothing came since */
 };
 
 struct merge {
     struct queue *queues; /* (queues_max) */
     int queues_max;
-    int used; /* queues from here on never held anything */
+    int used; /* queues from here on never held anything, nor are to */
+    int64_t puts;
+    bool waiting; /* since when, and when something last came */
+    int64_t since_us, came_us, came_puts;
 };
 
 enum status merge_create(struct merge **merge, int queues_max, struct error *err)
@@ -76,6 +81,8 @@ enum status merge_put(struct merge *merge, int queue, const struct kafka_record 
             return status;
     }
     q->records[(q->first + q->count++) % q->room] = *record;
+    q->given_up = false;
+    merge->puts++;
     merge->used = queue >= merge->used ? queue + 1 : merge->used;
     return OK;
 }
@@ -109,4 +116,46 @@ void merge_drop(struct merge *merge, int queue)
     kafka_records_release(&q->records[q->first], 1);
     q->first = (q->first + 1) % q->room;
     q->count--;
+}
+
+/* ---- waiting ---- */
+
+void merge_expect(struct merge *merge, int queue, bool more)
+{
+    assert(queue >= 0 && queue < merge->queues_max);
+    merge->queues[queue].expected = more;
+    merge->used = more && queue >= merge->used ? queue + 1 : merge->used;
+}
+
+bool merge_misses(const struct merge *merge)
+{
+    for (int i = 0; i < merge->used; i++) {
+        const struct queue *q = &merge->queues[i];
+
+        if (q->count == 0 && q->expected && !q->given_up)
+            return true;
+    }
+    return false;
+}
+
+bool merge_waits(struct merge *merge, int64_t now_us)
+{
+    int head;
+
+    if (merge_head(merge, &head) == NULL || !merge_misses(merge)) {
+        merge->waiting = false;
+        return false;
+    }
+    if (!merge->waiting || merge->puts != merge->came_puts)
+        merge->came_us = now_us;
+    if (!merge->waiting)
+        merge->since_us = now_us;
+    merge->waiting = true;
+    merge->came_puts = merge->puts;
+    if (now_us < merge->came_us + MERGE_HOLD_US && now_us < merge->since_us + MERGE_HOLD_MOST_US)
+        return true;
+    for (int i = 0; i < merge->used; i++)
+        merge->queues[i].given_up |= merge->queues[i].count == 0;
+    merge->waiting = false;
+    return false;
 }

@@ -5,6 +5,9 @@
  * counts of an early event would hold what happened days after it. So each partition has a queue,
  * and the record that is oldest at the head of any is the next one.
  * Order within a partition is that of the log, whatever the times say.
+ * A queue that is empty though its log goes on may get an older record than all heads. It is waited
+ * for while anything comes, but not for long: one whose broker is away, or whose tail is an aborted
+ * transaction that nobody hands out, must not stop the others. It is waited for again once it gave.
  * Owner: takes over what is put, until it is taken or the merge is destroyed.
  * Thread: one.
  */
@@ -14,7 +17,11 @@
 #include "ops/kafka_consumer.h"
 #include "ops/status.h"
 
+#include <stdbool.h>
 #include <stdint.h>
+
+#define MERGE_HOLD_US      500000  /* without a record for any queue */
+#define MERGE_HOLD_MOST_US 5000000 /* in all */
 
 struct merge;
 /* Errors: ERR_NOMEM */
@@ -28,5 +35,12 @@ int merge_count(const struct merge *merge, int queue);
 /* The oldest head, and its queue; NULL when all are empty. Valid until it is dropped. */
 const struct kafka_record *merge_head(const struct merge *merge, int *queue);
 void merge_drop(struct merge *merge, int queue); /* that queue's head */
+
+/* Whether more is in that queue's log than was put. */
+void merge_expect(struct merge *merge, int queue, bool more);
+/* Is there a queue to be waited for? */
+bool merge_misses(const struct merge *merge);
+/* Whether the head is to be held back for one; asked again and again, with monotonic time. */
+bool merge_waits(struct merge *merge, int64_t now_us);
 
 #endif

@@ -74,3 +74,49 @@ TEST(merge_queues_grow_around_their_begin)
     }
     merge_destroy(merge); /* with what is left in it */
 }
+
+TEST(merge_waits_for_a_log_that_goes_on)
+{
+    struct merge *merge;
+
+    CHECK_STATUS(OK, merge_create(&merge, 3, &err));
+    CHECK(!merge_waits(merge, 1)); /* nothing is expected */
+    merge_expect(merge, 1, true);
+    CHECK(merge_misses(merge));
+    CHECK(!merge_waits(merge, 1)); /* and nothing is held back */
+    put(merge, 0, 0, 10);
+    CHECK(merge_waits(merge, 1000));
+    CHECK(merge_waits(merge, 1000 + MERGE_HOLD_US - 1));
+    put(merge, 1, 0, 5);
+    CHECK(!merge_misses(merge) && !merge_waits(merge, 1000 + MERGE_HOLD_US - 1));
+    check_next(merge, 1, 0);
+    CHECK(merge_waits(merge, 1000 + MERGE_HOLD_US)); /* anew */
+    merge_expect(merge, 1, false);                   /* that was the end of its log */
+    CHECK(!merge_misses(merge) && !merge_waits(merge, 1000 + MERGE_HOLD_US));
+    merge_destroy(merge);
+}
+
+TEST(merge_is_not_held_up_by_a_log_that_gives_nothing)
+{
+    struct merge *merge;
+    int64_t now_us = 1000, each_us = MERGE_HOLD_US / 2;
+    int waited = 0;
+
+    CHECK_STATUS(OK, merge_create(&merge, 3, &err));
+    merge_expect(merge, 2, true);
+    put(merge, 0, 0, 10);
+    CHECK(merge_waits(merge, now_us));
+    CHECK(!merge_waits(merge, now_us + MERGE_HOLD_US)); /* nothing at all came */
+    check_next(merge, 0, 0);
+
+    put(merge, 2, 0, 20); /* it lives, and falls silent again while the others go on */
+    check_next(merge, 2, 0);
+    for (int i = 1; i < 1000; i++, now_us += each_us) {
+        put(merge, i % 2, i, 20 + i);
+        merge_expect(merge, 2, true);
+        waited += merge_waits(merge, now_us);
+    }
+    CHECK(waited > 0 && waited <= MERGE_HOLD_MOST_US / each_us);
+    CHECK(!merge_misses(merge));
+    merge_destroy(merge);
+}
