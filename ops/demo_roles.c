@@ -54,7 +54,7 @@ static const char *const role_names[DEMO_ROLES] = {"ingest", "retrain", "serve",
                                                    "simulate"};
 
 static const struct kafka_broker_topic topics[] = {
-    {"events", 8}, {"items", 1}, {"examples", 8}, {"dead", 1}, {"served", 1}, {NULL, 0},
+    {"events", 8}, {"items", 1}, {"examples", 8}, {"dead", 1}, {NULL, 0},
 };
 
 /* ---- the folder and what lies in it ---- */

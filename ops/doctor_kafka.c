@@ -66,9 +66,10 @@ static void check_topics(const struct config *config, struct doctor_finding *fin
             events_partitions = partitions;
     }
     if (missing[0] != 0)
-        doctor_fail(finding,
-                    "create them; README.md has the settings of each (partitions, retention)",
-                    "%d topics are there; missing: %s", there, missing);
+        doctor_fail(
+            finding,
+            "create them; docs/operating.md has the settings of each (partitions, retention)",
+            "%d topics are there; missing: %s", there, missing);
     else if (events_partitions < PARTITIONS_WANTED)
         doctor_warn(finding, "choose the number before the first event: keys move when it grows",
                     "%s has %d partitions: at most as many ingest processes share the work",
