@@ -323,30 +323,42 @@ static enum status follow_catalogue(struct served_slot *slot, bool *changed, str
     return swap_tables(slot, &described, tables, changed, err);
 }
 
-enum status served_refresh(struct served_slot *slot, bool *changed, struct error *err)
+static enum status follow_current(struct served_slot *slot, bool *changed, struct error *err)
 {
     char name[MODEL_VERSION_MAX];
     enum status status = bundle_current(slot->root, name, err);
 
-    *changed = false;
-    if (status != OK)
+    if (status != OK || (slot->now != NULL && strcmp(slot->now->served.bundle, name) == 0))
         return status;
-    if (slot->now == NULL || strcmp(slot->now->served.bundle, name) != 0) {
-        if (strcmp(slot->refused, name) == 0)
-            return error_set(err, ERR_REJECTED, "bundle %s was refused before", name);
-        status = load_bundle(slot, name, err);
-        if (status == OK) {
-            *changed = true;
-            slot->refused[0] = 0;
-        } else if (status_action(status) == ACTION_SKIP) {
-            (void)snprintf(slot->refused, sizeof slot->refused, "%s", name);
+    if (strcmp(slot->refused, name) == 0)
+        return error_set(err, ERR_REJECTED, "bundle %s was refused before", name);
+    status = load_bundle(slot, name, err);
+    if (status == OK) {
+        *changed = true;
+        slot->refused[0] = 0;
+    } else if (status_action(status) == ACTION_SKIP || status == ERR_CONFLICT) {
+        (void)snprintf(slot->refused, sizeof slot->refused, "%s", name);
+    }
+    return status;
+}
+
+enum status served_refresh(struct served_slot *slot, bool *changed, struct error *err)
+{
+    enum status status, of_tables;
+    struct error why;
+
+    *changed = false;
+    status = follow_current(slot, changed, err);
+    if (slot->now != NULL) { /* what serves has news too while the newest bundle is no good */
+        of_tables = load_delta(slot, changed, &why);
+        if (of_tables == OK)
+            of_tables = follow_catalogue(slot, changed, &why);
+        if (status == OK && of_tables != OK) {
+            *err = why;
+            status = of_tables;
         }
     }
-    if (status == OK)
-        status = load_delta(slot, changed, err);
-    if (status == OK)
-        status = follow_catalogue(slot, changed, err);
-    if (status != OK)
+    if (status != OK && status != ERR_NOT_FOUND && status != ERR_REJECTED)
         metric_add(&refused, 1);
     return status;
 }

@@ -104,3 +104,30 @@ TEST(catalogue_news_reach_the_served_version_without_a_new_bundle)
     teardown();
     item_tables_destroy(tables);
 }
+
+TEST(catalogue_news_reach_what_serves_while_the_newest_bundle_is_refused)
+{
+    struct item_tables *tables = fixture_tables(1700000000000);
+    const struct served *served;
+    struct served_slot *slot;
+    struct error err;
+    bool changed;
+
+    setup();
+    fixture_publish(test_folder(), "v1", tables, false, false);
+    CHECK_STATUS(OK, served_slot_create(&slot, test_folder(), catalogue, &err));
+    CHECK_STATUS(OK, served_refresh(slot, &changed, &err));
+    fixture_publish(test_folder(), "v2", tables, true, true); /* of other scalars */
+    CHECK_STATUS(ERR_CONFLICT, served_refresh(slot, &changed, &err));
+    say("i3", NULL);
+    wait_for_version(1);
+    CHECK_STATUS(ERR_REJECTED, served_refresh(slot, &changed, &err));
+    CHECK(changed);
+    served = served_acquire(slot);
+    CHECK_TEXT("v1+0", served->version);
+    CHECK(item_tables_gone(served->tables, item_tables_find(served->tables, fixture_item(3))));
+    served_release(slot, served);
+    served_slot_destroy(slot);
+    teardown();
+    item_tables_destroy(tables);
+}
