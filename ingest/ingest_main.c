@@ -82,8 +82,7 @@ static enum status check_never_read(const struct ingest *in, struct error *err)
     /* Asked without joining it: a member that leaves at once would rebalance the others. */
     kafka.ask_group = kafka.group;
     kafka.group = kafka.instance_id = NULL;
-    status = kafka_topic_partitions(kafka.brokers, kafka.properties, kafka.topic, KAFKA_WAIT_MS,
-                                    &partitions, err);
+    status = kafka_topic_partitions_as(&kafka, KAFKA_WAIT_MS, &partitions, err);
     if (status == ERR_NOT_FOUND)
         return OK; /* no topic, no offsets */
     if (status == OK)
@@ -109,8 +108,7 @@ static enum status ask_examples(struct ingest *in, struct redis_dataset *wanted,
     if (config_given(in->config, "dataset.examples_partitions"))
         return OK;
     kafka_consumer_options_from(&kafka, in->config, "kafka.topics.examples");
-    status = kafka_topic_partitions(kafka.brokers, kafka.properties, kafka.topic, KAFKA_WAIT_MS,
-                                    &wanted->examples_partitions, err);
+    status = kafka_topic_partitions_as(&kafka, KAFKA_WAIT_MS, &wanted->examples_partitions, err);
     if (status == ERR_NOT_FOUND)
         return error_set(err, ERR_UNAVAILABLE, "topic \"%s\" does not exist yet: create it",
                          kafka.topic);

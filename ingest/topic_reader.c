@@ -120,8 +120,7 @@ enum status topic_reader_read(const struct topic_reader_options *options, int *p
     kafka.topic = options->topic;
     kafka.group = kafka.instance_id = NULL;
     kafka.end_events = true;
-    status = kafka_topic_partitions(kafka.brokers, kafka.properties, options->topic, ASK_MS,
-                                    &r->partitions, err);
+    status = kafka_topic_partitions_as(&kafka, ASK_MS, &r->partitions, err);
     if (status == OK && partitions != NULL)
         *partitions = r->partitions;
     if (status == OK) {

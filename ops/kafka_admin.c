@@ -9,7 +9,9 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define VISIBLE_WAIT_US 20000 /* between two looks for a topic that was just created */
 
@@ -68,6 +70,31 @@ enum status kafka_topic_partitions(const char *brokers, const char *properties, 
         return status;
     status = ask_partitions(client, topic, timeout_ms, partitions, err);
     rd_kafka_destroy(client);
+    return status;
+}
+
+enum status kafka_topic_partitions_as(const struct kafka_consumer_options *options,
+                                      int64_t timeout_ms, int *partitions, struct error *err)
+{
+    const char *own = options->properties == NULL ? "" : options->properties;
+    char *of_config = NULL, *lines = NULL;
+    enum status status = OK;
+
+    if (options->config != NULL)
+        status = kafka_properties(options->config, &of_config, err);
+    if (status == OK && asprintf(&lines, "%s\n%s", of_config == NULL ? "" : of_config, own) < 0) {
+        lines = NULL;
+        status = error_set(err, ERR_NOMEM, "no memory for Kafka properties");
+    }
+    if (status == OK)
+        status = kafka_topic_partitions(options->brokers, lines, options->topic, timeout_ms,
+                                        partitions, err);
+    if (of_config != NULL)
+        explicit_bzero(of_config, strlen(of_config));
+    if (lines != NULL)
+        explicit_bzero(lines, strlen(lines));
+    free(of_config);
+    free(lines);
     return status;
 }
 

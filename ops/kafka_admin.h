@@ -8,6 +8,7 @@
 #define OPS_KAFKA_ADMIN_H
 
 #include "ops/config.h"
+#include "ops/kafka_consumer.h"
 #include "ops/status.h"
 
 #include <stdint.h>
@@ -21,6 +22,12 @@ MUST_CHECK enum status kafka_properties(const struct config *config, char **line
 MUST_CHECK enum status kafka_topic_partitions(const char *brokers, const char *properties,
                                               const char *topic, int64_t timeout_ms,
                                               int *partitions, struct error *err);
+
+/* The same, asked as a consumer of these options would, with their security. Errors: ERR_NOMEM and
+ * those of secrets, too. */
+MUST_CHECK enum status kafka_topic_partitions_as(const struct kafka_consumer_options *options,
+                                                 int64_t timeout_ms, int *partitions,
+                                                 struct error *err);
 
 struct kafka_topic_setting {
     const char *name, *value;

@@ -125,8 +125,7 @@ static void take(struct catalogue *c, const struct kafka_record *record)
 static enum status start(struct catalogue *c, struct error *err)
 {
     int partitions = 0;
-    enum status status = kafka_topic_partitions(c->options.brokers, c->options.properties,
-                                                c->options.topic, ASK_MS, &partitions, err);
+    enum status status = kafka_topic_partitions_as(&c->options, ASK_MS, &partitions, err);
 
     if (status == OK)
         status = kafka_consumer_open(&c->consumer, &c->options, err);

@@ -135,6 +135,36 @@ TEST(kafka_topic_partitions_says_when_nobody_answers)
     CHECK_STATUS(ERR_CONFIG, kafka_topic_partitions("", NULL, "t", 300, &partitions, &err));
 }
 
+TEST(kafka_topic_partitions_as_asks_with_the_security_of_the_configuration)
+{
+    static const struct config_row *const tables[] = {kafka_config_rows, NULL};
+    struct kafka_broker *broker = start_broker(6);
+    char brokers[80], *report = NULL;
+    const char *sets[] = {brokers, "kafka.security.protocol=ssl"};
+    struct kafka_consumer_options options = {.brokers = kafka_broker_address(broker), .topic = "t"};
+    struct config *config;
+    int partitions;
+    struct error err;
+
+    CHECK_STATUS(OK, kafka_topic_partitions_as(&options, 10000, &partitions, &err));
+    CHECK_INT(6, partitions);
+    (void)snprintf(brokers, sizeof brokers, "kafka.brokers=%s", kafka_broker_address(broker));
+    for (int with = 0; with < 2; with++) { /* the broker speaks no TLS */
+        CHECK_STATUS(OK, config_load(&config, tables, NULL, sets, 1 + with, &report, &err));
+        kafka_consumer_options_from(&options, config, "kafka.topics.events");
+        options.topic = "t";
+        enum status status = kafka_topic_partitions_as(&options, with ? 500 : 10000, &partitions,
+                                                       &err);
+        CHECK(with ? status == ERR_UNAVAILABLE || status == ERR_TIMEOUT : status == OK);
+        config_destroy(config);
+        free(report);
+    }
+    options = (struct kafka_consumer_options){
+        .brokers = kafka_broker_address(broker), .topic = "t", .properties = "acks=0"};
+    CHECK_STATUS(ERR_CONFIG, kafka_topic_partitions_as(&options, 10000, &partitions, &err));
+    kafka_broker_stop(broker);
+}
+
 /* ---- producer ----------------------------------------------------------------------------- */
 
 struct deliveries {
