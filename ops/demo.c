@@ -16,6 +16,7 @@
 #include "ops/log.h"
 #include "ops/scrape.h"
 
+#include <errno.h>
 #include <math.h>
 #include <poll.h>
 #include <stddef.h>
@@ -65,6 +66,7 @@ struct counter {
 };
 
 enum counted { APPLIED, DUPLICATE, LATE, DROPPED, ERASED, DEAD, COUNTED };
+enum counted_elsewhere { ANSWERS, FULL, PUBLISHED, REFUSED, COUNTED_ELSEWHERE };
 static const char *const counted_series[COUNTED] = {INGEST_APPLIED, INGEST_DUPLICATE, INGEST_LATE,
                                                     INGEST_DROPPED, INGEST_ERASED,    INGEST_DEAD};
 
@@ -83,8 +85,10 @@ struct demo {
     struct json_parser *parser;
     struct demo_numbers numbers;
     struct counter counters[COUNTED];
+    struct counter others[COUNTED_ELSEWHERE];
     struct memory ingest, serve;
     bool terminal;
+    bool gone; /* nobody looks any more: the terminal was closed */
     bool frozen;
     int64_t begun_us;
     double last_line_s;
@@ -166,8 +170,9 @@ static void read_serve(struct demo *d)
     if (metrics.bytes == 0)
         return;
     before = remember(&d->serve, metrics, d->numbers.elapsed_s);
-    d->numbers.lists = scrape_sum(metrics, SERVE_ANSWERS);
-    d->numbers.degraded = d->numbers.lists - scrape_value(metrics, SERVE_FULL, 0);
+    d->numbers.lists = total_of(&d->others[ANSWERS], scrape_sum(metrics, SERVE_ANSWERS));
+    d->numbers.degraded = d->numbers.lists -
+                          total_of(&d->others[FULL], scrape_value(metrics, SERVE_FULL, 0));
     d->numbers.request_p50_s = scrape_quantile(metrics, before, SERVE_REQUEST, 0.5);
     d->numbers.request_p99_s = scrape_quantile(metrics, before, SERVE_REQUEST, 0.99);
     d->numbers.swaps = scrape_value(metrics, SERVE_SWAPS, 0);
@@ -185,8 +190,9 @@ static void read_retrain(struct demo *d)
 
     if (metrics.bytes == 0)
         return;
-    d->numbers.published = scrape_value(metrics, RETRAIN_PUBLISHED, 0);
-    d->numbers.refused = scrape_value(metrics, RETRAIN_REFUSED, 0);
+    d->numbers.published = total_of(&d->others[PUBLISHED],
+                                    scrape_value(metrics, RETRAIN_PUBLISHED, 0));
+    d->numbers.refused = total_of(&d->others[REFUSED], scrape_value(metrics, RETRAIN_REFUSED, 0));
     d->numbers.drift = scrape_value(metrics, RETRAIN_DRIFT, 0);
     gate = demo_roles_get(d->roles, DEMO_RETRAIN, "/gate");
     (void)snprintf(report, sizeof report, "%.*s", TEXT_ARGS(gate));
@@ -224,6 +230,19 @@ static void read_simulate(struct demo *d)
     demo_view_sample(n);
 }
 
+/* Where the roles are now: one that was started again has other ports. */
+static void locate(struct demo *d)
+{
+    struct demo_numbers *n = &d->numbers;
+
+    (void)snprintf(n->serve_url, sizeof n->serve_url, "http://127.0.0.1:%d",
+                   demo_roles_listen_port(d->roles, DEMO_SERVE));
+    (void)snprintf(n->retrain_url, sizeof n->retrain_url, "http://127.0.0.1:%d",
+                   demo_roles_admin_port(d->roles, DEMO_RETRAIN));
+    (void)snprintf(n->config, sizeof n->config, "%s/freshet.yaml", demo_roles_folder(d->roles));
+    n->ingest_pid = demo_roles_pid(d->roles, DEMO_INGEST);
+}
+
 static void read_all(struct demo *d)
 {
     struct demo_numbers *n = &d->numbers;
@@ -237,7 +256,7 @@ static void read_all(struct demo *d)
     read_retrain(d);
     read_simulate(d);
     n->restarts = demo_roles_restarts(d->roles);
-    n->ingest_pid = demo_roles_pid(d->roles, DEMO_INGEST);
+    locate(d);
     n->events_per_s = span > 0 ? (n->applied - applied) / span : 0;
     n->lists_per_s = span > 0 ? (n->lists - lists) / span : 0;
     d->last_tick_us = now_us;
@@ -265,7 +284,8 @@ static void show(struct demo *d)
 
         bytes = demo_view_screen(&d->numbers, size.ws_col, size.ws_row, d->screen,
                                  sizeof d->screen);
-        (void)!write(STDERR_FILENO, d->screen, bytes); /* at once, so that nothing flickers */
+        /* At once, so that nothing flickers. */
+        d->gone = write(STDERR_FILENO, d->screen, bytes) < 0 && errno == EIO;
         return;
     }
     if (d->numbers.elapsed_s - d->last_line_s >= LINE_EVERY_S) {
@@ -290,7 +310,7 @@ static enum status run_until(struct demo *d, double until_s, struct error *err)
     while (status == OK && !command_stopping()) {
         read_all(d);
         show(d);
-        if (d->numbers.elapsed_s >= until_s)
+        if (d->numbers.elapsed_s >= until_s || d->gone)
             break;
         if (!d->frozen && d->numbers.shift_at_s >= 0 && d->numbers.model_present) {
             d->frozen = true;
@@ -458,17 +478,10 @@ static void print_summary(struct demo *d, const struct verdict *v)
 /* For who wants to look with their own hands. */
 static void tell_where(struct demo *d)
 {
-    struct demo_numbers *n = &d->numbers;
-
-    (void)snprintf(n->serve_url, sizeof n->serve_url, "http://127.0.0.1:%d",
-                   demo_roles_listen_port(d->roles, DEMO_SERVE));
-    (void)snprintf(n->retrain_url, sizeof n->retrain_url, "http://127.0.0.1:%d",
-                   demo_roles_admin_port(d->roles, DEMO_RETRAIN));
-    (void)snprintf(n->config, sizeof n->config, "%s/freshet.yaml", demo_roles_folder(d->roles));
-    n->ingest_pid = demo_roles_pid(d->roles, DEMO_INGEST);
+    locate(d);
     if (d->terminal)
         return; /* the page has them */
-    (void)demo_view_hints(n, d->screen, sizeof d->screen);
+    (void)demo_view_hints(&d->numbers, d->screen, sizeof d->screen);
     (void)fprintf(stderr, "%s", d->screen);
 }
 

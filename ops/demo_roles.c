@@ -90,6 +90,7 @@ static enum status write_config(const struct demo_roles *r, struct error *err)
         "  brokers: \"%s\"\n"
         "  group: freshet-demo\n"
         "  fetch_wait: 5ms\n"
+        "  session_timeout: 6s\n"
         "redis:\n"
         "  url: \"unix://%s/redis.sock\"\n"
         "features:\n"
@@ -233,6 +234,12 @@ static void arguments_of(const struct demo_roles *r, enum demo_role role, struct
         add(a, path);
         add(a, "--set");
         add(a, "serve.holdout=0");
+    }
+    if (role == DEMO_SERVE || role == DEMO_FROZEN) {
+        /* Started again it takes the same port: simulate was told it once. 0 the first time. */
+        (void)snprintf(path, sizeof path, "serve.listen=127.0.0.1:%d", r->roles[role].listen);
+        add(a, "--set");
+        add(a, path);
     }
     if (role != DEMO_SIMULATE)
         return;

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define PLOT_COLUMNS_MAX 160
-#define PLOT_ROWS_MAX    16
+#define PLOT_ROWS_MAX    24
 #define PLOT_ROWS_MIN    4
 #define PLOT_LEFT        8  /* columns before the plot: its scale */
 #define LINES_BESIDE     16 /* of the screen: all but the plot's rows */
@@ -130,7 +130,8 @@ bool demo_view_verdict(struct demo_numbers *n, const char *report)
 
     (void)snprintf(verdict.text, sizeof verdict.text, "%.*s", (int)strcspn(report, "\n"), report);
     (void)snprintf(n->gate_report, sizeof n->gate_report, "%s", report);
-    if (verdict.text[0] == 0 ||
+    /* Before the first round the report says that there is none yet. */
+    if (verdict.text[0] == 0 || strncmp(verdict.text, "no ", 3) == 0 ||
         (n->verdicts_count > 0 &&
          strcmp(n->verdicts[n->verdicts_count - 1].text, verdict.text) == 0))
         return false;
@@ -242,7 +243,7 @@ size_t demo_view_screen(const struct demo_numbers *n, int columns, int rows, cha
     two_lines(p, "gate",
               n->verdicts_count == 0 ? "no round yet" : n->verdicts[n->verdicts_count - 1].text);
     line(p, "  drift      PSI %.2f   (0.10 watch, 0.25 act)", n->drift);
-    line(p, "  quality    NDCG@10 by the truth: model %s   popularity %s   frozen %s",
+    line(p, "  quality    NDCG@10: model %s   popularity %s   frozen %s   (1: the best)",
          quality(n->now.model, a), quality(n->now.popularity, b), quality(n->now.frozen, c));
     line(p, "%s", "");
     put_plot(p, n, plot_rows);

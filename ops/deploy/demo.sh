@@ -7,7 +7,10 @@
 set -eu
 cd "$(dirname "$0")/../.."
 
-bash ops/deploy/deps.sh build
+groups="build demo"
+[ "${KAFKA:-embedded}" != apache ] || groups="$groups kafka"
+# shellcheck disable=SC2086
+bash ops/deploy/deps.sh $groups
 make --no-print-directory -j"$(nproc)" all
 
 arguments=(--duration "${DEMO_SECONDS:-150}s")
@@ -20,7 +23,12 @@ fi
 # terminal's foreground; other signals are passed on.
 child=
 folder=$(mktemp -d "${TMPDIR:-/tmp}/freshet-kafka-XXXXXX")
-trap 'bash tests/kafka/kafka.sh stop "$folder"; rm -rf "$folder"' EXIT
+clean_up() {
+    trap '' INT TERM HUP # ignored by what is started here, too: nothing may be left behind
+    bash tests/kafka/kafka.sh stop "$folder" || true
+    rm -rf "$folder"
+}
+trap clean_up EXIT
 trap 'stopped=1' INT
 trap 'stopped=1; [ -z "$child" ] || kill "$child"' TERM HUP
 stopped=

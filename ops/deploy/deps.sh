@@ -1,7 +1,7 @@
 #!/bin/bash
 # ops/deploy/deps.sh - the Debian packages freshet needs, installed where that is allowed.
 #
-#     ops/deploy/deps.sh [build] [test] [kafka] [lint] [fuzz]     (default: build test)
+#     ops/deploy/deps.sh [build] [demo] [test] [kafka] [lint] [fuzz]     (default: build test)
 #
 # Does nothing, quickly, when all are there. As root, or with sudo that asks for no
 # password, installs what is missing. Otherwise prints the command and ends with 2.
@@ -23,6 +23,9 @@ libsimdjson-dev      JSON
 libxxhash-dev        fast hashes
 libsodium-dev        SHA-256, signatures, random tokens
 zlib1g-dev           gzip input
+'
+packages_demo='
+redis-server         a private one is started for the demo
 '
 packages_test='
 redis-server         a private one is started for tests and for the demo
@@ -52,7 +55,7 @@ groups=${*:-build test}
 wanted=
 for group in $groups; do
     table="packages_$group"
-    [ -n "${!table:-}" ] || fail "no group \"$group\": there are build, test, kafka, lint, fuzz"
+    [ -n "${!table:-}" ] || fail "no group \"$group\": there are build, demo, test, kafka, lint, fuzz"
     wanted="$wanted $(names "${!table}" | tr '\n' ' ')"
 done
 

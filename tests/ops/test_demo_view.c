@@ -118,6 +118,7 @@ TEST(demo_view_verdict_takes_each_once_and_keeps_the_newest)
     char report[64];
 
     CHECK(!demo_view_verdict(n, ""));
+    CHECK(!demo_view_verdict(n, "no round has ended yet"));
     for (int i = 0; i < DEMO_VERDICTS_MAX + 3; i++) {
         (void)snprintf(report, sizeof report, "refused: %d\nok: a line more", i);
         CHECK(demo_view_verdict(n, report));
