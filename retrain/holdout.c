@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #define SAVED_BYTES  27
-#define BEGIN_JUDGES 9 /* whose median time the window begins at */
+#define BEGIN_JUDGES (2 * HOLDOUT_EDGE + 1) /* whose median time the window begins at */
 
 struct holdout {
     struct item_tables *base;

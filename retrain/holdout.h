@@ -55,6 +55,7 @@ const struct holdout_event *holdout_at(const struct holdout *holdout, int i); /*
  * would win whatever the user wanted.
  * What is not newer than learnt_ms was trained on, so it judges nothing: a window may begin earlier
  * than the one before it, when the kind of judge changes, or when old events come late. */
+#define HOLDOUT_EDGE 4 /* judges at a window's begin that its median may leave out */
 struct holdout_window {
     int from;        /* a position; those before it may be trained on */
     int64_t from_ms; /* where training stops and judging begins; INT64_MAX for an empty one */

@@ -78,7 +78,8 @@ const struct config_row retrain_config_rows[] = {
      "share of the newest choices that judges a challenger and is not trained on before"},
     {"retrain.holdout_min", CONFIG_INT, "300", 10, 1e6, NULL,
      "held-out choices below which a challenger is refused"},
-    {"retrain.holdout_max", CONFIG_INT, "2000", 10, 1e6, NULL, "and at most so many are judged"},
+    {"retrain.holdout_max", CONFIG_INT, "2000", 10, 1e6, NULL,
+     "and at most so many are judged, or holdout_min if that is more"},
     {"retrain.champion_slack", CONFIG_REAL, "0.005", 0, 1, NULL,
      "share of the champion's NDCG that a challenger may lose at worst (95 %)"},
     {"retrain.users_max", CONFIG_INT, "2000000", 1, 4e9, NULL,
@@ -130,7 +131,8 @@ static enum status create_parts(struct role *role, struct error *err)
     options.recalled_share = config_real(role->config, "retrain.recalled_share");
     options.shown_gap_ms = role->dataset.rules.join_window_ms;
     options.holdout_max = HOLDOUT_EVENTS;
-    options.holdout_judges = 2 * (role->settings.holdout_min + HOLDOUT_SLACK);
+    options.holdout_judges = 2 * (role->settings.holdout_min + role->settings.holdout_min / 10 +
+                                  HOLDOUT_SLACK);
     options.shown.fresh_max = options.recalled.fresh_max = FRESH_MAX;
     learner_destroy(role->learner);
     examples_destroy(role->examples);

@@ -42,15 +42,25 @@ void role_set_verdict(struct role *role, const char *report, const char *fmt, ..
     (void)pthread_mutex_unlock(&role->verdict_lock);
 }
 
+/* The gate wants so many that are judged: those that the window's begin leaves out, and a tenth
+ * that may have come late, are asked for beyond that. */
+static void split(const struct role *role, struct holdout_window *window)
+{
+    const struct role_settings *s = &role->settings;
+    int least = s->holdout_min + s->holdout_min / 10 + HOLDOUT_EDGE;
+    int most = s->holdout_max < least ? least : s->holdout_max;
+
+    holdout_split(learner_holdout(role->learner), s->holdout_share, least, most,
+                  learner_progress(role->learner)->trained_until_ms, window);
+}
+
 enum status role_begin_round(struct role *role, enum round_cause cause, struct error *err)
 {
     struct round *round = &role->round;
 
     (void)err;
     *round = (struct round){.state = ROUND_TRAINING, .cause = cause};
-    holdout_split(learner_holdout(role->learner), role->settings.holdout_share,
-                  role->settings.holdout_min, role->settings.holdout_max,
-                  learner_progress(role->learner)->trained_until_ms, &round->window);
+    split(role, &round->window);
     round->steps_at = learner_progress(role->learner)->steps;
     round->begun_us = clock_monotonic_us();
     metric_add_of(&causes_total, (int)cause, 1);
@@ -102,9 +112,7 @@ static enum status judge(struct role *role, struct evaluation *evaluation, struc
     bool done = false;
     int64_t until_ms = role->round.window.from_ms; /* while it trained, more came */
 
-    holdout_split(options.holdout, role->settings.holdout_share, role->settings.holdout_min,
-                  role->settings.holdout_max, learner_progress(role->learner)->trained_until_ms,
-                  &options.window);
+    split(role, &options.window);
     options.window.from_ms = until_ms;
     if (status == OK)
         status = evaluator_create(&evaluator, &options, err);

@@ -569,6 +569,19 @@ static enum round_result make_round(struct role *role)
     return result;
 }
 
+TEST(role_judges_by_as_many_as_the_gate_asks_for_where_nothing_more_comes)
+{
+    struct role *role;
+
+    begin_judging(60);
+    send_events(0, 180); /* a third of them would be just as many, less what the begin leaves out */
+    role = open_role();
+    (void)run_once(role);
+    CHECK(strstr(role->report, "judged by") != NULL);
+    role_close(role);
+    end();
+}
+
 TEST(role_outlives_a_models_folder_that_it_cannot_write_to)
 {
     enum round_result result = RESULT_REFUSED;
