@@ -10,10 +10,12 @@
 #include "retrain/publish.h"
 #include "retrain/role_inside.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define WAIT_MS        1000
@@ -71,6 +73,8 @@ const struct config_row retrain_config_rows[] = {
      "optimiser steps of a round at most; a round ends earlier when nothing new is left"},
     {"retrain.threads", CONFIG_INT, "1", 1, 64, NULL,
      "of a training step; the weights' last bits depend on it"},
+    {"retrain.nice", CONFIG_INT, "10", 0, 19, NULL,
+     "how far it stands back for others on its machine (nice(1)): ingest and serve go first"},
     {"retrain.seed", CONFIG_INT, "1", 0, 9e15, NULL, "of weights, samples and negatives"},
     {"retrain.recalled_share", CONFIG_REAL, "1", 0, 1, NULL,
      "share of the events that lists are made from; less for very busy streams"},
@@ -300,6 +304,13 @@ static enum status open_state(struct role *role, struct checkpoint_role *from, s
     return status == OK ? role_watch(role, err) : status;
 }
 
+/* Training takes all it can get of a core; nobody waits for it. */
+static void stand_back(const struct role *role)
+{
+    if (setpriority(PRIO_PROCESS, 0, (int)config_int(role->config, "retrain.nice")) != 0)
+        log_event(LOG_DEBUG, "not_nice", strerror(errno));
+}
+
 enum status role_open(struct role **opened, const struct config *config, struct error *err)
 {
     struct role *role = calloc(1, sizeof *role);
@@ -319,6 +330,7 @@ enum status role_open(struct role **opened, const struct config *config, struct 
         role->watermarks_ms[i] = INT64_MIN;
     role->arena = arena_create(ARENA_BLOCK, ARENA_LIMIT);
     read_settings(role);
+    stand_back(role);
     role_set_verdict(role, "", "no round has ended yet");
     *opened = role; /* closed by the caller whatever comes: the admin port shows why */
     status = admin_open(&role->admin, "retrain", config_text(config, "retrain.admin"), admin_routes,
