@@ -196,13 +196,14 @@ static enum status crown(struct role *role, struct error *err)
     return status == OK ? role_watch(role, err) : status;
 }
 
-/* A disk may be full: what serves goes on serving, and the next round tries again. */
+/* A disk may be full, or the pointer damaged: what serves goes on serving, and the next round tries
+ * again. */
 static void not_published(struct role *role, const struct gate *gate, const struct error *why)
 {
     role_set_verdict(role, gate->report, "failed: the gate passed, but %s", why->text);
     log_event(LOG_ERROR, "publish_failed", why->text,
-              log_text("remedy", "make room or set rights in model.folder; the next round tries "
-                                 "again"));
+              log_text("remedy", "make room, set rights or roll back in model.folder; the next "
+                                 "round tries again"));
 }
 
 static enum status settle(struct role *role, const struct evaluation *evaluation, struct gate *gate,
@@ -219,7 +220,7 @@ static enum status settle(struct role *role, const struct evaluation *evaluation
     request.evaluation = evaluation;
     if (gate->passed)
         status = publish_bundle(&request, gate, version, err);
-    if (status_action(status) == ACTION_RETRY) {
+    if (status != OK && status_action(status) != ACTION_STOP) {
         *result = RESULT_FAILED;
         not_published(role, gate, err);
         return OK;

@@ -618,6 +618,34 @@ TEST(role_outlives_a_models_folder_that_it_cannot_write_to)
     end();
 }
 
+TEST(role_outlives_a_pointer_that_names_no_bundle)
+{
+    enum round_result result = RESULT_REFUSED;
+    struct role *role;
+    int sent = 0;
+
+    begin();
+    send_events(0, sent = 400);
+    role = open_role();
+    follow(role, sent);
+    CHECK_STATUS(OK, role_publish_tables(role, &err));
+    retrain_write(inside("models/current"), "../../etc\n", 10);
+    for (int rounds = 0; rounds < 20 && result == RESULT_REFUSED; rounds++) {
+        send_events(sent, sent + 400);
+        follow(role, sent += 400);
+        result = make_round(role);
+    }
+    CHECK(result == RESULT_FAILED);
+    CHECK(strstr(role_verdict(role), "../../etc") != NULL);
+    retrain_write(inside("models/current"), "v000001\n", 8); /* as a rollback would */
+    for (int rounds = 0; rounds < 5 && result != RESULT_PUBLISHED; rounds++)
+        result = make_round(role);
+    CHECK(result == RESULT_PUBLISHED);
+    CHECK_TEXT("v000002", role->version);
+    role_close(role);
+    end();
+}
+
 /* A bundle with a model over the items of the first events. */
 static void publish_champion(void)
 {
