@@ -12,8 +12,11 @@
 #define RECORDS_MAX 1024
 #define QUEUED_HIGH 4096 /* records of a partition that wait: beyond it is not read on */
 #define QUEUED_LOW  1024
-#define ASK_MS      10000
-#define LOG_EVERY   30000
+/* Of all partitions together, in bytes: records may be large, and partitions many. */
+#define QUEUED_BYTES_HIGH ((int64_t)256 << 20)
+#define QUEUED_BYTES_LOW  (QUEUED_BYTES_HIGH / 4)
+#define ASK_MS            10000
+#define LOG_EVERY         30000
 
 struct follower {
     struct kafka_consumer *consumer;
@@ -183,7 +186,8 @@ static enum status queue_up(struct follower *f, int n, struct error *err)
             kafka_records_release(record, 1);
         else
             f->reads[at] = record->offset + 1;
-        if (!f->paused[at] && merge_count(f->merge, at) >= QUEUED_HIGH) {
+        if (!f->paused[at] && (merge_count(f->merge, at) >= QUEUED_HIGH ||
+                               merge_bytes(f->merge, at) >= QUEUED_BYTES_HIGH / f->count)) {
             kafka_consumer_pause(f->consumer, record->partition);
             f->paused[at] = true;
         }
@@ -207,7 +211,8 @@ static void expect(struct follower *f)
 static void drop(struct follower *f, int at)
 {
     merge_drop(f->merge, at);
-    if (f->paused[at] && merge_count(f->merge, at) <= QUEUED_LOW) {
+    if (f->paused[at] && merge_count(f->merge, at) <= QUEUED_LOW &&
+        merge_bytes(f->merge, at) <= QUEUED_BYTES_LOW / f->count) {
         kafka_consumer_resume(f->consumer, f->offsets[at].partition);
         f->paused[at] = false;
     }

@@ -9,6 +9,7 @@
 struct queue {
     struct kafka_record *records; /* (room) ring */
     int first, count, room;
+    int64_t bytes;
     bool expected;
     bool given_up; /* waited for in vain, and nothing came since */
 };
@@ -52,6 +53,11 @@ void merge_destroy(struct merge *merge)
     free(merge);
 }
 
+static int64_t bytes_of(const struct kafka_record *record)
+{
+    return (int64_t)(record->key.bytes + record->value.bytes);
+}
+
 static enum status grow(struct queue *q, struct error *err)
 {
     int room = q->room == 0 ? ROOM_FIRST : q->room * 2;
@@ -81,6 +87,7 @@ enum status merge_put(struct merge *merge, int queue, const struct kafka_record 
             return status;
     }
     q->records[(q->first + q->count++) % q->room] = *record;
+    q->bytes += bytes_of(record);
     q->given_up = false;
     merge->puts++;
     merge->used = queue >= merge->used ? queue + 1 : merge->used;
@@ -90,6 +97,11 @@ enum status merge_put(struct merge *merge, int queue, const struct kafka_record 
 int merge_count(const struct merge *merge, int queue)
 {
     return merge->queues[queue].count;
+}
+
+int64_t merge_bytes(const struct merge *merge, int queue)
+{
+    return merge->queues[queue].bytes;
 }
 
 const struct kafka_record *merge_head(const struct merge *merge, int *queue)
@@ -113,6 +125,7 @@ void merge_drop(struct merge *merge, int queue)
     struct queue *q = &merge->queues[queue];
 
     assert(q->count > 0);
+    q->bytes -= bytes_of(&q->records[q->first]);
     kafka_records_release(&q->records[q->first], 1);
     q->first = (q->first + 1) % q->room;
     q->count--;

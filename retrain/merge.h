@@ -32,6 +32,7 @@ void merge_destroy(struct merge *merge); /* NULL is fine */
 MUST_CHECK enum status merge_put(struct merge *merge, int queue, const struct kafka_record *record,
                                  struct error *err);
 int merge_count(const struct merge *merge, int queue);
+int64_t merge_bytes(const struct merge *merge, int queue); /* of keys and values */
 /* The oldest head, and its queue; NULL when all are empty. Valid until it is dropped. */
 const struct kafka_record *merge_head(const struct merge *merge, int *queue);
 void merge_drop(struct merge *merge, int queue); /* that queue's head */

@@ -75,6 +75,23 @@ TEST(merge_queues_grow_around_their_begin)
     merge_destroy(merge); /* with what is left in it */
 }
 
+TEST(merge_knows_how_much_waits)
+{
+    struct kafka_record record = {.key = text_of("key"), .value = text_of("value")};
+    struct merge *merge;
+
+    CHECK_STATUS(OK, merge_create(&merge, 2, &err));
+    CHECK_INT(0, merge_bytes(merge, 1));
+    for (int i = 0; i < 100; i++)
+        CHECK_STATUS(OK, merge_put(merge, 1, &record, &err));
+    CHECK_INT(0, merge_bytes(merge, 0));
+    CHECK_INT(800, merge_bytes(merge, 1));
+    for (int i = 0; i < 100; i++)
+        merge_drop(merge, 1);
+    CHECK_INT(0, merge_bytes(merge, 1));
+    merge_destroy(merge);
+}
+
 TEST(merge_waits_for_a_log_that_goes_on)
 {
     struct merge *merge;
