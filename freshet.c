@@ -35,9 +35,17 @@ static const struct doctor_check *const doctor_tables[] = {
     ingest_doctor_checks, serve_doctor_checks, NULL,
 };
 
+static const struct config_rule *const rule_tables[] = {
+    ops_config_rules,
+    redis_config_rules,
+    events_config_rules,
+    NULL,
+};
+
 int main(int argc, char **argv)
 {
-    static const struct command_tables tables = {commands, config_tables, doctor_tables};
+    static const struct command_tables tables = {commands, config_tables, doctor_tables,
+                                                 rule_tables};
 
     return command_main(argc, argv, &tables);
 }

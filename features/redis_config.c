@@ -67,3 +67,14 @@ enum status redis_target_from(struct redis_target *target, const struct config *
     free(secret);
     return status;
 }
+
+static enum status check_url(const struct config *config, struct error *err)
+{
+    struct redis_target target;
+    enum status status = redis_target_parse(&target, config_text(config, "redis.url"), err);
+
+    explicit_bzero(&target, sizeof target);
+    return status == OK ? OK : error_prefix(err, "redis.url");
+}
+
+const struct config_rule redis_config_rules[] = {{"redis.url", check_url}, {NULL, NULL}};

@@ -36,6 +36,7 @@ void redis_target_describe(const struct redis_target *target, char *into, size_t
 
 /* redis.url, redis.password, redis.connect_timeout, redis.reply_timeout, dataset.namespace, ... */
 extern const struct config_row redis_config_rows[];
+extern const struct config_rule redis_config_rules[];
 MUST_CHECK enum status redis_target_from(struct redis_target *target, const struct config *config,
                                          struct error *err);
 

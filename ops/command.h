@@ -95,6 +95,7 @@ struct command_tables {
     const struct command *const *const *commands;    /* each table ends with NULL */
     const struct config_row *const *config_tables;   /* each table ends with a NULL key */
     const struct doctor_check *const *doctor_tables; /* each table ends with a NULL name */
+    const struct config_rule *const *rule_tables;    /* each table ends with a NULL key */
 };
 /* freshet.c's main(): finds the command, parses, runs. */
 int command_main(int argc, char **argv, const struct command_tables *tables);

@@ -93,6 +93,14 @@ struct config_entry {
 };
 bool config_entry(const struct config *config, int index, struct config_entry *entry);
 
+/* What one value alone does not show: each is asked by `freshet config check`, and reports what the
+ * role that uses those values would. key: the place in the configuration. Tables end with a NULL
+ * key. */
+struct config_rule {
+    const char *key;
+    enum status (*check)(const struct config *config, struct error *err);
+};
+
 /* `freshet config show`: the whole configuration as YAML with help as comments; with
  * origin, where each value came from. Secrets print as their reference. free() it. */
 MUST_CHECK enum status config_render(const struct config *config, bool origin, char **yaml,

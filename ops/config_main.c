@@ -1,6 +1,8 @@
 /* ops/config_main.c - `freshet config check` and `freshet config show`. */
+#include "ops/http_server.h"
 #include "ops/json_writer.h"
 #include "ops/ops_commands.h"
+#include "ops/ops_main.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,17 +33,86 @@ static enum status check_secrets(const struct config *config, struct error *firs
     return first->status;
 }
 
+static const char *origin_of(const struct config *config, const char *key)
+{
+    struct config_entry entry;
+
+    for (int i = 0; config_entry(config, i, &entry); i++)
+        if (strcmp(entry.key, key) == 0)
+            return entry.origin;
+    return key; /* a section */
+}
+
+/* What a role would refuse when it starts. */
+static enum status check_rules(const struct config *config, struct error *first)
+{
+    const struct config_rule *const *rule_tables = command_tables()->rule_tables;
+
+    *first = (struct error){.status = OK};
+    for (int i = 0; rule_tables != NULL && rule_tables[i] != NULL; i++)
+        for (const struct config_rule *rule = rule_tables[i]; rule->key != NULL; rule++) {
+            struct error err;
+
+            if (rule->check(config, &err) == OK)
+                continue;
+            (void)fprintf(stderr, "%s: %s\n", origin_of(config, rule->key), err.text);
+            if (first->status == OK)
+                *first = err;
+        }
+    return first->status;
+}
+
+static enum status check_address(const struct config *config, const char *key, struct error *err)
+{
+    const char *address = config_text(config, key);
+
+    return http_address_valid(address)
+               ? OK
+               : error_set(err, ERR_CONFIG,
+                           "%s: \"%s\" is no address to listen on; write host:port", key, address);
+}
+
+#define ADDRESS_RULE(role, name)                                                                   \
+    static enum status check_##role##_##name(const struct config *config, struct error *err)       \
+    {                                                                                              \
+        return check_address(config, #role "." #name, err);                                        \
+    }
+ADDRESS_RULE(ingest, admin)
+ADDRESS_RULE(retrain, admin)
+ADDRESS_RULE(serve, admin)
+ADDRESS_RULE(serve, listen)
+#undef ADDRESS_RULE
+
+static enum status check_brokers(const struct config *config, struct error *err)
+{
+    const char *brokers = config_text(config, "kafka.brokers");
+
+    if (brokers[0] == 0)
+        return error_set(err, ERR_CONFIG, "kafka.brokers is empty; write host:port,host:port");
+    if (strpbrk(brokers, "; ") != NULL)
+        return error_set(err, ERR_CONFIG, "kafka.brokers: \"%s\" is separated by commas", brokers);
+    return OK;
+}
+
+const struct config_rule ops_config_rules[] = {
+    {"kafka.brokers", check_brokers},       {"ingest.admin", check_ingest_admin},
+    {"retrain.admin", check_retrain_admin}, {"serve.admin", check_serve_admin},
+    {"serve.listen", check_serve_listen},   {NULL, NULL},
+};
+
 /* command_config() prints the report; --json has the first mistake as its error. */
 static int run_check(struct command_line *line)
 {
     const char *path = command_config_path(line);
     const struct config *config = command_config(line);
-    struct error err;
+    struct error err, rule_err;
 
     if (config == NULL)
         return EXIT_USAGE;
-    if (check_secrets(config, &err) != OK)
-        return command_fail(line, &err);
+    bool good = check_rules(config, &rule_err) == OK;
+    bool readable = check_secrets(config, &err) == OK;
+    if (!good || !readable) /* each was printed with its place */
+        return command_json(line) ? command_fail(line, good ? &err : &rule_err) : EXIT_USAGE;
     if (command_json(line))
         (void)printf("{\"ok\":true}\n");
     else if (path == NULL)

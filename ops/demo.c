@@ -448,8 +448,10 @@ static const char *number(double value, char text[16])
 static void print_summary(struct demo *d, const struct verdict *v)
 {
     const struct demo_numbers *n = &d->numbers;
-    char text[5][16];
+    char text[5][16], within[24] = "-";
 
+    if (n->lists > 0)
+        (void)snprintf(within, sizeof within, "%.1f ms", n->request_p99_s * 1e3);
     if (command_json(d->line)) {
         print_json(d, v);
         return;
@@ -460,11 +462,10 @@ static void print_summary(struct demo *d, const struct verdict *v)
         "dead\n",
         v->exact ? "every event counted once" : "EVENTS DO NOT ADD UP", n->delivered, n->applied,
         n->duplicates, n->late, n->dropped, n->erased, n->dead);
-    (void)printf(
-        "%.0f lists answered, 99 %% within %.1f ms; %.0f bundles published, %.0f refused\n",
-        n->lists, n->request_p99_s * 1e3, n->published, n->refused);
+    (void)printf("%.0f lists answered, 99 %% within %s; models: %.0f published, %.0f refused\n",
+                 n->lists, within, n->published, n->refused);
     if (n->restarts > 0)
-        (void)printf("%d roles were killed and started again\n", n->restarts);
+        (void)printf("roles killed and started again: %d\n", n->restarts);
     (void)printf("NDCG@10 by the truth   model   popularity   model frozen at the shift\n"
                  "  before the shift     %-7s %s\n"
                  "  at the end           %-7s %-12s %s\n",

@@ -75,14 +75,16 @@ static int run_doctor(struct command_line *line)
     json_array_end(&w);
     json_bool(&w, "healthy", counts[DOCTOR_FAIL] == 0);
     json_object_end(&w);
+    if (counts[0] + counts[1] + counts[2] + counts[3] == 0) {
+        free(buffer);
+        return command_misused(line, "no check has \"%.80s\" in its name", only);
+    }
     if (command_json(line))
         (void)printf("%.*s\n", (int)w.used, w.at);
     else
         (void)printf("%d ok, %d warnings, %d failed, %d do not apply\n", counts[DOCTOR_OK],
                      counts[DOCTOR_WARN], counts[DOCTOR_FAIL], counts[DOCTOR_SKIP]);
     free(buffer);
-    if (only != NULL && counts[0] + counts[1] + counts[2] + counts[3] == 0)
-        return command_misused(line, "no check has \"%.80s\" in its name", only);
     return counts[DOCTOR_FAIL] > 0 ? EXIT_NO : EXIT_DONE;
 }
 

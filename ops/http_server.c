@@ -541,6 +541,14 @@ static enum status bind_one(const struct addrinfo *address, const char *what, in
     return err->status;
 }
 
+bool http_address_valid(const char *listen)
+{
+    const char *port;
+    char host[256];
+
+    return split_address(listen, host, sizeof host, &port);
+}
+
 static enum status bind_address(const char *listen_on, int *descriptor, int *port,
                                 struct error *err)
 {

@@ -37,6 +37,9 @@ struct http_server_options {
     int64_t request_ms_max;     /* time for a whole request to arrive; 0: 10 s */
 };
 
+/* Whether a server could be asked to listen there: "host:port", "[::1]:80". */
+bool http_address_valid(const char *listen);
+
 struct http_server;
 MUST_CHECK enum status http_server_open(struct http_server **server,
                                         const struct http_server_options *options,

@@ -65,19 +65,20 @@ static enum status next_event(struct event_file *file, struct event *event, bool
     }
 }
 
+/* Walks the whole file: *refused counts its lines that are no events, those at the end too. */
 static enum status find_span(struct command_line *line, const struct event_schema *schema,
-                             struct span *span, struct error *err)
+                             struct span *span, int64_t *refused, struct error *err)
 {
     struct event_file *file;
     struct event event;
-    int64_t count = 0, refused = 0, last = command_int(line, "last");
+    int64_t count = 0, last = command_int(line, "last");
     bool more = true;
     enum status status = open_file(line, schema, &file, err);
 
     if (status != OK)
         return status;
     while (status == OK && more && (last == 0 || count < last)) {
-        status = next_event(file, &event, &more, &refused, err);
+        status = next_event(file, &event, &more, refused, err);
         count += status == OK && more;
     }
     event_file_close(file);
@@ -89,9 +90,9 @@ static enum status find_span(struct command_line *line, const struct event_schem
 }
 
 static enum status run_events(struct command_line *line, const struct event_schema *schema,
-                              struct backtest *backtest, struct span span, int64_t *refused,
-                              struct error *err)
+                              struct backtest *backtest, struct span span, struct error *err)
 {
+    int64_t counted_before = 0;
     struct progress progress;
     struct event_file *file;
     struct event event;
@@ -103,7 +104,7 @@ static enum status run_events(struct command_line *line, const struct event_sche
         return status;
     progress_begin(&progress, "backtest", "events");
     for (; n < span.last && status == OK; n++) {
-        status = next_event(file, &event, &more, refused, err);
+        status = next_event(file, &event, &more, &counted_before, err);
         if (status != OK || !more)
             break;
         status = backtest_event(backtest, &event, n >= span.first, err);
@@ -225,7 +226,7 @@ static enum status backtest_file(struct command_line *line, const struct config 
         return status;
     status = rules_from_config(&rules, schema, config, 0, err);
     if (status == OK)
-        status = find_span(line, schema, &span, err);
+        status = find_span(line, schema, &span, refused, err);
     if (status != OK)
         goto done;
     backtest_options_init(&how, &rules);
@@ -238,7 +239,7 @@ static enum status backtest_file(struct command_line *line, const struct config 
     how.learner.preset = config_text(config, "model.preset");
     status = backtest_create(&backtest, &how, err);
     if (status == OK)
-        status = run_events(line, schema, backtest, span, refused, err);
+        status = run_events(line, schema, backtest, span, err);
     if (status == OK)
         status = backtest_result(backtest, result, err);
 done:

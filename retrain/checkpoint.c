@@ -13,6 +13,7 @@
 
 #define PATH_BYTES 4096
 #define NAME_BYTES 64
+#define NUMBER_MAX 1000000000 /* then from 1: only `current` says which one counts */
 #define PREFIX     "checkpoint-"
 
 /* The folder's name in `checkpoint`. Errors: ERR_NOT_FOUND, ERR_MALFORMED, ERR_IO, ERR_NOMEM */
@@ -124,7 +125,7 @@ enum status checkpoint_save(const char *folder, const struct checkpoint_role *ro
     long number = 0;
 
     if (current(folder, old, &ignored) == OK)
-        number = strtol(old + strlen(PREFIX), NULL, 10);
+        number = strtol(old + strlen(PREFIX), NULL, 10) % NUMBER_MAX;
     (void)snprintf(name, sizeof name, PREFIX "%ld", number + 1);
     (void)snprintf(path, sizeof path, "%s/%s", folder, name);
     status = file_remove_tree(path, err); /* what a crash before the rename left */

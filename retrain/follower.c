@@ -121,6 +121,7 @@ enum status follower_open(struct follower **follower, const struct config *confi
     kafka_consumer_options_from(&options, config, topic_key);
     options.group = NULL;
     options.instance_id = NULL;
+    options.end_events = true;
     /* Asked first: a consumer on a topic that is not there would only repeat errors. */
     status = ask_partitions(f, &partitions, err);
     if (status == OK)
@@ -154,9 +155,30 @@ static int place_of(const struct follower *f, int32_t partition)
     return -1;
 }
 
+/* What is not handed out up to the end of a log (markers and aborted records of transactions) is
+ * read as soon as nothing before it waits. */
+static void settle(struct follower *f, int at)
+{
+    if (merge_count(f->merge, at) == 0 && f->offsets[at].next < f->reads[at])
+        f->offsets[at].next = f->reads[at];
+}
+
+static void note_end(struct follower *f, const struct kafka_event *event)
+{
+    int at = place_of(f, event->partition);
+
+    if (at < 0)
+        return;
+    if (event->offset > f->reads[at])
+        f->reads[at] = event->offset;
+    settle(f, at);
+}
+
 static enum status handle_event(struct follower *f, const struct kafka_event *event,
                                 struct error *err)
 {
+    if (event->kind == KAFKA_END)
+        note_end(f, event);
     if (event->kind == KAFKA_OUT_OF_RANGE)
         return error_set(err, ERR_CONFLICT, "%s/%d: offset %lld is not in the log", f->topic,
                          (int)event->partition, (long long)event->offset);
@@ -211,6 +233,7 @@ static void expect(struct follower *f)
 static void drop(struct follower *f, int at)
 {
     merge_drop(f->merge, at);
+    settle(f, at);
     if (f->paused[at] && merge_count(f->merge, at) <= QUEUED_LOW &&
         merge_bytes(f->merge, at) <= QUEUED_BYTES_LOW / f->count) {
         kafka_consumer_resume(f->consumer, f->offsets[at].partition);

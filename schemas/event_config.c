@@ -211,3 +211,15 @@ done:
     event_schema_destroy(made);
     return status;
 }
+
+static enum status check_events(const struct config *config, struct error *err)
+{
+    struct event_schema *schema;
+    enum status status = event_schema_create(&schema, config, err);
+
+    if (status == OK)
+        event_schema_destroy(schema);
+    return status;
+}
+
+const struct config_rule events_config_rules[] = {{"events.mapping", check_events}, {NULL, NULL}};

@@ -21,7 +21,7 @@ static const struct command *const *const commands[] = {features_commands, NULL}
 static const struct config_row *const config_tables[] = {ops_config_rows, redis_config_rows,
                                                          features_config_rows, NULL};
 static const struct doctor_check *const checks[] = {NULL};
-static const struct command_tables tables = {commands, config_tables, checks};
+static const struct command_tables tables = {commands, config_tables, checks, NULL};
 
 static struct redis_server server;
 static struct redis_connection *connection;

@@ -36,6 +36,11 @@ check "every metric that a page names is there:$unknown"
 
 # ---- before anything is there ----
 
+printf 'redis: {url: "redis1:6379"}\nserve:\n  listen: x\nevents: {mapping: {user: actor/id}}\n' >"$folder/bad.yaml"
+run config check --config "$folder/bad.yaml"
+[ "$?" = 2 ] && says 'bad.yaml:1: redis.url' && says 'bad.yaml:3: serve.listen' && says 'actor/id'
+check 'config check finds what the roles would refuse'
+
 run offsets list
 [ "$?" != 0 ]
 check 'offsets list without a data set says so'

@@ -98,7 +98,7 @@ static const struct config_row rows[] = {{"a.threads", CONFIG_INT, "2", 1, 64, N
                                          {0}};
 static const struct config_row *const config_tables[] = {rows, NULL};
 static const struct doctor_check *const doctor_tables[] = {NULL};
-static const struct command_tables tables = {commands, config_tables, doctor_tables};
+static const struct command_tables tables = {commands, config_tables, doctor_tables, NULL};
 
 static char out[16384], err_text[16384];
 

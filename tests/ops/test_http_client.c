@@ -12,7 +12,7 @@
 
 static struct http_server *server;
 static struct http_client *client;
-static struct http_request *kept;
+static struct http_request *_Atomic kept; /* by the server's thread */
 static struct text body;
 static struct error err;
 static int code;

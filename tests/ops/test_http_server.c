@@ -600,3 +600,13 @@ TEST(http_server_refuses_addresses_it_cannot_listen_on)
     close_fixture(&f);
     http_server_close(NULL, 0);
 }
+
+TEST(http_address_is_valid_when_it_names_a_host_and_a_port)
+{
+    CHECK(http_address_valid("127.0.0.1:80"));
+    CHECK(http_address_valid("[::1]:0"));
+    CHECK(!http_address_valid("x"));
+    CHECK(!http_address_valid("0.0.0.0:99999"));
+    CHECK(!http_address_valid(":80"));
+    CHECK(!http_address_valid(""));
+}

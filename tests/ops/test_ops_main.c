@@ -42,7 +42,7 @@ static const struct doctor_check ill[] = {{"three-ill", "is it healthy", check_i
 static const struct doctor_check *const all_checks[] = {healthy, ill, NULL};
 static const struct command *const *const commands[] = {ops_commands, NULL};
 static const struct config_row *const config_tables[] = {ops_config_rows, kafka_config_rows, NULL};
-static const struct command_tables tables = {commands, config_tables, all_checks};
+static const struct command_tables tables = {commands, config_tables, all_checks, NULL};
 
 static char out[1 << 17];
 

@@ -21,7 +21,7 @@ static const struct command *const *const commands[] = {retrain_commands, NULL};
 static const struct config_row *const config_tables[] = {ops_config_rows, model_config_rows,
                                                          retrain_config_rows, NULL};
 static const struct doctor_check *const checks[] = {NULL};
-static const struct command_tables tables = {commands, config_tables, checks};
+static const struct command_tables tables = {commands, config_tables, checks, NULL};
 
 static struct command_result result;
 static struct error err;
