@@ -80,14 +80,6 @@ void evaluator_destroy(struct evaluator *e)
     free(e);
 }
 
-static bool known(const struct sequences_view *before, uint64_t item)
-{
-    for (int i = 0; i < before->count; i++)
-        if (before->entries[i].item == item)
-            return true;
-    return false;
-}
-
 static enum status place_by_rank(struct evaluator *e, const struct model *model,
                                  const struct rank_request *request, uint64_t target, double *place,
                                  struct error *err)
@@ -120,7 +112,7 @@ static double place_by_popularity(struct evaluator *e, const struct sequences_vi
 
         if (item == target)
             return place;
-        place += !known(before, item);
+        place += !sequences_view_has(before, item);
     }
     return RANKING_METRICS_MISS;
 }
@@ -173,7 +165,7 @@ enum status evaluator_walk(struct evaluator *e, int most, bool *done, struct err
             struct sequences_view before = sequences_before(e->options.sequences, event->user,
                                                             &entry);
 
-            if (!known(&before, event->item)) {
+            if (!sequences_view_has(&before, event->item)) {
                 status = judge(e, event, &before, err);
                 judged++;
             }

@@ -196,14 +196,6 @@ static enum status hold(struct learner *l, const struct holdout_event *event, st
     return l->holdout == NULL ? OK : holdout_add(l->holdout, l->sequences, event, err);
 }
 
-static bool in_sequence(const struct sequences_view *view, uint64_t item)
-{
-    for (int i = 0; i < view->count; i++)
-        if (view->entries[i].item == item)
-            return true;
-    return false;
-}
-
 /* A choice from a shown list: made among what somebody chose to show. A list that it can answer is
  * no older than the join window; without one the request was never logged as shown, and the choice
  * has no other list to teach by. */
@@ -244,7 +236,7 @@ static enum status observe_action(struct learner *l, const struct event *event, 
                                           .time_ms = event->time_ms,
                                           .action = event->action,
                                           .answer = answer,
-                                          .repeat = in_sequence(&before, entry.item)},
+                                          .repeat = sequences_view_has(&before, entry.item)},
                   err);
     if (status != OK)
         return status;

@@ -308,3 +308,11 @@ enum status sequences_load(struct sequences *s, struct state_file *state, struct
         return error_set(err, ERR_MALFORMED, "state holds sequences that contradict themselves");
     return status;
 }
+
+bool sequences_view_has(const struct sequences_view *view, uint64_t item)
+{
+    for (int i = 0; i < view->count; i++)
+        if (view->entries[i].item == item)
+            return true;
+    return false;
+}

@@ -57,4 +57,6 @@ void sequences_save(const struct sequences *sequences, struct state_file *state)
 MUST_CHECK enum status sequences_load(struct sequences *sequences, struct state_file *state,
                                       struct error *err);
 
+bool sequences_view_has(const struct sequences_view *view, uint64_t item);
+
 #endif
