@@ -15,7 +15,7 @@ endif
 SAN ?=
 empty :=
 comma := ,
-variant := $(if $(SAN),san-$(subst $(comma),-,$(SAN)),release)$(if $(CRASH_POINTS),-crash)
+variant := $(if $(SAN),san-$(subst $(comma),-,$(SAN)),release)$(if $(CRASH_POINTS),-crash)$(if $(MUTANT),-without-$(MUTANT))
 B := build/$(variant)
 
 folders := ops schemas features kernels ingest scorer retrain
@@ -31,6 +31,8 @@ version := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 CPPFLAGS += -I. -D_GNU_SOURCE
 # Named places at which a test kills the process (ingest/crash_point.h).
 CPPFLAGS += $(if $(CRASH_POINTS),-DFRESHET_CRASH_POINTS)
+# One defence taken away (ops/defence.h).
+CPPFLAGS += $(if $(MUTANT),-DWITHOUT_$(MUTANT))
 CFLAGS += -std=c11 -g $(warnings) $(c_warnings) $(hardening)
 CXXFLAGS += -std=c++17 -g $(warnings) $(hardening) -fno-rtti -fno-exceptions
 LDFLAGS += -pie -Wl,-z,relro,-z,now,-z,noexecstack

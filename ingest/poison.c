@@ -1,6 +1,8 @@
 /* ingest/poison.c - see poison.h. */
 #include "ingest/poison.h"
 
+#include "ops/defence.h"
+
 #include <string.h>
 
 void poison_init(struct poison *poison, double limit, int64_t window_us)
@@ -56,7 +58,7 @@ bool poison_add(struct poison *poison, int64_t now_us, uint64_t records, uint64_
     poison->refused[poison->slot % POISON_SLOTS] += refused;
     share = poison_share(poison);
     if (!poison->open)
-        poison->open = poison->limit > 0 && share > poison->limit &&
+        poison->open = DEFENCE(POISON_BREAKER) && poison->limit > 0 && share > poison->limit &&
                        sum(poison->records) >= POISON_RECORDS_MIN;
     else
         poison->open = share > poison->limit / 2;

@@ -45,7 +45,7 @@
 #define PROBES       400
 #define PROBE_GAP_US 25000
 #define LOOK_US      250
-#define WARM_US      8000000
+#define WARM_US      25000000 /* until then a fresh JVM spends half a core on compiling */
 #define MEM_USERS    10000
 #define NOW_MS       INT64_C(1700000000000)
 
@@ -449,7 +449,7 @@ static void bench_freshness(const char *figure)
     start_ingest(&ingest, "live", "fr", false);
     learn_keys(keys, clients.probe, "live");
     begun_us = clock_monotonic_us();
-    while (clock_monotonic_us() - begun_us < WARM_US) { /* a JVM compiles for a while */
+    while (clock_monotonic_us() - begun_us < WARM_US) {
         sent = keep_both(&clients, begun_us, sent);
         (void)usleep(LOOK_US);
     }

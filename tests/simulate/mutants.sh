@@ -18,7 +18,7 @@ machine='apply backlog claims commit forget letters machine reading tick turns u
 sources=$(for unit in $machine; do printf 'ingest/%s.c ' "$unit"; done)
 sources="$sources tests/support/store_model.c $(echo tests/simulate/*.c)"
 libraries="$(pkg-config --libs hiredis rdkafka yaml-0.1 libmicrohttpd libcurl libxxhash libsodium zlib) -lsimdjson -lstdc++ -lm -lpthread"
-names=${*:-$(sed -n 's/^#ifdef WITHOUT_//p' ingest/defences.h)}
+names=${*:-$(sed -n 's/^#define DEFENCE_[A-Z_]* *DEFENCE(\(.*\))/\1/p' ingest/defences.h)}
 
 missed=0
 found=0

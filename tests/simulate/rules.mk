@@ -14,7 +14,7 @@ simulate: $(B)/simulate ## schedules of failures on virtual time; SEEDS=n, FIRST
 	@$(B)/simulate --seeds $(SEEDS) --first $(FIRST) --jobs $(JOBS)
 
 .PHONY: mutants
-mutants: $(B)/simulate ## take each defence of the protocol away: the simulator must notice
+mutants: $(B)/simulate fault-mutants ## take each defence away: the simulator, or its fault's test, must notice
 	@CC="$(CC)" sh tests/simulate/mutants.sh $(B) $(SEEDS) $(MUTANTS)
 
 -include $(simulate_objects:.o=.d)

@@ -50,6 +50,14 @@ skip() { # NAME WHY
     printf 'skipped %s: %s\n' "$1" "$2"
 }
 
+# Runs row_N for each N, or for those of them in ROWS="43 45" (tests/faults/rows.txt).
+run_rows() { # N...
+    local row
+    for row in "$@"; do
+        [[ -z ${ROWS:-} || " $ROWS " == *" $row "* ]] && "row_$row"
+    done
+}
+
 # Ends the script, skipped as a whole, when one is missing.
 need_programs() { # PROGRAM...
     local program
