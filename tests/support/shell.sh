@@ -115,6 +115,18 @@ start_broker() { # TOPIC:PARTITIONS...
     printf 'broker: %s\n' "$broker"
 }
 
+# A proxy that misbehaves on command (tests/faults/fault_proxy.c has the list): NAME.log is what it
+# says, its first line the address it listens on. `fault NAME COMMAND...` tells it.
+start_proxy() { # NAME LISTEN UPSTREAM
+    "$bin/fault_proxy" proxy "$2" "$3" "$folder/$1.control" "${SEED:-1}" >"$folder/$1.log" 2>&1 &
+    wait_for 10 test -s "$folder/$1.log"
+}
+fault() { # NAME COMMAND...
+    local name=$1
+    shift
+    "$bin/fault_proxy" tell "$folder/$name.control" "$@"
+}
+
 start_ingest() { # ARG...
     rm -f "$folder/ports"
     "$bin/freshet" ingest --ports-file "$folder/ports" "$@" \
