@@ -45,17 +45,14 @@ const struct config_row redis_config_rows[] = {
     {.key = NULL},
 };
 
-enum status redis_target_from(struct redis_target *target, const struct config *config,
-                              struct error *err)
+enum status redis_target_refresh(struct redis_target *target, struct error *err)
 {
     char *secret = NULL;
-    enum status status = redis_target_parse(target, config_text(config, "redis.url"), err);
+    enum status status;
 
-    if (status != OK)
-        return error_prefix(err, "redis.url");
-    if (!config_given(config, "redis.password"))
+    if (target->secret[0] == '\0')
         return OK;
-    status = config_secret(config, "redis.password", &secret, err);
+    status = config_secret_of("redis.password", target->secret, &secret, err);
     if (status != OK)
         return status;
     if (strlen(secret) >= sizeof target->password)
@@ -66,6 +63,21 @@ enum status redis_target_from(struct redis_target *target, const struct config *
     explicit_bzero(secret, strlen(secret));
     free(secret);
     return status;
+}
+
+enum status redis_target_from(struct redis_target *target, const struct config *config,
+                              struct error *err)
+{
+    const char *secret = config_secret_reference(config, "redis.password");
+    enum status status = redis_target_parse(target, config_text(config, "redis.url"), err);
+
+    if (status != OK)
+        return error_prefix(err, "redis.url");
+    if (strlen(secret) >= sizeof target->secret)
+        return error_set(err, ERR_CONFIG, "redis.password is longer than %zu bytes",
+                         sizeof target->secret - 1);
+    (void)snprintf(target->secret, sizeof target->secret, "%s", secret);
+    return redis_target_refresh(target, err);
 }
 
 static enum status check_url(const struct config *config, struct error *err)

@@ -8,6 +8,7 @@
 #include "features/redis_connection.h"
 
 #include "ops/clock.h"
+#include "ops/defence.h"
 #include "ops/log.h"
 #include "ops/metric.h"
 #include "ops/random.h"
@@ -260,9 +261,15 @@ void redis_argument_int(struct redis_connection *connection, int64_t value)
 
 static void start_connecting(struct redis_connection *c, int64_t now_us)
 {
+    struct error err;
+
     hang_up(c); /* a command that was being appended when it failed leaves its rest behind */
     if (!redis_reader_restart(c->reader)) {
         fail(c, ERR_NOMEM, "no memory for a reader");
+        return;
+    }
+    if (DEFENCE(SECRET_AGAIN) && redis_target_refresh(&c->target, &err) != OK) {
+        fail(c, ERR_CONFIG, err.text);
         return;
     }
     c->context = c->target.unix_socket ? redisConnectUnixNonBlock(c->target.host)

@@ -10,9 +10,10 @@
  * a hostile or broken server costs bounded memory and the connection (FAULTS 57).
  *
  * A connection heals itself: after a failure it waits (jittered, doubling, at most 10 s), then
- * connects, authenticates and selects its database again. What was in flight is lost and the
- * caller sees it by the epoch, which counts the times the connection became ready: replies belong
- * to commands of the same epoch only, and nothing is sent twice.
+ * connects, authenticates (the secret is read again: it may have been rotated) and selects its
+ * database again. What was in flight is lost and the caller sees it by the epoch, which counts the
+ * times the connection became ready: replies belong to commands of the same epoch only, and nothing
+ * is sent twice.
  *
  * Thread: one at a time for each connection.
  */

@@ -18,6 +18,7 @@
 
 #define REDIS_HOST_MAX     256
 #define REDIS_PASSWORD_MAX 512
+#define REDIS_SECRET_MAX   512
 
 struct redis_target {
     bool unix_socket;
@@ -26,11 +27,15 @@ struct redis_target {
     int db;
     char user[128]; /* "": the default user */
     char password[REDIS_PASSWORD_MAX];
+    char secret[REDIS_SECRET_MAX]; /* redis.password as configured: file:PATH, env:NAME or "" */
 };
 /* Errors: ERR_CONFIG (not such an address; rediss:// in a build without TLS). The text never
  * repeats the password. */
 MUST_CHECK enum status redis_target_parse(struct redis_target *target, const char *url,
                                           struct error *err);
+/* Reads the password again from where it is kept, so that a rotated one is seen; without a secret
+ * it stays as it is. Errors: those of config_secret(), ERR_CONFIG (too long): it stays as it was */
+MUST_CHECK enum status redis_target_refresh(struct redis_target *target, struct error *err);
 /* Host and port or path, for messages: without the password. */
 void redis_target_describe(const struct redis_target *target, char *into, size_t bytes);
 

@@ -148,15 +148,30 @@ static enum status secret_of_file(const char *key, const char *path, char **valu
                      bytes == 0 ? "is empty" : "holds a zero byte");
 }
 
+const char *config_secret_reference(const struct config *config, const char *key)
+{
+    const char *reference = value_of(config, key, CONFIG_SECRET).text;
+
+    return reference == NULL ? "" : reference;
+}
+
 enum status config_secret(const struct config *config, const char *key, char **value,
                           struct error *err)
 {
-    const char *reference = value_of(config, key, CONFIG_SECRET).text;
+    const char *reference = config_secret_reference(config, key);
+
+    *value = NULL;
+    if (reference[0] == 0)
+        return error_set(err, ERR_NOT_FOUND, "%s is not set", key);
+    return config_secret_of(key, reference, value, err);
+}
+
+enum status config_secret_of(const char *key, const char *reference, char **value,
+                             struct error *err)
+{
     const char *found;
 
     *value = NULL;
-    if (reference == NULL || reference[0] == 0)
-        return error_set(err, ERR_NOT_FOUND, "%s is not set", key);
     if (strncmp(reference, "file:", 5) == 0)
         return secret_of_file(key, reference + 5, value, err);
     found = getenv(reference + 4);

@@ -77,6 +77,12 @@ int64_t config_size_bytes(const struct config *config, const char *key);
 MUST_CHECK enum status config_secret(const struct config *config, const char *key, char **value,
                                      struct error *err);
 
+/* The reference itself: file:PATH or env:NAME; "" when the key is not set. */
+const char *config_secret_reference(const struct config *config, const char *key);
+/* The same of a reference kept from a configuration that may be gone; key: for messages. */
+MUST_CHECK enum status config_secret_of(const char *key, const char *reference, char **value,
+                                        struct error *err);
+
 /* Was it set anywhere above the default? */
 bool config_given(const struct config *config, const char *key);
 /* Names under a wildcard, in the order written: config_name(c, "events.actions", 0) -> "click",

@@ -113,6 +113,53 @@ TEST(redis_connection_authenticates_and_a_wrong_password_is_said_at_once)
     redis_server_stop(&server);
 }
 
+static void write_secret(struct redis_target *target, const char *secret)
+{
+    char path[128];
+    FILE *file;
+
+    (void)snprintf(path, sizeof path, "%s/secret", test_folder());
+    (void)snprintf(target->secret, sizeof target->secret, "file:%s", path);
+    file = fopen(path, "w");
+    CHECK(file != NULL && fputs(secret, file) >= 0 && fclose(file) == 0);
+}
+
+/* FAULTS 56: the next connection uses the secret of now; those that stand live on. */
+TEST(redis_connection_sees_a_rotated_password)
+{
+    static const char *const locked[] = {"--requirepass", "old", NULL};
+    static const struct redis_limits limits = {.backoff_ms = 50};
+    const struct text rotate[] = {{"CONFIG", 6}, {"SET", 3}, {"requirepass", 11}, text_of("new")};
+    struct redis_server server;
+    struct redis_connection *connection;
+    const struct redis_reply *reply;
+    struct redis_target target;
+    struct text value;
+    struct error err;
+
+    redis_server_start(&server, locked);
+    CHECK_STATUS(OK, redis_target_parse(&target, server.url, &err));
+    write_secret(&target, "old\n");
+    CHECK_STATUS(OK, redis_connection_create(&connection, &target, &limits, "t", &err));
+    CHECK_STATUS(OK, redis_call(connection, 5000, rotate, 4, &reply, &err));
+    CHECK_STATUS(OK, redis_get(connection, 5000, text_of("k"), &value, &err));
+    redis_connection_fail(connection, ERR_UNAVAILABLE, "test");
+    CHECK_STATUS(ERR_CONFIG, redis_connection_wait_ready(connection, 5000, &err) == OK
+                                 ? OK
+                                 : redis_connection_why(connection)->status);
+    write_secret(&target, "new\n");
+    for (int tries = 0; tries < 6000 && !redis_connection_ready(connection); tries++) {
+        if (redis_connection_wait_ready(connection, 5000, &err) != OK)
+            clock_sleep_us(5000);
+    }
+    CHECK_STATUS(OK, redis_get(connection, 5000, text_of("k"), &value, &err));
+    write_secret(&target, "");
+    redis_connection_fail(connection, ERR_UNAVAILABLE, "test");
+    CHECK(redis_connection_wait_ready(connection, 5000, &err) != OK);
+    redis_connection_destroy(connection);
+    redis_server_stop(&server);
+}
+
 TEST(redis_connection_to_nobody_reports_within_its_deadline)
 {
     struct redis_connection *connection = connect_to("unix:///nowhere/redis.sock", NULL);
