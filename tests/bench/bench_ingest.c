@@ -1,278 +1,178 @@
 /*
- * tests/bench/bench_ingest.c - ingest as an operator sees it, against a real broker and Redis.
+ * tests/bench/bench_ingest.c - what ingest costs, against a real broker and Redis.
  *
- *   ingest_events_per_s    JSON from a preloaded topic of 8 partitions into Redis, exactly once;
- *                          from the first record read to the last commit; 100,000 users, Zipf-like.
- *                          Limit: MULTI, two patches a record, EXEC on the same Redis, nothing else
- *   freshness_p99_ms       from handing an event to the producer to reading it back from Redis, at
- *                          10,000 events/s. Limit: until the broker has acknowledged that event
- *   freshness_embedded_p99_ms  the same by the embedded broker, which takes no core for itself
- *   bytes_per_user_100     Redis memory a user with 100 events and one open list of 10, TTL on.
- *                          Limit: a plain SET PX of 1,528 bytes under the same keys
- *   ingest_cpu_us          processor time of ingest an event, its start included; says more than
- * the rate where others use the machine ingest_rss_mb          largest resident memory of the first
+ * Every figure is of 100,000 users whose sequences of 100 events are full, TTL on, and of a topic
+ * of 8 partitions that lies ready: from the first record read to the last commit, exactly once.
+ *
+ *   ingest_events_per_s        clicks of 200 bytes of JSON, users by Zipf(1.0), 10,000 items.
+ *                              Limit: MULTI, two patches a record, EXEC on such a Redis, no more
+ *   ingest_lists_events_per_s  one of 20 is a list of 20 that was shown: outbox and relay run
+ *   ingest_aof_events_per_s    clicks again, with appendfsync everysec
+ *   ingest_cpu_us, redis_cpu_us  processor time an event of the clicks: what a core more would
+ * bring bytes_per_user_100         memory of Redis a user; limit: SET PX of 1,528 bytes, the same
+ * keys bytes_per_user_100_open    the same with one open list of 10 ingest_rss_mb largest resident
+ * memory of ingest
  *
  *     build/release/bench/bench_ingest build/release/freshet BROKERS [EVENTS]
  */
-#include "features/redis_connection.h"
 #include "ops/clock.h"
-#include "ops/file.h"
-#include "ops/json.h"
-#include "ops/kafka_admin.h"
-#include "ops/kafka_producer.h"
-#include "ops/process.h"
 #include "ops/random.h"
-
 #include "tests/bench/figure.h"
+#include "tests/bench/testbed.h"
 
 #include <inttypes.h>
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define PARTITIONS   8
 #define USERS        100000
-#define ITEMS        20000
-#define ASK_MS       20000
+#define SEQUENCE     100
 #define BARE_BATCH   256
-#define BARE_SECONDS 3
-#define RATE         10000
-#define LIVE_SECONDS 12
-#define PROBES       400
-#define PROBE_GAP_US 25000
-#define LOOK_US      250
-#define WARM_US      25000000 /* until then a fresh JVM spends half a core on compiling */
-#define MEM_USERS    10000
-#define NOW_MS       INT64_C(1700000000000)
+#define BARE_SECONDS 5
+#define VALUE_BYTES  1528
 
-static const char *program, *brokers;
-static char folder[64], socket_path[96];
-static struct process redis;
-static struct redis_connection *connection;
+static struct testbed bed;
+static struct random randoms;
 static struct error err;
+static int64_t sent; /* events so far; each has a time of its own */
 
-static void start_redis(void)
+/* ---- the topic ---- */
+
+/* Log-uniform ranks: the share of a user falls with the rank, as by Zipf's law. */
+static int zipf_user(void)
 {
-    char log[128];
-    const char *argv[] = {"redis-server",
-                          "--port",
-                          "0",
-                          "--unixsocket",
-                          socket_path,
-                          "--save",
-                          "",
-                          "--appendonly",
-                          "no",
-                          "--maxmemory-policy",
-                          "noeviction",
-                          "--dir",
-                          folder,
-                          NULL};
-    struct redis_target target;
-    char url[128];
-
-    (void)snprintf(log, sizeof log, "%s/redis.log", folder);
-    figure_must(process_start(&redis, "redis", argv, log, &err), &err);
-    (void)snprintf(url, sizeof url, "unix://%s", socket_path);
-    figure_must(redis_target_parse(&target, url, &err), &err);
-    figure_must(redis_connection_create(&connection, &target, NULL, "bench", &err), &err);
-    figure_must(redis_connection_wait_ready(connection, ASK_MS, &err), &err);
+    return (int)pow(USERS, random_unit(&randoms)) % USERS;
 }
 
-static void stop_redis(void)
+static void send_click(struct kafka_producer *producer, int user)
 {
-    redis_connection_destroy(connection);
-    process_stop(&redis, 5000);
+    char name[24], json[512];
+    struct kafka_message message = {
+        .topic = "events", .partition = KAFKA_PARTITION_ANY, .key = {name, 0}, .value = {json, 0}};
+
+    message.key.bytes = (size_t)snprintf(name, sizeof name, "user-%07d", user);
+    message.value.bytes = (size_t)testbed_click(json, sizeof json, name,
+                                                (int)random_below(&randoms, TESTBED_ITEMS),
+                                                TESTBED_NOW_MS + sent, sent);
+    testbed_send(producer, &message);
+    sent++;
 }
 
-static int64_t used_memory(void)
+static void send_list(struct kafka_producer *producer, int user, int items)
 {
-    const struct text info[] = {{"INFO", 4}, {"memory", 6}};
-    const struct redis_reply *reply;
-    const char *at;
+    char name[24], json[1024];
+    struct kafka_message message = {
+        .topic = "events", .partition = KAFKA_PARTITION_ANY, .key = {name, 0}, .value = {json, 0}};
+    int bytes;
 
-    figure_must(redis_call(connection, ASK_MS, info, 2, &reply, &err), &err);
-    at = strstr(reply->text.at, "used_memory:");
-    return at == NULL ? 0 : strtoll(at + 12, NULL, 10);
+    message.key.bytes = (size_t)snprintf(name, sizeof name, "user-%07d", user);
+    bytes = snprintf(json, sizeof json,
+                     "{\"type\":\"impression\",\"user\":\"%s\",\"ts\":%" PRId64
+                     ",\"request_id\":\"r-%" PRId64 "\",\"items\":[",
+                     name, TESTBED_NOW_MS + sent, sent);
+    for (int i = 0; i < items; i++)
+        bytes += snprintf(json + bytes, sizeof json - (size_t)bytes, "%s\"item-%06d\"",
+                          i == 0 ? "" : ",", (int)random_below(&randoms, TESTBED_ITEMS));
+    message.value.bytes = (size_t)(bytes +
+                                   snprintf(json + bytes, sizeof json - (size_t)bytes, "]}"));
+    testbed_send(producer, &message);
+    sent++;
 }
 
-/* ---- producing ---- */
-
-static struct kafka_producer *open_producer(void)
+static void flush(struct kafka_producer *producer)
 {
-    struct kafka_producer_options options = {
-        .brokers = brokers, .linger_ms = 5, .queue_messages_max = 200000};
-    struct kafka_producer *producer;
-
-    figure_must(kafka_producer_open(&producer, &options, &err), &err);
-    return producer;
-}
-
-/* When the probe of the freshness was acknowledged; 0: not yet. */
-static uint64_t probe_mark;
-static int64_t probe_acknowledged_us;
-
-static void note_delivery(void *context, uint64_t opaque, enum status status, int32_t partition,
-                          int64_t offset)
-{
-    (void)context;
-    (void)status;
-    (void)partition;
-    (void)offset;
-    if (opaque != 0)
-        probe_acknowledged_us = clock_monotonic_us();
-}
-
-static void send(struct kafka_producer *producer, const char *topic, const char *user,
-                 const char *json, int bytes)
-{
-    struct kafka_message message = {.topic = topic,
-                                    .partition = KAFKA_PARTITION_ANY,
-                                    .key = text_of(user),
-                                    .value = {json, (size_t)bytes},
-                                    .opaque = probe_mark};
-    enum status status = kafka_produce(producer, &message, &err);
-
-    while (status == ERR_FULL) {
-        kafka_producer_poll(producer, 10);
-        status = kafka_produce(producer, &message, &err);
-    }
-    figure_must(status, &err);
-}
-
-/* A click of about 200 bytes, as an app would send it. */
-static int click(char *into, size_t room, const char *user, int item, int64_t time_ms, int64_t n)
-{
-    return snprintf(into, room,
-                    "{\"event_id\":\"e-%012" PRId64 "\",\"type\":\"click\",\"user\":\"%s\","
-                    "\"item\":\"item-%06d\",\"ts\":%" PRId64
-                    ",\"session\":\"s-%08x\",\"surface\":\"home\",\"device\":\"ios\",\"country\":"
-                    "\"PT\",\"app\":\"4.17.2\"}",
-                    n, user, item, time_ms, (unsigned)(n * 2654435761u));
-}
-
-static void fill(const char *topic, int64_t events)
-{
-    struct kafka_producer *producer = open_producer();
-    struct random random;
-    char user[24], json[512];
-
-    random_seed(&random, 1);
-    for (int64_t n = 0; n < events; n++) {
-        /* Log-uniform ranks: the share of a user falls with the rank, as in Zipf's law. */
-        int rank = (int)pow(USERS, random_unit(&random));
-
-        (void)snprintf(user, sizeof user, "user-%07d", rank % USERS);
-        send(producer, topic, user, json,
-             click(json, sizeof json, user, (int)random_below(&random, ITEMS), NOW_MS + n, n));
-        if (n % 1000 == 0)
-            kafka_producer_poll(producer, 0);
-    }
     figure_must(kafka_producer_flush(producer, 120000, &err), &err);
     kafka_producer_close(producer, 0);
 }
 
-/* ---- ingest ---- */
-
-static void make_topics(const char *events)
+/* lists: one of so many events is a list of 20; 0: none. */
+static void fill(int64_t events, int lists)
 {
-    figure_must(kafka_topic_create(brokers, NULL, events, PARTITIONS, 1, NULL, ASK_MS, &err), &err);
-    figure_must(kafka_topic_create(brokers, NULL, "examples", 4, 1, NULL, ASK_MS, &err), &err);
-    figure_must(kafka_topic_create(brokers, NULL, "dead", 1, 1, NULL, ASK_MS, &err), &err);
+    struct kafka_producer *producer = testbed_producer(&bed);
+
+    (void)fprintf(stderr, "filling the topic with %" PRId64 " events\n", events);
+    for (int64_t n = 0; n < events; n++) {
+        if (lists > 0 && n % lists == 0)
+            send_list(producer, zipf_user(), 20);
+        else
+            send_click(producer, zipf_user());
+        if (n % 1000 == 0)
+            kafka_producer_poll(producer, 0);
+    }
+    flush(producer);
 }
 
-static void start_ingest(struct process *ingest, const char *events, const char *ns, bool until_end)
-{
-    char sets[6][192], log[128], ports[128];
-    const char *argv[32] = {program, "ingest", "--json", "--ports-file", ports};
-    int used = 5;
+/* ---- the limit: two patches a record and nothing else, on full values ---- */
 
-    (void)snprintf(log, sizeof log, "%s/%s.log", folder, events);
-    (void)snprintf(ports, sizeof ports, "%s/%s.ports", folder, events);
-    (void)snprintf(sets[0], sizeof sets[0], "kafka.brokers=%s", brokers);
-    (void)snprintf(sets[1], sizeof sets[1], "redis.url=unix://%s", socket_path);
-    (void)snprintf(sets[2], sizeof sets[2], "kafka.topics.events=%s", events);
-    (void)snprintf(sets[3], sizeof sets[3], "kafka.group=%s", events);
-    (void)snprintf(sets[4], sizeof sets[4], "dataset.namespace=%s", ns);
-    (void)snprintf(sets[5], sizeof sets[5], "ingest.admin=127.0.0.1:0");
-    for (int i = 0; i < 6; i++) {
-        argv[used++] = "--set";
-        argv[used++] = sets[i];
+static void bare_fill(void)
+{
+    static const char value[VALUE_BYTES];
+    const struct redis_reply *reply;
+    char key[48];
+
+    for (int u = 0; u < USERS; u++) {
+        (void)redis_begin(bed.connection, 5, 2048);
+        redis_argument_text(bed.connection, "SET");
+        redis_argument(bed.connection, key,
+                       (size_t)snprintf(key, sizeof key, "fr{%02x}uuser-%07d", u % 64, u));
+        redis_argument(bed.connection, value, sizeof value);
+        redis_argument_text(bed.connection, "PX");
+        redis_argument_int(bed.connection, 2592000000);
+        figure_must(redis_connection_receive(bed.connection, TESTBED_ASK_MS, &reply, &err), &err);
     }
-    if (until_end)
-        argv[used++] = "--until-end";
-    figure_must(process_start(ingest, "ingest", argv, log, &err), &err);
 }
 
-/* Waits for its end and reads its result, the last line of its output. */
-static const struct json_node *result_of(struct process *ingest, struct json_parser *parser,
-                                         double *rss_mb)
+static void bare_batch(void)
 {
-    static char tail[8192];
-    const struct json_node *root;
-    const char *line;
+    static const char entry[28];
 
-    while (!process_ended(ingest)) {
-        double mb = figure_rss_mb(ingest->pid);
+    (void)redis_begin(bed.connection, 1, 16);
+    redis_argument_text(bed.connection, "MULTI");
+    for (int i = 0; i < BARE_BATCH; i++) {
+        char key[48];
+        int user = zipf_user();
+        int bytes = snprintf(key, sizeof key, "fr{%02x}uuser-%07d", user % 64, user);
 
-        *rss_mb = mb > *rss_mb ? mb : *rss_mb;
-        (void)usleep(20000);
+        for (int patch = 0; patch < 2; patch++) {
+            (void)redis_begin(bed.connection, 4, 128);
+            redis_argument_text(bed.connection, "SETRANGE");
+            redis_argument(bed.connection, key, (size_t)bytes);
+            redis_argument_int(bed.connection,
+                               patch == 0 ? 0 : 28 + 15 * (int)random_below(&randoms, SEQUENCE));
+            redis_argument(bed.connection, entry, patch == 0 ? 28 : 15);
+        }
     }
-    process_log_tail(ingest, 30, tail, sizeof tail);
-    line = strstr(tail, "{\"records\"");
-    if (ingest->exit_code != 0 || line == NULL) {
-        (void)fprintf(stderr, "ingest ended with %d:\n%s\n", ingest->exit_code, tail);
-        exit(1);
-    }
-    figure_must(json_parse(parser, (struct text){line, strcspn(line, "\n")}, &root, &err), &err);
-    return root;
+    (void)redis_begin(bed.connection, 1, 16);
+    redis_argument_text(bed.connection, "EXEC");
 }
-
-/* ---- the limit: two patches a record and nothing else ---- */
 
 static double bare_patches_per_s(void)
 {
-    static const char entry[28];
     const struct redis_reply *reply;
-    struct random random;
     int64_t begun_us = clock_monotonic_us(), done = 0;
     int in_flight = 0;
 
-    random_seed(&random, 2);
     while (clock_monotonic_us() - begun_us < BARE_SECONDS * 1000000) {
-        for (; in_flight < 2; in_flight++) {
-            (void)redis_begin(connection, 1, 16);
-            redis_argument_text(connection, "MULTI");
-            for (int i = 0; i < BARE_BATCH; i++) {
-                char key[32];
-                int rank = (int)pow(USERS, random_unit(&random)) % USERS;
-                int bytes = snprintf(key, sizeof key, "b{00}uuser-%07d", rank);
-
-                for (int patch = 0; patch < 2; patch++) {
-                    (void)redis_begin(connection, 4, 128);
-                    redis_argument_text(connection, "SETRANGE");
-                    redis_argument(connection, key, (size_t)bytes);
-                    redis_argument_int(connection,
-                                       patch == 0 ? 0 : 28 + 15 * (int)random_below(&random, 100));
-                    redis_argument(connection, entry, patch == 0 ? 28 : 15);
-                }
-            }
-            (void)redis_begin(connection, 1, 16);
-            redis_argument_text(connection, "EXEC");
-        }
+        for (; in_flight < 2; in_flight++)
+            bare_batch();
         for (int i = 0; i < 2 + 2 * BARE_BATCH; i++)
-            figure_must(redis_connection_receive(connection, ASK_MS, &reply, &err), &err);
+            figure_must(redis_connection_receive(bed.connection, TESTBED_ASK_MS, &reply, &err),
+                        &err);
         in_flight--;
         done += BARE_BATCH;
     }
-    while (redis_connection_owed(connection) > 0)
-        figure_must(redis_connection_receive(connection, ASK_MS, &reply, &err), &err);
+    while (redis_connection_owed(bed.connection) > 0)
+        figure_must(redis_connection_receive(bed.connection, TESTBED_ASK_MS, &reply, &err), &err);
     return (double)done / ((double)(clock_monotonic_us() - begun_us) / 1e6);
 }
+
+/* ---- ingest ---- */
+
+struct cost {
+    double events_per_s, ingest_us, redis_us, rss_mb;
+};
 
 /* Processor time of all children that have ended. */
 static double children_s(void)
@@ -284,289 +184,123 @@ static double children_s(void)
            (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
 
-static void bench_rate(int64_t events, struct json_parser *parser)
+static double redis_s(void)
 {
-    struct process ingest;
-    const struct json_node *result;
-    double rss_mb = 0, bare, seconds, before_s;
-    int64_t applied = 0;
+    return testbed_info(&bed, "cpu", "used_cpu_user:") + testbed_info(&bed, "cpu", "used_cpu_sys:");
+}
 
-    start_redis();
-    bare = bare_patches_per_s();
-    stop_redis();
-    start_redis();
-    make_topics("load");
-    (void)fprintf(stderr, "filling the topic with %" PRId64 " events\n", events);
-    fill("load", events);
-    before_s = children_s();
-    start_ingest(&ingest, "load", "fr", true);
-    result = result_of(&ingest, parser, &rss_mb);
-    before_s = children_s() - before_s;
+/* Ingest reads all that is new in the topic; ends the program when an event is missing. */
+static struct cost ingest(int64_t events)
+{
+    struct process process;
+    struct cost cost = {0};
+    double before_s = children_s(), redis_before_s = redis_s(), seconds;
+    const struct json_node *result;
+    int64_t counted = 0;
+
+    testbed_start_ingest(&bed, &process, "events", true);
+    result = testbed_result(&bed, &process, &cost.rss_mb);
     for (const char *const *name = (const char *const[]){"applied", "late", "duplicate", NULL};
          *name != NULL; name++)
-        applied += json_int_or(json_member(result, *name), 0);
+        counted += json_int_or(json_member(result, *name), 0);
     seconds = json_real_or(json_member(result, "busy_seconds"), 0);
-    (void)printf("%" PRId64 " events in %.2f s busy, gaps: %" PRId64 "\n", applied, seconds,
-                 events - applied);
-    figure_report("ingest_events_per_s", (double)applied / seconds, "events/s",
-                  "two patches a record, bare", bare);
-    figure_report("ingest_cpu_us", before_s * 1e6 / (double)events, "us", "", 0);
-    figure_report("ingest_rss_mb", rss_mb, "MB", "", 0);
-    stop_redis();
-    if (applied != events || seconds < 1)
+    (void)printf("%" PRId64 " events in %.2f s busy, gaps: %" PRId64 "\n", counted, seconds,
+                 events - counted);
+    if (counted != events || seconds <= 0)
         exit(1);
+    cost.events_per_s = (double)events / seconds;
+    cost.ingest_us = (children_s() - before_s) * 1e6 / (double)events;
+    cost.redis_us = (redis_s() - redis_before_s) * 1e6 / (double)events;
+    return cost;
 }
 
-/* ---- freshness ---- */
-
-static const struct redis_reply *find_probe(int probe)
+static double bytes_per_user(double before)
 {
-    /* The shard of a user is the data set's secret: look for the key. */
-    char pattern[64];
+    return (testbed_info(&bed, "memory", "used_memory:") - before) / USERS;
+}
+
+/* Every user's sequence is full; before: memory of the Redis without anything. */
+static void fill_users(double before, double bare_bytes)
+{
+    struct kafka_producer *producer = testbed_producer(&bed);
+
+    (void)fprintf(stderr, "%d users of %d events\n", USERS, SEQUENCE);
+    for (int n = 0; n < SEQUENCE; n++)
+        for (int user = 0; user < USERS; user++)
+            send_click(producer, user);
+    flush(producer);
+    (void)ingest((int64_t)USERS * SEQUENCE);
+    figure_report("bytes_per_user_100", bytes_per_user(before), "bytes", "SET PX of 1,528 bytes",
+                  bare_bytes);
+}
+
+static void open_lists(double before)
+{
+    struct kafka_producer *producer = testbed_producer(&bed);
+
+    for (int user = 0; user < USERS; user++)
+        send_list(producer, user, 10);
+    flush(producer);
+    (void)ingest(USERS);
+    figure_report("bytes_per_user_100_open", bytes_per_user(before), "bytes", "", 0);
+}
+
+/* From now on Redis writes what it does to disk, as it would from its start. */
+static void append_only(void)
+{
+    const struct text set[] = {{"CONFIG", 6}, {"SET", 3}, {"appendonly", 10}, {"yes", 3}};
     const struct redis_reply *reply;
 
-    (void)snprintf(pattern, sizeof pattern, "fr{*}uprobe-%04d", probe);
-    const struct text keys[] = {{"KEYS", 4}, text_of(pattern)};
-
-    figure_must(redis_call(connection, ASK_MS, keys, 2, &reply, &err), &err);
-    return reply;
-}
-
-/* Keys of the probes' users, found once each is there; their values grow with each event. */
-static void learn_keys(char (*keys)[48], struct kafka_producer *producer, const char *topic)
-{
-    char user[24], json[512];
-
-    for (int p = 0; p < PROBES; p++) {
-        (void)snprintf(user, sizeof user, "probe-%04d", p);
-        send(producer, topic, user, json, click(json, sizeof json, user, 1, clock_wall_ms(), 1));
+    figure_must(redis_call(bed.connection, TESTBED_ASK_MS, set, 4, &reply, &err), &err);
+    for (int i = 0; i < 600; i++) {
+        if (testbed_info(&bed, "persistence", "aof_enabled:") == 1 &&
+            testbed_info(&bed, "persistence", "aof_rewrite_in_progress:") == 0 &&
+            testbed_info(&bed, "persistence", "aof_rewrite_scheduled:") == 0)
+            return;
+        (void)usleep(100000);
     }
-    figure_must(kafka_producer_flush(producer, ASK_MS, &err), &err);
-    for (int p = 0; p < PROBES; p++) {
-        int64_t until_us = clock_monotonic_us() + 30000000;
-        const struct redis_reply *reply = find_probe(p);
-
-        while (reply->count == 0 && clock_monotonic_us() < until_us) {
-            (void)usleep(20000);
-            reply = find_probe(p);
-        }
-        if (reply->count == 0) {
-            (void)fprintf(stderr, "ingest applied nothing in 30 s\n");
-            exit(1);
-        }
-        (void)snprintf(keys[p], sizeof keys[p], "%s", reply->elements[0]->text.at);
-    }
-}
-
-static int64_t length_of(const char *key)
-{
-    const struct text strlen_of[] = {{"STRLEN", 6}, text_of(key)};
-    const struct redis_reply *reply;
-
-    figure_must(redis_call(connection, ASK_MS, strlen_of, 2, &reply, &err), &err);
-    return reply->integer;
-}
-
-/* Produces what is due of the background traffic. */
-static int64_t keep_rate(struct kafka_producer *producer, const char *topic, int64_t begun_us,
-                         int64_t sent)
-{
-    int64_t due = (clock_monotonic_us() - begun_us) * RATE / 1000000;
-    char user[24], json[512];
-
-    for (; sent < due; sent++) {
-        (void)snprintf(user, sizeof user, "user-%07d", (int)(sent * 7919 % 20000));
-        send(producer, topic, user, json,
-             click(json, sizeof json, user, (int)(sent % ITEMS), clock_wall_ms(), sent));
-    }
-    kafka_producer_poll(producer, 0);
-    return sent;
-}
-
-/* Two clients of the broker, as there are many: the one that sends the probe does not send the
- * 10,000 events/s, so that a probe waits at the broker and in ingest, but not in its own queue. */
-struct clients {
-    struct kafka_producer *crowd, *probe;
-};
-
-static struct kafka_producer *open_client(int linger_ms)
-{
-    struct kafka_producer_options options = {
-        .brokers = brokers, .linger_ms = linger_ms, .delivered = note_delivery};
-    struct kafka_producer *producer;
-
-    figure_must(kafka_producer_open(&producer, &options, &err), &err);
-    return producer;
-}
-
-static int64_t keep_both(const struct clients *clients, int64_t begun_us, int64_t sent)
-{
-    kafka_producer_poll(clients->probe, 0);
-    return keep_rate(clients->crowd, "live", begun_us, sent);
-}
-
-/* Sends one event and waits until Redis has it. */
-static void probe(const struct clients *clients, const char *key, int number, int64_t begun_us,
-                  int64_t *sent, double *seen_ms, double *acknowledged_ms)
-{
-    int64_t before = length_of(key), at_us, seen_us;
-    char user[24], json[512];
-
-    (void)snprintf(user, sizeof user, "probe-%04d", number);
-    *sent = keep_both(clients, begun_us, *sent);
-    probe_acknowledged_us = 0;
-    probe_mark = 1;
-    at_us = clock_monotonic_us();
-    send(clients->probe, "live", user, json,
-         click(json, sizeof json, user, 2, clock_wall_ms() + 1, 2));
-    probe_mark = 0;
-    /* A look every quarter of a millisecond: a busy one would take a core from those measured. */
-    while (length_of(key) == before && clock_monotonic_us() < at_us + 5000000) {
-        *sent = keep_both(clients, begun_us, *sent);
-        (void)usleep(LOOK_US);
-    }
-    seen_us = clock_monotonic_us();
-    while (clock_monotonic_us() < at_us + PROBE_GAP_US || probe_acknowledged_us == 0) {
-        *sent = keep_both(clients, begun_us, *sent);
-        (void)usleep(LOOK_US);
-        if (clock_monotonic_us() > at_us + 10000000)
-            break;
-    }
-    *seen_ms = (double)(seen_us - at_us) / 1000;
-    *acknowledged_ms = (double)(probe_acknowledged_us - at_us) / 1000;
-}
-
-static void bench_freshness(const char *figure)
-{
-    static char keys[PROBES][48];
-    static double seen_ms[PROBES], acknowledged_ms[PROBES];
-    struct clients clients;
-    struct process ingest;
-    int64_t begun_us, sent = 0;
-
-    start_redis();
-    clients = (struct clients){.crowd = open_client(5), .probe = open_client(1)};
-    start_ingest(&ingest, "live", "fr", false);
-    learn_keys(keys, clients.probe, "live");
-    begun_us = clock_monotonic_us();
-    while (clock_monotonic_us() - begun_us < WARM_US) {
-        sent = keep_both(&clients, begun_us, sent);
-        (void)usleep(LOOK_US);
-    }
-    for (int p = 0; p < PROBES; p++)
-        probe(&clients, keys[p], p, begun_us, &sent, &seen_ms[p], &acknowledged_ms[p]);
-    (void)printf("%d probes at %.0f events/s, median %.1f ms; acknowledged after %.1f\n", PROBES,
-                 (double)sent / ((double)(clock_monotonic_us() - begun_us) / 1e6),
-                 figure_quantile(seen_ms, PROBES, 0.5),
-                 figure_quantile(acknowledged_ms, PROBES, 0.5));
-    figure_report(figure, figure_quantile(seen_ms, PROBES, 0.99), "ms", "acknowledged",
-                  figure_quantile(acknowledged_ms, PROBES, 0.99));
-    kafka_producer_close(clients.probe, 1000);
-    kafka_producer_close(clients.crowd, 1000);
-    process_stop(&ingest, 20000);
-    stop_redis();
-}
-
-static void bench_freshness_embedded(void)
-{
-    static const struct kafka_broker_topic topics[] = {
-        {"live", PARTITIONS}, {"examples", 4}, {"dead", 1}, {NULL, 0}};
-    const char *real = brokers;
-    struct kafka_broker *broker;
-
-    figure_must(kafka_broker_start(&broker, topics, &err), &err);
-    brokers = kafka_broker_address(broker);
-    bench_freshness("freshness_embedded_p99_ms");
-    kafka_broker_stop(broker);
-    brokers = real;
-}
-
-/* ---- memory ---- */
-
-static double bare_bytes_per_user(void)
-{
-    static const char value[1528];
-    const struct redis_reply *reply;
-    int64_t before = used_memory();
-    char key[48];
-
-    for (int u = 0; u < MEM_USERS; u++) {
-        (void)redis_begin(connection, 5, 2048);
-        redis_argument_text(connection, "SET");
-        redis_argument(connection, key,
-                       (size_t)snprintf(key, sizeof key, "fr{%02x}uuser-%07d", u % 64, u));
-        redis_argument(connection, value, sizeof value);
-        redis_argument_text(connection, "PX");
-        redis_argument_int(connection, 2592000000);
-        figure_must(redis_connection_receive(connection, ASK_MS, &reply, &err), &err);
-    }
-    return (double)(used_memory() - before) / MEM_USERS;
-}
-
-static void bench_memory(struct json_parser *parser)
-{
-    struct kafka_producer *producer = open_producer();
-    struct process ingest;
-    char user[24], json[1024];
-    double bare, rss_mb = 0;
-    int64_t before;
-
-    start_redis();
-    bare = bare_bytes_per_user();
-    stop_redis();
-    start_redis();
-    make_topics("memory");
-    for (int n = 0; n < 100 * MEM_USERS; n++) {
-        (void)snprintf(user, sizeof user, "user-%07d", n % MEM_USERS);
-        send(producer, "memory", user, json,
-             click(json, sizeof json, user, n % ITEMS, NOW_MS + n, n));
-    }
-    for (int u = 0; u < MEM_USERS; u++) {
-        int bytes;
-
-        (void)snprintf(user, sizeof user, "user-%07d", u);
-        bytes = snprintf(json, sizeof json,
-                         "{\"type\":\"impression\",\"user\":\"%s\",\"ts\":%" PRId64
-                         ",\"request_id\":\"r-%d\",\"items\":[",
-                         user, NOW_MS + 2000000, u);
-        for (int i = 0; i < 10; i++)
-            bytes += snprintf(json + bytes, sizeof json - (size_t)bytes, "%s\"item-%06d\"",
-                              i == 0 ? "" : ",", i);
-        bytes += snprintf(json + bytes, sizeof json - (size_t)bytes, "]}");
-        send(producer, "memory", user, json, bytes);
-    }
-    figure_must(kafka_producer_flush(producer, 120000, &err), &err);
-    kafka_producer_close(producer, 0);
-    before = used_memory();
-    start_ingest(&ingest, "memory", "fr", true);
-    (void)result_of(&ingest, parser, &rss_mb);
-    figure_report("bytes_per_user_100", (double)(used_memory() - before) / MEM_USERS, "bytes",
-                  "SET PX of 1,528 bytes", bare);
-    stop_redis();
+    (void)fprintf(stderr, "Redis did not finish its append-only file in 60 s\n");
+    exit(1);
 }
 
 int main(int argc, char **argv)
 {
-    struct json_parser *parser = json_parser_create(65536, 4096);
-    int64_t events = argc > 3 ? strtoll(argv[3], NULL, 10) : 2000000;
+    int64_t events = argc > 3 ? strtoll(argv[3], NULL, 10) : 4000000;
+    double before, bare_bytes, bare;
+    struct cost cost;
 
-    if (argc < 3) {
-        (void)fprintf(stderr, "usage: bench_ingest FRESHET BROKERS [EVENTS, 0: freshness alone]\n");
+    if (argc < 3 || events <= 0) {
+        (void)fprintf(stderr, "usage: bench_ingest FRESHET BROKERS [EVENTS]\n");
         return 2;
     }
-    program = argv[1];
-    brokers = argv[2];
-    (void)snprintf(folder, sizeof folder, "/tmp/freshet-bench-XXXXXX");
-    if (mkdtemp(folder) == NULL)
-        return 1;
-    (void)snprintf(socket_path, sizeof socket_path, "%s/redis.sock", folder);
-    if (events > 0) {
-        bench_rate(events, parser);
-        bench_memory(parser);
-    }
-    make_topics("live");
-    bench_freshness("freshness_p99_ms");
-    bench_freshness_embedded();
-    json_parser_destroy(parser);
-    return file_remove_tree(folder, &err) == OK ? 0 : 1;
+    testbed_open(&bed, argv[1], argv[2]);
+    random_seed(&randoms, 1);
+    testbed_start_redis(&bed);
+    before = testbed_info(&bed, "memory", "used_memory:");
+    bare_fill();
+    bare_bytes = bytes_per_user(before);
+    bare = bare_patches_per_s();
+    testbed_stop_redis(&bed);
+
+    testbed_start_redis(&bed);
+    testbed_make_topics(&bed, "events");
+    before = testbed_info(&bed, "memory", "used_memory:");
+    fill_users(before, bare_bytes);
+    fill(events, 0);
+    cost = ingest(events);
+    figure_report("ingest_events_per_s", cost.events_per_s, "events/s",
+                  "two patches a record, bare", bare);
+    figure_report("ingest_cpu_us", cost.ingest_us, "us", "", 0);
+    figure_report("redis_cpu_us", cost.redis_us, "us", "", 0);
+    figure_report("ingest_rss_mb", cost.rss_mb, "MB", "", 0);
+    open_lists(before);
+    fill(events / 2, 20);
+    figure_report("ingest_lists_events_per_s", ingest(events / 2).events_per_s, "events/s",
+                  "two patches a record, bare", bare);
+    append_only();
+    fill(events / 2, 0);
+    figure_report("ingest_aof_events_per_s", ingest(events / 2).events_per_s, "events/s",
+                  "two patches a record, bare", bare);
+    testbed_stop_redis(&bed);
+    return testbed_close(&bed);
 }

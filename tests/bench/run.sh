@@ -11,6 +11,7 @@ for program in "$build"/bench/bench_*; do
     echo "== $name"
     case $name in
     bench_serve) "$program" "$build/freshet" ;;
+    bench_ingest | bench_freshness) bash tests/bench/with_kafka.sh "$build" "$name" ;;
     *) "$program" ;;
     esac || failed=$((failed + 1))
 done
