@@ -138,12 +138,16 @@ static bool gather_part(struct shard *shard, int index, struct record **rest, in
 /* The batch ends before the first record left over, else at all that was read: not at the shard's
  * last record, so that quiet shards do not hold the partition back. It ends right behind a record,
  * never behind a gap: an unclean election may put another record there, and `last` could not tell.
- * Never below what is applied. */
-static void end_part(struct part *part, const struct progress *progress, const struct record *rest)
+ * Never below what is applied. A part without records waits for the tick: small batches would else
+ * write the m of every partition for the record of one. */
+static void end_part(struct part *part, const struct progress *progress, const struct record *rest,
+                     bool ticks)
 {
     const struct partition *partition = part->partition;
     struct store_state to = part->to; /* with the counts */
 
+    if (part->records == 0 && !ticks)
+        return;
     if (rest != NULL) {
         to.next = rest->last_offset + 1; /* 0 behind none: below what is applied */
         to.watermark_ms = rest->watermark_ms;
@@ -193,7 +197,8 @@ static bool gather(struct machine *machine, struct shard *shard)
     for (int i = 0; i < commit->parts_count; i++) {
         if (!gather_part(shard, i, &rests[i], limit - commit->records))
             return false;
-        end_part(&commit->parts[i], progress_of(commit->parts[i].partition, shard), rests[i]);
+        end_part(&commit->parts[i], progress_of(commit->parts[i].partition, shard), rests[i],
+                 tick_due(machine, shard));
     }
     return true;
 }

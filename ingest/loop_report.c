@@ -196,10 +196,10 @@ static struct progress_of_all look(struct machine *machine, struct kafka_consume
         all.reading += strcmp(view.state, "reading") == 0 || strcmp(view.state, "paused") == 0;
         if (view.watermark_ms > 0 && view.watermark_ms < all.watermark_ms)
             all.watermark_ms = view.watermark_ms;
-        if (high == KAFKA_OFFSET_NONE || view.committed < 0)
+        if (high == KAFKA_OFFSET_NONE || view.applied < 0)
             all.unknown++;
-        else if (high > view.committed)
-            all.lag += high - view.committed;
+        else if (high > view.applied)
+            all.lag += high - view.applied;
     }
     return all;
 }

@@ -621,11 +621,14 @@ bool machine_partition_view(const struct machine *machine, int index,
         .partition = partition->number,
         .state = partition->paused ? "paused" : names[partition->phase],
         .position = partition->position,
-        .committed = -1,
+        .applied = partition->phase == PHASE_READING ? partition->position : -1,
         .watermark_ms = partition->watermark_ms,
     };
-    for (int s = 0; s < machine->options.shards && partition->phase == PHASE_READING; s++)
-        if (view->committed < 0 || partition->shards[s].state.next < view->committed)
-            view->committed = partition->shards[s].state.next;
+    for (int s = 0; s < machine->options.shards && view->applied >= 0; s++) {
+        const struct record *first = partition->shards[s].queue.first;
+
+        if (first != NULL && first->offset < view->applied)
+            view->applied = first->offset;
+    }
     return true;
 }

@@ -215,7 +215,7 @@ struct machine_partition_view {
     int32_t partition;
     const char *state; /* "claiming", "starting", "reading", "paused", "fenced", "stopped" */
     int64_t position;  /* next offset to be read */
-    int64_t committed; /* minimum of next over the shards; -1: not known yet */
+    int64_t applied;   /* every record below it is; -1: not known yet. Stored by the next tick */
     int64_t watermark_ms;
 };
 /* index 0..; false beyond the last. */

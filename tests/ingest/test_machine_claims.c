@@ -427,7 +427,7 @@ TEST(machine_reads_two_partitions_and_adds_one_later)
     CHECK_TEXT("10 12 14", driver_times(&stage.one, "ann"));
     CHECK(machine_partition_view(stage.one.machine, 1, &view));
     CHECK_INT(3, view.partition);
-    CHECK_INT(10, view.committed);
+    CHECK_INT(10, view.applied);
     CHECK_TEXT("reading", view.state);
     CHECK(!machine_partition_view(stage.one.machine, 2, &view));
     end(&stage);

@@ -152,6 +152,26 @@ TEST(machine_moves_quiet_shards_with_the_tick)
     end(&stage);
 }
 
+TEST(machine_moves_partitions_without_records_with_the_tick)
+{
+    struct stage stage;
+    struct machine_partition_view view;
+
+    begin(&stage);
+    driver_assign(&stage.one, 1);
+    driver_wait(&stage.one, 2000000); /* the first tick is over */
+    driver_event(&stage.one, 0, user_in(0, 0), 2, "i1", 10);
+    driver_event(&stage.one, 1, user_in(1, 0), 2, "i1", 10);
+    driver_wait(&stage.one, 10000);
+    CHECK_INT(1, driver_m(&stage.one, 0, 0).state.next);
+    CHECK_INT(0, driver_m(&stage.one, 1, 0).state.next); /* nothing of 1 was in that batch */
+    CHECK(machine_partition_view(stage.one.machine, 1, &view));
+    CHECK_INT(1, view.applied); /* and nothing of it waits */
+    driver_wait(&stage.one, 1100000);
+    CHECK_INT(1, driver_m(&stage.one, 1, 0).state.next);
+    end(&stage);
+}
+
 TEST(machine_hints_only_what_every_shard_has_answered)
 {
     struct stage stage;
