@@ -10,10 +10,21 @@ const struct config_row redis_config_rows[] = {
     {.key = "redis.url",
      .type = CONFIG_TEXT,
      .fallback = "redis://127.0.0.1:6379",
-     .help = "Where Redis is: redis://[user@]host[:port][/db] or unix:///path/to/socket."},
+     .help = "Where Redis is: redis://host[:port][/db], unix:///path/to/socket, "
+             "redis+sentinel://host,host,host/NAME (the primary that these sentinels call so) or "
+             "redis+cluster://host:port,host:port (any of its nodes); rediss... for TLS."},
+    {.key = "redis.username",
+     .type = CONFIG_TEXT,
+     .fallback = "",
+     .help = "User of Redis' access lists (ACL), with redis.password; empty: the default user, or "
+             "the one in redis.url. `freshet doctor` prints what it must be allowed to."},
     {.key = "redis.password",
      .type = CONFIG_SECRET,
      .help = "Password of Redis, as file:PATH or env:NAME; wins over one in redis.url."},
+    {.key = "redis.sentinel_password",
+     .type = CONFIG_SECRET,
+     .help =
+         "Password of the sentinels themselves, as file:PATH or env:NAME, where they want one."},
     {.key = "redis.connect_timeout",
      .type = CONFIG_DURATION,
      .fallback = "3s",
@@ -45,39 +56,62 @@ const struct config_row redis_config_rows[] = {
     {.key = NULL},
 };
 
-enum status redis_target_refresh(struct redis_target *target, struct error *err)
+static enum status refresh(struct redis_secret *kept, const char *key, struct error *err)
 {
     char *secret = NULL;
     enum status status;
 
-    if (target->secret[0] == '\0')
+    if (kept->reference[0] == '\0')
         return OK;
-    status = config_secret_of("redis.password", target->secret, &secret, err);
+    status = config_secret_of(key, kept->reference, &secret, err);
     if (status != OK)
         return status;
-    if (strlen(secret) >= sizeof target->password)
-        status = error_set(err, ERR_CONFIG, "redis.password is longer than %zu bytes",
-                           sizeof target->password - 1);
+    if (strlen(secret) >= sizeof kept->password)
+        status = error_set(err, ERR_CONFIG, "%s is longer than %zu bytes", key,
+                           sizeof kept->password - 1);
     else
-        (void)snprintf(target->password, sizeof target->password, "%s", secret);
+        (void)snprintf(kept->password, sizeof kept->password, "%s", secret);
     explicit_bzero(secret, strlen(secret));
     free(secret);
     return status;
 }
 
+enum status redis_target_refresh(struct redis_target *target, struct error *err)
+{
+    enum status status = refresh(&target->secret, "redis.password", err);
+
+    return status == OK ? refresh(&target->sentinel_secret, "redis.sentinel_password", err)
+                        : status;
+}
+
+/* Copies what is configured for a key, if it fits. */
+static enum status keep(const char *key, const char *value, char *into, size_t room,
+                        struct error *err)
+{
+    if (strlen(value) >= room)
+        return error_set(err, ERR_CONFIG, "%s is longer than %zu bytes", key, room - 1);
+    if (value[0] != '\0')
+        (void)snprintf(into, room, "%s", value);
+    return OK;
+}
+
 enum status redis_target_from(struct redis_target *target, const struct config *config,
                               struct error *err)
 {
-    const char *secret = config_secret_reference(config, "redis.password");
     enum status status = redis_target_parse(target, config_text(config, "redis.url"), err);
 
     if (status != OK)
         return error_prefix(err, "redis.url");
-    if (strlen(secret) >= sizeof target->secret)
-        return error_set(err, ERR_CONFIG, "redis.password is longer than %zu bytes",
-                         sizeof target->secret - 1);
-    (void)snprintf(target->secret, sizeof target->secret, "%s", secret);
-    return redis_target_refresh(target, err);
+    status = keep("redis.username", config_text(config, "redis.username"), target->user,
+                  sizeof target->user, err);
+    if (status == OK)
+        status = keep("redis.password", config_secret_reference(config, "redis.password"),
+                      target->secret.reference, sizeof target->secret.reference, err);
+    if (status == OK)
+        status = keep(
+            "redis.sentinel_password", config_secret_reference(config, "redis.sentinel_password"),
+            target->sentinel_secret.reference, sizeof target->sentinel_secret.reference, err);
+    return status == OK ? redis_target_refresh(target, err) : status;
 }
 
 static enum status check_url(const struct config *config, struct error *err)

@@ -3,7 +3,9 @@
  *
  * States: WAITING (for the next attempt) -> CONNECTING -> GREETING (authenticate, select, name,
  * ping: a server that is loading or wants a password answers here) -> READY; any failure leads
- * back to WAITING.
+ * back to WAITING. Where the topology says that a guide must be asked first, the same states lead
+ * to the guide, whose greeting ends with the question, and from its answer back to WAITING: between
+ * two descriptors lies a moment without one, which redis_store's epoll set relies on.
  */
 #include "features/redis_connection.h"
 
@@ -27,24 +29,48 @@
 #define READ_BYTES       (16 * 1024)
 #define OUTPUT_START     (16 * 1024)
 #define BACKOFF_FIRST_MS 50
+#define BACKOFF_ASK_MS   1000  /* at most, where asking again is cheap and finds the new primary */
+#define GUIDE_MS         1000  /* for a guide to answer: there are others */
+#define SHARED_WAIT_US   20000 /* while another connection asks */
+#define REDIRECT_SPAN_US 1000000
+#define GREETINGS_MAX    6
 #define LOG_EVERY_MS     30000
 #define NEVER_US         INT64_MAX
 
 METRIC_COUNTER(connects, "freshet_redis_connects_total", "connections made to Redis");
 METRIC_COUNTER(failures, "freshet_redis_failures_total", "connections to Redis that failed");
+METRIC_COUNTER(questions, "freshet_redis_discoveries_total",
+               "times sentinels or nodes were asked where Redis is");
+METRIC_COUNTER(redirects, "freshet_redis_redirects_total",
+               "connections that followed a slot to another node");
 
 enum state { WAITING, CONNECTING, GREETING, READY };
 
+/* What a reply of the greeting must say. */
+enum greeting {
+    GREETING_OK,
+    GREETING_ANY,   /* SETNAME may be forbidden; that is no reason not to work */
+    GREETING_ROLE,  /* a primary: sentinels may not know yet that it is none */
+    GREETING_WHERE, /* a guide's answer */
+};
+
 struct redis_connection {
-    struct redis_target target;
+    struct redis_topology *topology, *own; /* own: ours alone, or NULL */
+    int slot;                              /* for the node of which */
+    struct redis_route route;              /* of this attempt */
+    bool guide;                            /* it leads to a guide */
+    bool pinned;                           /* to route.address, whatever the topology says */
+    int redirects;                         /* since redirects_us */
+    int64_t redirects_us;
     struct redis_limits limits;
     char name[64];
-    char where[REDIS_HOST_MAX + 8];
+    char where[REDIS_WHERE_MAX];
 
     enum state state;
     redisContext *context; /* only for its connecting and its descriptor */
     struct redis_reader *reader;
-    int greetings; /* replies of the greeting still to come */
+    enum greeting greetings[GREETINGS_MAX];
+    int greetings_count, greeting; /* how many, and which one is owed next */
     uint64_t epoch;
     struct error why;
 
@@ -78,24 +104,29 @@ static void set_limits(struct redis_limits *limits)
     limits->reply_elements = limits->reply_elements == 0 ? 1024 * 1024 : limits->reply_elements;
 }
 
-enum status redis_connection_create(struct redis_connection **connection,
-                                    const struct redis_target *target,
-                                    const struct redis_limits *limits, const char *name,
-                                    struct error *err)
+static enum status create(struct redis_connection **connection, struct redis_topology *topology,
+                          struct redis_topology *own, int slot, const struct redis_limits *limits,
+                          const char *name, struct error *err)
 {
     struct redis_connection *c = calloc(1, sizeof *c);
 
-    assert(connection != NULL && target != NULL && err != NULL);
     *connection = NULL;
-    if (c == NULL)
+    if (c == NULL) {
+        redis_topology_destroy(own);
         return error_set(err, ERR_NOMEM, "no memory for a connection to redis");
-    c->target = *target;
+    }
+    c->topology = topology;
+    c->own = own;
+    c->slot = slot;
     if (limits != NULL)
         c->limits = *limits;
     set_limits(&c->limits);
+    if (redis_topology_target(topology)->kind != REDIS_STANDALONE &&
+        c->limits.backoff_ms > BACKOFF_ASK_MS)
+        c->limits.backoff_ms = BACKOFF_ASK_MS;
     if (name != NULL)
         (void)snprintf(c->name, sizeof c->name, "%s", name);
-    redis_target_describe(target, c->where, sizeof c->where);
+    redis_address_describe(&redis_topology_target(topology)->guides[0], c->where);
     (void)error_set(&c->why, ERR_UNAVAILABLE, "not connected to redis at %s yet", c->where);
     random_seed(&c->random, (uint64_t)clock_monotonic_us() ^ (uintptr_t)c);
     c->backoff_ms = BACKOFF_FIRST_MS;
@@ -110,6 +141,30 @@ enum status redis_connection_create(struct redis_connection **connection,
     return OK;
 }
 
+enum status redis_connection_create(struct redis_connection **connection,
+                                    const struct redis_target *target,
+                                    const struct redis_limits *limits, const char *name,
+                                    struct error *err)
+{
+    struct redis_topology *own;
+    enum status status;
+
+    assert(connection != NULL && target != NULL && err != NULL);
+    *connection = NULL;
+    status = redis_topology_create(&own, target, err);
+    if (status != OK)
+        return status;
+    return create(connection, own, own, redis_slot_of_shard(0), limits, name, err);
+}
+
+enum status redis_connection_create_in(struct redis_connection **connection,
+                                       struct redis_topology *topology, int slot,
+                                       const struct redis_limits *limits, const char *name,
+                                       struct error *err)
+{
+    return create(connection, topology, NULL, slot, limits, name, err);
+}
+
 static void hang_up(struct redis_connection *c)
 {
     if (c->context != NULL)
@@ -117,7 +172,7 @@ static void hang_up(struct redis_connection *c)
     c->context = NULL;
     c->output_used = c->output_sent = 0;
     c->owed = 0;
-    c->greetings = 0;
+    c->greetings_count = c->greeting = 0;
     c->input = false;
 }
 
@@ -128,8 +183,20 @@ void redis_connection_destroy(struct redis_connection *connection)
     hang_up(connection);
     redis_reader_destroy(connection->reader);
     free(connection->output);
-    explicit_bzero(&connection->target, sizeof connection->target);
+    redis_topology_destroy(connection->own);
     free(connection);
+}
+
+/* The next attempt goes elsewhere: another guide, or wherever a new answer leads. True when that
+ * may be tried at once. */
+static bool look_elsewhere(struct redis_connection *c)
+{
+    bool at_once = c->guide && redis_topology_silent(c->topology);
+
+    if (!c->guide)
+        redis_topology_doubt(c->topology, c->route.version);
+    c->guide = c->pinned = false;
+    return at_once;
 }
 
 /* Full jitter on the upper half: processes that lost one server do not come back as one. */
@@ -139,9 +206,18 @@ static void fail(struct redis_connection *c, enum status status, const char *why
                       (int64_t)random_below(&c->random, (uint64_t)c->backoff_ms * 500 + 1);
 
     metric_add(&failures, 1);
-    (void)error_set(&c->why, status, "redis at %s: %s", c->where, why);
+    (void)error_set(&c->why, status, "%s at %s: %s",
+                    c->guide && redis_topology_target(c->topology)->kind == REDIS_SENTINEL
+                        ? "sentinel"
+                        : "redis",
+                    c->where, why);
     hang_up(c);
     c->state = WAITING;
+    if (look_elsewhere(c)) {
+        c->attempt_us = clock_monotonic_us();
+        c->why.status = ERR_UNAVAILABLE; /* another guide may do where this one's password fails */
+        return;
+    }
     c->attempt_us = clock_monotonic_us() + wait_us;
     c->backoff_ms = c->backoff_ms * 2 > c->limits.backoff_ms ? c->limits.backoff_ms
                                                              : c->backoff_ms * 2;
@@ -156,6 +232,76 @@ void redis_connection_fail(struct redis_connection *connection, enum status stat
 {
     if (connection->state != WAITING)
         fail(connection, status, why);
+}
+
+/* Leaves for where the topology now says, at once: there is no failure to wait for. */
+static void go_on(struct redis_connection *c)
+{
+    hang_up(c);
+    c->state = WAITING;
+    c->guide = c->pinned = false;
+    c->attempt_us = clock_monotonic_us();
+}
+
+/* The slot is at another node, by what this one says. Two nodes that name each other are asked no
+ * more than so often. */
+static void follow(struct redis_connection *c, struct text message)
+{
+    int64_t now_us = clock_monotonic_us();
+
+    if (now_us - c->redirects_us > REDIRECT_SPAN_US) {
+        c->redirects_us = now_us;
+        c->redirects = 0;
+    }
+    (void)error_set(&c->why, ERR_UNAVAILABLE, "redis at %s: %.*s", c->where,
+                    (int)(message.bytes > 120 ? 120 : message.bytes), message.at);
+    if (++c->redirects > REDIS_REDIRECTS_MAX) {
+        fail(c, ERR_UNAVAILABLE, "nodes send each other a slot");
+        return;
+    }
+    metric_add(&redirects, 1);
+    go_on(c);
+}
+
+bool redis_connection_heed(struct redis_connection *connection, const struct redis_reply *reply)
+{
+    struct redis_connection *c = connection;
+    enum redis_error error = reply->type == REPLY_ERROR ? redis_error_of(reply->text)
+                                                        : REDIS_ERROR_OTHER;
+    bool cluster = redis_topology_target(c->topology)->kind == REDIS_CLUSTER;
+    struct redis_moved moved;
+
+    if (error == REDIS_ERROR_MOVED && !cluster)
+        redis_connection_fail(c, ERR_CONFIG,
+                              "it is a node of a cluster: redis.url must say so, "
+                              "redis+cluster://host");
+    else if (error == REDIS_ERROR_MOVED && DEFENCE(FOLLOW_MOVED) &&
+             redis_moved_parse(&moved, reply->text, &c->route.address)) {
+        redis_topology_moved(c->topology, &moved);
+        if (moved.slot != c->slot)
+            return false;
+        follow(c, reply->text);
+    } else if ((error == REDIS_ERROR_READONLY && DEFENCE(FOLLOW_READONLY)) ||
+               error == REDIS_ERROR_CLUSTERDOWN) {
+        redis_connection_fail(c, ERR_UNAVAILABLE, reply->text.at);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+const struct redis_address *redis_connection_address(const struct redis_connection *connection)
+{
+    return &connection->route.address;
+}
+
+void redis_connection_pin(struct redis_connection *connection, int slot,
+                          const struct redis_address *address)
+{
+    go_on(connection);
+    connection->slot = slot;
+    connection->pinned = true;
+    connection->route = (struct redis_route){.address = *address};
 }
 
 /* ---- commands ---- */
@@ -259,21 +405,48 @@ void redis_argument_int(struct redis_connection *connection, int64_t value)
 
 /* ---- states ---- */
 
+/* False: somebody else asks where to; come again. */
+static bool find_way(struct redis_connection *c, int64_t now_us)
+{
+    struct redis_route route;
+
+    c->guide = false;
+    if (c->pinned)
+        return true;
+    switch (redis_topology_way(c->topology, c->slot, now_us, &route)) {
+    case REDIS_WAY_WAIT:
+        c->attempt_us = now_us + SHARED_WAIT_US;
+        return false;
+    case REDIS_WAY_GUIDE:
+        c->guide = true;
+        metric_add(&questions, 1);
+        break;
+    case REDIS_WAY_NODE:
+        break;
+    }
+    c->route = route;
+    return true;
+}
+
 static void start_connecting(struct redis_connection *c, int64_t now_us)
 {
+    const struct redis_address *address = &c->route.address;
     struct error err;
 
     hang_up(c); /* a command that was being appended when it failed leaves its rest behind */
+    if (!find_way(c, now_us))
+        return;
+    redis_address_describe(address, c->where);
     if (!redis_reader_restart(c->reader)) {
         fail(c, ERR_NOMEM, "no memory for a reader");
         return;
     }
-    if (DEFENCE(SECRET_AGAIN) && redis_target_refresh(&c->target, &err) != OK) {
+    if (DEFENCE(SECRET_AGAIN) && redis_topology_refresh(c->topology, &err) != OK) {
         fail(c, ERR_CONFIG, err.text);
         return;
     }
-    c->context = c->target.unix_socket ? redisConnectUnixNonBlock(c->target.host)
-                                       : redisConnectNonBlock(c->target.host, c->target.port);
+    c->context = address->unix_socket ? redisConnectUnixNonBlock(address->host)
+                                      : redisConnectNonBlock(address->host, address->port);
     if (c->context == NULL || c->context->err != 0) {
         char why[160];
 
@@ -282,44 +455,62 @@ static void start_connecting(struct redis_connection *c, int64_t now_us)
         fail(c, ERR_UNAVAILABLE, why);
         return;
     }
-    if (!c->target.unix_socket)
+    if (!address->unix_socket)
         (void)redisEnableKeepAlive(c->context);
     c->state = CONNECTING;
-    c->deadline_us = now_us + c->limits.connect_ms * 1000;
+    c->deadline_us = now_us + 1000 * (c->guide && c->limits.connect_ms > GUIDE_MS
+                                          ? GUIDE_MS
+                                          : c->limits.connect_ms);
+}
+
+/* One command of the greeting. Words end with NULL. */
+static void say(struct redis_connection *c, enum greeting greeting, const char *const *words)
+{
+    int count = 0;
+
+    while (words[count] != NULL)
+        count++;
+    assert(c->greetings_count < GREETINGS_MAX);
+    (void)begin(c, count, REDIS_PASSWORD_MAX);
+    for (int i = 0; i < count; i++)
+        redis_argument_text(c, words[i]);
+    c->greetings[c->greetings_count++] = greeting;
+}
+#define SAY(c, greeting, ...) say(c, greeting, (const char *const[]){__VA_ARGS__, NULL})
+
+static void ask_where(struct redis_connection *c)
+{
+    struct text words[3];
+    int count = redis_topology_question(c->topology, words);
+
+    SAY(c, GREETING_WHERE, words[0].at, words[1].at, count == 3 ? words[2].at : NULL);
 }
 
 static void greet(struct redis_connection *c)
 {
+    const struct redis_target *target = redis_topology_target(c->topology);
+    bool sentinel = c->guide && target->kind == REDIS_SENTINEL;
+    const char *password = sentinel ? target->sentinel_secret.password : target->secret.password;
     char number[16];
 
     c->state = GREETING;
-    if (c->target.password[0] != '\0') {
-        bool user = c->target.user[0] != '\0';
-
-        (void)begin(c, user ? 3 : 2, REDIS_PASSWORD_MAX);
-        redis_argument_text(c, "AUTH");
-        if (user)
-            redis_argument_text(c, c->target.user);
-        redis_argument_text(c, c->target.password);
-        c->greetings++;
+    if (password[0] != '\0' && (sentinel || target->user[0] == '\0'))
+        SAY(c, GREETING_OK, "AUTH", password);
+    else if (password[0] != '\0')
+        SAY(c, GREETING_OK, "AUTH", target->user, password);
+    if (c->guide) {
+        ask_where(c);
+        return;
     }
-    if (c->target.db != 0) {
-        (void)snprintf(number, sizeof number, "%d", c->target.db);
-        (void)begin(c, 2, 32);
-        redis_argument_text(c, "SELECT");
-        redis_argument_text(c, number);
-        c->greetings++;
+    if (target->db != 0) {
+        (void)snprintf(number, sizeof number, "%d", target->db);
+        SAY(c, GREETING_OK, "SELECT", number);
     }
-    if (c->name[0] != '\0') {
-        (void)begin(c, 3, 128);
-        redis_argument_text(c, "CLIENT");
-        redis_argument_text(c, "SETNAME");
-        redis_argument_text(c, c->name);
-        c->greetings++;
-    }
-    (void)begin(c, 1, 16);
-    redis_argument_text(c, "PING");
-    c->greetings++;
+    if (c->name[0] != '\0')
+        SAY(c, GREETING_ANY, "CLIENT", "SETNAME", c->name);
+    if (target->kind == REDIS_SENTINEL)
+        SAY(c, GREETING_ROLE, "ROLE");
+    SAY(c, GREETING_OK, "PING");
 }
 
 static void step_connecting(struct redis_connection *c)
@@ -410,21 +601,59 @@ static const struct redis_reply *next_reply(struct redis_connection *c)
     return reply;
 }
 
+/* A guide's answer leads to the node, by way of WAITING. */
+static void take_where(struct redis_connection *c, const struct redis_reply *reply)
+{
+    struct redis_address ignored;
+    struct error err;
+
+    if (redis_topology_answer(c->topology, &c->route.address, reply, &err) != OK) {
+        fail(c, err.status, err.text);
+        return;
+    }
+    c->guide = false; /* it has answered */
+    c->route.version = 0;
+    if (redis_topology_where(c->topology, c->slot, &ignored)) {
+        go_on(c);
+        return;
+    }
+    (void)error_set(&err, ERR_UNAVAILABLE, "no node of the cluster has slot %d", c->slot);
+    fail(c, err.status, err.text);
+}
+
+/* False: it failed, or was a guide and is done. */
+static bool take_greeting(struct redis_connection *c, enum greeting greeting,
+                          const struct redis_reply *reply)
+{
+    struct error err;
+
+    if (greeting == GREETING_WHERE) {
+        take_where(c, reply);
+        return false;
+    }
+    if (greeting == GREETING_ANY)
+        return true;
+    if (redis_reply_status(reply, &err) != OK) {
+        fail(c, err.status, err.text);
+        return false;
+    }
+    if (DEFENCE(SENTINEL_ROLE) && greeting == GREETING_ROLE &&
+        (reply->type != REPLY_ARRAY || reply->count < 1 ||
+         !text_equal(reply->elements[0]->text, text_of("master")))) {
+        fail(c, ERR_UNAVAILABLE, "the sentinel calls it the primary, but it is a replica");
+        return false;
+    }
+    return true;
+}
+
 static void step_greeting(struct redis_connection *c)
 {
     const struct redis_reply *reply;
-    struct error err;
 
     while (c->state == GREETING && (reply = next_reply(c)) != NULL) {
-        c->greetings--;
-        /* SETNAME may be forbidden; that is no reason not to work. */
-        bool naming = c->greetings == 1 && c->name[0] != '\0';
-
-        if (!naming && redis_reply_status(reply, &err) != OK) {
-            fail(c, err.status, err.text);
+        if (!take_greeting(c, c->greetings[c->greeting], reply))
             return;
-        }
-        if (c->greetings > 0)
+        if (++c->greeting < c->greetings_count)
             continue;
         c->state = READY;
         c->epoch++;
@@ -596,7 +825,9 @@ enum status redis_call(struct redis_connection *connection, int64_t timeout_ms,
     if (status != OK)
         return status;
     assert(*reply != NULL);
-    return redis_reply_status(*reply, err);
+    status = redis_reply_status(*reply, err);
+    (void)redis_connection_heed(connection, *reply);
+    return status;
 }
 
 enum status redis_get(struct redis_connection *connection, int64_t timeout_ms, struct text key,

@@ -15,6 +15,9 @@
  * times the connection became ready: replies belong to commands of the same epoch only, and nothing
  * is sent twice.
  *
+ * It finds its node by itself: with sentinels or a cluster it asks on its way where that is, again
+ * after every failure (features/redis_topology.h). In a cluster it leads to the node of one slot.
+ *
  * Thread: one at a time for each connection.
  */
 #ifndef FEATURES_REDIS_CONNECTION_H
@@ -22,6 +25,7 @@
 
 #include "features/redis_reply.h"
 #include "features/redis_target.h"
+#include "features/redis_topology.h"
 #include "ops/status.h"
 #include "ops/text.h"
 
@@ -39,11 +43,17 @@ struct redis_limits {
 };
 
 struct redis_connection;
-/* Starts connecting at the first step. name: CLIENT SETNAME, may be NULL. */
+/* Starts connecting at the first step. name: CLIENT SETNAME, may be NULL. In a cluster: to the node
+ * of shard 0, which holds the data set's record. */
 MUST_CHECK enum status redis_connection_create(struct redis_connection **connection,
                                                const struct redis_target *target,
                                                const struct redis_limits *limits, const char *name,
                                                struct error *err);
+/* To the node of a slot, by a topology that others share and that outlives it. */
+MUST_CHECK enum status redis_connection_create_in(struct redis_connection **connection,
+                                                  struct redis_topology *topology, int slot,
+                                                  const struct redis_limits *limits,
+                                                  const char *name, struct error *err);
 void redis_connection_destroy(struct redis_connection *connection); /* NULL is fine */
 
 /* What poll() is to wait for: the descriptor (-1 while there is none), POLLIN and POLLOUT, and
@@ -64,6 +74,17 @@ const struct error *redis_connection_why(const struct redis_connection *connecti
 /* Drops the connection now (an answer made no sense); it heals like after any failure. */
 void redis_connection_fail(struct redis_connection *connection, enum status status,
                            const char *why);
+
+/* What an error reply says about where things are. MOVED is noted in the topology; MOVED of this
+ * connection's own slot, READONLY and CLUSTERDOWN drop the connection, which then looks for the
+ * right node: true. Any other reply: false. */
+bool redis_connection_heed(struct redis_connection *connection, const struct redis_reply *reply);
+/* Where it leads to, or last did. */
+const struct redis_address *redis_connection_address(const struct redis_connection *connection);
+/* Leaves for this node, and until it fails stays there, whoever has the slot; then for the slot's.
+ */
+void redis_connection_pin(struct redis_connection *connection, int slot,
+                          const struct redis_address *address);
 
 /* One command: begin with the number of arguments, then exactly that many. Only when ready;
  * false once the output limit is reached (nothing was appended then: begin refuses). */

@@ -74,7 +74,7 @@ struct lane {
 };
 
 struct redis_store {
-    struct redis_target target;
+    struct redis_topology *topology;
     struct redis_keys keys;
     char topic[REDIS_TOPIC_MAX + 1];
     int shards;
@@ -97,12 +97,12 @@ enum status redis_store_create(struct redis_store **store,
     s = calloc(1, sizeof *s);
     if (s == NULL)
         return error_set(err, ERR_NOMEM, "no memory for a store");
-    s->target = *options->target;
+    status = redis_topology_create(&s->topology, options->target, err);
     s->keys = *options->keys;
     (void)snprintf(s->topic, sizeof s->topic, "%s", options->topic);
     s->epoll = epoll_create1(EPOLL_CLOEXEC);
     s->lanes = calloc((size_t)options->shards, sizeof *s->lanes);
-    if (s->epoll < 0 || s->lanes == NULL)
+    if (status == OK && (s->epoll < 0 || s->lanes == NULL))
         status = error_set(err, s->lanes == NULL ? ERR_NOMEM : ERR_IO, "could not make a store");
     for (; status == OK && s->shards < options->shards; s->shards++) {
         struct lane *lane = &s->lanes[s->shards];
@@ -111,8 +111,9 @@ enum status redis_store_create(struct redis_store **store,
         (void)snprintf(name, sizeof name, "freshet-ingest-%02x", (unsigned)s->shards);
         lane->registered = -1;
         lane->arena = arena_create(ARENA_BLOCK, ARENA_LIMIT);
-        status = redis_connection_create(&lane->connection, &s->target, &options->limits, name,
-                                         err);
+        status = redis_connection_create_in(&lane->connection, s->topology,
+                                            redis_slot_of_shard(s->shards), &options->limits, name,
+                                            err);
     }
     if (status != OK) {
         redis_store_destroy(s);
@@ -133,7 +134,7 @@ void redis_store_destroy(struct redis_store *store)
     if (store->epoll >= 0)
         close(store->epoll);
     free(store->lanes);
-    explicit_bzero(&store->target, sizeof store->target);
+    redis_topology_destroy(store->topology);
     free(store);
 }
 
@@ -672,10 +673,11 @@ static void read_start(struct lane *lane, const struct redis_reply *reply)
         lane->reply.offset = STORE_NO_OFFSET;
 }
 
-/* An error reply where none is expected: the request as a whole, or only the read behind it. */
+/* An error reply where none is expected: the request as a whole, or only the read behind an EXEC.
+ * A claim whose XINFO is refused (its outbox has just left for another node) has no answer yet. */
 static void refuse(struct lane *lane)
 {
-    if (lane->behind)
+    if (lane->behind && lane->request->kind == STORE_EXEC)
         lane->read_failed = true;
     else
         lane->reply.result = STORE_REFUSED;
@@ -744,11 +746,8 @@ static void take_reply(struct lane *lane, const struct redis_reply *reply)
 
         if (redis_reply_status(reply, &err) != OK && !is_answer(step->phase, error))
             refuse(lane);
-        if (error == REDIS_ERROR_READONLY || error == REDIS_ERROR_MOVED ||
-            error == REDIS_ERROR_ASK) {
-            redis_connection_fail(lane->connection, ERR_UNAVAILABLE, err.text);
+        if (redis_connection_heed(lane->connection, reply))
             return;
-        }
     }
     take(lane, step->phase, reply);
     lane->taken++;

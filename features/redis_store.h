@@ -5,8 +5,10 @@
  * Flow: machine -> [request -> RESP -> Redis -> replies] -> machine
  *
  * It decides nothing. What each request sends is written in features/store.h; field `b` of an
- * outbox row holds the example's bytes. READONLY, MOVED and ASK mean that the connection leads to
- * the wrong node: it is dropped, and reported as lost.
+ * outbox row holds the example's bytes. READONLY, MOVED and CLUSTERDOWN mean that the connection
+ * leads to the wrong node: it is dropped, and reported as lost. ASK and TRYAGAIN mean that the
+ * shard's slot is on its way to another node: REFUSED, like LOADING (features/redis_topology.h says
+ * why nothing else is right).
  * Thread: one.
  */
 #ifndef FEATURES_REDIS_STORE_H

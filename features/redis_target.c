@@ -7,8 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEFAULT_PORT 6379
-#define DB_MAX       1024
+#define REDIS_PORT    6379
+#define SENTINEL_PORT 26379
+#define DB_MAX        1024
 
 /* Copies a part of the address, undoing %XX; a zero byte is refused. */
 static bool take(char *into, size_t room, const char *from, size_t count)
@@ -59,7 +60,8 @@ static enum status refuse(struct error *err, const char *why)
 {
     return error_set(err, ERR_CONFIG,
                      "address of redis cannot be used: %s (want redis://[user:password@]host"
-                     "[:port][/db] or unix:///path)",
+                     "[:port][/db], unix:///path, redis+sentinel://host,host/name or "
+                     "redis+cluster://host,host)",
                      why);
 }
 
@@ -67,13 +69,15 @@ static enum status parse_socket(struct redis_target *target, const char *rest, s
 {
     const char *query = strchr(rest, '?');
     size_t path = query == NULL ? strlen(rest) : (size_t)(query - rest);
+    struct redis_address *address = &target->guides[0];
 
-    target->unix_socket = true;
+    address->unix_socket = true;
+    target->guides_count = 1;
     if (path < 2 || rest[0] != '/')
         return refuse(err, "no absolute path");
     if (path >= 108) /* sun_path of struct sockaddr_un */
         return refuse(err, "the socket's path is longer than 107 bytes");
-    if (!take(target->host, sizeof target->host, rest, path))
+    if (!take(address->host, sizeof address->host, rest, path))
         return refuse(err, "unusable path");
     if (query == NULL)
         return OK;
@@ -92,15 +96,15 @@ static enum status parse_login(struct redis_target *target, const char *login, s
     if (!take(target->user, sizeof target->user, login, user))
         return refuse(err, "unusable user");
     if (colon != NULL &&
-        !take(target->password, sizeof target->password, colon + 1, count - user - 1))
+        !take(target->secret.password, sizeof target->secret.password, colon + 1, count - user - 1))
         return refuse(err, "unusable password");
     return OK;
 }
 
-static enum status parse_host(struct redis_target *target, const char *host, size_t count,
+static enum status parse_host(struct redis_address *address, const char *host, size_t count,
                               struct error *err)
 {
-    const char *port = NULL;
+    const char *port = NULL, *end = host + count;
     size_t name = count;
 
     if (count > 0 && host[0] == '[') {
@@ -109,7 +113,7 @@ static enum status parse_host(struct redis_target *target, const char *host, siz
         if (close == NULL)
             return refuse(err, "'[' without ']'");
         name = (size_t)(close - host) - 1;
-        if (close + 1 < host + count)
+        if (close + 1 < end)
             port = close + 1;
         host++;
     } else {
@@ -117,62 +121,134 @@ static enum status parse_host(struct redis_target *target, const char *host, siz
         if (port != NULL)
             name = (size_t)(port - host);
     }
-    if (name == 0 || !take(target->host, sizeof target->host, host, name))
+    if (name == 0 || !take(address->host, sizeof address->host, host, name))
         return refuse(err, "no host");
     if (port == NULL)
         return OK;
-    if (port[0] != ':' || !take_number(port + 1, strcspn(port + 1, "/"), 65535, &target->port) ||
-        target->port == 0)
+    if (port[0] != ':' || !take_number(port + 1, (size_t)(end - port) - 1, 65535, &address->port) ||
+        address->port == 0)
         return refuse(err, "port is no number of 1..65535");
     return OK;
 }
 
+/* host[:port],host[:port]...; one alone where there is a server and no guide. */
+static enum status parse_hosts(struct redis_target *target, const char *hosts, size_t count,
+                               struct error *err)
+{
+    const char *end = hosts + count;
+    enum status status = OK;
+
+    while (status == OK) {
+        const char *comma = memchr(hosts, ',', (size_t)(end - hosts));
+        const char *stop = comma == NULL ? end : comma;
+
+        if (target->guides_count == (target->kind == REDIS_STANDALONE ? 1 : REDIS_GUIDES_MAX))
+            return refuse(err, target->kind == REDIS_STANDALONE
+                                   ? "one host, unless it is redis+sentinel or redis+cluster"
+                                   : "more than 8 hosts");
+        struct redis_address *address = &target->guides[target->guides_count++];
+
+        address->port = target->kind == REDIS_SENTINEL ? SENTINEL_PORT : REDIS_PORT;
+        status = parse_host(address, hosts, (size_t)(stop - hosts), err);
+        if (comma == NULL)
+            break;
+        hosts = comma + 1;
+    }
+    return status;
+}
+
+/* What follows the hosts: [/name][/db]. */
+static enum status parse_path(struct redis_target *target, const char *path, struct error *err)
+{
+    if (target->kind == REDIS_SENTINEL) {
+        size_t name = path[0] == '/' ? strcspn(path + 1, "/") : 0;
+
+        if (name == 0 || !take(target->master, sizeof target->master, path + 1, name))
+            return refuse(err, "after the sentinels comes /NAME, what they call the primary");
+        path += 1 + name;
+    }
+    if (path[0] == '\0' || path[1] == '\0')
+        return OK;
+    if (target->kind == REDIS_CLUSTER)
+        return refuse(err, "a cluster has one data base");
+    if (!take_number(path + 1, strlen(path + 1), DB_MAX, &target->db))
+        return refuse(err, "the data base after '/' is no number");
+    return OK;
+}
+
+/* Sets kind and tls; what follows the scheme, NULL when it is none of ours. */
+static const char *parse_scheme(struct redis_target *target, const char *url)
+{
+    static const struct {
+        const char *scheme;
+        enum redis_kind kind;
+        bool tls;
+    } schemes[] = {
+        {"redis://", REDIS_STANDALONE, false},        {"rediss://", REDIS_STANDALONE, true},
+        {"redis+sentinel://", REDIS_SENTINEL, false}, {"rediss+sentinel://", REDIS_SENTINEL, true},
+        {"redis+cluster://", REDIS_CLUSTER, false},   {"rediss+cluster://", REDIS_CLUSTER, true},
+    };
+
+    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
+        size_t bytes = strlen(schemes[i].scheme);
+
+        if (strncmp(url, schemes[i].scheme, bytes) != 0)
+            continue;
+        target->kind = schemes[i].kind;
+        target->tls = schemes[i].tls;
+        return url + bytes;
+    }
+    return NULL;
+}
+
 enum status redis_target_parse(struct redis_target *target, const char *url, struct error *err)
 {
-    struct redis_target parsed = {.port = DEFAULT_PORT};
+    struct redis_target parsed = {0};
+    enum status status = OK;
     const char *rest, *at;
-    enum status status;
     size_t authority;
 
     assert(target != NULL && url != NULL && err != NULL);
     *target = parsed;
-    if (strncmp(url, "rediss://", 9) == 0)
-        return error_set(err, ERR_CONFIG,
-                         "address of redis asks for TLS (rediss://), which this build cannot do: "
-                         "hiredis_ssl was not there; use redis:// through a local TLS proxy");
     if (strncmp(url, "unix://", 7) == 0) {
         status = parse_socket(&parsed, url + 7, err);
         if (status == OK)
             *target = parsed;
         return status;
     }
-    if (strncmp(url, "redis://", 8) != 0)
+    rest = parse_scheme(&parsed, url);
+    if (rest == NULL)
         return refuse(err, "unknown scheme");
-    rest = url + 8;
+    if (parsed.tls)
+        return error_set(err, ERR_CONFIG,
+                         "address of redis asks for TLS (rediss), which this build cannot do: "
+                         "OpenSSL was not there; use redis:// through a local TLS proxy");
     authority = strcspn(rest, "/");
     at = memrchr(rest, '@', authority);
     if (at != NULL) {
         status = parse_login(&parsed, rest, (size_t)(at - rest), err);
-        if (status != OK)
-            return status;
         authority -= (size_t)(at + 1 - rest);
         rest = at + 1;
     }
-    status = parse_host(&parsed, rest, authority, err);
-    if (status != OK)
-        return status;
-    rest += authority;
-    if (rest[0] == '/' && rest[1] != '\0' &&
-        !take_number(rest + 1, strlen(rest + 1), DB_MAX, &parsed.db))
-        return refuse(err, "the data base after '/' is no number");
-    *target = parsed;
-    return OK;
+    if (status == OK)
+        status = parse_hosts(&parsed, rest, authority, err);
+    if (status == OK)
+        status = parse_path(&parsed, rest + authority, err);
+    if (status == OK)
+        *target = parsed;
+    explicit_bzero(&parsed.secret, sizeof parsed.secret);
+    return status;
 }
 
-void redis_target_describe(const struct redis_target *target, char *into, size_t bytes)
+void redis_address_describe(const struct redis_address *address, char into[REDIS_WHERE_MAX])
 {
-    if (target->unix_socket)
-        (void)snprintf(into, bytes, "%s", target->host);
+    if (address->unix_socket)
+        (void)snprintf(into, REDIS_WHERE_MAX, "%s", address->host);
     else
-        (void)snprintf(into, bytes, "%s:%d", target->host, target->port);
+        (void)snprintf(into, REDIS_WHERE_MAX, "%s:%d", address->host, address->port);
+}
+
+bool redis_address_equal(const struct redis_address *a, const struct redis_address *b)
+{
+    return a->unix_socket == b->unix_socket && a->port == b->port && strcmp(a->host, b->host) == 0;
 }

@@ -166,8 +166,8 @@ struct store_request {
 enum store_result {
     STORE_OK,
     STORE_NIL,     /* EXEC was aborted by a WATCH: nothing was applied */
-    STORE_REFUSED, /* an error reply (OOM, LOADING, ...): nothing was applied. After READONLY, MOVED
-                      and ASK the driver finds the right node and reports the connection as lost */
+    STORE_REFUSED, /* an error reply (OOM, LOADING, ASK, ...): nothing was applied. After READONLY
+                      and MOVED the driver finds the right node and reports the connection lost */
 };
 
 /* A row of an outbox as read; bytes live as long as the reply. */

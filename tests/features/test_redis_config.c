@@ -46,15 +46,15 @@ TEST(redis_config_takes_the_password_from_where_it_is_told)
     char set[200];
 
     CHECK_STATUS(OK, from("redis.url=redis://somebody@h:7/2", NULL));
-    CHECK_TEXT("h", target.host);
-    CHECK(target.port == 7 && target.db == 2 && target.password[0] == 0);
+    CHECK_TEXT("h", target.guides[0].host);
+    CHECK(target.guides[0].port == 7 && target.db == 2 && target.secret.password[0] == 0);
     write_secret(set, 3);
     CHECK_STATUS(OK, from("redis.url=redis://h", set));
-    CHECK_TEXT("ppp", target.password);
+    CHECK_TEXT("ppp", target.secret.password);
     CHECK_INT(0, setenv("FRESHET_TEST_SECRET", "from the environment", 1));
     CHECK_STATUS(OK, from("redis.url=unix:///s", "redis.password=env:FRESHET_TEST_SECRET"));
-    CHECK_TEXT("from the environment", target.password);
-    CHECK(target.unix_socket);
+    CHECK_TEXT("from the environment", target.secret.password);
+    CHECK(target.guides[0].unix_socket);
     CHECK_INT(0, unsetenv("FRESHET_TEST_SECRET"));
 }
 

@@ -99,7 +99,7 @@ TEST(redis_connection_authenticates_and_a_wrong_password_is_said_at_once)
     redis_server_start(&server, locked);
     CHECK_STATUS(OK, redis_target_parse(&target, server.url, &err));
     for (int round = 0; round < 3; round++) {
-        (void)snprintf(target.password, sizeof target.password, "%s",
+        (void)snprintf(target.secret.password, sizeof target.secret.password, "%s",
                        round == 0   ? ""
                        : round == 1 ? "wrong"
                                     : "right");
@@ -119,7 +119,7 @@ static void write_secret(struct redis_target *target, const char *secret)
     FILE *file;
 
     (void)snprintf(path, sizeof path, "%s/secret", test_folder());
-    (void)snprintf(target->secret, sizeof target->secret, "file:%s", path);
+    (void)snprintf(target->secret.reference, sizeof target->secret.reference, "file:%s", path);
     file = fopen(path, "w");
     CHECK(file != NULL && fputs(secret, file) >= 0 && fclose(file) == 0);
 }

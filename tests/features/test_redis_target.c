@@ -9,27 +9,27 @@ TEST(redis_target_reads_every_form)
 {
     struct redis_target target;
     struct error err;
-    char where[300];
+    char where[REDIS_WHERE_MAX];
 
     CHECK_STATUS(OK, redis_target_parse(&target, "redis://h", &err));
-    CHECK_TEXT("h", target.host);
-    CHECK_INT(6379, target.port);
+    CHECK_TEXT("h", target.guides[0].host);
+    CHECK_INT(6379, target.guides[0].port);
     CHECK_STATUS(OK, redis_target_parse(&target, "redis://al:p%40ss@10.0.0.1:7000/3", &err));
     CHECK_TEXT("al", target.user);
-    CHECK_TEXT("p@ss", target.password);
-    CHECK_INT(7000, target.port);
+    CHECK_TEXT("p@ss", target.secret.password);
+    CHECK_INT(7000, target.guides[0].port);
     CHECK_INT(3, target.db);
-    redis_target_describe(&target, where, sizeof where);
+    redis_address_describe(&target.guides[0], where);
     CHECK_TEXT("10.0.0.1:7000", where);
     CHECK_STATUS(OK, redis_target_parse(&target, "redis://:a:b@h/", &err));
     CHECK_TEXT("", target.user);
-    CHECK_TEXT("a:b", target.password);
+    CHECK_TEXT("a:b", target.secret.password);
     CHECK_STATUS(OK, redis_target_parse(&target, "redis://[::1]:5", &err));
-    CHECK_TEXT("::1", target.host);
-    CHECK_INT(5, target.port);
+    CHECK_TEXT("::1", target.guides[0].host);
+    CHECK_INT(5, target.guides[0].port);
     CHECK_STATUS(OK, redis_target_parse(&target, "unix:///run/r.sock?db=2", &err));
-    CHECK(target.unix_socket);
-    CHECK_TEXT("/run/r.sock", target.host);
+    CHECK(target.guides[0].unix_socket);
+    CHECK_TEXT("/run/r.sock", target.guides[0].host);
     CHECK_INT(2, target.db);
 }
 
