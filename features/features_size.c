@@ -125,29 +125,44 @@ struct measured {
     int64_t bytes[KINDS]; /* of those sampled */
 };
 
-static enum status ask_number(struct redis_connection *connection, const struct text *arguments,
-                              int count, int64_t *number, struct error *err)
+static enum status ask_number(struct redis_nodes *nodes, const struct text *arguments, int count,
+                              int64_t *number, struct error *err)
 {
     const struct redis_reply *reply;
-    enum status status = redis_call(connection, REDIS_MS, arguments, count, &reply, err);
+    enum status status = redis_nodes_call(nodes, REDIS_MS, arguments, count, &reply, err);
 
     if (status == OK)
         *number = reply->type == REPLY_INTEGER ? reply->integer : -1; /* nil: it is gone */
     return status;
 }
 
-static enum status measure(struct redis_connection *connection, const struct redis_keys *keys,
-                           struct measured *m, struct error *err)
+/* Keys of all nodes, about. */
+static enum status count_keys(struct redis_nodes *nodes, int64_t *all, struct error *err)
 {
     const struct text dbsize[] = {text_of("DBSIZE")};
+    const struct redis_reply *reply;
+    int numbers[REDIS_NODES_MAX], count;
+    enum status status = redis_nodes_all(nodes, REDIS_MS, numbers, &count, err);
+
+    for (int i = 0; i < count && status == OK; i++) {
+        status = redis_call(redis_nodes_at(nodes, numbers[i]), REDIS_MS, dbsize, 1, &reply, err);
+        if (status == OK)
+            *all += reply->integer;
+    }
+    return status;
+}
+
+static enum status measure(struct redis_nodes *nodes, const struct redis_keys *keys,
+                           struct measured *m, struct error *err)
+{
     struct key_scan *scan = NULL;
     int64_t all = 0, seen = 0, every;
     bool more = true;
-    enum status status = ask_number(connection, dbsize, 1, &all, err);
+    enum status status = count_keys(nodes, &all, err);
 
     every = all / SAMPLE_MAX + 1;
     if (status == OK)
-        status = key_scan_create(&scan, connection, keys, REDIS_KEY_OTHER, err);
+        status = key_scan_create(&scan, nodes, keys, REDIS_KEY_OTHER, err);
     while (status == OK && more && !command_stopping()) {
         const struct key_scan_key *batch;
         int count;
@@ -162,7 +177,7 @@ static enum status measure(struct redis_connection *connection, const struct red
             /* Few keys are not users, and they differ in size: all of those. */
             if (batch[i].kind == REDIS_KEY_USER && seen++ % every != 0)
                 continue;
-            status = ask_number(connection, usage, 5, &bytes, err);
+            status = ask_number(nodes, usage, 5, &bytes, err);
             if (bytes < 0)
                 continue;
             m->sampled[batch[i].kind]++;
@@ -214,7 +229,7 @@ static int print_measured(const struct command_line *line, const struct measured
 static int run_size(struct command_line *line)
 {
     const struct config *config = command_config(line);
-    struct redis_connection *connection = NULL;
+    struct redis_nodes *nodes = NULL;
     struct redis_dataset dataset = {0};
     struct redis_keys keys;
     struct measured measured = {0};
@@ -226,11 +241,11 @@ static int run_size(struct command_line *line)
         return EXIT_USAGE;
     if (command_given(line, "users") || command_given(line, "items"))
         return run_plan(line, config);
-    status = redis_dataset_connect(&dataset, &connection, &keys, config, REDIS_MS, &err);
+    status = redis_dataset_connect_nodes(&dataset, &nodes, &keys, config, REDIS_MS, &err);
     if (status == OK)
-        status = measure(connection, &keys, &measured, &err);
+        status = measure(nodes, &keys, &measured, &err);
     code = status == OK ? print_measured(line, &measured) : command_fail(line, &err);
-    redis_connection_destroy(connection);
+    redis_nodes_destroy(nodes);
     redis_dataset_clear(&dataset);
     return code;
 }

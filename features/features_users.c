@@ -29,7 +29,7 @@ static const struct option_row dump_options[] = {
 struct session {
     struct command_line *line;
     struct redis_dataset dataset;
-    struct redis_connection *connection;
+    struct redis_nodes *nodes;
     struct redis_keys keys;
     struct item_tables *tables; /* NULL without --items */
     struct arena *arena;
@@ -40,7 +40,7 @@ struct session {
 
 static void session_close(struct session *s)
 {
-    redis_connection_destroy(s->connection);
+    redis_nodes_destroy(s->nodes);
     redis_dataset_clear(&s->dataset);
     item_tables_destroy(s->tables);
     arena_destroy(s->arena);
@@ -66,8 +66,8 @@ static enum status session_open(struct session **session, struct command_line *l
     if (status == OK && command_given(line, "items"))
         status = item_tables_load(&s->tables, command_text(line, "items"), err);
     if (status == OK)
-        status = redis_dataset_connect(&s->dataset, &s->connection, &s->keys, config, REDIS_MS,
-                                       err);
+        status = redis_dataset_connect_nodes(&s->dataset, &s->nodes, &s->keys, config, REDIS_MS,
+                                             err);
     if (status == OK && s->tables != NULL && item_tables_seed(s->tables) != s->dataset.rules.seed)
         status = error_set(err, ERR_CONFLICT, "\"%s\" is of another data set",
                            command_text(line, "items"));
@@ -96,8 +96,8 @@ static enum status show(struct session *s, const char *name, bool *found, struct
     struct text bytes;
     int shard = rules_shard(&s->dataset.rules, user, s->dataset.shards);
     size_t key_bytes = redis_key_user(&s->keys, shard, user, key);
-    enum status status = redis_get(s->connection, REDIS_MS, (struct text){key, key_bytes}, &bytes,
-                                   err);
+    enum status status = redis_nodes_get(s->nodes, REDIS_MS, (struct text){key, key_bytes}, &bytes,
+                                         err);
 
     *found = status == OK && bytes.at != NULL;
     if (!*found)
@@ -163,7 +163,7 @@ const struct command features_show_command = {
 static enum status dump_one(struct session *s, const struct key_scan_key *key, struct error *err)
 {
     struct text bytes;
-    enum status status = redis_get(s->connection, REDIS_MS, key->key, &bytes, err);
+    enum status status = redis_nodes_get(s->nodes, REDIS_MS, key->key, &bytes, err);
 
     if (status == OK && bytes.at == NULL)
         return OK; /* gone since it was seen */
@@ -185,7 +185,7 @@ static enum status dump_one(struct session *s, const struct key_scan_key *key, s
 static enum status dump(struct session *s, struct error *err)
 {
     struct key_scan *scan;
-    enum status status = key_scan_create(&scan, s->connection, &s->keys, REDIS_KEY_USER, err);
+    enum status status = key_scan_create(&scan, s->nodes, &s->keys, REDIS_KEY_USER, err);
     bool more = true;
 
     while (status == OK && more && !command_stopping()) {

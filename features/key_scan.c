@@ -16,7 +16,9 @@
 #define SEEN_MAX    ((size_t)1 << 29)
 
 struct key_scan {
-    struct redis_connection *connection;
+    struct redis_nodes *nodes;
+    int numbers[REDIS_NODES_MAX], numbers_count; /* of the nodes to walk; 0: not asked yet */
+    int node;                                    /* at which of them */
     const struct redis_keys *keys;
     enum redis_key_kind kind;
     char pattern[REDIS_NAMESPACE_MAX + 8];
@@ -25,7 +27,7 @@ struct key_scan {
     struct arena *arena; /* of one batch */
 };
 
-enum status key_scan_create(struct key_scan **scan, struct redis_connection *connection,
+enum status key_scan_create(struct key_scan **scan, struct redis_nodes *nodes,
                             const struct redis_keys *keys, enum redis_key_kind kind,
                             struct error *err)
 {
@@ -34,7 +36,7 @@ enum status key_scan_create(struct key_scan **scan, struct redis_connection *con
     *scan = NULL;
     if (made == NULL)
         return error_set(err, ERR_NOMEM, "no memory for a walk over keys");
-    made->connection = connection;
+    made->nodes = nodes;
     made->keys = keys;
     made->kind = kind;
     made->seen = map64_create(0, SEEN_MAX);
@@ -91,10 +93,14 @@ enum status key_scan_next(struct key_scan *scan, int64_t timeout_ms,
                                      text_of("COUNT"), text_of(BATCH_ABOUT)};
     const struct redis_reply *reply, *list;
     struct key_scan_key *keys;
-    enum status status;
+    enum status status = OK;
 
     *count = 0;
-    status = redis_call(scan->connection, timeout_ms, arguments, 6, &reply, err);
+    if (scan->numbers_count == 0)
+        status = redis_nodes_all(scan->nodes, timeout_ms, scan->numbers, &scan->numbers_count, err);
+    if (status == OK)
+        status = redis_call(redis_nodes_at(scan->nodes, scan->numbers[scan->node]), timeout_ms,
+                            arguments, 6, &reply, err);
     if (status != OK)
         return status;
     if (reply->type != REPLY_ARRAY || reply->count != 2 ||
@@ -114,6 +120,8 @@ enum status key_scan_next(struct key_scan *scan, int64_t timeout_ms,
         *count += take;
     }
     *batch = keys;
-    *more = strcmp(scan->cursor, "0") != 0;
+    if (strcmp(scan->cursor, "0") == 0)
+        scan->node++;
+    *more = scan->node < scan->numbers_count;
     return status;
 }

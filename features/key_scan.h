@@ -3,15 +3,16 @@
  *
  * What SCAN promises: a key that is there from beginning to end is seen; one that comes or goes
  * meanwhile may be. SCAN may show a key twice; here each comes once (8 bytes of memory a key and
- * the table around it).
+ * the table around it). In a cluster the nodes are walked one after another: a key whose slot moves
+ * meanwhile counts as one that comes or goes.
  *
- * Thread: that of its connection. Blocking: for the tools, not for a role.
+ * Thread: that of its nodes. Blocking: for the tools, not for a role.
  */
 #ifndef FEATURES_KEY_SCAN_H
 #define FEATURES_KEY_SCAN_H
 
-#include "features/redis_connection.h"
 #include "features/redis_keys.h"
+#include "features/redis_nodes.h"
 
 struct key_scan;
 
@@ -24,14 +25,14 @@ struct key_scan_key {
 
 /* kind: that one, or REDIS_KEY_OTHER for all of the data set. Both pointers are borrowed until
  * key_scan_destroy(). Errors: ERR_NOMEM */
-MUST_CHECK enum status key_scan_create(struct key_scan **scan, struct redis_connection *connection,
+MUST_CHECK enum status key_scan_create(struct key_scan **scan, struct redis_nodes *nodes,
                                        const struct redis_keys *keys, enum redis_key_kind kind,
                                        struct error *err);
 void key_scan_destroy(struct key_scan *scan); /* NULL is fine */
 
 /**
  * The next batch, maybe an empty one. *batch is valid until the next call, also while other
- * commands run on the connection. *more is false with the last one.
+ * commands run on the nodes. *more is false with the last one.
  * Errors: ERR_UNAVAILABLE, ERR_TIMEOUT, ERR_MALFORMED, ERR_NOMEM
  */
 MUST_CHECK enum status key_scan_next(struct key_scan *scan, int64_t timeout_ms,

@@ -571,3 +571,27 @@ enum status redis_dataset_connect(struct redis_dataset *dataset,
     }
     return status;
 }
+
+enum status redis_dataset_connect_nodes(struct redis_dataset *dataset, struct redis_nodes **nodes,
+                                        struct redis_keys *keys, const struct config *config,
+                                        int64_t timeout_ms, struct error *err)
+{
+    struct redis_target target;
+    enum status status = redis_keys_init(keys, config_text(config, "dataset.namespace"), err);
+
+    *nodes = NULL;
+    *dataset = (struct redis_dataset){0};
+    if (status == OK)
+        status = redis_target_from(&target, config, err);
+    if (status == OK)
+        status = redis_nodes_create(nodes, &target, NULL, "freshet", err);
+    if (status == OK)
+        status = redis_dataset_load(dataset, redis_nodes_of(*nodes, redis_slot_of_shard(0)), keys,
+                                    timeout_ms, err);
+    explicit_bzero(&target, sizeof target);
+    if (status != OK) {
+        redis_nodes_destroy(*nodes);
+        *nodes = NULL;
+    }
+    return status;
+}

@@ -26,6 +26,7 @@
 
 #include "features/redis_connection.h"
 #include "features/redis_keys.h"
+#include "features/redis_nodes.h"
 #include "features/rules.h"
 
 #define DATASET_FORMAT         1
@@ -90,10 +91,17 @@ MUST_CHECK enum status redis_dataset_add_partition(struct redis_dataset *dataset
 const struct dataset_partition *redis_dataset_partition(const struct redis_dataset *dataset,
                                                         const char *topic, int32_t partition);
 
-/* Connects, loads, hands the connection over: what serve, retrain and the tools begin with. */
+/* Connects, loads, hands the connection over: what retrain and doctor begin with. It leads to the
+ * node of the record. */
 MUST_CHECK enum status redis_dataset_connect(struct redis_dataset *dataset,
                                              struct redis_connection **connection,
                                              struct redis_keys *keys, const struct config *config,
                                              int64_t timeout_ms, struct error *err);
+/* The same for what reads all shards. */
+MUST_CHECK enum status redis_dataset_connect_nodes(struct redis_dataset *dataset,
+                                                   struct redis_nodes **nodes,
+                                                   struct redis_keys *keys,
+                                                   const struct config *config, int64_t timeout_ms,
+                                                   struct error *err);
 
 #endif

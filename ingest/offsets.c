@@ -51,7 +51,18 @@ static void add_shard(struct offsets_partition *p, int shard, const struct redis
         p->counts[i] += state.counts[i];
 }
 
-static enum status load_partition(struct offsets_partition *p, struct redis_connection *connection,
+/* HGET of one shard's state, by a node that may have changed. */
+static enum status ask_shard(struct redis_nodes *nodes, struct text key, int64_t timeout_ms,
+                             const struct redis_reply **reply, struct error *err)
+{
+    const struct text arguments[] = {{"HGET", 4}, key, {"state", 5}};
+    enum status status = redis_nodes_call(nodes, timeout_ms, arguments, 3, reply, err);
+
+    /* A wrong type is damage, told by its shard. */
+    return status == ERR_CORRUPT && *reply != NULL ? OK : status;
+}
+
+static enum status load_partition(struct offsets_partition *p, struct redis_nodes *nodes,
                                   const struct redis_keys *keys, const char *topic, int shards,
                                   int64_t timeout_ms, struct error *err)
 {
@@ -62,17 +73,11 @@ static enum status load_partition(struct offsets_partition *p, struct redis_conn
     p->next_of = calloc((size_t)shards, sizeof *p->next_of);
     if (p->next_of == NULL)
         return error_set(err, ERR_NOMEM, "no memory for offsets");
-    for (int shard = 0; shard < shards; shard++) {
-        size_t bytes = redis_key_meta(keys, shard, topic, p->partition, p->log_number, key);
-
-        if (!redis_begin(connection, 3, bytes + 64))
-            return error_set(err, ERR_UNAVAILABLE, "%s", redis_connection_why(connection)->text);
-        redis_argument_text(connection, "HGET");
-        redis_argument(connection, key, bytes);
-        redis_argument_text(connection, "state");
-    }
     for (int shard = 0; shard < shards && status == OK; shard++) {
-        status = redis_connection_receive(connection, timeout_ms, &reply, err);
+        struct text name = {key,
+                            redis_key_meta(keys, shard, topic, p->partition, p->log_number, key)};
+
+        status = ask_shard(nodes, name, timeout_ms, &reply, err);
         if (status == OK)
             add_shard(p, shard, reply);
     }
@@ -81,12 +86,12 @@ static enum status load_partition(struct offsets_partition *p, struct redis_conn
     return status;
 }
 
-enum status offsets_load(struct offsets *offsets, struct redis_connection *connection,
+enum status offsets_load(struct offsets *offsets, struct redis_nodes *nodes,
                          const struct redis_keys *keys, const struct redis_dataset *dataset,
                          const char *topic, int64_t timeout_ms, struct error *err)
 {
     struct offsets loaded = {.shards = dataset->shards};
-    enum status status = redis_connection_wait_ready(connection, timeout_ms, err);
+    enum status status = OK;
 
     *offsets = (struct offsets){0};
     loaded.list = calloc((size_t)dataset->partitions_count + 1, sizeof *loaded.list);
@@ -104,7 +109,7 @@ enum status offsets_load(struct offsets *offsets, struct redis_connection *conne
                                         .start = known->start,
                                         .next = -1,
                                         .watermark_ms = STORE_NO_WATERMARK};
-        status = load_partition(p, connection, keys, topic, dataset->shards, timeout_ms, err);
+        status = load_partition(p, nodes, keys, topic, dataset->shards, timeout_ms, err);
     }
     qsort(loaded.list, (size_t)loaded.count, sizeof *loaded.list, by_partition);
     if (status == OK)
@@ -218,7 +223,7 @@ static int print_table(const struct offsets *offsets, const int64_t *highs)
 static int run_list(struct command_line *line)
 {
     const struct config *config = command_config(line);
-    struct redis_connection *connection = NULL;
+    struct redis_nodes *nodes = NULL;
     struct redis_dataset dataset = {0};
     struct offsets offsets = {0};
     struct redis_keys keys;
@@ -233,9 +238,9 @@ static int run_list(struct command_line *line)
     topic = config_text(config, "kafka.topics.events");
     status = hash_start(&err);
     if (status == OK)
-        status = redis_dataset_connect(&dataset, &connection, &keys, config, REDIS_MS, &err);
+        status = redis_dataset_connect_nodes(&dataset, &nodes, &keys, config, REDIS_MS, &err);
     if (status == OK)
-        status = offsets_load(&offsets, connection, &keys, &dataset, topic, REDIS_MS, &err);
+        status = offsets_load(&offsets, nodes, &keys, &dataset, topic, REDIS_MS, &err);
     if (status == OK) {
         highs = calloc((size_t)offsets.count + 1, sizeof *highs);
         if (highs == NULL)
@@ -251,7 +256,7 @@ static int run_list(struct command_line *line)
     free(highs);
     offsets_clear(&offsets);
     redis_dataset_clear(&dataset);
-    redis_connection_destroy(connection);
+    redis_nodes_destroy(nodes);
     return code;
 }
 

@@ -31,7 +31,7 @@ struct offsets {
 
 /* Reads m of every shard for every partition of topic that the data set's record knows.
  * Errors: ERR_UNAVAILABLE, ERR_TIMEOUT, ERR_NOMEM */
-MUST_CHECK enum status offsets_load(struct offsets *offsets, struct redis_connection *connection,
+MUST_CHECK enum status offsets_load(struct offsets *offsets, struct redis_nodes *nodes,
                                     const struct redis_keys *keys,
                                     const struct redis_dataset *dataset, const char *topic,
                                     int64_t timeout_ms, struct error *err);

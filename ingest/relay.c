@@ -78,7 +78,6 @@ struct transfer {
 
 struct relay {
     struct relay_options options;
-    struct redis_target target;
     struct redis_keys keys;
     char dataset[33], events[REDIS_TOPIC_MAX + 1], examples[REDIS_TOPIC_MAX + 1];
     struct kafka_producer_options producer_options;
@@ -86,7 +85,7 @@ struct relay {
     bool running;
 
     /* the thread's own */
-    struct redis_connection *connection;
+    struct redis_nodes *nodes;
     struct kafka_producer *producer;
     int producers; /* opened so far */
     uint8_t *mark_bytes;
@@ -296,19 +295,20 @@ static void pick(struct relay *r)
     pthread_mutex_unlock(&r->lock);
 }
 
-static bool append_xrange(struct relay *r, const struct transfer *t)
+static bool append_xrange(struct relay *r, struct redis_connection *connection,
+                          const struct transfer *t)
 {
     char key[REDIS_KEY_BYTES_MAX];
     size_t bytes = redis_key_outbox(&r->keys, t->shard, r->events, t->number, t->log_number, key);
 
-    if (!redis_begin(r->connection, 6, bytes + 128))
+    if (!redis_begin(connection, 6, bytes + 128))
         return false;
-    redis_argument_text(r->connection, "XRANGE");
-    redis_argument(r->connection, key, bytes);
-    redis_argument_text(r->connection, "-");
-    redis_argument_text(r->connection, "+");
-    redis_argument_text(r->connection, "COUNT");
-    redis_argument_int(r->connection, RELAY_ROWS_MAX);
+    redis_argument_text(connection, "XRANGE");
+    redis_argument(connection, key, bytes);
+    redis_argument_text(connection, "-");
+    redis_argument_text(connection, "+");
+    redis_argument_text(connection, "COUNT");
+    redis_argument_int(connection, RELAY_ROWS_MAX);
     return true;
 }
 
@@ -404,26 +404,44 @@ static void take_rows(struct relay *r, struct transfer *t, const struct redis_re
     pthread_mutex_unlock(&r->lock);
 }
 
+/* Appends each XRANGE to the connection of its stream's node; NULL where that cannot be had now. A
+ * node that is down is waited for once a round. */
+static void ask_nodes(struct relay *r, struct redis_connection *asked[TRANSFERS_MAX],
+                      struct error *why)
+{
+    bool waited = false;
+
+    (void)error_set(why, ERR_UNAVAILABLE, "redis is busy");
+    for (int i = 0; i < r->picked_count; i++) {
+        const struct transfer *t = &r->transfers[r->picked[i]];
+        struct redis_connection *connection = redis_nodes_of(r->nodes,
+                                                             redis_slot_of_shard(t->shard));
+        enum status status = redis_connection_wait_ready(connection, waited ? 0 : IDLE_MS, why);
+
+        waited |= status != OK;
+        asked[i] = status == OK && append_xrange(r, connection, t) ? connection : NULL;
+    }
+}
+
+/* On a connection replies come in the order of its streams here. A stream whose slot is on its way
+ * to another node is read again later, from there. */
 static void read_streams(struct relay *r)
 {
+    struct redis_connection *asked[TRANSFERS_MAX];
     struct error err;
-    bool asked[TRANSFERS_MAX] = {false};
-    enum status status = redis_connection_wait_ready(r->connection, IDLE_MS, &err);
+    int asking;
 
-    for (int i = 0; i < r->picked_count; i++)
-        asked[i] = status == OK && append_xrange(r, &r->transfers[r->picked[i]]);
+    ask_nodes(r, asked, &err);
     for (int i = 0; i < r->picked_count; i++) {
         struct transfer *t = &r->transfers[r->picked[i]];
         const struct redis_reply *reply = NULL;
 
-        if (asked[i])
-            status = redis_connection_receive(r->connection, REDIS_MS, &reply, &err);
-        if (reply != NULL) {
+        if (asked[i] != NULL && redis_connection_receive(asked[i], REDIS_MS, &reply, &err) == OK) {
+            (void)redis_nodes_heed(r->nodes, asked[i], reply, &asking);
             take_rows(r, t, reply);
             continue;
         }
-        hold_up(r, status == OK ? ERR_UNAVAILABLE : status,
-                status == OK ? "redis is busy" : err.text);
+        hold_up(r, err.status, err.text);
         pthread_mutex_lock(&r->lock);
         finish(t, true);
         pthread_mutex_unlock(&r->lock);
@@ -615,7 +633,7 @@ static enum status open_all(struct relay *r, struct error *err)
     r->news = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (r->wake < 0 || r->news < 0 || r->mark_bytes == NULL)
         return error_set(err, ERR_IO, "could not start the relay: %s", strerror(errno));
-    status = redis_connection_create(&r->connection, &r->target, &limits, "freshet-relay", err);
+    status = redis_nodes_create(&r->nodes, r->options.target, &limits, "freshet-relay", err);
     if (status == OK)
         status = kafka_producer_open(&r->producer, &r->producer_options, err);
     if (status != OK)
@@ -637,7 +655,6 @@ enum status relay_start(struct relay **relay, const struct relay_options *option
     if (r == NULL)
         return error_set(err, ERR_NOMEM, "no memory for the relay");
     r->options = *options;
-    r->target = *options->target;
     r->keys = *options->keys;
     r->producer_options = *options->producer;
     r->producer_options.delivered = delivered;
@@ -667,7 +684,7 @@ void relay_stop(struct relay *relay)
         (void)pthread_join(relay->thread, NULL);
     }
     kafka_producer_close(relay->producer, 0);
-    redis_connection_destroy(relay->connection);
+    redis_nodes_destroy(relay->nodes);
     for (int i = 0; i < relay->partitions_count; i++) {
         if (relay->partitions[i] == NULL)
             continue;
@@ -681,7 +698,6 @@ void relay_stop(struct relay *relay)
     if (relay->news >= 0)
         close(relay->news);
     (void)pthread_mutex_destroy(&relay->lock);
-    explicit_bzero(&relay->target, sizeof relay->target);
     free(relay);
 }
 

@@ -20,8 +20,8 @@
 #ifndef INGEST_RELAY_H
 #define INGEST_RELAY_H
 
-#include "features/redis_connection.h"
 #include "features/redis_keys.h"
+#include "features/redis_nodes.h"
 #include "features/store.h"
 #include "ops/kafka_producer.h"
 

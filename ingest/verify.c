@@ -6,6 +6,7 @@
  * Every shard is replayed up to its own `next`; a user who is written between the two readings
  * differs, so ingest should not be running.
  */
+#include "features/key_scan.h"
 #include "features/user_store.h"
 #include "ingest/ingest_main.h"
 #include "ingest/offsets.h"
@@ -25,14 +26,13 @@
 #define SHOWN_MAX   10
 #define ARENA_BLOCK ((size_t)256 * 1024)
 #define ARENA_LIMIT ((size_t)64 * 1024 * 1024)
-#define SCAN_COUNT  "1000"
 #define RESULT_ROOM (64 * 1024)
 
 struct verify {
     struct command_line *line;
     const struct config *config;
     const char *topic;
-    struct redis_connection *connection;
+    struct redis_nodes *nodes;
     struct redis_keys keys;
     struct redis_dataset dataset;
     struct offsets offsets;
@@ -178,9 +178,9 @@ static enum status get_user(struct verify *v, struct text user, struct user_valu
     int shard = rules_shard(&v->dataset.rules, user, v->dataset.shards);
     char key[REDIS_KEY_BYTES_MAX];
     struct text value;
-    enum status status = redis_get(v->connection, REDIS_MS,
-                                   (struct text){key, redis_key_user(&v->keys, shard, user, key)},
-                                   &value, err);
+    enum status status = redis_nodes_get(
+        v->nodes, REDIS_MS, (struct text){key, redis_key_user(&v->keys, shard, user, key)}, &value,
+        err);
 
     *there = status == OK && value.at != NULL;
     if (status != OK || value.at == NULL)
@@ -218,19 +218,14 @@ static void compare_user(void *context, struct text user, const struct user_valu
 }
 
 /* One key that SCAN found; ours are dumped, and must be known to the replay. */
-static enum status look_at_key(struct verify *v, struct text key, struct error *err)
+static enum status look_at_key(struct verify *v, struct text user, struct error *err)
 {
     static struct user_value got;
-    char name[USER_ID_MAX];
-    struct text user;
-    int shard;
     bool there;
     enum status status;
 
-    if (redis_key_parse(&v->keys, key, &shard, &user) != REDIS_KEY_USER || user.bytes > sizeof name)
+    if (user.bytes > USER_ID_MAX)
         return OK;
-    memcpy(name, user.at, user.bytes);
-    user.at = name;
     if (user_store_get(v->store, user) == NULL) {
         v->unknown++;
         tell(v, user, "is in Redis, but not in the log", NULL, NULL);
@@ -243,55 +238,21 @@ static enum status look_at_key(struct verify *v, struct text key, struct error *
     return status == ERR_MALFORMED || status == ERR_CORRUPT ? OK : status;
 }
 
-/* Keys of one SCAN answer, copied: looking at one asks Redis again. */
-static enum status look_at_keys(struct verify *v, const struct redis_reply *keys, struct error *err)
-{
-    size_t room = 1, used = 0, *ends;
-    enum status status = OK;
-    char *copy;
-
-    for (int i = 0; i < keys->count; i++)
-        room += keys->elements[i]->text.bytes;
-    copy = malloc(room);
-    ends = calloc((size_t)keys->count + 1, sizeof *ends);
-    if (copy == NULL || ends == NULL)
-        status = error_set(err, ERR_NOMEM, "no memory to verify");
-    for (int i = 0, count = keys->count; status == OK && i < count; i++) {
-        memcpy(copy + used, keys->elements[i]->text.at, keys->elements[i]->text.bytes);
-        used += keys->elements[i]->text.bytes;
-        ends[i] = used;
-    }
-    int count = keys->count; /* the reply goes with the next call */
-    for (int i = 0; status == OK && i < count; i++) {
-        size_t begin = i == 0 ? 0 : ends[i - 1];
-
-        status = look_at_key(v, (struct text){copy + begin, ends[i] - begin}, err);
-    }
-    free(copy);
-    free(ends);
-    return status;
-}
-
 static enum status scan(struct verify *v, struct error *err)
 {
-    char cursor[32] = "0", pattern[REDIS_NAMESPACE_MAX + 8];
-    enum status status = OK;
+    struct key_scan *scan;
+    enum status status = key_scan_create(&scan, v->nodes, &v->keys, REDIS_KEY_USER, err);
+    bool more = true;
 
-    (void)snprintf(pattern, sizeof pattern, "%s{*}u*", v->keys.ns);
-    do {
-        const struct text arguments[] = {text_of("SCAN"),  text_of(cursor),  text_of("MATCH"),
-                                         text_of(pattern), text_of("COUNT"), text_of(SCAN_COUNT)};
-        const struct redis_reply *reply;
+    while (status == OK && more) {
+        const struct key_scan_key *batch;
+        int count;
 
-        status = redis_call(v->connection, REDIS_MS, arguments, 6, &reply, err);
-        if (status == OK && (reply->type != REPLY_ARRAY || reply->count != 2 ||
-                             reply->elements[0]->text.bytes >= sizeof cursor))
-            status = error_set(err, ERR_MALFORMED, "redis answered SCAN with something else");
-        if (status != OK)
-            return status;
-        memcpy(cursor, reply->elements[0]->text.at, reply->elements[0]->text.bytes + 1);
-        status = look_at_keys(v, reply->elements[1], err);
-    } while (status == OK && strcmp(cursor, "0") != 0);
+        status = key_scan_next(scan, REDIS_MS, &batch, &count, &more, err);
+        for (int i = 0; i < count && status == OK; i++)
+            status = look_at_key(v, batch[i].rest, err);
+    }
+    key_scan_destroy(scan);
     return status;
 }
 
@@ -320,10 +281,10 @@ static enum status open_all(struct verify *v, struct error *err)
     if (status == OK)
         status = event_decoder_create(&v->decoder, v->schema, err);
     if (status == OK)
-        status = redis_dataset_connect(&v->dataset, &v->connection, &v->keys, v->config, REDIS_MS,
-                                       err);
+        status = redis_dataset_connect_nodes(&v->dataset, &v->nodes, &v->keys, v->config, REDIS_MS,
+                                             err);
     if (status == OK)
-        status = offsets_load(&v->offsets, v->connection, &v->keys, &v->dataset, v->topic, REDIS_MS,
+        status = offsets_load(&v->offsets, v->nodes, &v->keys, &v->dataset, v->topic, REDIS_MS,
                               err);
     if (status == OK)
         status = user_store_create(&v->store, &v->dataset.rules, err);
@@ -410,7 +371,7 @@ static int run_verify(struct command_line *line)
     event_schema_destroy(v.schema);
     offsets_clear(&v.offsets);
     redis_dataset_clear(&v.dataset);
-    redis_connection_destroy(v.connection);
+    redis_nodes_destroy(v.nodes);
     arena_destroy(v.arena);
     free(v.watermarks);
     free(v.counts);

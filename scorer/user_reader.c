@@ -1,9 +1,10 @@
 /*
  * scorer/user_reader.c - one poll loop: submitted reads in, GETs out, replies to their requests.
  *
- * Replies come in the order of the commands, so a ring of what is in flight is all the matching
- * there is. A read that is past its deadline is answered from the cache; its place in the ring
- * stays, empty, until the reply that belongs to it has come.
+ * Replies of a node come in the order of its commands, so a ring of what is in flight there is all
+ * the matching there is. A read that is past its deadline is answered from the cache; its place in
+ * the ring stays, empty, until the reply that belongs to it has come. A read whose user is on
+ * another node, or moving to one, follows it within its deadline.
  */
 #include "scorer/user_reader.h"
 
@@ -41,9 +42,16 @@ struct cache_slot {
     uint8_t *value; /* as stored; NULL: empty */
 };
 
+/* Reads in flight at one node. */
+struct ring {
+    struct user_read **reads; /* (waiting_max) NULL where it was answered already */
+    int head, count;
+    uint64_t epoch;
+};
+
 struct user_reader {
     struct user_reader_options options;
-    struct redis_connection *connection;
+    struct redis_nodes *nodes;
     struct redis_dataset dataset;
     bool dataset_known;
     int64_t dataset_next_us;
@@ -58,9 +66,8 @@ struct user_reader {
     struct user_read **submitted_end;
 
     /* Of the thread alone */
-    struct user_read **ring; /* (waiting_max) reads in flight, NULL where it was answered already */
-    int ring_head, ring_count;
-    uint64_t epoch;
+    struct ring *rings;       /* (REDIS_NODES_MAX) by node */
+    uint64_t epoch;           /* of the connection that the record was read by */
     struct cache_slot *cache; /* (cache_users) */
     uint64_t cache_seed;
 };
@@ -126,6 +133,7 @@ static void finish_without_redis(struct user_reader *r, struct user_read *read)
     finish(read, cached ? USER_READ_CACHED : USER_READ_FAILED);
 }
 
+/* The answer to a GET. */
 static void finish_with(struct user_reader *r, struct user_read *read,
                         const struct redis_reply *reply)
 {
@@ -146,66 +154,114 @@ static void finish_with(struct user_reader *r, struct user_read *read,
     finish(read, read->history_count < 0 ? USER_READ_FAILED : USER_READ_FRESH);
 }
 
-/* ---- the ring ---- */
+/* ---- the rings ---- */
 
-static struct user_read **ring_at(struct user_reader *r, int i)
+static struct user_read **ring_at(struct user_reader *r, struct ring *ring, int i)
 {
-    return &r->ring[(r->ring_head + i) % r->options.waiting_max];
+    return &ring->reads[(ring->head + i) % r->options.waiting_max];
+}
+
+static bool ring_room(struct user_reader *r, struct ring *ring, int places)
+{
+    if (ring->reads == NULL)
+        ring->reads = calloc((size_t)r->options.waiting_max, sizeof ring->reads[0]);
+    return ring->reads != NULL && ring->count + places <= r->options.waiting_max;
+}
+
+static void ring_put(struct user_reader *r, struct ring *ring, struct user_read *read)
+{
+    *ring_at(r, ring, ring->count) = read;
+    ring->count++;
 }
 
 /* The connection failed: no reply of what is in flight will come. */
-static void drop_ring(struct user_reader *r)
+static void drop_ring(struct user_reader *r, struct ring *ring)
 {
-    for (int i = 0; i < r->ring_count; i++)
-        if (*ring_at(r, i) != NULL)
-            finish_without_redis(r, *ring_at(r, i));
-    r->ring_count = 0;
+    for (int i = 0; i < ring->count; i++)
+        if (*ring_at(r, ring, i) != NULL)
+            finish_without_redis(r, *ring_at(r, ring, i));
+    ring->count = 0;
+}
+
+static void drop_rings(struct user_reader *r)
+{
+    for (int i = 0; i < redis_nodes_count(r->nodes); i++)
+        drop_ring(r, &r->rings[i]);
 }
 
 static void expire(struct user_reader *r, int64_t now_us)
 {
-    for (int i = 0; i < r->ring_count; i++) {
-        struct user_read **place = ring_at(r, i);
+    for (int n = 0; n < redis_nodes_count(r->nodes); n++)
+        for (int i = 0; i < r->rings[n].count; i++) {
+            struct user_read **place = ring_at(r, &r->rings[n], i);
 
-        if (*place != NULL && (*place)->deadline_us <= now_us) {
-            struct user_read *read = *place;
+            if (*place != NULL && (*place)->deadline_us <= now_us) {
+                struct user_read *read = *place;
 
-            *place = NULL;
-            finish_without_redis(r, read);
+                *place = NULL;
+                finish_without_redis(r, read);
+            }
         }
-    }
 }
 
-static void take_replies(struct user_reader *r)
+/* asking: behind ASKING, whose reply nobody waits for. */
+static bool send_get(struct user_reader *r, struct user_read *read, int node, bool asking)
 {
-    const struct redis_reply *reply;
-
-    while (r->ring_count > 0 && (reply = redis_connection_reply(r->connection)) != NULL) {
-        struct user_read *read = *ring_at(r, 0);
-
-        r->ring_head = (r->ring_head + 1) % r->options.waiting_max;
-        r->ring_count--;
-        if (read != NULL)
-            finish_with(r, read, reply);
-    }
-}
-
-static bool send_get(struct user_reader *r, struct user_read *read)
-{
+    struct redis_connection *connection = redis_nodes_at(r->nodes, node);
+    struct ring *ring = &r->rings[node];
     char key[REDIS_KEY_BYTES_MAX];
     size_t bytes;
 
-    if (r->ring_count == r->options.waiting_max ||
-        !redis_begin(r->connection, 2, REDIS_KEY_BYTES_MAX))
+    if (!redis_connection_ready(connection) || !ring_room(r, ring, 1 + asking))
+        return false;
+    if (asking) {
+        if (!redis_begin(connection, 1, 16))
+            return false;
+        redis_argument_text(connection, "ASKING");
+        ring_put(r, ring, NULL);
+    }
+    if (!redis_begin(connection, 2, REDIS_KEY_BYTES_MAX))
         return false;
     bytes = redis_key_user(&r->options.keys,
                            rules_shard(&r->dataset.rules, read->user, r->dataset.shards),
                            read->user, key);
-    redis_argument_text(r->connection, "GET");
-    redis_argument(r->connection, key, bytes);
-    *ring_at(r, r->ring_count) = read;
-    r->ring_count++;
+    redis_argument_text(connection, "GET");
+    redis_argument(connection, key, bytes);
+    ring_put(r, ring, read);
     return true;
+}
+
+/* An answer, or a hint where the answer is. */
+static void take_reply(struct user_reader *r, struct user_read *read, int node,
+                       const struct redis_reply *reply)
+{
+    int asking = 0;
+    enum redis_heed heed = redis_nodes_heed(r->nodes, redis_nodes_at(r->nodes, node), reply,
+                                            &asking);
+
+    if (heed == REDIS_HEED_AGAIN)
+        asking = redis_nodes_number_of(r->nodes, read->slot);
+    if ((heed == REDIS_HEED_AGAIN || heed == REDIS_HEED_ASK) &&
+        read->redirects++ < REDIS_REDIRECTS_MAX &&
+        send_get(r, read, asking, heed == REDIS_HEED_ASK))
+        return;
+    finish_with(r, read, reply);
+}
+
+static void take_replies(struct user_reader *r, int node)
+{
+    struct redis_connection *connection = redis_nodes_at(r->nodes, node);
+    struct ring *ring = &r->rings[node];
+    const struct redis_reply *reply;
+
+    while (ring->count > 0 && (reply = redis_connection_reply(connection)) != NULL) {
+        struct user_read *read = *ring_at(r, ring, 0);
+
+        ring->head = (ring->head + 1) % r->options.waiting_max;
+        ring->count--;
+        if (read != NULL)
+            take_reply(r, read, node, reply);
+    }
 }
 
 /* ---- the loop ---- */
@@ -213,17 +269,25 @@ static bool send_get(struct user_reader *r, struct user_read *read)
 /* The shard of a user depends on the data set's seed: nothing can be read before it is known. */
 static void load_dataset(struct user_reader *r, int64_t now_us)
 {
+    struct redis_connection *connection = redis_nodes_of(r->nodes, redis_slot_of_shard(0));
     struct error err;
     enum status status;
 
-    if (r->dataset_known || now_us < r->dataset_next_us || !redis_connection_ready(r->connection))
+    if (redis_connection_epoch(connection) != r->epoch) {
+        /* Another server may answer now, with another data set. */
+        r->dataset_known = false;
+        r->epoch = redis_connection_epoch(connection);
+    }
+    if (r->dataset_known || now_us < r->dataset_next_us || !redis_connection_ready(connection))
         return;
     r->dataset_next_us = now_us + DATASET_RETRY_US;
     redis_dataset_clear(&r->dataset);
-    status = redis_dataset_load(&r->dataset, r->connection, &r->options.keys, DATASET_TIMEOUT_MS,
+    status = redis_dataset_load(&r->dataset, connection, &r->options.keys, DATASET_TIMEOUT_MS,
                                 &err);
     r->dataset_known = status == OK;
-    if (status != OK && log_every(&r->down_limit, 30000))
+    if (status == OK)
+        redis_nodes_meet(r->nodes);
+    else if (log_every(&r->down_limit, 30000))
         log_event(LOG_WARN, "dataset_unknown", err.text,
                   log_text("remedy", "start `freshet ingest` once: it creates the data set"));
 }
@@ -246,8 +310,13 @@ static void serve_submitted(struct user_reader *r)
 
     for (struct user_read *read = take_submitted(r); read != NULL; read = next) {
         next = read->next;
-        if (!r->dataset_known || !redis_connection_ready(r->connection) || !send_get(r, read))
-            finish_without_redis(r, read);
+        if (r->dataset_known) {
+            read->slot = redis_slot_of_shard(
+                rules_shard(&r->dataset.rules, read->user, r->dataset.shards));
+            if (send_get(r, read, redis_nodes_number_of(r->nodes, read->slot), false))
+                continue;
+        }
+        finish_without_redis(r, read);
     }
 }
 
@@ -255,9 +324,13 @@ static int64_t earliest_deadline(struct user_reader *r, int64_t at_most_us)
 {
     int64_t earliest = at_most_us;
 
-    for (int i = 0; i < r->ring_count; i++)
-        if (*ring_at(r, i) != NULL && (*ring_at(r, i))->deadline_us < earliest)
-            earliest = (*ring_at(r, i))->deadline_us;
+    for (int n = 0; n < redis_nodes_count(r->nodes); n++)
+        for (int i = 0; i < r->rings[n].count; i++) {
+            const struct user_read *read = *ring_at(r, &r->rings[n], i);
+
+            if (read != NULL && read->deadline_us < earliest)
+                earliest = read->deadline_us;
+        }
     return earliest;
 }
 
@@ -265,45 +338,60 @@ static void wait_for_work(struct user_reader *r)
 {
     int64_t now_us = clock_monotonic_us();
     int64_t until_us = earliest_deadline(r, now_us + POLL_MAX_US);
-    struct pollfd fds[2] = {
-        {.fd = r->wake, .events = POLLIN},
-        {.fd = redis_connection_descriptor(r->connection),
-         .events = redis_connection_wants(r->connection)},
-    };
+    struct pollfd fds[1 + REDIS_NODES_MAX] = {{.fd = r->wake, .events = POLLIN}};
+    int nodes = redis_nodes_count(r->nodes);
     struct timespec timeout;
     uint64_t woken;
 
-    if (redis_connection_due_us(r->connection) < until_us)
-        until_us = redis_connection_due_us(r->connection);
+    for (int n = 0; n < nodes; n++) {
+        struct redis_connection *connection = redis_nodes_at(r->nodes, n);
+
+        fds[1 + n] = (struct pollfd){.fd = redis_connection_descriptor(connection),
+                                     .events = redis_connection_wants(connection)};
+        if (redis_connection_due_us(connection) < until_us)
+            until_us = redis_connection_due_us(connection);
+    }
     if (until_us < now_us)
         until_us = now_us;
     timeout.tv_sec = (time_t)((until_us - now_us) / 1000000);
     timeout.tv_nsec = (long)((until_us - now_us) % 1000000) * 1000;
-    (void)ppoll(fds, 2, &timeout, NULL);
+    (void)ppoll(fds, (nfds_t)nodes + 1, &timeout, NULL);
     if ((fds[0].revents & POLLIN) != 0 && read(r->wake, &woken, sizeof woken) < 0 &&
         errno != EAGAIN)
         log_event(LOG_ERROR, "eventfd", strerror(errno));
 }
 
+static void step_node(struct user_reader *r, int node, int64_t now_us)
+{
+    struct redis_connection *connection = redis_nodes_at(r->nodes, node);
+    struct ring *ring = &r->rings[node];
+
+    redis_connection_step(connection, now_us);
+    if (redis_connection_epoch(connection) != ring->epoch || !redis_connection_ready(connection)) {
+        drop_ring(r, ring);
+        ring->epoch = redis_connection_epoch(connection);
+    }
+}
+
 static void step(struct user_reader *r)
 {
     int64_t now_us = clock_monotonic_us();
+    bool up;
 
-    redis_connection_step(r->connection, now_us);
-    if (redis_connection_epoch(r->connection) != r->epoch ||
-        !redis_connection_ready(r->connection)) {
-        drop_ring(r);
-        /* Another server may answer now, with another data set. */
-        r->dataset_known = r->dataset_known && redis_connection_epoch(r->connection) == r->epoch;
-        r->epoch = redis_connection_epoch(r->connection);
-    }
+    for (int n = 0; n < redis_nodes_count(r->nodes); n++)
+        step_node(r, n, now_us);
     load_dataset(r, now_us);
-    take_replies(r);
+    for (int n = 0; n < redis_nodes_count(r->nodes); n++)
+        take_replies(r, n);
     serve_submitted(r);
-    redis_connection_step(r->connection, clock_monotonic_us()); /* writes what was just appended */
+    for (int n = 0; n < redis_nodes_count(r->nodes); n++)
+        step_node(r, n, clock_monotonic_us()); /* writes what was just appended */
     expire(r, clock_monotonic_us());
-    atomic_store(&r->up, r->dataset_known && redis_connection_ready(r->connection));
-    metric_set(&redis_up, atomic_load(&r->up) ? 1 : 0);
+    up = r->dataset_known;
+    for (int n = 0; n < redis_nodes_count(r->nodes); n++)
+        up = up && redis_connection_ready(redis_nodes_at(r->nodes, n));
+    atomic_store(&r->up, up);
+    metric_set(&redis_up, up ? 1 : 0);
 }
 
 static void *run(void *context)
@@ -315,7 +403,7 @@ static void *run(void *context)
         step(r);
     }
     serve_submitted(r);
-    drop_ring(r);
+    drop_rings(r);
     return NULL;
 }
 
@@ -323,12 +411,14 @@ static void *run(void *context)
 
 static void free_all(struct user_reader *r)
 {
-    redis_connection_destroy(r->connection);
+    redis_nodes_destroy(r->nodes);
     redis_dataset_clear(&r->dataset);
     for (int i = 0; r->cache != NULL && i < r->options.cache_users; i++)
         free(r->cache[i].value);
     free(r->cache);
-    free(r->ring);
+    for (int i = 0; r->rings != NULL && i < REDIS_NODES_MAX; i++)
+        free(r->rings[i].reads);
+    free(r->rings);
     if (r->wake >= 0)
         (void)close(r->wake);
     (void)pthread_mutex_destroy(&r->lock);
@@ -350,17 +440,16 @@ enum status user_reader_open(struct user_reader **reader, const struct user_read
         r->options.waiting_max = WAITING_MAX_DEFAULT;
     r->submitted_end = &r->submitted;
     r->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    r->ring = calloc((size_t)r->options.waiting_max, sizeof r->ring[0]);
+    r->rings = calloc(REDIS_NODES_MAX, sizeof r->rings[0]);
     r->cache = calloc((size_t)(r->options.cache_users > 0 ? r->options.cache_users : 1),
                       sizeof r->cache[0]);
     hash_random_bytes(&r->cache_seed, sizeof r->cache_seed);
     (void)pthread_mutex_init(&r->lock, NULL);
-    if (r->ring == NULL || r->cache == NULL || r->wake < 0) {
+    if (r->rings == NULL || r->cache == NULL || r->wake < 0) {
         status = error_set(err, ERR_NOMEM, "no memory or descriptor for the reader of sequences");
         goto failed;
     }
-    status = redis_connection_create(&r->connection, &options->target, &limits, "freshet-serve",
-                                     err);
+    status = redis_nodes_create(&r->nodes, &options->target, &limits, "freshet-serve", err);
     if (status != OK)
         goto failed;
     if (pthread_create(&r->thread, NULL, run, r) != 0) {
@@ -384,7 +473,7 @@ void user_reader_close(struct user_reader *reader)
     (void)!write(reader->wake, &one, sizeof one);
     (void)pthread_join(reader->thread, NULL);
     serve_submitted(reader);
-    drop_ring(reader);
+    drop_rings(reader);
     free_all(reader);
 }
 
@@ -396,6 +485,7 @@ void user_reader_submit(struct user_reader *reader, struct user_read *read)
     read->next = NULL;
     read->history_count = 0;
     read->running = 0;
+    read->redirects = 0;
     read->submitted_us = clock_monotonic_us();
     (void)pthread_mutex_lock(&reader->lock);
     *reader->submitted_end = read;

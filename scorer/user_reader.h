@@ -4,18 +4,18 @@
  *
  * Flow: request -> [read] -> sequence -> rank
  *
- * One thread owns one connection. It sends the GETs of all requests that wait, and hands each its
- * sequence as its reply comes. Freshness comes first: what Redis says is what is used. A request
- * whose deadline passes first, or that comes while Redis is down, gets the value from a bounded
- * cache of what was read last, or none: never an error, and never a wait beyond its deadline.
- * Thread: user_reader_submit from any; done is called on the reader's thread (or, once the reader
- * is closing, on the submitter's) and must not block.
+ * One thread owns one connection to each node of Redis that holds users. It sends the GETs of all
+ * requests that wait, and hands each its sequence as its reply comes. Freshness comes first: what
+ * Redis says is what is used. A request whose deadline passes first, or that comes while Redis is
+ * down, gets the value from a bounded cache of what was read last, or none: never an error, and
+ * never a wait beyond its deadline. Thread: user_reader_submit from any; done is called on the
+ * reader's thread (or, once the reader is closing, on the submitter's) and must not block.
  */
 #ifndef SCORER_USER_READER_H
 #define SCORER_USER_READER_H
 
-#include "features/redis_connection.h"
 #include "features/redis_keys.h"
+#include "features/redis_nodes.h"
 #include "ops/status.h"
 #include "schemas/user_value.h"
 
@@ -41,13 +41,15 @@ struct user_read {
     /* Private */
     struct user_read *next;
     int64_t submitted_us;
+    int slot;
+    int redirects;
 };
 
 struct user_reader_options {
     struct redis_target target;
     struct redis_keys keys;
     int cache_users; /* slots of the cache; 0: none */
-    int waiting_max; /* reads in flight at most; 0: 4096 */
+    int waiting_max; /* reads in flight at each node at most; 0: 4096 */
 };
 
 struct user_reader;

@@ -222,6 +222,8 @@ TEST(features_size_plans_without_redis)
 TEST(key_scan_gives_each_key_once_and_only_ours)
 {
     const struct key_scan_key *batch;
+    struct redis_target target;
+    struct redis_nodes *nodes;
     struct key_scan *scan;
     struct error err;
     int count, users = 0, sets = 0;
@@ -230,7 +232,9 @@ TEST(key_scan_gives_each_key_once_and_only_ours)
     begin();
     (void)REDIS_COMMAND(&server, "SET", "other{00}u1", "x");
     (void)REDIS_COMMAND(&server, "SET", "fr{zz}u1", "x");
-    CHECK_STATUS(OK, key_scan_create(&scan, connection, &keys, REDIS_KEY_OTHER, &err));
+    CHECK_STATUS(OK, redis_target_parse(&target, server.url, &err));
+    CHECK_STATUS(OK, redis_nodes_create(&nodes, &target, NULL, NULL, &err));
+    CHECK_STATUS(OK, key_scan_create(&scan, nodes, &keys, REDIS_KEY_OTHER, &err));
     while (more) {
         CHECK_STATUS(OK, key_scan_next(scan, 5000, &batch, &count, &more, &err));
         for (int i = 0; i < count; i++) {
@@ -245,5 +249,6 @@ TEST(key_scan_gives_each_key_once_and_only_ours)
     CHECK_INT(1, sets);
     key_scan_destroy(scan);
     key_scan_destroy(NULL);
+    redis_nodes_destroy(nodes);
     end();
 }
