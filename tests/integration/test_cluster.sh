@@ -1,0 +1,136 @@
+#!/bin/bash
+# tests/integration/test_cluster.sh - FAULTS 55: a cluster of three primaries and a replica whose slots
+# move while ingest works.
+#
+# Simulated users are written into Kafka all the while. A slot is moved by hand, key by key, and left
+# half moved for some seconds: everything of its shard that is asked for meanwhile is MOVED, ASK or
+# TRYAGAIN, and nothing may be applied twice or lost. Then redis-cli moves some hundred slots, and a
+# primary is killed. In the end every user equals the replay through the memory store (freshet
+# verify) and tests/oracle.py agrees; the relay has sent every outbox; serve reads users of all nodes.
+#
+# KEEP=1 keeps the folder.
+set -u
+cd "$(dirname "$0")/../.." || exit 70
+. tests/support/shell.sh
+. tests/support/redis_group.sh
+script_begin cluster
+
+need_programs redis-server redis-cli
+make -s -j2 integration-tools >"$folder/out" 2>&1
+check 'freshet and the tool build'
+start_mock events:4 examples:2 dead:1
+for name in a b c d; do start_node "$name" --cluster-enabled yes --cluster-node-timeout 2000 || break; done
+check 'four nodes are up'
+redis-cli --cluster create "127.0.0.1:${port[a]}" "127.0.0.1:${port[b]}" "127.0.0.1:${port[c]}" \
+    --cluster-yes >"$folder/cluster.log" 2>&1 && wait_for 30 cluster_says a cluster_state:ok &&
+    redis-cli --cluster add-node "127.0.0.1:${port[d]}" "127.0.0.1:${port[a]}" --cluster-slave \
+        --cluster-master-id "$(node c CLUSTER MYID)" >>"$folder/cluster.log" 2>&1
+check 'a cluster of three primaries, one with a replica'
+
+cat >"$FRESHET_CONFIG" <<YAML
+kafka: {brokers: "$address", group: cluster, session_timeout: 6s}
+redis: {url: "redis+cluster://127.0.0.1:${port[a]},127.0.0.1:${port[b]}", reply_timeout: 3s}
+dataset: {shards: 256}
+features: {sequence_max: 20}
+ingest: {admin: "127.0.0.1:0"}
+log: {format: json}
+YAML
+
+# ---- the load ----
+
+start_load() { # SESSIONS/S
+    "$bin/freshet" simulate --quiet --users 2000 --warmup 1500 --rate "$1" --seed "$RANDOM" \
+        >/dev/null 2>>"$folder/load.log" &
+    load=$!
+}
+stop_load() {
+    kill "$load" 2>/dev/null
+    wait "$load" 2>/dev/null
+}
+errors() { metric "freshet_redis_errors_total{code=\"$1\"}"; }
+counted() { local n; n=$(errors "$1") && [ "${n:-0}" -gt "${2:-0}" ]; }
+applied() { metric 'freshet_ingest_records_total{outcome="applied"}'; }
+goes_on() { local n; n=$(applied) && [ "${n:-0}" -gt "$1" ]; }
+is_equal() { # MOMENT: ingest catches up and ends; state, counts and outboxes are as they must be
+    kill "$ingest" 2>/dev/null
+    wait "$ingest" 2>/dev/null
+    run ingest --until-end --json && has '"stopped":""'
+    check "$1: ingest catches up and ends by itself"
+    run verify --quiet --json --dump "$folder/dump" && has '"equal":true'
+    check "$1: every user equals the replay through the memory store"
+    if command -v python3 >/dev/null; then
+        python3 tests/oracle.py "$folder/dump" >"$folder/out" 2>"$folder/err"
+        check "$1: the oracle agrees"
+    fi
+    left=$(all_nodes --scan --pattern 'fr{*}o*' | while read -r key; do
+        redis-cli -c -p "${port[a]}" XLEN "$key"
+    done | awk '{ n += $1 } END { print n + 0 }')
+    [ "$left" = 0 ]
+    check "$1: outboxes are empty ($left rows left)"
+}
+
+row_55() {
+    start_load 60
+    start_ingest
+    wait_for 60 goes_on 1000
+    check '55: ingest applies events in a cluster'
+
+    # The slot of a shard at a, by hand: some of its keys, a pause, the rest.
+    local shard slot from=a to=b before
+    for shard in $(seq -f %02g 1 99); do
+        slot=$(node a CLUSTER KEYSLOT "{$shard}")
+        [ "$(node a CLUSTER COUNTKEYSINSLOT "$slot")" -ge 8 ] 2>/dev/null && break
+    done
+    node "$to" CLUSTER SETSLOT "$slot" IMPORTING "$(node "$from" CLUSTER MYID)" >/dev/null
+    node "$from" CLUSTER SETSLOT "$slot" MIGRATING "$(node "$to" CLUSTER MYID)" >/dev/null
+    until [ -n "$(some_user "$to" "$slot")" ] || ! move_keys "$from" "$to" "$slot" 1; do :; done
+    wait_for 30 counted ask
+    check '55: while a slot is half moved some of its commands are answered ASK'
+    before=$(applied)
+    wait_for 30 goes_on "$before"
+    check '55: the other shards go on meanwhile'
+    run features show "$(some_user "$from" "$slot")" --json
+    check '55: a user who is still there is shown'
+    run features show "$(some_user "$to" "$slot")" --json
+    check '55: and one who has moved already'
+    move_keys "$from" "$to" "$slot" 100000
+    end_move "$from" "$to" "$slot"
+    wait_for 30 counted moved
+    check '55: and MOVED when it is over'
+    is_equal '55: by hand'
+
+    start_ingest
+    redis-cli --cluster reshard "127.0.0.1:${port[a]}" --cluster-from "$(node a CLUSTER MYID)" \
+        --cluster-to "$(node c CLUSTER MYID)" --cluster-slots "${SLOTS:-400}" --cluster-yes \
+        >>"$folder/cluster.log" 2>&1
+    check '55: redis-cli moves slots while ingest works'
+    wait_for 30 counted moved && [ "$(metric freshet_redis_redirects_total)" -gt 0 ]
+    check '55: ingest follows them'
+    stop_load
+    is_equal '55: by redis-cli'
+}
+
+row_46() { # the failover of a cluster
+    start_load 60
+    start_ingest
+    wait_for 60 ready
+    check '46: ingest is ready'
+    wait_for 30 replica_is_there
+    kill -9 "${pid[c]}"
+    wait_for 40 cluster_says d cluster_slots_fail:0 && wait_for 40 is_primary d
+    check '46: the replica of a killed primary takes over'
+    sleep_until_applied
+    check '46: ingest goes on by itself'
+    stop_load
+    is_equal '46: after a failover'
+}
+replica_is_there() { node d INFO replication | grep -q master_link_status:up; }
+is_primary() { node "$1" ROLE | head -n 1 | grep -q master; }
+sleep_until_applied() {
+    local before
+    before=$(applied)
+    wait_for 40 goes_on $((before + 200))
+}
+
+run_rows 55 46
+end_with_counts

@@ -1,0 +1,60 @@
+# tests/support/redis_group.sh - several private redis-servers on loopback: a cluster, or a primary with
+# replicas and sentinels. Sourced after tests/support/shell.sh.
+# shellcheck shell=bash
+
+declare -A port pid
+
+# A server on some free port, below those that the system gives out by itself, as is that of the
+# cluster's bus, 10000 above. Another port when that one is taken.
+start_node() { # NAME ARG...
+    local name=$1 try
+    shift
+    mkdir -p "$folder/$name"
+    for ((try = 0; try < 20; try++)); do
+        port[$name]=$((10000 + RANDOM % 12000))
+        redis-server "${config[@]}" --port "${port[$name]}" --bind 127.0.0.1 --save '' \
+            --appendonly no --dir "$folder/$name" --logfile redis.log --daemonize no \
+            --enable-debug-command local "$@" >/dev/null 2>&1 &
+        pid[$name]=$!
+        wait_for 20 answers_or_ended "$name"
+        answers "$name" && return 0
+        wait "${pid[$name]}" 2>/dev/null
+        rm -f "$folder/$name"/nodes.conf
+    done
+    return 1
+}
+config=()
+answers() { [ "$(node "$1" INFO server | tr -d '\r' | sed -n 's/^process_id://p')" = "${pid[$1]}" ]; }
+answers_or_ended() { answers "$1" || gone "${pid[$1]}"; }
+
+node() { # NAME COMMAND...
+    local name=$1
+    shift
+    redis-cli -p "${port[$name]}" "$@" 2>/dev/null
+}
+all_nodes() { # ARG...: of redis-cli, at every primary that answers
+    local name
+    for name in "${!port[@]}"; do
+        node "$name" ROLE | head -n 1 | grep -q master && node "$name" "$@"
+    done
+}
+cluster_says() { node "$1" CLUSTER INFO | tr -d '\r' | grep -qx "$2"; } # NAME LINE
+
+# What redis-cli --cluster reshard does, in steps of a test's own.
+move_keys() { # FROM TO SLOT MOST
+    local keys
+    mapfile -t keys < <(node "$1" CLUSTER GETKEYSINSLOT "$3" "$4")
+    [ -n "${keys[0]:-}" ] &&
+        node "$1" MIGRATE 127.0.0.1 "${port[$2]}" '' 0 5000 KEYS "${keys[@]}" >/dev/null
+}
+end_move() { # FROM TO SLOT
+    local id name
+    id=$(node "$2" CLUSTER MYID)
+    for name in "$2" "$1" "${!port[@]}"; do
+        node "$name" CLUSTER SETSLOT "$3" NODE "$id" >/dev/null
+    done
+}
+# A user whose value lies in that slot at that node.
+some_user() { # NAME SLOT
+    node "$1" CLUSTER GETKEYSINSLOT "$2" 100000 | sed -n 's/^fr{[0-9a-f]*}u//p' | head -n 1
+}
