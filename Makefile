@@ -114,7 +114,7 @@ $(foreach isa,$(isas),$(eval $(call isa_rule,$(isa))))
 
 .PHONY: unit
 unit: $(B)/tests/run ## run the unit tests alone; T="part of a name" picks some
-	@$(B)/tests/run $(T)
+	@$(B)/tests/run --jobs=$(shell expr 2 \* $$(nproc)) $(T)
 
 # What is installed where that is allowed; quick when all is there.
 .PHONY: deps

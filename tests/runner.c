@@ -1,11 +1,14 @@
 /*
- * tests/runner.c - runs the registered tests one after the other.
+ * tests/runner.c - runs the registered tests.
  *
- *     build/tests/run [--list] [part of a name ...]
+ *     build/tests/run [--list | --jobs=N] [part of a name ...]
  *
  * First proves that it can see a failing check and a NaN. A test that leaves a
  * file descriptor open fails. Ends with "N passed, N failed, N skipped"; exit 1
  * when one failed or when a filter matched nothing.
+ *
+ * One after the other, in this process, unless N > 1: then N processes take file after file, and
+ * one that dies (a sanitizer, an abort) fails the test it was at.
  */
 #include "tests/test.h"
 
@@ -14,14 +17,18 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define TESTS_MAX  8192
 #define SEED_FIXED 20130228u
+#define JOBS_MAX   64
 
 enum outcome { PASSED, FAILED, SKIPPED };
 
@@ -188,43 +195,136 @@ static int by_file_and_name(const void *a, const void *b)
     return order != 0 ? order : strcmp(x->name, y->name);
 }
 
+/* ---- all of them ---- */
+
+/* What the processes share. */
+struct run {
+    atomic_int next; /* first test of the next file */
+    atomic_int counts[3];
+    const char *at[JOBS_MAX]; /* the test a process is at; NULL: none */
+};
+
+static double seconds_now(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static void run_and_tell(struct run *run, int job, const struct test *test)
+{
+    double begun = seconds_now(), seconds;
+    enum outcome outcome;
+
+    run->at[job] = test->name;
+    outcome = run_one(test->run);
+    run->at[job] = NULL;
+    seconds = seconds_now() - begun;
+    atomic_fetch_add(&run->counts[outcome], 1);
+    if (outcome == FAILED)
+        (void)printf("FAILED  %s\n        %s\n        seed %llu\n", test->name, message,
+                     (unsigned long long)test_seed());
+    else if (outcome == SKIPPED)
+        (void)printf("skipped %s: %s\n", test->name, message);
+    else if (seconds >= 1.0)
+        (void)printf("slow    %s: %.1f s\n", test->name, seconds);
+    (void)fflush(stdout);
+}
+
+/* The first test behind those of the same file. */
+static int file_end(int first)
+{
+    int end = first;
+
+    while (end < tests_count && strcmp(tests[end].file, tests[first].file) == 0)
+        end++;
+    return end;
+}
+
+static void run_files(struct run *run, int job, int parts_count, char **parts)
+{
+    int first = atomic_load(&run->next);
+
+    while (first < tests_count) {
+        int end = file_end(first);
+
+        if (!atomic_compare_exchange_weak(&run->next, &first, end))
+            continue; /* first is what another process left */
+        for (int i = first; i < end; i++)
+            if (wanted(tests[i].name, parts_count, parts) ||
+                wanted(tests[i].file, parts_count, parts))
+                run_and_tell(run, job, &tests[i]);
+        first = atomic_load(&run->next);
+    }
+}
+
+static void run_in_processes(struct run *run, int jobs, int parts_count, char **parts)
+{
+    pid_t pids[JOBS_MAX];
+    int status;
+
+    for (int job = 0; job < jobs; job++) {
+        pids[job] = fork();
+        if (pids[job] == 0) {
+            run_files(run, job, parts_count, parts);
+            exit(0); /* a sanitizer looks for leaks here */
+        }
+    }
+    for (int job = 0; job < jobs; job++) {
+        if (pids[job] > 0 && waitpid(pids[job], &status, 0) == pids[job] && status == 0)
+            continue;
+        atomic_fetch_add(&run->counts[FAILED], 1);
+        (void)printf("FAILED  %s\n        its process died\n",
+                     run->at[job] == NULL ? "the runner" : run->at[job]);
+    }
+    run_files(run, 0, parts_count, parts); /* what a dead process left */
+}
+
+static int list_tests(int parts_count, char **parts)
+{
+    int count = 0;
+
+    for (int i = 0; i < tests_count; i++) {
+        if (!wanted(tests[i].name, parts_count, parts) &&
+            !wanted(tests[i].file, parts_count, parts))
+            continue;
+        (void)printf("%s %s\n", tests[i].file, tests[i].name);
+        count++;
+    }
+    return count == 0;
+}
+
 int main(int argc, char **argv)
 {
-    int counts[3] = {0};
-    bool list = argc > 1 && strcmp(argv[1], "--list") == 0;
+    bool option = argc > 1 && strncmp(argv[1], "--", 2) == 0;
+    int parts_count = argc - 1 - option;
+    char **parts = argv + 1 + option;
+    struct run *run;
+    int jobs = 1;
 
     if (run_one(fails_a_check) != FAILED || run_one(compares_nan) != FAILED) {
         (void)fprintf(stderr, "the runner does not see a failing check\n");
         return 1;
     }
     qsort(tests, (size_t)tests_count, sizeof tests[0], by_file_and_name);
-    for (int i = 0; i < tests_count; i++) {
-        if (!wanted(tests[i].name, argc - 1 - list, argv + 1 + list) &&
-            !wanted(tests[i].file, argc - 1 - list, argv + 1 + list))
-            continue;
-        if (list) {
-            (void)printf("%s %s\n", tests[i].file, tests[i].name);
-            counts[PASSED]++;
-            continue;
-        }
-        struct timespec start, end;
-        (void)clock_gettime(CLOCK_MONOTONIC, &start);
-        enum outcome outcome = run_one(tests[i].run);
-        (void)clock_gettime(CLOCK_MONOTONIC, &end);
-        double seconds = (double)(end.tv_sec - start.tv_sec) +
-                         1e-9 * (double)(end.tv_nsec - start.tv_nsec);
-        counts[outcome]++;
-        if (outcome == FAILED)
-            (void)printf("FAILED  %s\n        %s\n        seed %llu\n", tests[i].name, message,
-                         (unsigned long long)test_seed());
-        else if (outcome == SKIPPED)
-            (void)printf("skipped %s: %s\n", tests[i].name, message);
-        else if (seconds >= 1.0)
-            (void)printf("slow    %s: %.1f s\n", tests[i].name, seconds);
-        (void)fflush(stdout);
+    if (option && strcmp(argv[1], "--list") == 0)
+        return list_tests(parts_count, parts);
+    if (option && (sscanf(argv[1], "--jobs=%d", &jobs) != 1 || jobs < 1 || jobs > JOBS_MAX)) {
+        (void)fprintf(stderr, "usage: run [--list | --jobs=1..%d] [part of a name ...]\n",
+                      JOBS_MAX);
+        return 2;
     }
-    (void)printf("%d passed, %d failed, %d skipped\n", counts[PASSED], counts[FAILED],
-                 counts[SKIPPED]);
+    run = mmap(NULL, sizeof *run, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (run == MAP_FAILED)
+        return 1;
+    if (jobs > 1)
+        run_in_processes(run, jobs, parts_count, parts);
+    else
+        run_files(run, 0, parts_count, parts);
+    (void)printf("%d passed, %d failed, %d skipped\n", run->counts[PASSED], run->counts[FAILED],
+                 run->counts[SKIPPED]);
     (void)fflush(stdout); /* a sanitizer that finds a leak at exit ends us without it */
-    return counts[FAILED] > 0 || counts[0] + counts[1] + counts[2] == 0;
+    return run->counts[FAILED] > 0 ||
+           run->counts[PASSED] + run->counts[FAILED] + run->counts[SKIPPED] == 0;
 }
