@@ -58,3 +58,35 @@ end_move() { # FROM TO SLOT
 some_user() { # NAME SLOT
     node "$1" CLUSTER GETKEYSINSLOT "$2" 100000 | sed -n 's/^fr{[0-9a-f]*}u//p' | head -n 1
 }
+
+# ---- sentinels ----
+
+start_sentinel() { # NAME OF_NODE CALLED QUORUM DOWN_AFTER_MS
+    local name=$1 try
+    mkdir -p "$folder/$name"
+    for ((try = 0; try < 20; try++)); do
+        port[$name]=$((10000 + RANDOM % 12000))
+        cat >"$folder/$name/sentinel.conf" <<CONF
+port ${port[$name]}
+bind 127.0.0.1
+dir $folder/$name
+logfile $folder/$name/redis.log
+sentinel monitor $3 127.0.0.1 ${port[$2]} $4
+sentinel down-after-milliseconds $3 $5
+sentinel failover-timeout $3 6000
+CONF
+        redis-server "$folder/$name/sentinel.conf" --sentinel >/dev/null 2>&1 &
+        pid[$name]=$!
+        wait_for 20 answers_or_ended "$name"
+        answers "$name" && return 0
+        wait "${pid[$name]}" 2>/dev/null
+    done
+    return 1
+}
+# s1, s2 and s3 know each other and two replicas.
+sentinels_agree() {
+    local name
+    for name in s1 s2 s3; do
+        node "$name" INFO sentinel | grep -q 'status=ok.*slaves=2,sentinels=3' || return 1
+    done
+}
