@@ -296,3 +296,24 @@ TEST(redis_store_leaves_a_node_that_says_the_cluster_is_down)
     redis_store_destroy(store);
     end();
 }
+
+/* Without the stream's last id the next EXEC could append below it: Redis has no rollback. */
+TEST(redis_store_claims_nothing_whose_outbox_has_just_left)
+{
+    static const struct store_request claim = {.kind = STORE_CLAIM, .tp = 1};
+
+    begin_cluster();
+    redis_script_says(&a, "UNWATCH", "+OK\r\n");
+    redis_script_says(&a, "MULTI", "+OK\r\n");
+    redis_script_says(&a, "HSET", "+QUEUED\r\n");
+    redis_script_says(&a, "HMGET", "+QUEUED\r\n");
+    redis_script_says(&a, "XLEN", "+QUEUED\r\n");
+    redis_script_says(&a, "EXEC", "*3\r\n:0\r\n*3\r\n$-1\r\n$-1\r\n$-1\r\n:4\r\n");
+    redis_script_says(&a, "XINFO", "-ASK %d 127.0.0.1:%d\r\n", redis_slot_of_shard(0), b.port);
+    open_store();
+    redis_store_send(store, &claim);
+    CHECK(next_event(20000));
+    CHECK_INT(STORE_REFUSED, event.reply.result);
+    redis_store_destroy(store);
+    end();
+}
