@@ -44,6 +44,7 @@ struct json_parser {
     struct json_node *nodes;     /* (elements_max), made by the first json_parse() */
     size_t elements_max;
     size_t used; /* of elements or nodes, by the present document */
+    int tree_depth_max;
 };
 
 struct walk {
@@ -236,9 +237,9 @@ static inline enum status take_scalar(struct walk *w, struct json_value *value)
     }
 }
 
-static enum status too_deep(const struct walk *w)
+static enum status too_deep(const struct walk *w, int levels)
 {
-    return error_set(w->err, ERR_LIMIT, "JSON is deeper than %d levels", JSON_DEPTH_MAX);
+    return error_set(w->err, ERR_LIMIT, "JSON is deeper than %d levels", levels);
 }
 
 static enum status too_many(const struct walk *w)
@@ -422,7 +423,7 @@ static enum status extract_list(struct walk *w, const struct json_trie_node *nod
     bool object = peek(w) == '{';
 
     if (depth == JSON_DEPTH_MAX)
-        return too_deep(w);
+        return too_deep(w, JSON_DEPTH_MAX);
     *value = (struct json_value){};
     value->type = object ? JSON_OBJECT : JSON_ARRAY;
     return object ? extract_object(w, node, depth + 1) : extract_array(w, node, depth + 1, value);
@@ -475,8 +476,8 @@ static enum status tree_value(struct walk *w, int depth, struct json_node **node
     *node = made;
     if (c != '{' && c != '[')
         return take_scalar(w, &made->value);
-    if (depth == JSON_DEPTH_MAX)
-        return too_deep(w);
+    if (depth == w->parser->tree_depth_max)
+        return too_deep(w, depth);
     made->value.type = c == '{' ? JSON_OBJECT : JSON_ARRAY;
     return tree_children(w, c == '{' ? '}' : ']', depth + 1, made);
 }
@@ -605,12 +606,19 @@ struct json_parser *json_parser_create(size_t document_bytes_max, size_t element
         return NULL;
     parser->document_bytes_max = document_bytes_max;
     parser->elements_max = elements_max;
+    parser->tree_depth_max = JSON_DEPTH_MAX;
     parser->elements = (struct json_value *)malloc(elements_max * sizeof *parser->elements);
     if (parser->elements == NULL || reserve(parser, 1, &err) != OK) {
         json_parser_destroy(parser);
         return NULL;
     }
     return parser;
+}
+
+void json_parser_set_depth(struct json_parser *parser, int levels)
+{
+    assert(levels > 0 && levels <= JSON_TREE_DEPTH_MAX);
+    parser->tree_depth_max = levels;
 }
 
 void json_parser_destroy(struct json_parser *parser)

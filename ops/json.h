@@ -18,8 +18,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define JSON_DEPTH_MAX 16
-#define JSON_PATHS_MAX 32
+#define JSON_DEPTH_MAX      16
+#define JSON_TREE_DEPTH_MAX 256
+#define JSON_PATHS_MAX      32
 
 #ifdef __cplusplus
 extern "C" {
@@ -53,6 +54,8 @@ struct json_parser;
  * json_parse(). NULL: out of memory. */
 struct json_parser *json_parser_create(size_t document_bytes_max, size_t elements_max);
 void json_parser_destroy(struct json_parser *parser);
+/* How deep json_parse() may go; JSON_DEPTH_MAX unless it is set. At most JSON_TREE_DEPTH_MAX. */
+void json_parser_set_depth(struct json_parser *parser, int levels);
 
 /**
  * Compiled paths like "/user", "/actor/id" or "/rows/0/item" (RFC 6901). Read-only once made,

@@ -30,3 +30,23 @@ TEST(json_node_gives_what_is_there_and_else_the_other)
     CHECK(json_member(json_member(root, "t"), "x") == NULL && json_member(NULL, "x") == NULL);
     json_parser_destroy(parser);
 }
+
+TEST(json_tree_is_as_deep_as_its_parser_may_go)
+{
+    struct json_parser *parser = json_parser_create(1 << 12, 600);
+    const struct json_node *root;
+    struct error err;
+    char json[2 * JSON_TREE_DEPTH_MAX + 3];
+
+    CHECK(parser != NULL);
+    memset(json, '[', sizeof json);
+    memset(json + JSON_TREE_DEPTH_MAX, ']', JSON_TREE_DEPTH_MAX);
+    CHECK_STATUS(ERR_LIMIT,
+                 json_parse(parser, (struct text){json, 2 * JSON_TREE_DEPTH_MAX}, &root, &err));
+    json_parser_set_depth(parser, JSON_TREE_DEPTH_MAX);
+    CHECK_STATUS(OK, json_parse(parser, (struct text){json, 2 * JSON_TREE_DEPTH_MAX}, &root, &err));
+    json_parser_set_depth(parser, JSON_TREE_DEPTH_MAX - 1);
+    CHECK_STATUS(ERR_LIMIT,
+                 json_parse(parser, (struct text){json, 2 * JSON_TREE_DEPTH_MAX}, &root, &err));
+    json_parser_destroy(parser);
+}
