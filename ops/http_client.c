@@ -101,6 +101,12 @@ void http_client_destroy(struct http_client *client)
     free(client);
 }
 
+void http_client_authorize(struct http_client *client, const char *user_password)
+{
+    (void)curl_easy_setopt(client->curl, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
+    (void)curl_easy_setopt(client->curl, CURLOPT_USERPWD, user_password);
+}
+
 static enum status perform(struct http_client *client, const char *url, int *code,
                            struct text *body, struct error *err)
 {

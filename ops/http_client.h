@@ -16,6 +16,8 @@ struct http_client;
 MUST_CHECK enum status http_client_create(struct http_client **client, int64_t timeout_ms,
                                           size_t answer_bytes_max, struct error *err);
 void http_client_destroy(struct http_client *client);
+/* "user:password" for every call from now on (basic); NULL: none. Copied. */
+void http_client_authorize(struct http_client *client, const char *user_password);
 
 /* body valid until the next call. Errors: ERR_UNAVAILABLE, ERR_TIMEOUT, ERR_LIMIT. An HTTP
  * status of 400 or more is no error of the call. */
