@@ -19,7 +19,7 @@ variant := $(if $(SAN),san-$(subst $(comma),-,$(SAN)),release)$(if $(CRASH_POINT
 B := build/$(variant)
 
 folders := ops schemas features kernels ingest scorer retrain
-packages := rdkafka hiredis yaml-0.1 libmicrohttpd libcurl libxxhash libsodium zlib
+packages := rdkafka hiredis yaml-0.1 libmicrohttpd libcurl libxxhash libsodium zlib avro-c
 # oneDNN and simdjson ship no pkg-config file in Debian 12.
 libraries = $(shell pkg-config --libs $(packages) 2>/dev/null) -lsimdjson -lstdc++ -lm -lpthread
 

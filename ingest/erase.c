@@ -79,6 +79,8 @@ static int run_erase(struct command_line *line)
     if (command_given(line, "at"))
         event.time_ms = command_int(line, "at");
     status = event_schema_create(&schema, config, &err);
+    if (status == OK)
+        status = event_schema_check_written(schema, &err);
     if (status == OK) {
         bytes = event_encode(schema, &event, value, sizeof value);
         if (bytes == 0)

@@ -154,6 +154,8 @@ static enum status open_all(struct replay *r, struct error *err)
     if (r->value == NULL)
         return error_set(err, ERR_NOMEM, "no memory for a replay");
     if (status == OK)
+        status = event_schema_check_written(r->schema, err);
+    if (status == OK)
         status = event_file_open(&r->file, command_argument(r->line, 0), r->schema, &file, err);
     if (status != OK)
         return status;

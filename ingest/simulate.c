@@ -293,6 +293,8 @@ static enum status open_out(struct simulation *s, const struct command_line *lin
                    ? OK
                    : error_set(&s->err, ERR_IO, "could not open \"%s\": %s", path, strerror(errno));
     }
+    if (event_schema_check_written(s->schema, &s->err) != OK)
+        return s->err.status;
     kafka_producer_options_from(&options, s->config);
     options.delivered = on_delivered;
     s->topic = config_text(s->config, "kafka.topics.events");

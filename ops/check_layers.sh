@@ -52,6 +52,7 @@ cuda|kernels/
 xxhash|ops/hash
 sodium|ops/
 zlib|ops/file
+avro\.h|schemas/avro_
 '
 for row in $doors; do
     pattern=${row%%|*}; door=${row#*|}

@@ -10,6 +10,7 @@
 
 /* clang-format off */
 #define PAGES(X)                          \
+    X(avro_schemas,  "avro-schemas")      \
     X(dead_letters,  "dead-letters")      \
     X(lag_grows,     "lag-grows")         \
     X(model_refused, "model-refused")     \

@@ -1,14 +1,16 @@
 /*
  * schemas/event.c - one record of `events`: read by paths, judged, written in the default form.
  *
- * The walk over the JSON is json_extract()'s; what is here decides, member by member, in a fixed
- * order, so that a record with two faults always gets the same refusal. Nothing allocates: ids
- * that come as integers are printed into the decoder's scratch.
+ * The walk over the JSON is json_extract()'s, that over Avro avro_plan_read()'s: both give a value
+ * at each path of the mapping. What is here decides, member by member, in a fixed order, so that a
+ * record with two faults always gets the same refusal. Nothing allocates: ids that come as integers
+ * are printed into the decoder's scratch.
  */
 #include "schemas/event.h"
 
 #include "ops/json.h"
 #include "ops/json_writer.h"
+#include "schemas/avro_registry.h"
 #include "schemas/event_private.h"
 
 #include <assert.h>
@@ -18,6 +20,9 @@
 #define DIGITS_MAX 20 /* "-9223372036854775808" */
 #define SHOWN_MAX  80 /* of an offending text that goes into a message */
 
+#define AVRO_FRAME_BYTES 5  /* a zero, and the schema's id */
+#define PATIENCE_MS      50 /* for an answer that is under way */
+
 struct event_decoder {
     const struct event_schema *schema;
     struct json_parser *parser;
@@ -25,6 +30,10 @@ struct event_decoder {
     /* Integers as texts: of user, item, request id, event id, and every row. */
     char digits[(4 + EVENT_ROWS_MAX) * DIGITS_MAX];
     size_t digits_used;
+    struct avro_registry *registry; /* NULL: JSON alone */
+    struct avro_values *avro;
+    int64_t patience_ms;
+    bool insists;
 };
 
 enum status event_decoder_create(struct event_decoder **decoder, const struct event_schema *schema,
@@ -36,11 +45,21 @@ enum status event_decoder_create(struct event_decoder **decoder, const struct ev
     if (made == NULL)
         return error_set(err, ERR_NOMEM, "no memory for an event decoder");
     made->schema = schema;
+    made->patience_ms = PATIENCE_MS;
     /* Twice the rows, so that a list somewhat too long is called just that. */
     made->parser = json_parser_create(schema->max_bytes, (size_t)2 * EVENT_ROWS_MAX);
     if (made->parser == NULL) {
         event_decoder_destroy(made);
         return error_set(err, ERR_NOMEM, "no memory for an event decoder");
+    }
+    if (schema->format != FORMAT_JSON) {
+        enum status status = avro_registry_create(&made->registry, schema, err);
+
+        made->avro = status == OK ? calloc(1, sizeof *made->avro) : NULL;
+        if (made->avro == NULL) {
+            event_decoder_destroy(made);
+            return error_set(err, ERR_NOMEM, "no memory for an event decoder");
+        }
     }
     *decoder = made;
     return OK;
@@ -51,15 +70,41 @@ void event_decoder_destroy(struct event_decoder *decoder)
     if (decoder == NULL)
         return;
     json_parser_destroy(decoder->parser);
+    avro_registry_destroy(decoder->registry);
+    free(decoder->avro);
     free(decoder);
 }
 
-/* Is it UTF-8 without a zero? Source: the table of well-formed sequences in Unicode 3.9. */
-static bool is_utf8(struct text text)
+void event_decoder_insist(struct event_decoder *decoder, int64_t patience_ms)
+{
+    decoder->insists = true;
+    decoder->patience_ms = patience_ms;
+}
+
+/* How many bytes at the start are ASCII and no zero, eight at a time: most texts are nothing else.
+ */
+static size_t plain_bytes(const unsigned char *at, size_t bytes)
+{
+    size_t plain = 0;
+
+    while (plain + 8 <= bytes) {
+        uint64_t eight;
+
+        memcpy(&eight, at + plain, sizeof eight);
+        /* A byte with its high bit, or one that is zero: borrows from its own high bit. */
+        if (((eight | (eight - UINT64_C(0x0101010101010101))) & UINT64_C(0x8080808080808080)) != 0)
+            break;
+        plain += 8;
+    }
+    return plain;
+}
+
+/* Source: the table of well-formed sequences in Unicode 3.9. */
+bool event_is_utf8(struct text text)
 {
     const unsigned char *at = (const unsigned char *)text.at;
 
-    for (size_t i = 0; i < text.bytes;) {
+    for (size_t i = plain_bytes(at, text.bytes); i < text.bytes;) {
         unsigned char c = at[i];
         size_t more = c < 0x80 ? 0 : c < 0xe0 ? 1 : c < 0xf0 ? 2 : 3;
         unsigned char low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
@@ -80,7 +125,7 @@ static bool is_utf8(struct text text)
 
 bool event_id_fits(struct text id, size_t bytes_max)
 {
-    return id.bytes >= 1 && id.bytes <= bytes_max && is_utf8(id);
+    return id.bytes >= 1 && id.bytes <= bytes_max && event_is_utf8(id);
 }
 
 /* What is being decoded. */
@@ -168,7 +213,7 @@ static enum status get_action(const struct decoding *d, const struct json_value 
 }
 
 static enum status get_time(const struct decoding *d, const struct json_value *value,
-                            int64_t record_time_ms)
+                            enum time_unit unit, int64_t record_time_ms)
 {
     const struct event_schema *schema = d->decoder->schema;
     int64_t latest_ms = EVENT_TIME_MAX_MS;
@@ -177,7 +222,7 @@ static enum status get_time(const struct decoding *d, const struct json_value *v
 
     if (is_absent(value))
         return refuse(d, REFUSAL_NO_TIME);
-    bad = event_time_of(value, schema->unit, &time_ms);
+    bad = event_time_of(value, unit, &time_ms);
     if (bad != REFUSAL_NONE)
         return refuse(d, bad);
     if (record_time_ms >= 0 && record_time_ms < EVENT_TIME_MAX_MS - schema->max_future_skew_ms)
@@ -238,7 +283,7 @@ static enum status get_request(const struct decoding *d, const struct json_value
 }
 
 static enum status get_members(const struct decoding *d, const struct json_value *values,
-                               int64_t record_time_ms)
+                               enum time_unit unit, int64_t record_time_ms)
 {
     const struct json_value *event_id = &values[PATH_EVENT_ID];
     struct text unused;
@@ -251,7 +296,7 @@ static enum status get_members(const struct decoding *d, const struct json_value
     status = get_action(d, &values[PATH_ACTION]);
     if (status != OK)
         return status;
-    status = get_time(d, &values[PATH_TIME], record_time_ms);
+    status = get_time(d, &values[PATH_TIME], unit, record_time_ms);
     if (status != OK)
         return status;
     if (d->event->kind == EVENT_ACTION)
@@ -268,31 +313,94 @@ static enum status get_members(const struct decoding *d, const struct json_value
     return status;
 }
 
+/* What a JSON record holds at the mapping's paths. */
+static enum status read_json(const struct decoding *d, struct text value,
+                             struct json_value values[PATH_COUNT])
+{
+    enum status status = json_extract(d->decoder->parser, d->decoder->schema->paths, value, values,
+                                      d->err);
+
+    if (status == ERR_LIMIT)
+        *d->why = REFUSAL_TOO_DEEP;
+    else if (status != OK && status != ERR_NOMEM)
+        *d->why = REFUSAL_NOT_JSON;
+    return status;
+}
+
+/* The same of an Avro record, into the decoder's scratch. */
+static enum status read_avro(const struct decoding *d, struct text value)
+{
+    struct event_decoder *decoder = d->decoder;
+    const unsigned char *at = (const unsigned char *)value.at;
+    const struct avro_plan *plan;
+    enum status status;
+    uint32_t id;
+
+    if (value.bytes < AVRO_FRAME_BYTES || at[0] != 0)
+        return refuse(d, REFUSAL_NOT_AVRO);
+    id = (uint32_t)at[1] << 24 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 8 | at[4];
+    status = avro_registry_find(decoder->registry, id, decoder->patience_ms, decoder->insists,
+                                &plan, d->err);
+    if (status == ERR_UNAVAILABLE || status == ERR_NOMEM)
+        return status;
+    if (status != OK) {
+        *d->why = status == ERR_NOT_FOUND ? REFUSAL_NO_SCHEMA : REFUSAL_BAD_SCHEMA;
+        return d->err->status = ERR_MALFORMED;
+    }
+    value.at += AVRO_FRAME_BYTES;
+    value.bytes -= AVRO_FRAME_BYTES;
+    status = avro_plan_read(plan, value, decoder->avro, d->err);
+    if (status != OK)
+        *d->why = status == ERR_LIMIT ? REFUSAL_TOO_DEEP : REFUSAL_NOT_AVRO;
+    return status;
+}
+
+static enum status decode(const struct decoding *d, struct text value, enum event_format format,
+                          int64_t record_time_ms)
+{
+    const struct event_schema *schema = d->decoder->schema;
+    struct json_value json[PATH_COUNT];
+    const struct json_value *values = json;
+    enum time_unit unit = schema->unit;
+    enum status status;
+
+    *d->event = (struct event){0};
+    *d->why = REFUSAL_NONE;
+    if (value.at == NULL)
+        return refuse(d, REFUSAL_TOMBSTONE);
+    if (value.bytes > schema->max_bytes)
+        return refuse(d, REFUSAL_OVERSIZE);
+    if (format == FORMAT_AUTO)
+        format = value.bytes > 0 && value.at[0] == 0 ? FORMAT_AVRO : FORMAT_JSON;
+    status = format == FORMAT_AVRO ? read_avro(d, value) : read_json(d, value, json);
+    if (status != OK)
+        return status;
+    if (format == FORMAT_AVRO) {
+        values = d->decoder->avro->values;
+        unit = d->decoder->avro->unit;
+    }
+    d->decoder->digits_used = 0;
+    status = get_members(d, values, unit, record_time_ms);
+    if (status != OK)
+        *d->event = (struct event){0};
+    return status;
+}
+
 enum status event_decode(struct event_decoder *decoder, struct text value, int64_t record_time_ms,
                          struct event *event, enum refusal *why, struct error *err)
 {
     struct decoding d = {decoder, event, why, err};
-    struct json_value values[PATH_COUNT];
-    enum status status;
 
-    *event = (struct event){0};
-    *why = REFUSAL_NONE;
-    if (value.at == NULL)
-        return refuse(&d, REFUSAL_TOMBSTONE);
-    if (value.bytes > decoder->schema->max_bytes)
-        return refuse(&d, REFUSAL_OVERSIZE);
-    status = json_extract(decoder->parser, decoder->schema->paths, value, values, err);
-    if (status == ERR_NOMEM)
-        return status;
-    if (status != OK) {
-        *why = status == ERR_LIMIT ? REFUSAL_TOO_DEEP : REFUSAL_NOT_JSON;
-        return status;
-    }
-    decoder->digits_used = 0;
-    status = get_members(&d, values, record_time_ms);
-    if (status != OK)
-        *event = (struct event){0};
-    return status;
+    return decode(&d, value, decoder->schema->format, record_time_ms);
+}
+
+enum status event_decode_json(struct event_decoder *decoder, struct text value,
+                              int64_t record_time_ms, struct event *event, enum refusal *why,
+                              struct error *err)
+{
+    struct decoding d = {decoder, event, why, err};
+
+    return decode(&d, value, FORMAT_JSON, record_time_ms);
 }
 
 /* A record that is a key alone: the user's erasure, up to the record's own time. */

@@ -21,6 +21,11 @@
  * their decimal text: 42 and "42" are one user. A member that is null, or a request id, event id
  * or trace that is "", counts as absent. An impression without `items` but with `item` shows one.
  *
+ * With `events.format: avro` a record is a zero byte, the id of its schema (4 bytes, big-endian)
+ * and Avro's binary form; with `auto` one that begins with a zero byte is. Schemas come from a
+ * registry or from files (schemas/avro_registry.h); fields are found by the same paths, and what
+ * they hold is judged by the same rules (schemas/avro_plan.h).
+ *
  * Bounds: user 1..128 bytes, item 1..256, request id 1..128, rows 1..EVENT_ROWS_MAX, trace
  * up to TRACE_TEXT_MAX; valid UTF-8, no zero byte. Time: integer (or whole-valued real; with unit
  * s a fraction counts, with iso a text with a zone) within [2000-01-01, record timestamp +
@@ -76,7 +81,10 @@ enum event_kind { EVENT_ACTION, EVENT_IMPRESSION, EVENT_ERASE };
     X(TOMBSTONE,     "tombstone",      "a record without a value")              \
     X(KEY_MISMATCH,  "key_mismatch",   "the record's key is not its user")      \
     X(QUARANTINED,   "quarantined",    "the user's stored value is unusable")  \
-    X(NOT_CSV,       "not_csv",        "a line of a file that cannot be split")
+    X(NOT_CSV,       "not_csv",        "a line of a file that cannot be split") \
+    X(NOT_AVRO,      "not_avro",       "not a record of its Avro schema, or without a schema's id") \
+    X(NO_SCHEMA,     "no_schema",      "an Avro schema id that nobody knows")   \
+    X(BAD_SCHEMA,    "bad_schema",     "its Avro schema gives no events")
 
 enum refusal {
 #define X(id, name, text) REFUSAL_##id,
@@ -119,10 +127,10 @@ extern const struct config_rule events_config_rules[]; /* mapping and actions as
 /* The mapping and the actions, compiled. Read-only once made; any number of threads. */
 struct event_schema;
 /**
- * From the section `events`. Where `events.actions` names at least one action, those named are all
- * there are; else the defaults below.
- * Errors: ERR_CONFIG (two actions with one code, an unusable path, a reserved name, a map to an
- *         action that is none), ERR_NOMEM
+ * From the section `events`. With events.registry_auth config is borrowed, too: the secret is read
+ * anew. Where `events.actions` names at least one action, those named are all there are; else the
+ * defaults below. Errors: ERR_CONFIG (two actions with one code, an unusable path, a reserved name,
+ * a map to an action that is none), ERR_NOMEM
  */
 MUST_CHECK enum status event_schema_create(struct event_schema **schema,
                                            const struct config *config, struct error *err);
@@ -138,21 +146,37 @@ int event_schema_actions_count(const struct event_schema *schema);
 int64_t event_schema_max_future_skew_ms(const struct event_schema *schema);
 size_t event_schema_max_bytes(const struct event_schema *schema);
 
+/* Whether what event_encode() writes, which is JSON, is read by this schema, too.
+ * Errors: ERR_CONFIG */
+MUST_CHECK enum status event_schema_check_written(const struct event_schema *schema,
+                                                  struct error *err);
+
 /* Scratch of one thread. */
 struct event_decoder;
 MUST_CHECK enum status event_decoder_create(struct event_decoder **decoder,
                                             const struct event_schema *schema, struct error *err);
 void event_decoder_destroy(struct event_decoder *decoder);
+/* How long a record may wait for its Avro schema within one call: 50 ms unless set, and not again
+ * while the registry does not answer. For tools, which have nothing else to do; they wait so long
+ * for a registry that is down, too. */
+#define EVENT_PATIENCE_MS 30000
+void event_decoder_insist(struct event_decoder *decoder, int64_t patience_ms);
 
 /**
  * Decodes one record's value. On OK *why is REFUSAL_NONE. record_time_ms is the record's own
  * timestamp (a function of the log, not of our clock). value.at == NULL is a tombstone.
- * Errors: ERR_MALFORMED or ERR_LIMIT with *why set; ERR_NOMEM, which says nothing of the record
- *         (*why is REFUSAL_NONE).
+ * Errors: ERR_MALFORMED or ERR_LIMIT with *why set. ERR_NOMEM and ERR_UNAVAILABLE say nothing of
+ * the record (*why is REFUSAL_NONE): the latter, that its Avro schema is not known yet; keep the
+ *         record and those behind it, and decode it again.
  */
 MUST_CHECK enum status event_decode(struct event_decoder *decoder, struct text value,
                                     int64_t record_time_ms, struct event *event, enum refusal *why,
                                     struct error *err);
+
+/* The same for JSON, whatever events.format says: a line of a file. */
+MUST_CHECK enum status event_decode_json(struct event_decoder *decoder, struct text value,
+                                         int64_t record_time_ms, struct event *event,
+                                         enum refusal *why, struct error *err);
 
 /**
  * The same for a record with its key: a key that is not the user is a KEY_MISMATCH, and a tombstone

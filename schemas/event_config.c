@@ -52,6 +52,15 @@ const struct config_row events_config_rows[] = {
     {"events.tombstone", CONFIG_CHOICE, "refuse", 0, 0, "refuse|erase",
      "a record without a value goes to the dead letters (refuse), or erases the user that its key "
      "names up to the record's timestamp, as `freshet erase` does (erase)"},
+    {"events.format", CONFIG_CHOICE, "json", 0, 0, "json|avro|auto",
+     "what a record holds: JSON, Avro in the frame of a schema registry (a zero byte, the schema's "
+     "id, the datum), or either, told by its first byte"},
+    {"events.registry", CONFIG_TEXT, "", 0, 0, NULL,
+     "schema registry that knows the ids of Avro records, like http://127.0.0.1:8081"},
+    {"events.registry_auth", CONFIG_SECRET, NULL, 0, 0, NULL,
+     "user:password for it, where it asks for one"},
+    {"events.schemas", CONFIG_TEXT, "", 0, 0, NULL,
+     "folder with Avro schemas as ID.avsc; looked at before the registry, or in its place"},
     {"events.max_future_skew", CONFIG_DURATION, "5m", 0, 86400e3, NULL,
      "how far an event's time may be ahead of its record's timestamp"},
     {"events.max_bytes", CONFIG_BYTES, "256KiB", 256, EVENT_BYTES_MAX, NULL,
@@ -169,6 +178,46 @@ static enum status set_limits(struct event_schema *schema, const struct config *
     return OK;
 }
 
+static enum status keep_text(char **into, const struct config *config, const char *key,
+                             struct error *err)
+{
+    const char *given = config_text(config, key);
+
+    if (given[0] == 0)
+        return OK;
+    *into = strdup(given);
+    return *into != NULL ? OK : error_set(err, ERR_NOMEM, "no memory for %s", key);
+}
+
+static enum status set_format(struct event_schema *schema, const struct config *config,
+                              struct error *err)
+{
+    static const char *const formats[] = {"json", "avro", "auto"};
+    enum status status;
+
+    for (int format = 0; format < 3; format++)
+        if (strcmp(config_text(config, "events.format"), formats[format]) == 0)
+            schema->format = (enum event_format)format;
+    if (schema->format == FORMAT_JSON)
+        return OK;
+    if (config_given(config, "events.registry_auth"))
+        schema->config = config;
+    status = keep_text(&schema->registry, config, "events.registry", err);
+    if (status == OK)
+        status = keep_text(&schema->schemas, config, "events.schemas", err);
+    if (status != OK)
+        return status;
+    if (schema->registry == NULL && schema->schemas == NULL)
+        return error_set(err, ERR_CONFIG,
+                         "events.format: %s needs events.registry or events.schemas",
+                         formats[schema->format]);
+    if (schema->registry != NULL && strncmp(schema->registry, "http://", 7) != 0 &&
+        strncmp(schema->registry, "https://", 8) != 0)
+        return error_set(err, ERR_CONFIG, "events.registry: \"%.80s\" is no http or https address",
+                         schema->registry);
+    return OK;
+}
+
 enum status event_schema_create(struct event_schema **schema, const struct config *config,
                                 struct error *err)
 {
@@ -198,6 +247,9 @@ enum status event_schema_create(struct event_schema **schema, const struct confi
     if (status != OK)
         goto done;
     status = set_limits(made, config, err);
+    if (status != OK)
+        goto done;
+    status = set_format(made, config, err);
     if (status != OK)
         goto done;
     status = event_schema_finish(made, &mapping, err);

@@ -589,7 +589,7 @@ enum status event_file_next(struct event_file *file, struct event *event, bool *
         status = decode_pair(file, event, why, err);
         break;
     default:
-        status = event_decode(file->decoder, file->line, -1, event, why, err);
+        status = event_decode_json(file->decoder, file->line, -1, event, why, err);
     }
     if (status == OK && file->spread)
         status = spread_time(file, event, why, err);

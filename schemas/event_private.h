@@ -1,5 +1,5 @@
 /*
- * schemas/event_private.h - the inside of an event schema; for schemas/event*.c alone.
+ * schemas/event_private.h - the inside of an event schema; for schemas/event*.c and avro_*.c alone.
  *
  * An action's name is looked up in a small open-addressing table that holds the company's names
  * (events.mapping.action.map) and, where those leave room, our own.
@@ -28,6 +28,8 @@ enum event_path {
 
 enum time_unit { TIME_MS, TIME_S, TIME_US, TIME_ISO };
 
+enum event_format { FORMAT_JSON, FORMAT_AVRO, FORMAT_AUTO };
+
 /* What a name in an event stands for. */
 struct event_name {
     char name[EVENT_NAME_BYTES];
@@ -54,6 +56,9 @@ struct event_schema {
     bool tombstone_erases;
     size_t max_bytes;
     int64_t max_future_skew_ms;
+    enum event_format format;
+    char *registry, *schemas;    /* where Avro schemas come from; NULL: not from there */
+    const struct config *config; /* borrowed, for the registry's secret; NULL: none */
 };
 
 /* What the pieces a schema is made of look like before they are compiled. */
@@ -88,6 +93,8 @@ struct text event_schema_name_of(const struct event_schema *schema, enum event_k
 size_t event_form_write(const struct event_schema *schema, const struct event *event,
                         struct text name, char *into, size_t bytes);
 
+/* UTF-8 without a zero? */
+bool event_is_utf8(struct text text);
 /* 1..bytes_max bytes of UTF-8 without a zero? */
 bool event_id_fits(struct text id, size_t bytes_max);
 

@@ -271,6 +271,8 @@ void event_schema_destroy(struct event_schema *schema)
     if (schema == NULL)
         return;
     json_paths_destroy(schema->paths);
+    free(schema->registry);
+    free(schema->schemas);
     free(schema);
 }
 
@@ -299,6 +301,16 @@ int event_schema_actions_count(const struct event_schema *schema)
 int64_t event_schema_max_future_skew_ms(const struct event_schema *schema)
 {
     return schema->max_future_skew_ms;
+}
+
+enum status event_schema_check_written(const struct event_schema *schema, struct error *err)
+{
+    if (schema->format != FORMAT_AVRO)
+        return OK;
+    return error_set(
+        err, ERR_CONFIG,
+        "events.format: avro would refuse the JSON that this command writes; set auto, "
+        "which reads both");
 }
 
 size_t event_schema_max_bytes(const struct event_schema *schema)

@@ -23,6 +23,7 @@ libsimdjson-dev      JSON
 libxxhash-dev        fast hashes
 libsodium-dev        SHA-256, signatures, random tokens
 zlib1g-dev           gzip input
+libavro-dev          schemas of Avro events
 '
 packages_demo='
 redis-server         a private one is started for the demo
@@ -61,7 +62,7 @@ done
 
 if ! command -v dpkg-query >/dev/null; then
     # Not Debian: what can be asked is whether the libraries are found.
-    pkg-config --exists rdkafka hiredis yaml-0.1 libmicrohttpd libcurl libxxhash libsodium zlib ||
+    pkg-config --exists rdkafka hiredis yaml-0.1 libmicrohttpd libcurl libxxhash libsodium zlib avro-c ||
         fail "this is not Debian; install what corresponds to:$wanted"
     exit 0
 fi
