@@ -9,6 +9,7 @@
 #include "ingest/letter_box.h"
 #include "ingest/loop_report.h"
 #include "ingest/relay.h"
+#include "ingest/schema_wait.h"
 #include "ops/clock.h"
 #include "ops/hash.h"
 #include "ops/kafka_consumer.h"
@@ -22,13 +23,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RECORDS_MAX  1024
-#define SLEEP_MAX_US 200000
-#define LETTERS_US   2000   /* how soon a delivery report is looked for */
-#define FULL_POLL_US 100000 /* the machine is full: the group must still see us poll */
-#define QUESTION_MS  2000
-#define ASK_AGAIN_US 500000
-#define REPORT_US    1000000
+#define RECORDS_MAX      1024
+#define SLEEP_MAX_US     200000
+#define LETTERS_US       2000   /* how soon a delivery report is looked for */
+#define FULL_POLL_US     100000 /* the machine is full: the group must still see us poll */
+#define QUESTION_MS      2000
+#define ASK_AGAIN_US     500000
+#define REPORT_US        1000000
+#define SCHEMA_WHY_BYTES 240
+#define SCHEMA_US        20000 /* how soon a schema that was missing is looked for again */
 
 METRIC_COUNTER(gaps, "freshet_ingest_stops_total", "partitions that were stopped");
 
@@ -60,6 +63,9 @@ struct loop {
     struct letter_box *letters;
     struct relay *relay;
     struct loop_report *report;
+    struct schema_wait *waiting; /* for their Avro schemas */
+    int64_t schema_us;           /* when they were tried last */
+    char schema_why[SCHEMA_WHY_BYTES];
 
     struct kafka_record records[RECORDS_MAX];
     struct kafka_event events[KAFKA_EVENTS_MAX];
@@ -98,7 +104,8 @@ static void time_record(struct loop *l, const struct kafka_record *record, struc
     f->timed_ms = record->timestamp_ms;
 }
 
-static void take_record(struct loop *l, const struct kafka_record *record)
+/* False when its Avro schema is not known yet: it must come again, before any behind it. */
+static bool take_record(struct loop *l, const struct kafka_record *record)
 {
     struct machine_record in = {
         .partition = record->partition,
@@ -114,9 +121,13 @@ static void take_record(struct loop *l, const struct kafka_record *record)
     enum status status = event_decode_record(l->decoder, record->key, record->value,
                                              record->timestamp_ms, &event, &in.refusal, &err);
 
+    if (status == ERR_UNAVAILABLE) {
+        (void)snprintf(l->schema_why, sizeof l->schema_why, "%s", err.text);
+        return false;
+    }
     if (status == ERR_NOMEM) {
         end(l, status, err.text);
-        return;
+        return true;
     }
     if (in.refusal == REFUSAL_NONE) {
         in.event = &event;
@@ -124,6 +135,65 @@ static void take_record(struct loop *l, const struct kafka_record *record)
     }
     if (machine_record(l->machine, &in, &err) != OK)
         end(l, err.status, err.text);
+    return true;
+}
+
+/* Hands the record on, or keeps it where it or one before it waits for a schema. */
+static void take_or_keep(struct loop *l, struct kafka_record *record)
+{
+    bool waits = schema_wait_holds(l->waiting, record->partition);
+    struct error err;
+
+    if (!waits && take_record(l, record))
+        return;
+    if (!waits) {
+        log_event(LOG_WARN, "partition_waits", l->schema_why,
+                  log_int("partition", record->partition), log_int("offset", record->offset),
+                  log_text("runbook", "freshet runbook avro-schemas"));
+        kafka_consumer_pause(l->consumer, record->partition);
+    }
+    if (schema_wait_add(l->waiting, record, &err) != OK)
+        end(l, err.status, err.text);
+}
+
+/* Is the partition to be read, as far as the machine is concerned? */
+static bool machine_reads_on(const struct loop *l, int32_t partition)
+{
+    struct machine_partition_view view;
+
+    for (int i = 0; machine_partition_view(l->machine, i, &view); i++)
+        if (view.partition == partition)
+            return strcmp(view.state, "paused") != 0;
+    return true;
+}
+
+/* Takes up the records whose schemas have come. Returns how many. */
+static int retry_waiting(struct loop *l)
+{
+    int taken = 0;
+
+    if (schema_wait_count(l->waiting) == 0 || l->now_us - l->schema_us < SCHEMA_US || l->draining)
+        return 0;
+    l->schema_us = l->now_us;
+    for (int i = 0; i < schema_wait_count(l->waiting);) {
+        int32_t partition = schema_wait_first(l->waiting, i)->partition;
+        bool passed = false;
+
+        while (!passed && l->ended == OK && machine_room(l->machine) > 0 &&
+               take_record(l, schema_wait_first(l->waiting, i))) {
+            passed = schema_wait_pass(l->waiting, i);
+            taken++;
+        }
+        if (!passed) {
+            i++;
+            continue;
+        }
+        log_event(LOG_INFO, "partition_goes_on", "the schema is known",
+                  log_int("partition", partition));
+        if (machine_reads_on(l, partition))
+            kafka_consumer_resume(l->consumer, partition);
+    }
+    return taken;
 }
 
 static void assigned(struct loop *l, int32_t partition)
@@ -144,6 +214,7 @@ static void revoked(struct loop *l, const struct kafka_event *event)
     log_event(LOG_INFO, "partition_revoked", "handing a partition over",
               log_int("partition", event->partition), log_text("how", event->text));
     relay_forget(l->relay, event->partition);
+    schema_wait_drop(l->waiting, event->partition);
     machine_revoked(l->machine, event->partition);
     loop_report_partition(l->report, event->partition, false);
     CRASH_POINT(in_rebalance);
@@ -198,7 +269,7 @@ static int poll_kafka(struct loop *l)
     if (records > 0)
         CRASH_POINT(after_poll);
     for (int i = 0; i < records && l->ended == OK && !l->draining; i++)
-        take_record(l, &l->records[i]);
+        take_or_keep(l, &l->records[i]);
     kafka_records_release(l->records, records);
     if (records > 0)
         CRASH_POINT(after_decode);
@@ -362,6 +433,10 @@ static void read_from(struct loop *l, const struct machine_command *command)
         log_event(LOG_INFO, "partition_not_read", err.text);
         return;
     }
+    /* What was kept is of the assignment before, and so is a pause, of which the machine knows no
+     * more. */
+    schema_wait_drop(l->waiting, command->partition);
+    kafka_consumer_resume(l->consumer, command->partition);
     log_event(LOG_INFO, "partition_reading", "reading a partition",
               log_int("partition", command->partition), log_int("offset", command->offset));
     relay_partition(l->relay, command->partition, known == NULL ? 0 : known->log_number);
@@ -377,6 +452,7 @@ static void stop_partition(struct loop *l, const struct machine_command *command
               log_int("offset", command->offset), log_int("found", command->found),
               log_text("runbook", "freshet runbook state-lost"));
     loop_report_stop(l->report, command->partition, command->reason);
+    schema_wait_drop(l->waiting, command->partition);
     kafka_consumer_revoke(l->consumer, command->partition);
 }
 
@@ -396,7 +472,8 @@ static void carry_out(struct loop *l, const struct machine_command *command)
         kafka_consumer_pause(l->consumer, command->partition);
         break;
     case COMMAND_RESUME:
-        kafka_consumer_resume(l->consumer, command->partition);
+        if (!schema_wait_holds(l->waiting, command->partition))
+            kafka_consumer_resume(l->consumer, command->partition);
         break;
     case COMMAND_LETTER:
         letter_box_put(l->letters, &command->letter);
@@ -460,6 +537,8 @@ static void sleep_until_news(struct loop *l)
         wait_us = SLEEP_MAX_US;
     if (letter_box_pending(l->letters) > 0 && wait_us > LETTERS_US)
         wait_us = LETTERS_US;
+    if (schema_wait_count(l->waiting) > 0 && wait_us > SCHEMA_US)
+        wait_us = SCHEMA_US;
     if (wait_us <= 0)
         return;
     wait = (struct timespec){wait_us / 1000000, wait_us % 1000000 * 1000};
@@ -475,6 +554,7 @@ static void report(struct loop *l)
     l->report_us = l->now_us;
     if (relay_health(l->relay, &relay_err) == ERR_REPLACED)
         end(l, ERR_REPLACED, relay_err.text);
+    loop_report_schemas(l->report, schema_wait_count(l->waiting), l->schema_why);
     l->caught_up = loop_report_now(l->report, l->machine, l->consumer, l->store,
                                    relay_err.status == OK ? letter_box_why(l->letters)
                                                           : relay_err.text);
@@ -488,6 +568,7 @@ static bool turn(struct loop *l)
     l->now_us = clock_monotonic_us();
     machine_time(l->machine, clock_wall_ms(), l->now_us);
     happened += poll_kafka(l);
+    happened += retry_waiting(l);
     happened += poll_redis(l);
     poll_letters(l);
     happened += poll_relay(l);
@@ -547,6 +628,8 @@ enum status loop_run(struct loop *l, struct error *err)
         return l->ended;
     }
     status = drain(l, err);
+    schema_wait_destroy(l->waiting); /* its records are the consumer's */
+    l->waiting = NULL;
     kafka_consumer_close(l->consumer);
     l->consumer = NULL;
     CRASH_POINT(drain_left);
@@ -651,7 +734,9 @@ enum status loop_open(struct loop **loop, const struct loop_options *options, st
         loop_close(l);
         return error_set(err, ERR_NOMEM, "no memory for the loop");
     }
-    status = event_decoder_create(&l->decoder, options->schema, err);
+    l->waiting = schema_wait_create();
+    status = l->waiting == NULL ? error_set(err, ERR_NOMEM, "no memory for the loop")
+                                : event_decoder_create(&l->decoder, options->schema, err);
     if (status == OK)
         status = open_machine(l, err);
     if (status == OK)
@@ -671,6 +756,7 @@ void loop_close(struct loop *loop)
 {
     if (loop == NULL)
         return;
+    schema_wait_destroy(loop->waiting); /* its records are the consumer's */
     kafka_consumer_close(loop->consumer);
     relay_stop(loop->relay);
     letter_box_close(loop->letters);

@@ -7,6 +7,8 @@
  * relay's news, hands everything to the machine, carries its commands out, and sleeps on their
  * descriptors until something happens or the machine wants to be woken. What decides is in
  * ingest/machine.h; here is only what touches the world.
+ * A record whose Avro schema is not known yet makes its partition wait, and nothing else
+ * (ingest/schema_wait.h); one whose schema is refused is a dead letter.
  * Thread: one; loop_status may be read by the same thread only.
  */
 #ifndef INGEST_LOOP_H

@@ -52,6 +52,8 @@ METRIC_GAUGE(lag, "freshet_ingest_lag_records", "records in the log that are not
 METRIC_GAUGE(partitions, "freshet_ingest_partitions", "partitions that are ours");
 METRIC_GAUGE(stopped_now, "freshet_ingest_partitions_stopped",
              "partitions of ours that need an operator");
+METRIC_GAUGE(waiting_now, "freshet_ingest_partitions_waiting",
+             "partitions of ours whose next record waits for its Avro schema");
 METRIC_GAUGE(watermark, "freshet_ingest_watermark_seconds",
              "lowest watermark of our partitions, Unix seconds");
 METRIC_GAUGE(redis_up, "freshet_ingest_redis_shards_connected", "shards with a connection");
@@ -73,6 +75,8 @@ struct loop_report {
     bool draining;
     struct poison poison;
     char kafka_why[160];
+    int waiting;
+    char schema_why[200];
     char stopped[TEXT_BYTES];
     int stopped_count;
 };
@@ -123,6 +127,13 @@ void loop_report_stop(struct loop_report *report, int32_t partition, enum stop_r
 void loop_report_kafka(struct loop_report *report, const char *why)
 {
     (void)snprintf(report->kafka_why, sizeof report->kafka_why, "%s", why);
+}
+
+void loop_report_schemas(struct loop_report *report, int waiting, const char *why)
+{
+    report->waiting = waiting;
+    metric_set(&waiting_now, waiting);
+    (void)snprintf(report->schema_why, sizeof report->schema_why, "%s", why);
 }
 
 void loop_report_freshness(struct loop_report *report, double seconds)
@@ -218,6 +229,9 @@ static void set_ready(struct loop_report *r, const struct progress_of_all *all,
         (void)snprintf(why, sizeof why, "%s", redis);
     else if (r->stopped_count > 0)
         (void)snprintf(why, sizeof why, "partitions stopped: %s", r->stopped);
+    else if (r->waiting > 0)
+        (void)snprintf(why, sizeof why, "%d partitions wait for a schema: %s", r->waiting,
+                       r->schema_why);
     else if (all->reading < r->ours)
         (void)snprintf(why, sizeof why, "claiming %d of %d partitions", r->ours - all->reading,
                        r->ours);

@@ -22,6 +22,8 @@ void loop_report_destroy(struct loop_report *report);
 void loop_report_partition(struct loop_report *report, int32_t partition, bool ours);
 void loop_report_stop(struct loop_report *report, int32_t partition, enum stop_reason reason);
 void loop_report_kafka(struct loop_report *report, const char *why); /* "": it answers */
+/* How many partitions wait for an Avro schema, and what the registry says. */
+void loop_report_schemas(struct loop_report *report, int waiting, const char *why);
 void loop_report_freshness(struct loop_report *report, double seconds);
 void loop_report_draining(struct loop_report *report);
 /* Once a second: sets gauges, adds what the machine counted since, tells set_ready whether we

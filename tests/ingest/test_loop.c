@@ -11,12 +11,15 @@
 #include "ingest/ingest_config.h"
 #include "ops/clock.h"
 #include "ops/hash.h"
+#include "ops/http_server.h"
 #include "ops/kafka_admin.h"
 #include "ops/kafka_consumer.h"
 #include "ops/kafka_producer.h"
+#include "tests/support/avro_bytes.h"
 #include "tests/support/redis_server.h"
 #include "tests/test.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +39,7 @@ static struct redis_keys keys;
 static struct redis_dataset dataset;
 static struct event_schema *schema;
 
-static void begin(void)
+static void begin_with(const char *more, const char *yet_more)
 {
     static const struct config_row *const tables[] = {kafka_config_rows,  redis_config_rows,
                                                       events_config_rows, features_config_rows,
@@ -47,7 +50,9 @@ static void begin(void)
                           "kafka.session_timeout=4s",
                           "dataset.shards=16",
                           "dataset.examples_partitions=3",
-                          "features.sequence_max=20"};
+                          "features.sequence_max=20",
+                          more,
+                          yet_more};
     struct redis_connection *connection;
     struct redis_dataset wanted;
     struct error err;
@@ -58,7 +63,8 @@ static void begin(void)
     CHECK_STATUS(OK, kafka_broker_start(&broker, topics, &err));
     (void)snprintf(brokers, sizeof brokers, "kafka.brokers=%s", kafka_broker_address(broker));
     (void)snprintf(url, sizeof url, "redis.url=%s", server.url);
-    CHECK_STATUS(OK, config_load(&config, tables, NULL, sets, 6, &report, &err));
+    CHECK_STATUS(OK, config_load(&config, tables, NULL, sets,
+                                 6 + (more != NULL) + (yet_more != NULL), &report, &err));
     free(report);
     CHECK_STATUS(OK, event_schema_create(&schema, config, &err));
     CHECK_STATUS(OK, redis_target_from(&target, config, &err));
@@ -67,6 +73,11 @@ static void begin(void)
     CHECK_STATUS(OK, redis_connection_create(&connection, &target, NULL, NULL, &err));
     CHECK_STATUS(OK, redis_dataset_open(&dataset, connection, &keys, &wanted, TIMEOUT_MS, &err));
     redis_connection_destroy(connection);
+}
+
+static void begin(void)
+{
+    begin_with(NULL, NULL);
 }
 
 static void end(void)
@@ -110,6 +121,65 @@ static void write_record(struct kafka_producer *producer, struct text user, stru
     CHECK_STATUS(OK, kafka_produce(producer, &message, &err));
 }
 
+/* ---- Avro, and a registry that is down at first ---- */
+
+#define AVRO_ID 7
+#define AVRO_EVENT                                                                                 \
+    "{\\\"type\\\":\\\"record\\\",\\\"name\\\":\\\"E\\\",\\\"fields\\\":["                         \
+    "{\\\"name\\\":\\\"type\\\",\\\"type\\\":\\\"string\\\"},"                                     \
+    "{\\\"name\\\":\\\"user\\\",\\\"type\\\":\\\"string\\\"},"                                     \
+    "{\\\"name\\\":\\\"ts\\\",\\\"type\\\":{\\\"type\\\":\\\"long\\\",\\\"logicalType\\\":"        \
+    "\\\"timestamp-micros\\\"}},"                                                                  \
+    "{\\\"name\\\":\\\"item\\\",\\\"type\\\":[\\\"null\\\",\\\"string\\\"]},"                      \
+    "{\\\"name\\\":\\\"request_id\\\",\\\"type\\\":\\\"string\\\"},"                               \
+    "{\\\"name\\\":\\\"items\\\",\\\"type\\\":{\\\"type\\\":\\\"array\\\",\\\"items\\\":"          \
+    "\\\"string\\\"}}]}"
+
+static struct http_server *registry;
+static atomic_int outages; /* questions that are not answered yet */
+
+static void serve_schema(struct http_request *request, void *context)
+{
+    struct text path = http_request_path(request);
+    struct text ours = text_of("/schemas/ids/7");
+
+    (void)context;
+    if (atomic_fetch_sub(&outages, 1) > 0)
+        http_answer_error(request, 503, "not yet");
+    else if (text_equal(path, ours))
+        http_answer(request, 200, NULL, text_of("{\"schema\":\"" AVRO_EVENT "\"}"), NULL);
+    else
+        http_answer(request, 404, NULL, text_of("{\"error_code\":40403}"), NULL);
+}
+
+static void put_some(struct avro_bytes *a, struct text text)
+{
+    avro_put_long(a, (int64_t)text.bytes);
+    avro_put_raw(a, text.at, text.bytes);
+}
+
+static void put_event(struct avro_bytes *a, const struct event *event)
+{
+    const struct action_row *action = event_schema_action(schema, event->action);
+
+    a->bytes = 0;
+    avro_put_frame(a, AVRO_ID);
+    avro_put_text(a, event->kind == EVENT_ACTION       ? action->name
+                     : event->kind == EVENT_IMPRESSION ? "impression"
+                                                       : "erase");
+    put_some(a, event->user);
+    avro_put_long(a, event->time_ms * 1000);
+    avro_put_long(a, event->kind == EVENT_ACTION);
+    if (event->kind == EVENT_ACTION)
+        put_some(a, event->item);
+    put_some(a, event->request_id);
+    if (event->rows_count > 0)
+        avro_put_long(a, event->rows_count);
+    for (int i = 0; i < event->rows_count; i++)
+        put_some(a, event->rows[i]);
+    avro_put_long(a, 0);
+}
+
 static void write_log(uint64_t seed, int events)
 {
     static const char *const ugly[] = {
@@ -127,6 +197,7 @@ static void write_log(uint64_t seed, int events)
     struct random random;
     struct event event;
     struct error err;
+    struct avro_bytes avro;
     char json[8192];
 
     world_options_init(&world_options);
@@ -142,6 +213,18 @@ static void write_log(uint64_t seed, int events)
         size_t bytes = event_encode(schema, &event, json, sizeof json);
 
         CHECK(bytes > 0);
+        if (registry != NULL && hash64_text(event.user, 0) % 3 > 0) { /* one in three stays JSON */
+            put_event(&avro, &event);
+            write_record(producer, event.user, avro_bytes_text(&avro));
+            /* Sometimes cut short, or of an id that nobody knows. */
+            if (random_below(&random, 2) == 0)
+                avro.bytes--;
+            else
+                avro.at[4] = 99;
+            if (random_below(&random, 50) == 0)
+                write_record(producer, event.user, avro_bytes_text(&avro));
+            continue;
+        }
         write_record(producer, event.user, (struct text){json, bytes});
         if (random_below(&random, 20) == 0) /* a producer that tried twice */
             write_record(producer, event.user, (struct text){json, bytes});
@@ -179,6 +262,7 @@ static struct user_store *replay_log(int64_t outcomes[OUTCOME_COUNT])
 
     memset(outcomes, 0, OUTCOME_COUNT * sizeof *outcomes);
     CHECK_STATUS(OK, event_decoder_create(&decoder, schema, &err));
+    event_decoder_insist(decoder, EVENT_PATIENCE_MS);
     CHECK_STATUS(OK, user_store_create(&store, &dataset.rules, &err));
     for (int partition = 0; partition < PARTITIONS; partition++) {
         int64_t watermark_ms = INT64_MIN;
@@ -337,4 +421,40 @@ TEST(loop_applies_a_topic_exactly_once_and_goes_on_where_it_ended)
     user_store_destroy(store);
     free_log();
     end();
+}
+
+/* The registry does not answer at first: partitions with Avro records wait, none of them becomes a
+ * dead letter, and in the end all is as if it had answered at once. */
+TEST(loop_makes_partitions_wait_for_their_schemas_and_loses_nothing)
+{
+    static const struct http_route routes[] = {{"GET", "/schemas/ids/*", serve_schema}, {0}};
+    const struct http_server_options options = {.listen = "127.0.0.1:0", .routes = routes};
+    struct machine_stats stats;
+    int64_t outcomes[OUTCOME_COUNT];
+    struct user_store *store;
+    struct error err;
+    char url[80];
+
+    outages = 6;
+    ready_reasons[0] = 0;
+    CHECK_STATUS(OK, http_server_open(&registry, &options, &err));
+    (void)snprintf(url, sizeof url, "events.registry=http://127.0.0.1:%d",
+                   http_server_port(registry));
+    begin_with("events.format=auto", url);
+    write_log(3, EVENTS / 2);
+    run_to_the_end(&stats);
+    CHECK(strstr(ready_reasons, "partitions wait for a schema: Avro schema ") != NULL);
+    CHECK(outages <= 0);
+    store = replay_log(outcomes);
+    for (int i = 0; i < OUTCOME_COUNT; i++)
+        CHECK_INT(outcomes[i], (int64_t)stats.outcomes[i]);
+    CHECK(stats.letters[REFUSAL_NO_SCHEMA] > 5 && stats.letters[REFUSAL_NOT_AVRO] > 5);
+    CHECK_INT(0, (int64_t)stats.letters[REFUSAL_BAD_SCHEMA]);
+    CHECK_INT(outcomes[OUTCOME_DEAD], count_examples("dead", 1, 0));
+    compare(store);
+    user_store_destroy(store);
+    free_log();
+    end();
+    http_server_close(registry, 0);
+    registry = NULL;
 }
