@@ -206,7 +206,7 @@ static enum status take_record(void *context, const struct kafka_record *record,
     fate = &r->fates[found->reason];
     status = event_decode_record(r->decoder, record->key, record->value, record->timestamp_ms,
                                  &event, &why, &why_not);
-    if (status == ERR_NOMEM)
+    if (status != OK && why == REFUSAL_NONE) /* it says nothing of the record */
         return error_set(err, status, "%s", why_not.text);
     if (status != OK) {
         fate->refused++;
@@ -347,6 +347,8 @@ static enum status open_all(struct replay *r, struct error *err)
         return error_set(err, ERR_NOMEM, "no memory to read dead letters");
     if (status == OK)
         status = event_decoder_create(&r->decoder, r->schema, err);
+    if (status == OK)
+        event_decoder_insist(r->decoder, EVENT_PATIENCE_MS);
     if (status != OK || !r->apply)
         return status;
     kafka_producer_options_from(&options, r->config);

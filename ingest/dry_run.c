@@ -145,7 +145,7 @@ static enum status take_record(struct dry *d, const struct kafka_record *record,
     enum status status = event_decode_record(d->decoder, record->key, record->value,
                                              record->timestamp_ms, &event, &why, err);
 
-    if (status == ERR_NOMEM)
+    if (status != OK && why == REFUSAL_NONE) /* it says nothing of the record */
         return status;
     if (why != REFUSAL_NONE) {
         refuse(d, why, record->partition, record->offset, record->value);
@@ -295,6 +295,8 @@ int dry_run(struct command_line *line, const struct config *config)
         status = event_schema_create(&d.schema, config, &err);
     if (status == OK)
         status = event_decoder_create(&d.decoder, d.schema, &err);
+    if (status == OK)
+        event_decoder_insist(d.decoder, EVENT_PATIENCE_MS);
     if (status == OK)
         status = rules_from_config(&d.rules, d.schema, config, SEED, &err);
     if (status == OK)

@@ -118,7 +118,7 @@ static enum status visit(void *context, const struct kafka_record *record, struc
     enum status status = event_decode_record(v->decoder, record->key, record->value,
                                              record->timestamp_ms, &event, &why, err);
 
-    if (status == ERR_NOMEM)
+    if (status != OK && why == REFUSAL_NONE) /* it says nothing of the record */
         return status;
     if (status == OK)
         decoded = &event;
@@ -280,6 +280,8 @@ static enum status open_all(struct verify *v, struct error *err)
         status = event_schema_create(&v->schema, v->config, err);
     if (status == OK)
         status = event_decoder_create(&v->decoder, v->schema, err);
+    if (status == OK)
+        event_decoder_insist(v->decoder, EVENT_PATIENCE_MS);
     if (status == OK)
         status = redis_dataset_connect_nodes(&v->dataset, &v->nodes, &v->keys, v->config, REDIS_MS,
                                              err);

@@ -269,7 +269,8 @@ enum status follower_poll(struct follower *f, int64_t timeout_ms, follower_handl
                           void *context, int *count, struct error *err)
 {
     struct kafka_event events[KAFKA_EVENTS_MAX];
-    enum status status;
+    struct error why_not;
+    enum status status, handed = OK;
     int events_count, n, at;
 
     if (merge_head(f->merge, &at) != NULL && !merge_misses(f->merge))
@@ -280,10 +281,13 @@ enum status follower_poll(struct follower *f, int64_t timeout_ms, follower_handl
     status = queue_up(f, n, err);
     expect(f);
     if (status == OK)
-        status = hand_on(f, handle, context, count, err);
+        handed = hand_on(f, handle, context, count, &why_not);
+    /* Also when a record is refused: they do not come again. */
     for (int i = 0; i < events_count && status == OK; i++)
         status = handle_event(f, &events[i], err);
-    return status;
+    if (status == OK && handed != OK)
+        *err = why_not;
+    return status == OK ? handed : status;
 }
 
 enum status follower_look(struct follower *f, struct error *err)

@@ -22,6 +22,7 @@
 #define POLL_MS        20
 #define LOOK_US        60000000
 #define CONNECT_MS     5000
+#define SCHEMA_WAIT_MS 1000
 #define ARENA_BLOCK    65536
 #define ARENA_LIMIT    (64u << 20)
 #define PENDING_MAX    200000
@@ -341,6 +342,8 @@ enum status role_open(struct role **opened, const struct config *config, struct 
         status = event_schema_create(&role->schema, config, err);
     if (status == OK)
         status = event_decoder_create(&role->decoder, role->schema, err);
+    if (status == OK) /* this thread has nothing else to do without it */
+        event_decoder_insist(role->decoder, SCHEMA_WAIT_MS);
     if (status == OK)
         status = wait_for_dataset(role, err);
     if (status == OK)

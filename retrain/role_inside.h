@@ -8,6 +8,7 @@
 #include "features/redis_dataset.h"
 #include "ops/admin.h"
 #include "ops/arena.h"
+#include "ops/log.h"
 #include "retrain/checkpoint.h"
 #include "retrain/drift.h"
 #include "retrain/evaluate.h"
@@ -54,6 +55,8 @@ struct role {
     struct redis_dataset dataset;
     struct event_schema *schema;
     struct event_decoder *decoder;
+    bool schema_missing; /* of the record that comes next: it was not handed on */
+    struct log_limit schema_limit;
     struct learner *learner;
     struct examples *examples;
     struct follower *events_topic, *examples_topic;

@@ -7,7 +7,8 @@
 
 #include <math.h>
 
-#define WATCHED_MAX 32 /* choices scored a turn: more would hold up reading */
+#define SCHEMA_LOG_MS 30000
+#define WATCHED_MAX   32 /* choices scored a turn: more would hold up reading */
 
 METRIC_COUNTER(events_total, "freshet_retrain_events_total", "records of events read");
 METRIC_COUNTER(entered_total, "freshet_retrain_events_entered_total",
@@ -60,12 +61,15 @@ static enum status handle_event(void *context, const struct kafka_record *record
     struct event event;
     struct error why_not;
     enum refusal why;
-    enum status status = OK;
+    enum status status = event_decode_record(role->decoder, record->key, record->value,
+                                             record->timestamp_ms, &event, &why, &why_not);
     bool entered = false;
 
+    role->schema_missing = status == ERR_UNAVAILABLE;
+    if (status != OK && why == REFUSAL_NONE) /* it says nothing of the record, which comes again */
+        return error_set(err, status, "%s", why_not.text);
     metric_add(&events_total, 1);
-    if (event_decode_record(role->decoder, record->key, record->value, record->timestamp_ms, &event,
-                            &why, &why_not) != OK) {
+    if (status != OK) {
         metric_add_of(&refused_total, (int)why, 1);
         return OK;
     }
@@ -176,8 +180,14 @@ enum status role_follow(struct role *role, int64_t timeout_ms, int *count, struc
     enum status status;
 
     role->watched = 0;
+    role->schema_missing = false;
     status = follower_poll(role->events_topic, timeout_ms, handle_event, role, &events, err);
-
+    if (status == ERR_UNAVAILABLE && role->schema_missing) {
+        if (log_every(&role->schema_limit, SCHEMA_LOG_MS))
+            log_event(LOG_WARN, "waiting_for_schema", err->text,
+                      log_text("runbook", "freshet runbook avro-schemas"));
+        status = OK; /* the event waits, and all behind it; that took a while already */
+    }
     if (status == OK)
         status = follower_poll(role->examples_topic, 0, handle_example, role, &examples, err);
     if (status == OK)
