@@ -245,15 +245,14 @@ enum status join_label(const struct join *join, const struct open_label *label, 
 
 /* ---- impressions ---- */
 
-static uint64_t example_id(const struct join *join, const struct join_shown *shown)
+uint64_t join_example_id(const struct rules *rules, uint64_t user, const struct join_shown *shown)
 {
     uint64_t rows;
 
     if (shown->request != 0)
-        return not_zero(hash64_mix(join->user, shown->request));
-    rows = hash64(shown->rows, (size_t)shown->rows_count * sizeof shown->rows[0],
-                  join->rules->seed);
-    return not_zero(hash64_mix(hash64_mix(join->user, (uint64_t)shown->shown_at_ms), rows));
+        return not_zero(hash64_mix(user, shown->request));
+    rows = hash64(shown->rows, (size_t)shown->rows_count * sizeof shown->rows[0], rules->seed);
+    return not_zero(hash64_mix(hash64_mix(user, (uint64_t)shown->shown_at_ms), rows));
 }
 
 /* Fills early with the labels that came before their list: those that named its request (unseen's),
@@ -362,7 +361,7 @@ static enum status emit_shown(const struct join *join, const struct join_shown *
 
 enum status join_shown(const struct join *join, const struct join_shown *shown, bool *fresh)
 {
-    struct open_impression open = {.example_id = example_id(join, shown),
+    struct open_impression open = {.example_id = join_example_id(join->rules, join->user, shown),
                                    .request = shown->request,
                                    .shown_at_ms = shown->shown_at_ms,
                                    .rows_count = shown->rows_count,

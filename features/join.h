@@ -35,6 +35,10 @@ struct join_shown {
 /* The hash of a request id; 0 for an empty one, never 0 else. */
 uint64_t join_request_hash(const struct rules *rules, struct text request_id);
 
+/* What the example of a list is named by, never 0: its user and request; without a request its
+ * user, time and rows. */
+uint64_t join_example_id(const struct rules *rules, uint64_t user, const struct join_shown *shown);
+
 /* Emits the list and its early labels and keeps it open. *fresh is false, and nothing changes,
  * when it is open already. Errors: ERR_NOMEM */
 MUST_CHECK enum status join_shown(const struct join *join, const struct join_shown *shown,

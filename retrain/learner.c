@@ -5,6 +5,7 @@
  */
 #include "retrain/learner.h"
 
+#include "features/list_memory.h"
 #include "features/scalars.h"
 #include "ops/hash.h"
 #include "retrain/learner_inside.h"
@@ -251,11 +252,17 @@ static enum status observe_action(struct learner *l, const struct event *event, 
     return OK;
 }
 
+/* A list that is sent again, or that is of before the user's erasure, counts nowhere. */
 static enum status observe_impression(struct learner *l, const struct event *event,
                                       struct error *err)
 {
-    enum status status = OK;
+    bool fresh;
+    enum status status = sequences_shown(l->sequences, rules_user_hash(&l->rules, event->user),
+                                         list_memory_id(&l->rules, event), event->time_ms, &fresh,
+                                         err);
 
+    if (status != OK || !fresh)
+        return status;
     if (event->time_ms > l->progress.impressed_ms)
         l->progress.impressed_ms = event->time_ms;
     for (int i = 0; i < event->rows_count && status == OK; i++) {

@@ -44,7 +44,7 @@ METRIC_GAUGE(
 METRIC_GAUGE(drift_alarm, "freshet_retrain_drift_alarm", "1 after Page-Hinkley has called");
 METRIC_GAUGE(lag_records, "freshet_retrain_lag_records", "records of both topics not read yet");
 METRIC_GAUGE(items_known, "freshet_retrain_items", "items in the tables");
-METRIC_GAUGE(users_known, "freshet_retrain_users", "users with a sequence");
+METRIC_GAUGE(users_known, "freshet_retrain_users", "users with a sequence or a shown list");
 METRIC_GAUGE(pending_lists, "freshet_retrain_examples_pending",
              "shown lists that wait for their window");
 METRIC_GAUGE(fresh_lists, "freshet_retrain_lists_fresh", "lists not trained on yet");

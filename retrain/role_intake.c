@@ -21,17 +21,17 @@ METRIC_COUNTER(examples_total, "freshet_retrain_examples_total", "records of exa
 METRIC_COUNTER(examples_bad_total, "freshet_retrain_examples_bad_total",
                "records of examples that could not be decoded");
 
-/* The same rule as ingest's: an event too far behind its partition's watermark counts nowhere. */
+/* The same rule as ingest's (features/rules.h): an event too far behind its partition's watermark
+ * counts nowhere, but for an erasure, which is never too late. */
 static bool too_late(struct role *role, const struct event *event,
                      const struct kafka_record *record)
 {
     int64_t *watermark = &role->watermarks_ms[record->partition];
     int64_t before = *watermark;
-    int64_t record_ms = record->timestamp_ms >= 0 ? record->timestamp_ms : event->time_ms;
 
-    *watermark = rules_watermark(before, event->time_ms, record_ms,
+    *watermark = rules_watermark(before, event->time_ms, record->timestamp_ms,
                                  role->dataset.max_future_skew_ms);
-    return before != INT64_MIN && !record->replayed &&
+    return event->kind != EVENT_ERASE && !record->replayed && before != INT64_MIN &&
            event->time_ms < before - role->dataset.rules.late_max_ms;
 }
 

@@ -6,6 +6,7 @@
  */
 #include "retrain/sequences.h"
 
+#include "features/list_memory.h"
 #include "ops/map64.h"
 
 #include <assert.h>
@@ -14,6 +15,7 @@
 
 #define LOOKED_AT   8 /* users compared when one has to go */
 #define ENTRY_BYTES 17
+#define USER_BYTES  (28 + LIST_MEMORY_MAX * 8) /* without entries */
 
 struct sequence {
     uint64_t user;
@@ -21,6 +23,7 @@ struct sequence {
     int count, room;
     uint32_t running;
     int64_t erased_at_ms;
+    struct list_memory lists;
 };
 
 struct sequences {
@@ -218,6 +221,19 @@ enum status sequences_erase(struct sequences *s, uint64_t user, int64_t time_ms,
     return OK;
 }
 
+enum status sequences_shown(struct sequences *s, uint64_t user, uint64_t list, int64_t time_ms,
+                            bool *fresh, struct error *err)
+{
+    struct sequence *sequence;
+    enum status status = find_or_add(s, user, &sequence, err);
+
+    if (status != OK)
+        return status;
+    *fresh = (sequence->erased_at_ms == 0 || time_ms > sequence->erased_at_ms) &&
+             list_memory_new(&sequence->lists, list);
+    return OK;
+}
+
 struct sequences_view sequences_get(const struct sequences *s, uint64_t user)
 {
     const struct sequence *found = find(s, user);
@@ -255,6 +271,8 @@ void sequences_save(const struct sequences *s, struct state_file *state)
         state_file_put_u64(state, sequence->user);
         state_file_put_u32(state, sequence->running);
         state_file_put_u64(state, (uint64_t)sequence->erased_at_ms);
+        for (int i = 0; i < LIST_MEMORY_MAX; i++)
+            state_file_put_u64(state, sequence->lists.ids[i]);
         state_file_put_u64(state, (uint64_t)sequence->count);
         for (int i = 0; i < sequence->count; i++) {
             state_file_put_u64(state, sequence->entries[i].item);
@@ -270,6 +288,10 @@ static enum status load_one(struct sequences *s, struct state_file *state, struc
     uint64_t user = state_file_get_u64(state);
     uint32_t running = state_file_get_u32(state);
     int64_t erased_at_ms = (int64_t)state_file_get_u64(state);
+    struct list_memory lists;
+
+    for (int i = 0; i < LIST_MEMORY_MAX; i++)
+        lists.ids[i] = state_file_get_u64(state);
     /* A setting that was lowered since then is met by the entries that come next. */
     int count = (int)state_file_get_count(state, ENTRY_BYTES, SEQUENCE_MAX);
     enum status status = find_or_add(s, user, &sequence, err);
@@ -290,6 +312,7 @@ static enum status load_one(struct sequences *s, struct state_file *state, struc
     }
     sequence->running = running;
     sequence->erased_at_ms = erased_at_ms;
+    sequence->lists = lists;
     return status;
 }
 
@@ -298,7 +321,7 @@ enum status sequences_load(struct sequences *s, struct state_file *state, struct
     enum status status = OK;
     uint64_t evictions = state_file_get_u64(state);
     /* More than fit by now: the silent ones go, as they do in use. */
-    uint64_t count = state_file_get_count(state, 28, UINT32_MAX);
+    uint64_t count = state_file_get_count(state, USER_BYTES, UINT32_MAX);
 
     assert(s->count == 0);
     for (uint64_t u = 0; u < count && status == OK && !state->failed; u++)

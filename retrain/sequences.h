@@ -39,6 +39,11 @@ MUST_CHECK enum status sequences_enter(struct sequences *sequences, uint64_t use
 MUST_CHECK enum status sequences_erase(struct sequences *sequences, uint64_t user, int64_t time_ms,
                                        struct error *err);
 
+/* Was this list, by its identity, never shown to the user as far as is remembered, and after an
+ * erasure? It is remembered from here on. Errors: ERR_NOMEM; nothing changed then. */
+MUST_CHECK enum status sequences_shown(struct sequences *sequences, uint64_t user, uint64_t list,
+                                       int64_t time_ms, bool *fresh, struct error *err);
+
 struct sequences_view {
     const struct user_entry *entries; /* oldest first; until the next change */
     int count;

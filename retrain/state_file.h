@@ -23,7 +23,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define STATE_FILE_FORMAT       3
+#define STATE_FILE_FORMAT       4
 #define STATE_FILE_BUFFER_BYTES 65536
 
 struct state_file {

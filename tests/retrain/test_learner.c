@@ -242,8 +242,53 @@ TEST(learner_counts_what_was_shown_apart_from_clicks)
     CHECK(a != ITEM_NONE);
     CHECK_INT(0, item_tables_clicks(tables, a));
     CHECK_INT(2, item_tables_shown(tables, a));
-    CHECK_INT(0, sequences_users(learner_sequences(learner)));
+    CHECK_INT(
+        0, sequences_get(learner_sequences(learner), rules_user_hash(retrain_rules(), text_of("u")))
+               .count);
     CHECK_INT(3, holdout_count(learner_holdout(learner)));
+    learner_destroy(learner);
+}
+
+/* FAULTS 24, 30: a producer that sends a list again, of this request or without one, and one whose
+ * user was erased meanwhile. */
+TEST(learner_counts_a_list_once_that_is_sent_again)
+{
+    struct learner *learner = retrain_learner();
+    struct text row = text_of("a");
+    struct event event = {.kind = EVENT_IMPRESSION,
+                          .time_ms = retrain_time_ms(1),
+                          .user = text_of("u"),
+                          .rows = &row,
+                          .rows_count = 1};
+    struct item_tables *tables = learner_tables(learner);
+    int32_t a;
+
+    for (int sent = 0; sent < 3; sent++) {
+        for (int named = 0; named < 2; named++) {
+            event.request_id = text_of(named ? "r1" : "");
+            CHECK_STATUS(OK, learner_event(learner, &event, NULL, &err));
+        }
+        a = item_tables_find(tables, rules_item_hash(retrain_rules(), row));
+        CHECK_INT(2, item_tables_shown(tables, a));
+        CHECK_INT(2, holdout_count(learner_holdout(learner)));
+    }
+    event.time_ms++; /* of request r1 still: the same list */
+    CHECK_STATUS(OK, learner_event(learner, &event, NULL, &err));
+    CHECK_INT(2, item_tables_shown(tables, a));
+    event.request_id = text_of("");
+    CHECK_STATUS(OK, learner_event(learner, &event, NULL, &err));
+    CHECK_INT(3, item_tables_shown(tables, a));
+    event.user = text_of("v");
+    CHECK_STATUS(OK, learner_event(learner, &event, NULL, &err));
+    CHECK_INT(4, item_tables_shown(tables, a));
+    CHECK_STATUS(OK, learner_erase(learner, rules_user_hash(retrain_rules(), event.user),
+                                   event.time_ms + 10, &err));
+    event.time_ms += 10;
+    CHECK_STATUS(OK, learner_event(learner, &event, NULL, &err));
+    CHECK_INT(4, item_tables_shown(tables, a));
+    event.time_ms++;
+    CHECK_STATUS(OK, learner_event(learner, &event, NULL, &err));
+    CHECK_INT(5, item_tables_shown(tables, a));
     learner_destroy(learner);
 }
 

@@ -319,6 +319,10 @@ TEST(role_drops_what_is_too_late_and_forgets_who_is_erased)
                        (long long)(FIXTURE_BEGIN_MS - LATE_MS));
         send_text(p, "late", text, retrain_time_ms(40));
     }
+    /* An erasure is never too late: who asks to be forgotten up to long ago is forgotten so far. */
+    (void)snprintf(text, sizeof text, "{\"type\":\"erase\",\"user\":\"u2\",\"ts\":%lld}",
+                   (long long)(FIXTURE_BEGIN_MS - LATE_MS));
+    send_text(2 % PARTITIONS, "u2", text, retrain_time_ms(40));
     for (int user = 0; user < 2; user++) {
         (void)snprintf(text, sizeof text, "{\"type\":\"erase\",\"user\":\"u%d\",\"ts\":%lld}", user,
                        (long long)retrain_time_ms(100));
@@ -326,12 +330,17 @@ TEST(role_drops_what_is_too_late_and_forgets_who_is_erased)
     }
     send_events(41, 80);
     role = open_role();
-    follow(role, 40 + 2 + 2 + 39);
+    follow(role, 40 + 2 + 1 + 2 + 39);
     CHECK_INT(
         0, sequences_get(learner_sequences(role->learner), rules_user_hash(&rules, text_of("late")))
                .count);
     CHECK_INT(0, sequences_get(learner_sequences(role->learner), retrain_user(0)).count);
     CHECK_INT(0, sequences_get(learner_sequences(role->learner), retrain_user(1)).count);
+    enum sequences_result result;
+    struct user_entry old = {.item = 1, .time_ms = FIXTURE_BEGIN_MS - LATE_MS, .action = 2};
+    CHECK_STATUS(OK, sequences_enter(learner_sequences(role->learner), retrain_user(2), &old,
+                                     &result, &err));
+    CHECK_INT(SEQUENCES_ERASED, result);
     CHECK(sequences_users(learner_sequences(role->learner)) > 10);
     role_close(role);
     end();
