@@ -11,6 +11,8 @@
 #define ARENA_LIMIT_BYTES (16 * 1024 * 1024) /* one event needs less than 2 MB */
 #define USERS_MAX         (1 << 28)
 #define NOBODY            UINT32_MAX
+#define MALLOC_BYTES      32 /* of the two blocks of a user, beside what is in them */
+#define SLOT_BYTES        37 /* of a map64, an entry */
 
 struct user {
     char *id; /* malloc'ed, id_bytes */
@@ -25,6 +27,7 @@ struct user_store {
     struct map64 *by_hash; /* hash of the user -> index of the first with it */
     struct user *users;    /* (count), capacity */
     uint32_t count, capacity;
+    size_t used;                /* bytes of names and values */
     struct arena *arena;        /* of the value at hand */
     struct user_value value;    /* the value at hand */
     struct emissions emissions; /* of the event at hand */
@@ -105,6 +108,7 @@ static enum status add(struct user_store *store, uint64_t hash, struct text id, 
         return error_set(err, ERR_NOMEM, "no memory for %u users", store->count);
     }
     store->users[store->count] = user;
+    store->used += id.bytes + MALLOC_BYTES;
     *index = store->count++;
     return OK;
 }
@@ -121,6 +125,7 @@ static enum status keep(struct user_store *store, struct user *user, struct erro
         if (grown == NULL)
             return error_set(err, ERR_NOMEM, "no memory for a user's value of %zu bytes", bytes);
         user->value = grown;
+        store->used += capacity - user->value_capacity;
         user->value_capacity = (uint32_t)capacity;
     }
     memcpy(user->value, store->bytes, bytes);
@@ -179,6 +184,21 @@ const struct user_value *user_store_get(struct user_store *store, struct text us
     assert(status == OK);
     (void)status;
     return &store->value;
+}
+
+struct text user_store_name(const struct user_store *store, uint64_t user)
+{
+    uint32_t index;
+
+    if (!map64_get(store->by_hash, user, &index))
+        return (struct text){"", 0};
+    return (struct text){store->users[index].id, store->users[index].id_bytes};
+}
+
+size_t user_store_bytes(const struct user_store *store)
+{
+    return store->used + (size_t)store->capacity * sizeof store->users[0] +
+           (size_t)store->count * SLOT_BYTES;
 }
 
 int64_t user_store_count(const struct user_store *store)

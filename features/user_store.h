@@ -29,6 +29,10 @@ MUST_CHECK enum status user_store_apply(struct user_store *store, const struct e
                                         void *context, enum outcome *outcome, struct error *err);
 /* NULL when the user is unknown. Valid until the next call on this store. */
 const struct user_value *user_store_get(struct user_store *store, struct text user);
+/* A user's name by its hash (rules_user_hash); "" when there is none. Valid as long as the store.
+ */
+struct text user_store_name(const struct user_store *store, uint64_t user);
+size_t user_store_bytes(const struct user_store *store); /* of memory, about */
 int64_t user_store_count(const struct user_store *store);
 /* Calls visit for every user, in the order in which they first came. visit must not call the
  * store. */

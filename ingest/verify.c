@@ -1,20 +1,34 @@
 /*
- * ingest/verify.c - `freshet verify`: is Redis what one thread would have made of the log?
+ * ingest/verify.c - `freshet verify`: is what is there what one thread would have made of the log?
  *
- * Flow: topic up to `next` -> decode -> rules -> memory store; compared with Redis, user by user
+ * Flow: topic up to `next` -> decode -> rules -> memory store; compared with Redis, user by user;
+ *       what the rules emit -> verify_examples; item tables -> verify_items
  *
  * Every shard is replayed up to its own `next`; a user who is written between the two readings
  * differs, so ingest should not be running.
+ *
+ * Bounded: with --passes N the log is read N times, each time for an N-th of the users. Beyond
+ * --memory the command ends and says so, rather than being killed.
+ *
+ * A user whose events lie in two partitions has no one state: any interleaving of the two is
+ * right. The sequence is the same in all of them and is compared; the running count must lie
+ * between the entries there are and the records there were, the partition's counts may be off by
+ * that user's records, and its examples are not judged. Such users are reported by number.
  */
 #include "features/key_scan.h"
 #include "features/user_store.h"
+#include "ingest/examples_reader.h"
 #include "ingest/ingest_main.h"
 #include "ingest/offsets.h"
 #include "ingest/topic_reader.h"
 #include "ingest/verify_dump.h"
+#include "ingest/verify_examples.h"
+#include "ingest/verify_history.h"
+#include "ingest/verify_items.h"
 #include "ops/arena.h"
 #include "ops/hash.h"
 #include "ops/json_writer.h"
+#include "ops/map64.h"
 #include "ops/progress.h"
 
 #include <inttypes.h>
@@ -23,15 +37,28 @@
 #include <string.h>
 
 #define REDIS_MS    10000
-#define SHOWN_MAX   10
+#define PASSES_MAX  1000
+#define CHECK_EVERY 4096 /* records between two looks at the memory */
 #define ARENA_BLOCK ((size_t)256 * 1024)
 #define ARENA_LIMIT ((size_t)64 * 1024 * 1024)
 #define RESULT_ROOM (64 * 1024)
+#define TOLD_ROOM   400
+
+/* What is known of a user's records, in a map64: how many there are, and in which partition. */
+#define FED_COUNT_BITS 19
+#define FED_COUNT_MAX  ((1u << FED_COUNT_BITS) - 1) /* it stays at that */
+#define FED_PLACE_MASK 0xfffu
+#define FED_MIXED      (1u << 31) /* several partitions */
+#define FED_USER_BYTES 37         /* in the table */
+
+_Static_assert(DATASET_PARTITIONS_MAX <= FED_PLACE_MASK + 1, "every place fits");
 
 struct verify {
     struct command_line *line;
     const struct config *config;
     const char *topic;
+    int passes, pass;
+    size_t memory_max;
     struct redis_nodes *nodes;
     struct redis_keys keys;
     struct redis_dataset dataset;
@@ -39,16 +66,58 @@ struct verify {
     struct event_schema *schema;
     struct event_decoder *decoder;
     struct user_store *store;
+    struct map64 *fed;                /* user -> FED_* */
+    struct verify_examples *examples; /* NULL: not compared */
+    struct verify_items *items;       /* NULL: not compared */
+    struct verify_history *history;
     struct verify_dump *dump;
     struct arena *arena;
     struct progress progress;
     int64_t *watermarks; /* by place in offsets */
     int64_t (*counts)[OUTCOME_COUNT];
-    int64_t records, users, equal, different, missing, unknown, unreadable, wrong_counts;
-    int shown;
+    int64_t *slack; /* by place: records of users of several partitions */
+    int64_t records, users, equal, different, missing, unknown, unreadable, wrong_counts, mixed;
+    struct examples_reader_counts rows;
+    struct verify_examples_counts of_examples;
+    struct verify_items_counts of_items;
+    const char *examples_why; /* why they are not compared; NULL: they are */
     enum status status;
     struct error *err;
 };
+
+/* Is it a user of this pass? By other bits of the hash than the shard. */
+static bool of_pass(const struct verify *v, uint64_t user)
+{
+    return user / (uint64_t)v->dataset.shards % (uint64_t)v->passes == (uint64_t)v->pass;
+}
+
+/* ---- users of two partitions ---- */
+
+static enum status note_fed(struct verify *v, uint64_t user, int place, struct error *err)
+{
+    uint32_t fed = (uint32_t)place << FED_COUNT_BITS;
+
+    (void)map64_get(v->fed, user, &fed);
+    if ((fed & FED_MIXED) == 0 && (fed >> FED_COUNT_BITS & FED_PLACE_MASK) != (uint32_t)place) {
+        v->slack[fed >> FED_COUNT_BITS & FED_PLACE_MASK] += fed & FED_COUNT_MAX;
+        fed |= FED_MIXED;
+        v->mixed++;
+    }
+    if ((fed & FED_MIXED) != 0)
+        v->slack[place]++;
+    fed += (fed & FED_COUNT_MAX) < FED_COUNT_MAX;
+    return map64_put(v->fed, user, fed) == OK ? OK
+                                              : error_set(err, ERR_NOMEM, "no memory for a user");
+}
+
+static bool is_mixed(const struct verify *v, uint64_t user, int64_t *records)
+{
+    uint32_t fed = 0;
+
+    (void)map64_get(v->fed, user, &fed);
+    *records = (fed & FED_COUNT_MAX) == FED_COUNT_MAX ? INT64_MAX : fed & FED_COUNT_MAX;
+    return (fed & FED_MIXED) != 0;
+}
 
 /* ---- the replay ---- */
 
@@ -66,6 +135,8 @@ static enum status choose(void *context, int32_t partition, struct topic_range *
     struct verify *v = context;
     int place = place_of(v, partition);
     const struct offsets_partition *p = place < 0 ? NULL : &v->offsets.list[place];
+
+    int64_t from, to;
 
     if (p == NULL) {
         range->to = range->from; /* nobody has claimed it yet */
@@ -86,27 +157,57 @@ static enum status choose(void *context, int32_t partition, struct topic_range *
                          "partition %d ends at %" PRId64 ", Redis has applied up to %" PRId64
                          ": it is another log",
                          (int)partition, range->high, range->to);
+    /* An outside judge counts items, too. */
+    if (v->dump != NULL && v->items != NULL &&
+        verify_items_range(v->items, partition, &from, &to) && to > range->to && to <= range->high)
+        range->to = to;
     return OK;
+}
+
+static void emitted(void *context, const uint8_t *example, size_t bytes)
+{
+    struct verify *v = context;
+
+    if (v->examples != NULL && v->status == OK)
+        v->status = verify_examples_want(v->examples, (struct text){(const char *)example, bytes},
+                                         v->err);
 }
 
 static enum status apply(struct verify *v, int place, const struct kafka_record *record,
                          const struct event *event, struct error *err)
 {
     const struct offsets_partition *p = &v->offsets.list[place];
-    int shard = event == NULL ? 0 : rules_shard(&v->dataset.rules, event->user, v->offsets.shards);
+    uint64_t user = event == NULL ? 0 : rules_user_hash(&v->dataset.rules, event->user);
+    int shard = (int)(user % (uint64_t)v->offsets.shards);
     enum outcome outcome = OUTCOME_DEAD;
     enum status status = OK;
 
-    if (record->offset < p->next_of[shard]) {
+    if (record->offset < p->next_of[shard] && (event == NULL ? v->pass == 0 : of_pass(v, user))) {
         if (event != NULL)
-            status = user_store_apply(v->store, event, v->watermarks[place], record->replayed, NULL,
-                                      NULL, &outcome, err);
+            status = note_fed(v, user, place, err);
+        if (event != NULL && status == OK)
+            status = user_store_apply(v->store, event, v->watermarks[place], record->replayed,
+                                      emitted, v, &outcome, err);
         v->counts[place][outcome]++;
     }
     if (event != NULL)
         v->watermarks[place] = rules_watermark(v->watermarks[place], event->time_ms,
                                                record->timestamp_ms, v->dataset.max_future_skew_ms);
-    return status;
+    return status == OK ? v->status : status;
+}
+
+/* Rather an end with a remedy than one by the system. */
+static enum status check_memory(struct verify *v, struct error *err)
+{
+    size_t bytes = user_store_bytes(v->store) + map64_count(v->fed) * FED_USER_BYTES;
+
+    if (v->examples != NULL)
+        bytes += verify_examples_bytes(v->examples);
+    if (bytes <= v->memory_max)
+        return OK;
+    return error_set(err, ERR_LIMIT,
+                     "more than %zu MiB would be needed: try --passes %d, or a larger --memory",
+                     v->memory_max >> 20, 4 * v->passes);
 }
 
 static enum status visit(void *context, const struct kafka_record *record, struct error *err)
@@ -122,8 +223,12 @@ static enum status visit(void *context, const struct kafka_record *record, struc
         return status;
     if (status == OK)
         decoded = &event;
-    v->records++;
-    status = v->dump == NULL ? OK : verify_dump_record(v->dump, record, decoded, err);
+    status = OK;
+    v->records += v->pass == 0;
+    if (v->dump != NULL && v->pass == 0)
+        status = verify_dump_record(v->dump, record, decoded, err);
+    if (status == OK && record->offset % CHECK_EVERY == 0)
+        status = check_memory(v, err);
     return status == OK ? apply(v, place, record, decoded, err) : status;
 }
 
@@ -134,42 +239,76 @@ static void show(void *context, double fraction)
     progress_show(&v->progress, fraction, (uint64_t)v->records);
 }
 
-static enum status replay(struct verify *v, struct error *err)
+static enum status read_log(struct verify *v, topic_reader_visit *visit_record, struct error *err)
 {
     const struct topic_reader_options options = {.config = v->config,
                                                  .topic = v->topic,
                                                  .choose = choose,
-                                                 .visit = visit,
+                                                 .visit = visit_record,
                                                  .progress = show,
                                                  .stopping = command_stopping,
                                                  .context = v};
-    size_t count = (size_t)v->offsets.count + 1;
 
-    v->watermarks = calloc(count, sizeof *v->watermarks);
-    v->counts = calloc(count, sizeof *v->counts);
-    if (v->watermarks == NULL || v->counts == NULL)
-        return error_set(err, ERR_NOMEM, "no memory to verify");
-    for (size_t i = 0; i < count; i++)
-        v->watermarks[i] = INT64_MIN;
     return topic_reader_read(&options, NULL, err);
 }
 
-/* ---- the comparison ---- */
+static enum status replay(struct verify *v, struct error *err)
+{
+    enum status status;
+
+    for (int i = 0; i < v->offsets.count; i++)
+        v->watermarks[i] = INT64_MIN;
+    progress_begin(&v->progress, "replaying", "records");
+    status = read_log(v, visit, err);
+    progress_end(&v->progress, (uint64_t)v->records);
+    return status;
+}
+
+/* ---- differences, and what led to them ---- */
 
 static void tell(struct verify *v, struct text user, const char *what, const struct user_value *got,
                  const struct user_value *want)
 {
-    if (v->shown++ >= SHOWN_MAX)
-        return;
-    (void)fprintf(stderr, "user %.*s: %s", TEXT_ARGS(user), what);
+    char told[TOLD_ROOM];
+
+    (void)snprintf(told, sizeof told, "%s", what);
     if (got != NULL && want != NULL)
-        (void)fprintf(stderr,
-                      " (Redis: %d events, %d open lists, running %u, erased %" PRId64
-                      "; replay: %d, %d, %u, %" PRId64 ")",
-                      got->count, got->opens_count, (unsigned)got->running, got->erased_at_ms,
-                      want->count, want->opens_count, (unsigned)want->running, want->erased_at_ms);
-    (void)fprintf(stderr, "\n");
+        (void)snprintf(told, sizeof told,
+                       "%s (Redis: %d events, %d open lists, running %u, erased %" PRId64
+                       "; replay: %d, %d, %u, %" PRId64 ")",
+                       what, got->count, got->opens_count, (unsigned)got->running,
+                       got->erased_at_ms, want->count, want->opens_count, (unsigned)want->running,
+                       want->erased_at_ms);
+    verify_history_add(v->history, user, false, told);
 }
+
+static enum status remember(void *context, const struct kafka_record *record, struct error *err)
+{
+    struct verify *v = context;
+    struct event event;
+    enum refusal why;
+    enum status status = event_decode_record(v->decoder, record->key, record->value,
+                                             record->timestamp_ms, &event, &why, err);
+
+    if (status == OK)
+        verify_history_record(v->history, record, &event);
+    return status == ERR_NOMEM ? status : OK;
+}
+
+static enum status print_history(struct verify *v, struct error *err)
+{
+    enum status status;
+
+    if (verify_history_count(v->history) == 0)
+        return OK;
+    progress_begin(&v->progress, "reading the history of what differs", "records");
+    status = read_log(v, remember, err);
+    progress_end(&v->progress, (uint64_t)v->records);
+    verify_history_print(v->history);
+    return status;
+}
+
+/* ---- users ---- */
 
 /* What Redis holds of a user: OK with NULL when nothing. */
 static enum status get_user(struct verify *v, struct text user, struct user_value *into,
@@ -189,10 +328,24 @@ static enum status get_user(struct verify *v, struct text user, struct user_valu
     return user_value_decode(into, (const uint8_t *)value.at, value.bytes, v->arena, err);
 }
 
+/* What every interleaving of a user's partitions has in common. */
+static bool equal_within(const struct user_value *got, const struct user_value *want,
+                         int64_t records)
+{
+    if (got->erased_at_ms != want->erased_at_ms || got->count != want->count ||
+        (int64_t)got->running < got->count || (int64_t)got->running > records)
+        return false;
+    for (int i = 0; i < got->count; i++)
+        if (user_entry_compare(&got->entries[i], &want->entries[i]) != 0)
+            return false;
+    return true;
+}
+
 static void compare_user(void *context, struct text user, const struct user_value *want)
 {
     static struct user_value got;
     struct verify *v = context;
+    int64_t records;
     bool there;
     enum status status;
 
@@ -208,7 +361,9 @@ static void compare_user(void *context, struct text user, const struct user_valu
     } else if (!there) {
         v->missing++;
         tell(v, user, "is not in Redis", NULL, NULL);
-    } else if (user_value_equal(&got, want)) {
+    } else if (is_mixed(v, rules_user_hash(&v->dataset.rules, user), &records)
+                   ? equal_within(&got, want, records)
+                   : user_value_equal(&got, want)) {
         v->equal++;
     } else {
         v->different++;
@@ -225,6 +380,8 @@ static enum status look_at_key(struct verify *v, struct text user, struct error 
     enum status status;
 
     if (user.bytes > USER_ID_MAX)
+        return OK;
+    if (!of_pass(v, rules_user_hash(&v->dataset.rules, user)))
         return OK;
     if (user_store_get(v->store, user) == NULL) {
         v->unknown++;
@@ -260,7 +417,7 @@ static void compare_counts(struct verify *v)
 {
     for (int i = 0; i < v->offsets.count; i++)
         for (int o = 0; o < OUTCOME_COUNT; o++) {
-            if (v->offsets.list[i].counts[o] == v->counts[i][o])
+            if (llabs(v->offsets.list[i].counts[o] - v->counts[i][o]) <= v->slack[i])
                 continue;
             v->wrong_counts++;
             (void)fprintf(stderr,
@@ -270,11 +427,86 @@ static void compare_counts(struct verify *v)
         }
 }
 
+/* ---- examples ---- */
+
+static bool example_wanted(void *context, uint64_t user)
+{
+    return of_pass(context, user);
+}
+
+static bool example_judged(void *context, uint64_t user)
+{
+    int64_t records;
+
+    return !is_mixed(context, user, &records);
+}
+
+static void example_differs(void *context, uint64_t user, const char *what)
+{
+    struct verify *v = context;
+    struct text name = user_store_name(v->store, user);
+    char hex[24];
+
+    (void)snprintf(hex, sizeof hex, "#%016" PRIx64, user);
+    tell(v, name.bytes > 0 ? name : text_of(hex), what, NULL, NULL);
+}
+
+static enum status visit_example(void *context, struct text example, struct error *err)
+{
+    struct verify *v = context;
+    enum status status = verify_examples_got(v->examples, example, err);
+
+    if (status == OK && v->dump != NULL && v->pass == 0)
+        status = verify_dump_example(v->dump, example, err);
+    return status;
+}
+
+static enum status compare_examples(struct verify *v, struct error *err)
+{
+    const struct examples_reader_options options = {.config = v->config,
+                                                    .nodes = v->nodes,
+                                                    .keys = &v->keys,
+                                                    .dataset = &v->dataset,
+                                                    .offsets = &v->offsets,
+                                                    .visit = visit_example,
+                                                    .stopping = command_stopping,
+                                                    .context = v};
+    enum status status;
+
+    if (v->examples == NULL)
+        return OK;
+    status = examples_reader_read(&options, &v->rows, err);
+    if (status == ERR_NOT_FOUND) {
+        v->examples_why = "there is no such topic";
+        return OK;
+    }
+    if (status == OK)
+        verify_examples_compare(v->examples, v->rows.cut, &v->of_examples);
+    return status;
+}
+
 /* ---- the command ---- */
+
+static enum status open_outputs(struct verify *v, struct error *err)
+{
+    const char *items = command_text(v->line, "items");
+    enum status status = OK;
+
+    v->history = NULL;
+    if (items != NULL)
+        status = verify_items_open(&v->items, items, v->topic, &v->dataset, &v->offsets, err);
+    if (status == OK)
+        status = verify_history_create(&v->history, err);
+    if (status == OK && command_given(v->line, "dump"))
+        status = verify_dump_open(&v->dump, command_text(v->line, "dump"), &v->dataset, &v->offsets,
+                                  v->items, err);
+    return status;
+}
 
 static enum status open_all(struct verify *v, struct error *err)
 {
     enum status status = hash_start(err);
+    size_t count;
 
     if (status == OK)
         status = event_schema_create(&v->schema, v->config, err);
@@ -289,73 +521,191 @@ static enum status open_all(struct verify *v, struct error *err)
         status = offsets_load(&v->offsets, v->nodes, &v->keys, &v->dataset, v->topic, REDIS_MS,
                               err);
     if (status == OK)
-        status = user_store_create(&v->store, &v->dataset.rules, err);
-    if (status == OK && command_given(v->line, "dump"))
-        status = verify_dump_open(&v->dump, command_text(v->line, "dump"), &v->dataset, &v->offsets,
-                                  err);
+        status = open_outputs(v, err);
+    if (status != OK)
+        return status;
+    count = (size_t)v->offsets.count + 1;
+    v->watermarks = calloc(count, sizeof *v->watermarks);
+    v->counts = calloc(count, sizeof *v->counts);
+    v->slack = calloc(count, sizeof *v->slack);
     v->arena = arena_create(ARENA_BLOCK, ARENA_LIMIT);
+    if (v->watermarks == NULL || v->counts == NULL || v->slack == NULL)
+        return error_set(err, ERR_NOMEM, "no memory to verify");
+    return OK;
+}
+
+/* What is of one pass alone. */
+static enum status begin_pass(struct verify *v, struct error *err)
+{
+    const struct verify_examples_judge judge = {example_wanted, example_judged, example_differs, v};
+    enum status status = user_store_create(&v->store, &v->dataset.rules, err);
+
+    v->fed = map64_create(0, MAP64_ENTRIES_MAX);
+    if (status == OK && v->fed == NULL)
+        status = error_set(err, ERR_NOMEM, "no memory to verify");
+    if (status == OK && v->examples_why == NULL)
+        status = verify_examples_create(&v->examples, &judge, err);
     return status;
 }
 
-static enum status verify(struct verify *v, struct error *err)
+static void end_pass(struct verify *v)
 {
-    enum status status;
+    verify_examples_destroy(v->examples);
+    user_store_destroy(v->store);
+    map64_destroy(v->fed);
+    v->examples = NULL;
+    v->store = NULL;
+    v->fed = NULL;
+}
 
-    progress_begin(&v->progress, "replaying", "records");
-    status = replay(v, err);
-    progress_end(&v->progress, (uint64_t)v->records);
+static enum status run_pass(struct verify *v, struct error *err)
+{
+    enum status status = begin_pass(v, err);
+
+    v->err = err;
+    v->status = OK;
+    if (status == OK)
+        status = replay(v, err);
     if (status != OK)
         return status;
     progress_begin(&v->progress, "comparing", "users");
-    v->err = err;
     user_store_each(v->store, compare_user, v);
     progress_end(&v->progress, (uint64_t)v->users);
     if (v->status != OK)
         return v->status;
-    compare_counts(v);
-    return scan(v, err);
+    status = scan(v, err);
+    return status == OK ? compare_examples(v, err) : status;
 }
 
-static void print_result(const struct verify *v, bool good)
+static enum status verify(struct verify *v, struct error *err)
 {
+    enum status status = OK;
+
+    if (command_flag(v->line, "no-examples"))
+        v->examples_why = "--no-examples says so";
+    for (v->pass = 0; v->pass < v->passes && status == OK; v->pass++) {
+        status = run_pass(v, err);
+        end_pass(v);
+    }
+    if (status != OK)
+        return status;
+    compare_counts(v);
+    if (v->items != NULL)
+        status = verify_items_run(v->items, v->config, v->schema, v->passes, v->history,
+                                  &v->of_items, err);
+    return status == OK ? print_history(v, err) : status;
+}
+
+static bool is_equal(const struct verify *v)
+{
+    return v->different + v->missing + v->unreadable + v->unknown + v->wrong_counts == 0 &&
+           v->of_examples.different + v->of_examples.missing + v->of_examples.unknown == 0 &&
+           v->of_items.different == 0;
+}
+
+static void print_text(const struct verify *v)
+{
+    const struct verify_examples_counts *x = &v->of_examples;
+
+    (void)printf("%" PRId64 " records, %" PRId64 " users: %" PRId64 " equal, %" PRId64
+                 " different, %" PRId64 " missing, %" PRId64 " unreadable, %" PRId64
+                 " unknown to the log; %" PRId64 " counts differ\n",
+                 v->records, v->users, v->equal, v->different, v->missing, v->unreadable,
+                 v->unknown, v->wrong_counts);
+    if (v->mixed > 0)
+        (void)printf("%" PRId64 " users are fed by several partitions: of them the sequences were "
+                     "compared, not lists and examples\n",
+                     v->mixed);
+    if (v->examples_why != NULL)
+        (void)printf("examples were not compared: %s\n", v->examples_why);
+    else
+        (void)printf("%" PRId64 " examples with %" PRId64 " labels: %" PRId64 " equal, %" PRId64
+                     " different, %" PRId64 " missing, %" PRId64 " that no replay emits, %" PRId64
+                     " erased, %" PRId64 " not judged%s; %" PRId64 " rows wait\n",
+                     x->examples, x->labels, x->equal, x->different, x->missing, x->unknown,
+                     x->forgotten, x->unjudged,
+                     v->rows.cut ? " (the topic does not begin at 0 any more)" : "",
+                     v->rows.waiting);
+    if (v->items == NULL)
+        (void)printf("item tables were not compared: --items names them\n");
+    else
+        (void)printf(
+            "%" PRId64 " items: %" PRId64 " equal, %" PRId64 " different, %" PRId64 " not judged\n",
+            v->of_items.items, v->of_items.equal, v->of_items.different, v->of_items.unjudged);
+}
+
+static void print_json(const struct verify *v, bool good)
+{
+    const struct {
+        const char *name;
+        int64_t value;
+    } numbers[] = {{"records", v->records},
+                   {"users", v->users},
+                   {"users_equal", v->equal},
+                   {"users_different", v->different},
+                   {"users_missing", v->missing},
+                   {"users_unreadable", v->unreadable},
+                   {"users_unknown", v->unknown},
+                   {"users_of_several_partitions", v->mixed},
+                   {"counts_different", v->wrong_counts},
+                   {"examples", v->of_examples.examples},
+                   {"examples_labels", v->of_examples.labels},
+                   {"examples_equal", v->of_examples.equal},
+                   {"examples_different", v->of_examples.different},
+                   {"examples_missing", v->of_examples.missing},
+                   {"examples_unknown", v->of_examples.unknown},
+                   {"examples_erased", v->of_examples.forgotten},
+                   {"examples_unjudged", v->of_examples.unjudged},
+                   {"examples_rows", v->rows.rows},
+                   {"examples_waiting", v->rows.waiting},
+                   {"items", v->of_items.items},
+                   {"items_equal", v->of_items.equal},
+                   {"items_different", v->of_items.different},
+                   {"items_unjudged", v->of_items.unjudged}};
     char text[RESULT_ROOM];
     struct json_writer w;
 
-    if (!command_json(v->line)) {
-        (void)printf("%" PRId64 " records, %" PRId64 " users: %" PRId64 " equal, %" PRId64
-                     " different, %" PRId64 " missing, %" PRId64 " unreadable, %" PRId64
-                     " unknown to the log; %" PRId64 " counts differ\n%s\n",
-                     v->records, v->users, v->equal, v->different, v->missing, v->unreadable,
-                     v->unknown, v->wrong_counts,
-                     good ? "Redis is what one thread makes of the log"
-                          : "Redis is NOT what one thread makes of the log");
-        return;
-    }
     json_writer_init(&w, text, sizeof text);
     json_object_begin(&w);
     json_bool(&w, "equal", good);
-    json_int(&w, "records", v->records);
-    json_int(&w, "users", v->users);
-    json_int(&w, "users_equal", v->equal);
-    json_int(&w, "users_different", v->different);
-    json_int(&w, "users_missing", v->missing);
-    json_int(&w, "users_unreadable", v->unreadable);
-    json_int(&w, "users_unknown", v->unknown);
-    json_int(&w, "counts_different", v->wrong_counts);
+    json_bool(&w, "examples_compared", v->examples_why == NULL);
+    json_bool(&w, "items_compared", v->items != NULL);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        json_int(&w, numbers[i].name, numbers[i].value);
     json_object_end(&w);
     (void)printf("%.*s\n", TEXT_ARGS(json_writer_text(&w)));
+}
+
+static void close_all(struct verify *v)
+{
+    end_pass(v);
+    verify_items_close(v->items);
+    verify_history_destroy(v->history);
+    event_decoder_destroy(v->decoder);
+    event_schema_destroy(v->schema);
+    offsets_clear(&v->offsets);
+    redis_dataset_clear(&v->dataset);
+    redis_nodes_destroy(v->nodes);
+    arena_destroy(v->arena);
+    free(v->watermarks);
+    free(v->counts);
+    free(v->slack);
 }
 
 static int run_verify(struct command_line *line)
 {
     struct verify v = {.line = line, .config = command_config(line)};
+    int64_t passes = command_int(line, "passes");
     struct error err, close_err;
     enum status status;
-    int code;
     bool good;
 
     if (v.config == NULL)
         return EXIT_USAGE;
+    if (passes < 1 || passes > PASSES_MAX || command_int(line, "memory") < 1)
+        return command_misused(line, "--passes is 1..1000, --memory at least 1");
+    v.passes = (int)passes;
+    v.memory_max = (size_t)command_int(line, "memory") << 20;
     v.topic = config_text(v.config, "kafka.topics.events");
     status = open_all(&v, &err);
     if (status == OK)
@@ -364,40 +714,45 @@ static int run_verify(struct command_line *line)
         status = close_err.status;
         err = close_err;
     }
-    good = v.different + v.missing + v.unreadable + v.unknown + v.wrong_counts == 0;
-    if (status == OK)
-        print_result(&v, good);
-    code = status != OK ? command_fail(line, &err) : good ? EXIT_DONE : EXIT_NO;
-    user_store_destroy(v.store);
-    event_decoder_destroy(v.decoder);
-    event_schema_destroy(v.schema);
-    offsets_clear(&v.offsets);
-    redis_dataset_clear(&v.dataset);
-    redis_nodes_destroy(v.nodes);
-    arena_destroy(v.arena);
-    free(v.watermarks);
-    free(v.counts);
-    return code;
+    good = is_equal(&v);
+    if (status == OK && command_json(line)) {
+        print_json(&v, good);
+    } else if (status == OK) {
+        print_text(&v);
+        (void)printf(good ? "all of it is what one thread makes of the log\n"
+                          : "it is NOT what one thread makes of the log\n");
+    }
+    close_all(&v);
+    return status != OK ? command_fail(line, &err) : good ? EXIT_DONE : EXIT_NO;
 }
 
 static const struct option_row verify_options[] = {
-    {"dump", OPTION_TEXT, "FOLDER", NULL, "also write topic and users there, for another judge"},
+    {"items", OPTION_TEXT, "PATH", NULL, "also the item tables of this bundle or checkpoint"},
+    {"no-examples", OPTION_FLAG, NULL, NULL, "leave the examples topic out"},
+    {"passes", OPTION_INT, "N", "1", "read the log N times, for an N-th of the users each"},
+    {"memory", OPTION_INT, "MIB", "4096", "end rather than take more for users and examples"},
+    {"dump", OPTION_TEXT, "FOLDER", NULL, "also write all of it there, for another judge"},
     {0},
 };
 
 const struct command verify_command = {
     .name = "verify",
-    .summary = "compare Redis, user by user, with a replay of the log in memory",
+    .summary = "compare users, examples and item counts with a replay of the log in memory",
     .arguments = "",
     .help = "Reads the events topic from where the data set began up to what each shard has "
-            "applied, runs the same rules over a store in memory, and compares. Ends with 1 and "
-            "the first differences when there are any.\n"
+            "applied, runs the same rules over a store in memory, and compares every user in "
+            "Redis, every count, and every example with its labels, in the topic or waiting in an "
+            "outbox. With --items also what the trainer has counted of each item. Reads only. "
+            "Ends with 1 when something differs, after the first differences and the records "
+            "that led to them.\n"
             "\n"
-            "The whole log must still be there, and all users fit into memory. Stop ingest first, "
-            "or expect users written meanwhile to differ.\n"
+            "The whole log must still be there. Stop ingest first, or expect users written "
+            "meanwhile to differ.\n"
             "\n"
             "Examples:\n"
-            "  freshet verify --json\n",
+            "  freshet verify --json\n"
+            "  freshet verify --items models/v000012-3f9a\n"
+            "  freshet verify --passes 16 --memory 2048    a hundred million users\n",
     .options = verify_options,
     .run = run_verify,
 };

@@ -1,4 +1,4 @@
-/* ingest/verify_dump.c - three files of JSON. */
+/* ingest/verify_dump.c - files of JSON. */
 #include "ingest/verify_dump.h"
 
 #include "ops/arena.h"
@@ -6,6 +6,7 @@
 #include "ops/hash.h"
 #include "ops/json_writer.h"
 #include "ops/map64.h"
+#include "schemas/example.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -20,11 +21,12 @@
 
 struct verify_dump {
     const struct rules *rules;
-    FILE *topic, *users;
+    FILE *topic, *users, *examples, *items;
     struct map64 *map; /* hash of an item or request -> index of its name */
     struct text *names;
     uint32_t names_count, names_room;
     struct arena *arena;
+    struct arena *example; /* of the one at hand */
     char *line;
 };
 
@@ -39,8 +41,54 @@ static FILE *open_in(const char *folder, const char *name)
     return fopen(path, "we");
 }
 
+static enum status write_line(FILE *file, const struct json_writer *w, struct error *err)
+{
+    if (!json_writer_ok(w))
+        return error_set(err, ERR_LIMIT, "a line of the dump is too long");
+    if (fwrite(w->at, 1, w->used, file) != w->used || fputc('\n', file) == EOF)
+        return error_set(err, ERR_IO, "could not write the dump: %s", strerror(errno));
+    return OK;
+}
+
+static enum status put_item(void *context, struct text name, int64_t clicks, int64_t shown,
+                            struct error *err)
+{
+    struct verify_dump *d = context;
+    struct json_writer w;
+
+    json_writer_init(&w, d->line, LINE_BYTES);
+    json_object_begin(&w);
+    json_text(&w, "item", name);
+    json_int(&w, "clicks", clicks);
+    json_int(&w, "shown", shown);
+    json_object_end(&w);
+    return write_line(d->items, &w, err);
+}
+
+static void put_ranges(struct json_writer *w, const struct offsets *offsets,
+                       const struct verify_items *items)
+{
+    json_key(w, "items");
+    json_object_begin(w);
+    for (int i = 0; i < offsets->count && items != NULL; i++) {
+        char name[16];
+        int64_t from, to;
+
+        if (!verify_items_range(items, offsets->list[i].partition, &from, &to))
+            continue;
+        (void)snprintf(name, sizeof name, "%d", (int)offsets->list[i].partition);
+        json_key(w, name);
+        json_array_begin(w);
+        json_put_int(w, from);
+        json_put_int(w, to);
+        json_array_end(w);
+    }
+    json_object_end(w);
+}
+
 static enum status write_settings(const char *folder, const struct redis_dataset *dataset,
-                                  const struct offsets *offsets, char *into, struct error *err)
+                                  const struct offsets *offsets, const struct verify_items *items,
+                                  char *into, struct error *err)
 {
     const struct rules *rules = &dataset->rules;
     struct json_writer w;
@@ -66,6 +114,7 @@ static enum status write_settings(const char *folder, const struct redis_dataset
         json_bool(&w, "history", a->history);
         json_bool(&w, "label", a->label != 0);
         json_bool(&w, "exposure", a->exposure);
+        json_bool(&w, "negative", a->negative);
         json_object_end(&w);
     }
     json_object_end(&w);
@@ -83,6 +132,7 @@ static enum status write_settings(const char *folder, const struct redis_dataset
         json_object_end(&w);
     }
     json_object_end(&w);
+    put_ranges(&w, offsets, items);
     json_object_end(&w);
     if (!json_writer_ok(&w) ||
         snprintf(path, sizeof path, "%s/settings.json", folder) >= (int)sizeof path)
@@ -92,7 +142,7 @@ static enum status write_settings(const char *folder, const struct redis_dataset
 
 enum status verify_dump_open(struct verify_dump **dump, const char *folder,
                              const struct redis_dataset *dataset, const struct offsets *offsets,
-                             struct error *err)
+                             const struct verify_items *items, struct error *err)
 {
     struct verify_dump *d = calloc(1, sizeof *d);
     enum status status;
@@ -105,17 +155,22 @@ enum status verify_dump_open(struct verify_dump **dump, const char *folder,
     d->line = malloc(LINE_BYTES);
     d->map = map64_create(0, NAMES_MAX);
     d->arena = arena_create(NAME_BLOCK, NAME_LIMIT);
+    d->example = arena_create(NAME_BLOCK, LINE_BYTES);
     status = d->line == NULL || d->map == NULL ? error_set(err, ERR_NOMEM, "no memory for a dump")
                                                : file_make_folders(folder, err);
     if (status == OK) {
         d->topic = open_in(folder, "topic.jsonl");
         d->users = open_in(folder, "users.jsonl");
-        if (d->topic == NULL || d->users == NULL)
+        d->examples = open_in(folder, "examples.jsonl");
+        d->items = open_in(folder, "items.jsonl");
+        if (d->topic == NULL || d->users == NULL || d->examples == NULL || d->items == NULL)
             status = error_set(err, ERR_IO, "could not write a dump into \"%s\": %s", folder,
                                strerror(errno));
     }
     if (status == OK)
-        status = write_settings(folder, dataset, offsets, d->line, err);
+        status = write_settings(folder, dataset, offsets, items, d->line, err);
+    if (status == OK && items != NULL)
+        status = verify_items_each(items, put_item, d, err);
     if (status == OK)
         *dump = d;
     else
@@ -129,12 +184,13 @@ enum status verify_dump_close(struct verify_dump *dump, struct error *err)
 
     if (dump == NULL)
         return OK;
-    if (dump->topic != NULL)
-        failed = fclose(dump->topic) != 0;
-    if (dump->users != NULL)
-        failed = fclose(dump->users) != 0 || failed;
+    FILE *const files[] = {dump->topic, dump->users, dump->examples, dump->items};
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+        if (files[i] != NULL)
+            failed = fclose(files[i]) != 0 || failed;
     map64_destroy(dump->map);
     arena_destroy(dump->arena);
+    arena_destroy(dump->example);
     free(dump->names);
     free(dump->line);
     free(dump);
@@ -181,15 +237,6 @@ static void put_name(const struct verify_dump *d, struct json_writer *w, uint64_
 
 /* ---- lines ---- */
 
-static enum status write_line(FILE *file, const struct json_writer *w, struct error *err)
-{
-    if (!json_writer_ok(w))
-        return error_set(err, ERR_LIMIT, "a line of the dump is too long");
-    if (fwrite(w->at, 1, w->used, file) != w->used || fputc('\n', file) == EOF)
-        return error_set(err, ERR_IO, "could not write the dump: %s", strerror(errno));
-    return OK;
-}
-
 static enum status put_hex(struct json_writer *w, const char *key, struct text bytes,
                            struct error *err)
 {
@@ -217,6 +264,8 @@ enum status verify_dump_record(struct verify_dump *dump, const struct kafka_reco
 
     if (event != NULL) {
         status = learn(dump, event->item, err);
+        if (status == OK)
+            status = learn(dump, event->user, err); /* the same hash */
         if (status == OK)
             status = learn(dump, event->request_id, err);
         for (int i = 0; i < event->rows_count && status == OK; i++)
@@ -265,6 +314,21 @@ static void put_open(const struct verify_dump *d, struct json_writer *w,
     json_object_end(w);
 }
 
+static void put_entries(const struct verify_dump *d, struct json_writer *w, const char *key,
+                        const struct user_entry *entries, int count)
+{
+    json_key(w, key);
+    json_array_begin(w);
+    for (int i = 0; i < count; i++) {
+        json_array_begin(w);
+        put_name(d, w, entries[i].item);
+        json_put_int(w, entries[i].time_ms);
+        json_put_int(w, entries[i].action);
+        json_array_end(w);
+    }
+    json_array_end(w);
+}
+
 enum status verify_dump_user(struct verify_dump *dump, struct text user,
                              const struct user_value *value, struct error *err)
 {
@@ -275,16 +339,7 @@ enum status verify_dump_user(struct verify_dump *dump, struct text user,
     json_text(&w, "user", user);
     json_int(&w, "running", value->running);
     json_int(&w, "erased_at", value->erased_at_ms);
-    json_key(&w, "entries");
-    json_array_begin(&w);
-    for (int i = 0; i < value->count; i++) {
-        json_array_begin(&w);
-        put_name(dump, &w, value->entries[i].item);
-        json_put_int(&w, value->entries[i].time_ms);
-        json_put_int(&w, value->entries[i].action);
-        json_array_end(&w);
-    }
-    json_array_end(&w);
+    put_entries(dump, &w, "entries", value->entries, value->count);
     json_key(&w, "opens");
     json_array_begin(&w);
     for (int i = 0; i < value->opens_count; i++)
@@ -292,4 +347,50 @@ enum status verify_dump_user(struct verify_dump *dump, struct text user,
     json_array_end(&w);
     json_object_end(&w);
     return write_line(dump->users, &w, err);
+}
+
+static void put_shown(const struct verify_dump *d, struct json_writer *w, const struct example *e)
+{
+    json_int(w, "shown_at", e->time_ms);
+    json_key(w, "rows");
+    json_array_begin(w);
+    for (int i = 0; i < e->rows_count; i++)
+        put_name(d, w, e->rows[i]);
+    json_array_end(w);
+    json_int(w, "running", e->running);
+    put_entries(d, w, "history", e->history, e->history_count);
+    json_bool(w, "traced", e->raw_columns > 0);
+}
+
+enum status verify_dump_example(struct verify_dump *dump, struct text example, struct error *err)
+{
+    static const char *const kinds[] = {
+        [EXAMPLE_SHOWN] = "shown", [EXAMPLE_LABEL] = "label", [EXAMPLE_ERASE] = "erase"};
+    struct example e;
+    struct json_writer w;
+    char id[24] = "";
+    enum status status;
+
+    arena_reset(dump->example);
+    status = example_decode(&e, (const uint8_t *)example.at, example.bytes, dump->example, err);
+    if (status != OK || e.kind == EXAMPLE_MARK)
+        return status;
+    if (e.kind != EXAMPLE_ERASE)
+        (void)snprintf(id, sizeof id, "%016" PRIx64, e.id);
+    json_writer_init(&w, dump->line, LINE_BYTES);
+    json_object_begin(&w);
+    json_text(&w, "id", text_of(id));
+    json_text(&w, "kind", text_of(kinds[e.kind]));
+    json_key(&w, "user");
+    put_name(dump, &w, e.user);
+    if (e.kind == EXAMPLE_SHOWN) {
+        put_shown(dump, &w, &e);
+    } else if (e.kind == EXAMPLE_LABEL) {
+        json_int(&w, "row", e.row);
+        json_int(&w, "action", e.action);
+    } else {
+        json_int(&w, "erased_at", e.time_ms);
+    }
+    json_object_end(&w);
+    return write_line(dump->examples, &w, err);
 }
