@@ -79,8 +79,8 @@ static enum status take_manifest(struct verify_items *v, const char *path, const
     for (int i = 0; status == OK && i < manifest->offsets_count; i++)
         for (int r = 0; r < v->ranges_count; r++)
             if (v->ranges[r].partition == manifest->offsets[i].partition &&
-                strncmp(manifest->offsets[i].topic, topic,
-                        sizeof manifest->offsets[i].topic - 1) == 0)
+                strncmp(manifest->offsets[i].topic, topic, sizeof manifest->offsets[i].topic - 1) ==
+                    0)
                 v->ranges[r].from = manifest->offsets[i].from;
     free(text);
     free(manifest);

@@ -32,8 +32,8 @@ struct verify_items_counts {
  * A bundle says where its counts begin; for a checkpoint it is where the data set began.
  * Errors: those of item_tables_load; ERR_CONFLICT (tables of another data set)
  */
-MUST_CHECK enum status verify_items_open(struct verify_items **items, const char *path, const char *topic,
-                                         const struct redis_dataset *dataset,
+MUST_CHECK enum status verify_items_open(struct verify_items **items, const char *path,
+                                         const char *topic, const struct redis_dataset *dataset,
                                          const struct offsets *offsets, struct error *err);
 void verify_items_close(struct verify_items *items); /* NULL is fine */
 /* What of a partition is in the tables; false: nothing. */

@@ -1,7 +1,7 @@
 #!/bin/bash
 # tests/faults/test_ingest_faults.sh - what happens to ingest when Redis or Kafka misbehave.
 #
-# Rows of the table of faults by number: 6 8 10 11 (a real broker only), 31-37, 43, 44, 46, 48, 50,
+# Rows of the table of faults by number: 6 8 10 11 (a real broker only), 43, 44, 46, 48, 50,
 # 53, 58, 60. After each row every user must equal the replay through the memory store.
 set -u
 cd "$(dirname "$0")/../.." || exit 70
@@ -68,20 +68,6 @@ check '44: a Redis that hangs is noticed by the deadline'
 kill -CONT "$redis_pid"
 wait_for 30 caught_up && equal
 check '44: it goes on, and every user is right'
-
-# ---- 32: a bad deployment upstream ----
-
-for i in $(seq 1500); do printf '%s\t{"type":"click"\n' "$i"; done | produce_lines events
-degraded() { admin /readyz | grep -q '"ready":true,"degraded":".* of the records are refused.*dlq list'; }
-wait_for 10 degraded
-check '32: a share of refused records above the limit is told, and ingest stays ready'
-metric freshet_ingest_poison_breaker | grep -qx 1
-check '32: ... by a metric, too'
-[ "$(grep -c '"event":"poison_breaker"' "$folder/ingest.log")" = 1 ]
-check '32: ... and once in the log'
-produce 100
-wait_for 30 caught_up && equal
-check '32: what is good is applied meanwhile'
 
 # ---- 48: memory is full ----
 
