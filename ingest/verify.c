@@ -292,7 +292,7 @@ static enum status remember(void *context, const struct kafka_record *record, st
 
     if (status == OK)
         verify_history_record(v->history, record, &event);
-    return status == ERR_NOMEM ? status : OK;
+    return status != OK && why == REFUSAL_NONE ? status : OK;
 }
 
 static enum status print_history(struct verify *v, struct error *err)

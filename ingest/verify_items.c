@@ -272,10 +272,8 @@ static enum status visit(void *context, const struct kafka_record *record, struc
                                              record->timestamp_ms, &event, &why, err);
 
     v->counts->records += v->pass == 0;
-    if (status == ERR_NOMEM)
-        return status;
-    if (status != OK)
-        return OK;
+    if (status != OK) /* without a refusal it says nothing of the record */
+        return why == REFUSAL_NONE ? status : OK;
     while (v->ranges[place].partition != record->partition)
         place++;
     hash = rules_user_hash(rules, event.user);
@@ -362,6 +360,8 @@ enum status verify_items_run(struct verify_items *items, const struct config *co
 {
     enum status status = event_decoder_create(&items->decoder, schema, err);
 
+    if (status == OK)
+        event_decoder_insist(items->decoder, EVENT_PATIENCE_MS);
     *counts = (struct verify_items_counts){0};
     items->history = history;
     items->counts = counts;
