@@ -134,17 +134,40 @@ static enum status check_transactions(struct redis_connection *mine, struct redi
     return status;
 }
 
+/* Every primary, where there are several. */
+static enum status check_nodes(const struct redis_target *target, int64_t timeout_ms,
+                               struct error *err)
+{
+    struct redis_nodes *nodes;
+    int numbers[REDIS_NODES_MAX], count = 0;
+    enum status status = redis_nodes_create(&nodes, target, NULL, "freshet-check", err);
+
+    if (status == OK)
+        status = redis_nodes_all(nodes, timeout_ms, numbers, &count, err);
+    for (int i = 0; i < count && status == OK; i++) {
+        struct redis_connection *connection = redis_nodes_at(nodes, numbers[i]);
+        char where[REDIS_WHERE_MAX];
+
+        status = check_info(connection, timeout_ms, err);
+        redis_address_describe(redis_connection_address(connection), where);
+        if (status != OK && count > 1)
+            status = error_prefix(err, "%s", where);
+    }
+    redis_nodes_destroy(nodes);
+    return status;
+}
+
 enum status redis_dataset_check_server(const struct redis_target *target,
                                        const struct redis_keys *keys, int64_t timeout_ms,
                                        struct error *err)
 {
     struct redis_connection *mine = NULL, *other = NULL;
-    enum status status = redis_connection_create(&mine, target, NULL, "freshet-check", err);
+    enum status status = check_nodes(target, timeout_ms, err);
 
     if (status == OK)
-        status = redis_connection_create(&other, target, NULL, "freshet-check", err);
+        status = redis_connection_create(&mine, target, NULL, "freshet-check", err);
     if (status == OK)
-        status = check_info(mine, timeout_ms, err);
+        status = redis_connection_create(&other, target, NULL, "freshet-check", err);
     if (status == OK)
         status = check_transactions(mine, other, keys, timeout_ms, err);
     redis_connection_destroy(mine);
