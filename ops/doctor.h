@@ -20,8 +20,8 @@ enum doctor_result {
 
 struct doctor_finding {
     enum doctor_result result;
-    char text[240];   /* what was seen: "3 brokers, 8 partitions of events" */
-    char remedy[240]; /* what to do; "" when ok */
+    char text[640];   /* what was seen: "3 brokers, 8 partitions of events" */
+    char remedy[640]; /* what to do; "" when ok */
 };
 
 struct doctor_check {

@@ -140,3 +140,22 @@ TEST(redis_doctor_sees_a_disk_that_refuses)
     CHECK(remedy_has("disk"));
     redis_server_stop(&server);
 }
+
+TEST(redis_doctor_names_what_its_user_may_not_and_the_line_that_lets_him)
+{
+    redis_server_start(&server, NULL);
+    CHECK_INT(DOCTOR_OK, look("redis-acl"));
+    CHECK(strstr(finding.text, "ACL SETUSER freshet on >PASSWORD") != NULL);
+    CHECK(strstr(finding.text, "~fr{*") != NULL && strstr(finding.text, "+discard") != NULL);
+    CHECK_TEXT("(nil)", REDIS_COMMAND(&server, "GET", "fr{00}probe"));
+    CHECK_TEXT("0", REDIS_COMMAND(&server, "DBSIZE"));
+    (void)REDIS_COMMAND(&server, "ACL", "SETUSER", "default", "-setrange", "-xlen");
+    CHECK_INT(DOCTOR_FAIL, look("redis-acl"));
+    CHECK(strstr(finding.text, "\"default\" may not xlen, setrange") != NULL);
+    CHECK(remedy_has("ACL SETUSER freshet") && remedy_has("+setrange"));
+    (void)REDIS_COMMAND(&server, "ACL", "SETUSER", "default", "+@all", "resetkeys", "~other*");
+    CHECK_INT(DOCTOR_FAIL, look("redis-acl"));
+    CHECK(strstr(finding.text, "watch, get") != NULL);
+    CHECK_TEXT("0", REDIS_COMMAND(&server, "DBSIZE"));
+    redis_server_stop(&server);
+}

@@ -74,6 +74,9 @@ row_55() {
     start_ingest
     wait_for 60 goes_on 1000
     check '55: ingest applies events in a cluster'
+    run doctor
+    has 'a cluster of 3 primaries' && has 'noeviction'
+    check '55: doctor looks at all of it'
 
     # The slot of a shard at a, by hand: some of its keys, a pause, the rest.
     local shard slot from=a to=b before
