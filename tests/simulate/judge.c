@@ -134,8 +134,8 @@ static void replay_log(struct court *court, int number, const struct log *log)
         court->offset = i;
         court->n = 0;
         if (entry->kind == ENTRY_EVENT &&
-            user_store_apply(court->stores[entry->user], &entry->event, watermark, false, expect,
-                             court, &outcome, &err) != OK)
+            user_store_apply(court->stores[entry->user], &entry->event, watermark, entry->replayed,
+                             expect, court, &outcome, &err) != OK)
             world_violation(world, "user_store_apply", "%s", err.text);
         court->counts[number][entry->kind == ENTRY_EVENT ? entry->shard : 0][outcome]++;
         if (entry->kind == ENTRY_DEAD && !world->letters[number][i] && !stopped(world, number))
@@ -438,9 +438,9 @@ static void check_stop(struct world *world, int log)
         return;
     if (reason == STOP_DATA_LOST && (changed || world->logs[log].low > world->logs[log].start))
         return;
-    if (reason == STOP_STATE_LOST &&
-        store_model_find(&world->nodes[0], MODEL_START, 0, user_value_writer(log, 0),
-                         (struct text){0}) == NULL)
+    if (reason == STOP_STATE_DAMAGED && world->damaged[log])
+        return;
+    if (reason == STOP_STATE_LOST && world->start_lost[log])
         return;
     world_violation(world, "stopped without a reason", "p%d: %s", log, stop_reason_names[reason]);
 }

@@ -1,42 +1,112 @@
-#!/bin/sh
-# tests/simulate/mutants.sh - takes each defence of the protocol away and shows that it is missed.
+#!/bin/bash
+# tests/simulate/mutants.sh - plants bugs in the protocol and shows that each is found.
 #
-#     mutants.sh BUILD SEEDS [NAME...]     BUILD: build/release, with libfreshet.a in it
+#     mutants.sh BUILD SEEDS [NAME...]     BUILD: build/release, with simulate and tests/run in it
 #
-# For every WITHOUT_<NAME> of ingest/defences.h: the machine and the simulator are compiled with it,
-# and schedules are run until one goes wrong. Defences that random schedules do not reach have a
-# directed schedule among the unit tests (tests/ingest/test_machine_*.c); they are listed below
-# and run from there. Exit 1 when a defence was not missed.
+# The bugs are in tests/simulate/mutants.txt, the defences of ingest/defences.h among them. Only
+# what a bug changes is compiled anew. Schedules are run until one goes wrong, and that one is made
+# short; then the directed schedule that is named there must fail. Bugs that no random schedule
+# reaches are found by the directed one alone. Exit 1 when a bug was not found.
 set -u
 cd "$(dirname "$0")/../.." || exit 70
 build=$1
 seeds=$2
 shift 2
+wanted=" $* "
 out=$build/mutants
-mkdir -p "$out"
-machine='apply backlog claims commit forget letters machine reading tick turns user_cache verdict'
-sources=$(for unit in $machine; do printf 'ingest/%s.c ' "$unit"; done)
-sources="$sources tests/support/store_model.c $(echo tests/simulate/*.c)"
-libraries="$(pkg-config --libs hiredis rdkafka yaml-0.1 libmicrohttpd libcurl libxxhash libsodium zlib) -lsimdjson -lstdc++ -lm -lpthread"
-names=${*:-$(sed -n 's/^#define DEFENCE_[A-Z_]* *DEFENCE(\(.*\))/\1/p' ingest/defences.h)}
-
-missed=0
 found=0
-for name in $names; do
-    program=$out/$name
-    # The mutated objects come first, so the library's own are not taken in.
-    # shellcheck disable=SC2086
-    ${CC:-gcc} -std=c11 -O1 -I. -D_GNU_SOURCE "-DWITHOUT_$name" $sources "$build/libfreshet.a" \
-        -o "$program" $libraries || exit 70
-    result=$("$program" --seeds "$seeds" --until-found)
-    if [ $? = 1 ]; then
-        found=$((found + 1))
-        printf '%-16s found after %s\n' "$name" "$(printf '%s\n' "$result" |
-            sed -nE 's/^([0-9]+) schedules.*/\1 schedules/p; s/^first: seed [0-9]+: (.*); see.*/    \1/p' | tr '\n' ' ')"
-    else
-        missed=$((missed + 1))
-        printf '%-16s NOT FOUND in %s schedules\n' "$name" "$seeds"
+failed=0
+libraries="$(pkg-config --libs hiredis rdkafka yaml-0.1 libmicrohttpd libcurl libxxhash libsodium zlib) -lsimdjson -lstdc++ -lm -lpthread"
+flags="-std=c11 -O2 -I. -D_GNU_SOURCE -fPIE"
+test_objects=$(ls "$build"/tests/runner.o "$build"/tests/{ops,schemas,features,kernels,ingest,scorer,retrain,support}/*.o)
+
+trim() { sed -E 's/^ +//; s/ +$//' <<<"$1"; }
+
+# The changed objects of a mutant, in its folder. They are linked before all others of that name.
+make_objects() { # NAME FILE SED
+    local name=$1 file=$2 sed=$3 source
+    rm -rf "${out:?}/$name"
+    mkdir -p "$out/$name"
+    if [ "$file" != - ]; then
+        sed "$sed" "$file" >"$out/$name/$(basename "$file")"
+        if cmp -s "$file" "$out/$name/$(basename "$file")"; then
+            echo "$name: $file is not changed by: $sed" >&2
+            return 1
+        fi
+        # shellcheck disable=SC2086
+        ${CC:-gcc} $flags -c "$out/$name/$(basename "$file")" -o "$out/$name/$(basename "$file" .c).o"
+        return
     fi
+    for source in $(grep -lw -e "DEFENCE_$name" -e "DEFENCE($name)" ingest/*.c tests/support/*.c); do
+        # shellcheck disable=SC2086
+        ${CC:-gcc} $flags "-DWITHOUT_$name" -c "$source" -o "$out/$name/$(basename "$source" .c).o" || return 1
+    done
+}
+
+# Links a program of the mutant's objects and those of the given that it does not replace.
+link_program() { # NAME PROGRAM OBJECT...
+    local name=$1 program=$2 object kept=()
+    shift 2
+    for object in "$@"; do
+        [ -e "$out/$name/$(basename "$object")" ] || kept+=("$object")
+    done
+    # shellcheck disable=SC2086
+    ${CC:-gcc} -pie -o "$out/$name/$program" "$out/$name"/*.o "${kept[@]}" "$build/libfreshet.a" $libraries
+}
+
+by_chance() { # NAME: sets random and shrunk
+    local name=$1 result seed
+    random='not in '$seeds shrunk=''
+    result=$("$out/$name/simulate" --seeds "$seeds" --until-found)
+    [ $? = 1 ] || return 1
+    random=$(sed -nE 's/^([0-9]+) schedules from.*/\1/p' <<<"$result")
+    what=$(sed -nE 's/^first: seed [0-9]+: ([^(]*[^( ]).*; see.*/\1/p' <<<"$result")
+    seed=$(sed -nE 's/^first: seed ([0-9]+): .*/\1/p' <<<"$result")
+    shrunk=$("$out/$name/simulate" --shrink "$seed" | sed -nE 's/^shrunk to ([0-9]+) steps, ([0-9]+) faults, ([0-9]+) records.*/\1+\2, \3/p')
+}
+
+printf '%-16s %9s  %-12s %-9s %-34s %s\n' bug schedules shrunk-to directed noticed 'what was planted'
+while IFS='|' read -r name file test what_is sed; do
+    name=$(trim "$name")
+    [[ -n $name && $name != \#* ]] || continue
+    [[ $wanted == "  " || $wanted == *" $name "* ]] || continue
+    file=$(trim "$file") test=$(trim "$test") what='' directed=-
+    if ! make_objects "$name" "$file" "$(trim "$sed")"; then
+        failed=$((failed + 1))
+        printf '%-16s NOT BUILT\n' "$name"
+        continue
+    fi
+    ok=1
+    if [[ $file == retrain/* ]]; then
+        random=- shrunk=''
+    else
+        # shellcheck disable=SC2046
+        link_program "$name" simulate $(ls "$build"/tests/simulate/*.o) "$build/tests/support/store_model.o" || exit 70
+        by_chance "$name" || ok=0
+    fi
+    if [ "$test" != - ]; then
+        # shellcheck disable=SC2086
+        link_program "$name" run $test_objects || exit 70
+        if ! timeout 120 "$build/tests/run" "$test" >"$out/$name/run.log" 2>&1; then
+            directed='no test' ok=0
+        elif timeout 120 "$out/$name/run" "$test" >"$out/$name/run.log" 2>&1; then
+            directed=PASSES ok=0
+        else
+            directed=fails
+            ok=1
+            [ -n "$what" ] || what=$(sed -nE 's/^FAILED ([a-z0-9_]*).*/\1/p' "$out/$name/run.log" | head -n 1)
+        fi
+    fi
+    if [ "$ok" = 1 ]; then found=$((found + 1)); else failed=$((failed + 1)); fi
+    printf '%-16s %9s  %-12s %-9s %-34s %s\n' "$name" "$random" "$shrunk" "$directed" "$what" "$(trim "$what_is")"
+    rm -rf "${out:?}/$name"
+done <tests/simulate/mutants.txt
+# Every defence must stand in the table.
+for name in $(sed -n 's/^#define DEFENCE_[A-Z_]* *DEFENCE(\(.*\))/\1/p' ingest/defences.h); do
+    grep -q "^$name |" tests/simulate/mutants.txt || {
+        echo "$name of ingest/defences.h is not in tests/simulate/mutants.txt"
+        failed=$((failed + 1))
+    }
 done
-echo "$found passed, $missed failed, 0 skipped"
-[ "$missed" = 0 ]
+echo "$found passed, $failed failed, 0 skipped"
+[ "$failed" = 0 ]

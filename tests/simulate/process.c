@@ -30,6 +30,17 @@ static void draw(void *context, void *into, size_t bytes)
     }
 }
 
+/* After whatever a machine was told or asked: what did it go through? */
+static void look(struct world *world, struct process *process)
+{
+    const char *wrong = coverage_look(world->coverage, &process->glimpse, process->machine);
+
+    world->acted = true;
+    if (wrong != NULL)
+        world_violation(world, "a transition that must not be", "to %s, P%d", wrong,
+                        process_number(world, process));
+}
+
 void process_start(struct world *world, struct process *process)
 {
     struct machine_options options = world->options;
@@ -45,6 +56,22 @@ void process_start(struct world *world, struct process *process)
     machine_time(process->machine, world_wall_ms(world), world->now_us);
 }
 
+void process_end(struct world *world, struct process *process)
+{
+    coverage_end(world->coverage, process->machine);
+    machine_destroy(process->machine);
+    process->machine = NULL;
+}
+
+static bool owns_something(const struct world *world, const struct process *process)
+{
+    bool owns = false;
+
+    for (int l = 0; l < world->logs_count; l++)
+        owns |= process->consumers[l].owned;
+    return owns;
+}
+
 /* ---- connections ---- */
 
 static void connect_wire(struct world *world, struct process *process, int shard)
@@ -54,43 +81,80 @@ static void connect_wire(struct world *world, struct process *process, int shard
     *wire = (struct wire){.up = true};
     wire->connection.epoch = world->nodes[node_of(shard)].epoch;
     machine_connected(process->machine, shard);
+    look(world, process);
 }
 
 /* A request that was not carried out yet may arrive later, on the old connection. */
 static void leave_ghost(struct world *world, const struct wire *wire, int shard)
 {
+    struct ghost *ghost = &world->ghosts[world->ghosts_count];
+
     if (wire->request == NULL || wire->step != 0 || world->ghosts_count == GHOSTS_MAX)
         return;
-    world->ghosts[world->ghosts_count++] = (struct ghost){
+    world->ghosts_count++;
+    *ghost = (struct ghost){
         .node = node_of(shard), .connection = wire->connection, .request = wire->request};
+    memcpy(ghost->tokens, wire->tokens, sizeof ghost->tokens);
 }
 
-void process_disconnect(struct world *world, struct process *process, int shard, bool ghost)
+enum fault_kind process_disconnect(struct world *world, struct process *process, int shard,
+                                   bool ghost)
 {
+    static const char *const texts[FAULT_COUNT] = {
+        [FAULT_IDLE_LOSS] = "",
+        [FAULT_LOST_REQUEST] = ", its request was not carried out",
+        [FAULT_LOST_REPLY] = ", its answer is lost"};
     struct wire *wire = &process->wires[shard];
+    enum fault_kind kind = wire->request == NULL ? FAULT_IDLE_LOSS
+                           : wire->step == 0     ? FAULT_LOST_REQUEST
+                                                 : FAULT_LOST_REPLY;
 
     if (!wire->up)
-        return;
+        return FAULT_COUNT;
     NOTE(world, "P%d loses its connection to shard %d%s%s", process_number(world, process), shard,
-         wire->request == NULL ? ""
-         : wire->step == 0     ? ", request not carried out"
-                               : ", answer lost",
-         ghost && wire->request != NULL && wire->step == 0 ? " yet" : "");
+         texts[kind], ghost && kind == FAULT_LOST_REQUEST ? " yet" : "");
+    if (wire->request != NULL)
+        world->coverage->answers[wire->request->kind][ENDING_LOST]++;
     if (ghost)
         leave_ghost(world, wire, shard);
     *wire = (struct wire){0};
     machine_disconnected(process->machine, shard);
+    look(world, process);
+    return kind;
 }
 
-void process_crash(struct world *world, struct process *process)
+static void replace(struct world *world, struct process *process)
 {
-    NOTE(world, "P%d crashes", process_number(world, process));
     world->quarantined += machine_stats(process->machine)->quarantined;
+    process_end(world, process);
+    process_start(world, process);
+}
+
+bool process_crash(struct world *world, int number)
+{
+    struct process *process = &world->processes[number];
+
+    if (!owns_something(world, process))
+        return false;
+    NOTE(world, "CRASH of P%d", number);
     for (int s = 0; s < SHARDS; s++)
         if (world_chance(world, 50))
             leave_ghost(world, &process->wires[s], s);
-    machine_destroy(process->machine);
-    process_start(world, process);
+    replace(world, process);
+    return true;
+}
+
+bool process_leave(struct world *world, int number)
+{
+    struct process *process = &world->processes[number];
+
+    if (process->leaving || !owns_something(world, process))
+        return false;
+    NOTE(world, "P%d is told to end", number);
+    process->leaving = true;
+    machine_drain(process->machine);
+    look(world, process);
+    return true;
 }
 
 static const char *request_name(const struct store_request *request)
@@ -100,18 +164,21 @@ static const char *request_name(const struct store_request *request)
     return names[request->kind];
 }
 
-static void note_exec(const struct world *world, const struct store_request *request,
+static void note_exec(const struct world *world, int number, const struct store_request *request,
                       const struct store_reply *reply)
 {
     char text[400];
     int used = 0;
 
-    for (int i = 0; i < request->ms_count && used < 300; i++)
-        used += snprintf(text + used, sizeof text - (size_t)used, " p%d%s%.0lld%s",
-                         (int)store_tp_partition(request->ms[i].tp),
-                         request->ms[i].has_state ? "->" : "",
-                         request->ms[i].has_state ? (long long)request->ms[i].state.next : 0,
-                         request->ms[i].has_stamp ? " stamped" : "");
+    for (int i = 0; i < request->ms_count && used < 300; i++) {
+        used += snprintf(text + used, sizeof text - (size_t)used, " p%d",
+                         (int)store_tp_partition(request->ms[i].tp));
+        if (request->ms[i].has_state)
+            used += snprintf(text + used, sizeof text - (size_t)used, "->%lld",
+                             (long long)request->ms[i].state.next);
+        if (request->ms[i].has_stamp)
+            used += snprintf(text + used, sizeof text - (size_t)used, " stamped");
+    }
     for (int i = 0; i < request->writes_count && used < 300; i++)
         used += snprintf(text + used, sizeof text - (size_t)used, " %.*s%s",
                          TEXT_ARGS(request->writes[i].user), request->writes[i].whole ? "=" : "~");
@@ -120,22 +187,21 @@ static void note_exec(const struct world *world, const struct store_request *req
                          (int)store_tp_partition(request->appends[i].tp),
                          (long long)request->appends[i].id.high);
     text[used] = 0;
-    world_note(world, "    %s%s",
-               reply->result == STORE_OK    ? "carried out:"
-               : reply->result == STORE_NIL ? "aborted:"
-                                            : "refused:",
+    world_note(world, "P%d EXEC in shard %d%s:%s", number, request->shard,
+               reply->result == STORE_OK    ? ""
+               : reply->result == STORE_NIL ? " aborted"
+                                            : " refused",
                text);
 }
 
-/* One owner at a time: whoever moves `next` holds the token that is stored. */
-static void check_owner(struct world *world, struct process *process,
+/* One owner at a time: `next` is moved only by a request that was made under the claim whose token
+ * is stored. So once all shards have answered a claim, no request of an older one is carried out,
+ * be it late, repeated or a zombie's, unless a failover loses the claim itself. */
+static void check_owner(struct world *world, const uint8_t tokens[LOGS_MAX][STORE_TOKEN_BYTES],
                         const struct store_request *request, const struct store_reply *reply)
 {
     struct store_model *node = &world->nodes[node_of(request->shard)];
 
-    if (request->kind == STORE_CLAIM && reply->result == STORE_OK)
-        memcpy(process->tokens[store_tp_partition(request->tp)][request->shard], request->token,
-               STORE_TOKEN_BYTES);
     if (request->kind != STORE_EXEC || reply->result != STORE_OK)
         return;
     for (int i = 0; i < request->ms_count; i++) {
@@ -145,9 +211,9 @@ static void check_owner(struct world *world, struct process *process,
                                                      (struct text){0});
 
         if (write->has_state &&
-            memcmp(m->now.m.token, process->tokens[log][request->shard], STORE_TOKEN_BYTES) != 0)
-            world_violation(world, "an owner that was fenced wrote", "P%d p%d shard %d",
-                            process_number(world, process), log, request->shard);
+            (m == NULL || memcmp(m->now.m.token, tokens[log], STORE_TOKEN_BYTES) != 0))
+            world_violation(world, "an owner that was fenced wrote", "p%d shard %d", log,
+                            request->shard);
     }
 }
 
@@ -176,11 +242,13 @@ static void check_forgotten(struct world *world, const struct store_request *req
     }
 }
 
-static void check_writes(struct world *world, const struct store_request *request,
-                         const struct store_reply *reply)
+static void check_carried_out(struct world *world,
+                              const uint8_t tokens[LOGS_MAX][STORE_TOKEN_BYTES],
+                              const struct store_request *request, const struct store_reply *reply)
 {
     bool changed = false;
 
+    check_owner(world, tokens, request, reply);
     for (int l = 0; l < world->logs_count; l++)
         changed |= world->old_logs[l].count > 0;
     if (request->kind != STORE_EXEC || reply->result != STORE_OK || changed)
@@ -190,6 +258,55 @@ static void check_writes(struct world *world, const struct store_request *reques
             if (!world->moved[u] && !world->unsure[u] &&
                 text_equal(request->writes[i].user, workload_user(u)))
                 check_forgotten(world, request, &request->writes[i], u);
+}
+
+bool process_ghost(struct world *world, int index)
+{
+    struct ghost ghost = world->ghosts[index];
+    struct store_reply reply;
+
+    world->ghosts[index] = world->ghosts[--world->ghosts_count];
+    if (ghost.connection.epoch != world->nodes[ghost.node].epoch)
+        return false;
+    store_model_run(&world->nodes[ghost.node], &ghost.connection, ghost.request, &reply);
+    NOTE(world, "a delayed %s of shard %d arrives: %s", request_name(ghost.request),
+         ghost.request->shard, reply.result == STORE_OK ? "carried out" : "aborted");
+    check_carried_out(world, (const uint8_t(*)[STORE_TOKEN_BYTES])ghost.tokens, ghost.request,
+                      &reply);
+    return true;
+}
+
+/* Only what may change something, or tells something. */
+static void note_request(struct world *world, const struct process *process, int shard,
+                         const struct store_request *request, const struct store_reply *reply)
+{
+    int number = process_number(world, process);
+    const struct store_m *m = reply->ms;
+
+    if (request->kind == STORE_CLAIM && reply->result == STORE_OK)
+        world_note(world, "P%d claims p%d in shard %d: next %lld", number,
+                   store_tp_partition(request->tp), shard,
+                   m->has_state ? (long long)m->state.next : -1);
+    else if (request->kind == STORE_READ && request->users_count > 0)
+        world_note(world, "P%d reads users in shard %d", number, shard);
+    else if (request->kind == STORE_TRIM || reply->result == STORE_REFUSED)
+        world_note(world, "P%d %s in shard %d%s", number, request_name(request), shard,
+                   reply->result == STORE_REFUSED ? ": refused" : "");
+    else if (request->kind == STORE_EXEC &&
+             (reply->result != STORE_OK || request->ms_count + request->writes_count > 0))
+        note_exec(world, number, request, reply);
+}
+
+/* The commit stands, but the connection failed to read what the next one is decided on. */
+static void maybe_fail_read(struct world *world, struct wire *wire)
+{
+    if (wire->request->kind != STORE_EXEC || wire->reply->result == STORE_REFUSED || world->calm ||
+        !world->features.lost || !world_chance(world, 2))
+        return;
+    wire->reply->ms_count = 0;
+    world->faults++;
+    world->coverage->faults[FAULT_READ_FAILED]++;
+    NOTE(world, "the read behind an EXEC in shard %d fails", wire->request->shard);
 }
 
 /* The next step of what is on the wire: carry out, or hand the answer over. */
@@ -204,25 +321,27 @@ void process_wire(struct world *world, struct process *process, int shard)
     }
     if (wire->request == NULL)
         return;
+    world->acted = true;
     if (wire->step >= 0) {
         int before = wire->step;
 
         wire->step = store_model_step(node, &wire->connection, wire->request, wire->step,
                                       wire->reply);
-        if (before == 0) {
-            check_owner(world, process, wire->request, wire->reply);
-            check_writes(world, wire->request, wire->reply);
-        }
-        if (world->show && before == 0) {
-            world_note(world, "P%d %s at shard %d", process_number(world, process),
-                       request_name(wire->request), shard);
-            if (wire->request->kind == STORE_EXEC)
-                note_exec(world, wire->request, wire->reply);
-        }
+        if (before > 0)
+            return;
+        check_carried_out(world, (const uint8_t(*)[STORE_TOKEN_BYTES])wire->tokens, wire->request,
+                          wire->reply);
+        if (world->show)
+            note_request(world, process, shard, wire->request, wire->reply);
         return;
     }
+    maybe_fail_read(world, wire);
+    if (wire->request->kind == STORE_START && wire->reply->offset == STORE_NO_OFFSET)
+        world->start_lost[store_tp_partition(wire->request->tp)] = true;
+    world->coverage->answers[wire->request->kind][wire->reply->result]++;
     wire->request = NULL;
     machine_reply(process->machine, shard, wire->reply);
+    look(world, process);
 }
 
 /* ---- Kafka ---- */
@@ -246,8 +365,32 @@ void process_notice(struct world *world, struct process *process)
             machine_revoked(process->machine, l);
         else if (machine_assigned(process->machine, l, 0, &err) != OK)
             world_violation(world, "machine_assigned", "%s", err.text);
+        look(world, process);
     }
     machine_polled(process->machine);
+    look(world, process);
+}
+
+void process_assign(struct world *world, struct process *process, int log)
+{
+    struct error err;
+
+    if (!process->consumers[log].owned)
+        return;
+    process->consumers[log] = (struct consumer){.owned = true};
+    process->stopped[log] = false;
+    if (machine_assigned(process->machine, log, 0, &err) != OK)
+        world_violation(world, "machine_assigned", "%s", err.text);
+    look(world, process);
+}
+
+void process_give_up(struct world *world, struct process *process, int log)
+{
+    if (process->consumers[log].owned) {
+        machine_revoked(process->machine, log);
+        look(world, process);
+    }
+    process->consumers[log] = (struct consumer){0};
 }
 
 static void feed_one(struct world *world, struct process *process, int number, int64_t offset,
@@ -260,6 +403,7 @@ static void feed_one(struct world *world, struct process *process, int number, i
         .offset = offset,
         .timestamp_ms = entry->timestamp_ms,
         .hash = entry->hash,
+        .replayed = entry->replayed,
         .refusal = entry->kind == ENTRY_DEAD ? REFUSAL_NOT_JSON : REFUSAL_NONE,
         .event = entry->kind == ENTRY_DEAD ? NULL : &entry->event,
         .value = {entry->text, strlen(entry->text)},
@@ -272,16 +416,7 @@ static void feed_one(struct world *world, struct process *process, int number, i
          entry->text);
     if (machine_record(process->machine, &record, &err) != OK)
         world_violation(world, "machine_record", "%s", err.text);
-}
-
-/* The log begins after what was asked for: Kafka says so, and the loop claims anew. */
-static void out_of_range(struct world *world, struct process *process, int number)
-{
-    struct error err;
-
-    process->consumers[number] = (struct consumer){.owned = true};
-    if (machine_assigned(process->machine, number, 0, &err) != OK)
-        world_violation(world, "machine_assigned", "%s", err.text);
+    look(world, process);
 }
 
 void process_feed(struct world *world, struct process *process, int number)
@@ -299,7 +434,8 @@ void process_feed(struct world *world, struct process *process, int number)
     if (!consumer->assigned || consumer->paused)
         return;
     if (consumer->position < log->low) {
-        out_of_range(world, process, number);
+        /* The log begins after what was asked for: Kafka says so, and the loop claims anew. */
+        process_assign(world, process, number);
         return;
     }
     while (count-- > 0 && consumer->position < log->high && machine_room(process->machine) > 0 &&
@@ -323,6 +459,7 @@ static void assign(struct world *world, struct process *process,
     consumer->epoch = ++world->epochs;
     consumer->position = command->offset;
     machine_reading(process->machine, command->partition, command->ticket, consumer->epoch);
+    look(world, process);
 }
 
 /* ---- commands ---- */
@@ -334,6 +471,7 @@ static void take_letter(struct world *world, struct process *process,
         world_violation(world, "too many letters at once", "%d", LETTERS_MAX);
         return;
     }
+    world->coverage->letters[letter->refusal]++;
     process->letters[process->letters_count].id = letter->id;
     process->letters[process->letters_count].log = letter->partition;
     process->letters[process->letters_count++].offset = letter->offset;
@@ -355,26 +493,41 @@ static void stop(struct world *world, struct process *process,
     NOTE(world, "P%d stops p%d: %s (state %lld, found %lld)", process_number(world, process),
          (int)command->partition, stop_reason_names[command->reason], (long long)command->offset,
          (long long)command->found);
+    world->coverage->stops[command->reason]++;
     process->stopped[command->partition] = true;
     process->reason[command->partition] = command->reason;
     process->consumers[command->partition].assigned = false;
+}
+
+/* The request goes on the wire, with the claims it was made under. */
+static void send(struct world *world, struct process *process, const struct store_request *request)
+{
+    struct wire *wire = &process->wires[request->shard];
+
+    wire->request = store_model_copy(world->arena, request);
+    wire->reply = arena_alloc(world->arena, sizeof *wire->reply);
+    wire->step = 0;
+    if (request->kind == STORE_CLAIM)
+        memcpy(process->tokens[store_tp_partition(request->tp)][request->shard], request->token,
+               STORE_TOKEN_BYTES);
+    for (int l = 0; l < world->logs_count; l++)
+        memcpy(wire->tokens[l], process->tokens[l][request->shard], STORE_TOKEN_BYTES);
 }
 
 static void carry_out(struct world *world, struct process *process,
                       const struct machine_command *command)
 {
     const struct log *log = &world->logs[command->partition];
-    struct wire *wire = &process->wires[command->shard];
 
+    world->coverage->commands[command->kind]++;
     switch (command->kind) {
     case COMMAND_STORE:
-        wire->request = store_model_copy(world->arena, command->store);
-        wire->reply = arena_alloc(world->arena, sizeof *wire->reply);
-        wire->step = 0;
+        send(world, process, command->store);
         break;
     case COMMAND_LIMITS:
         machine_limits(process->machine, command->partition, command->ticket, log->low, log->high,
                        world->group[command->partition]);
+        look(world, process);
         break;
     case COMMAND_ASSIGN:
         assign(world, process, command);
@@ -407,8 +560,15 @@ void process_pump(struct world *world, struct process *process, int most)
     struct machine_command command;
 
     machine_time(process->machine, world_wall_ms(world), world->now_us);
-    while (most-- > 0 && machine_next(process->machine, &command))
+    look(world, process);
+    while (most-- > 0 && machine_next(process->machine, &command)) {
+        look(world, process);
         carry_out(world, process, &command);
+    }
+    if (process->leaving && machine_drained(process->machine)) {
+        NOTE(world, "P%d ends", process_number(world, process));
+        replace(world, process);
+    }
 }
 
 /* ---- producers ---- */
@@ -422,6 +582,7 @@ void process_letters(struct world *world, struct process *process)
     index = world_below(world, process->letters_count);
     world->letters[process->letters[index].log][process->letters[index].offset] = true;
     machine_letter_delivered(process->machine, process->letters[index].id);
+    look(world, process);
     process->letters[index] = process->letters[--process->letters_count];
 }
 
@@ -441,6 +602,7 @@ void process_relay(struct world *world, struct process *process, int number, int
         count = outbox->now.rows_count;
     process->flights[process->flights_count++] = (struct flight){
         .log = number, .shard = shard, .rows = outbox->now.rows, .count = count};
+    world->acted = true;
 }
 
 /* Kafka has the rows; then they are trimmed. */
@@ -452,6 +614,7 @@ void process_land(struct world *world, struct process *process)
     if (process->flights_count == 0)
         return;
     flight = &process->flights[world_below(world, process->flights_count)];
+    world->acted = true;
     if (!flight->landed) {
         for (int i = 0; i < flight->count; i++) {
             if (world->published_count == EXAMPLES_MAX) {

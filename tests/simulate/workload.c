@@ -196,6 +196,7 @@ static void make_record(struct maker *maker, int k, int only_log)
     entry->kind = ENTRY_EVENT;
     entry->user = user;
     entry->shard = workload_shard(world->rules, user);
+    entry->replayed = world_chance(world, 3);
     finish(world, entry, k);
     if (world_chance(world, 15) && !world->moved[user]) {
         struct entry *again = add(world, number); /* a producer's duplicate */
@@ -216,14 +217,18 @@ void workload_make(struct world *world)
     struct maker maker = {.world = world};
     int records = 8 + world_below(world, 26);
 
-    world->logs_count = 2 + (world_below(world, 3) == 0);
     for (int l = 0; l < world->logs_count; l++)
         world->logs[l].entries = arena_alloc(world->arena,
                                              RECORDS_MAX * sizeof world->logs[l].entries[0]);
     for (int user = 0; user < USERS; user++)
         world->moved[user] = world->features.two && (user == 0 || user == 1 || user == 4);
-    for (int k = 0; k < records; k++)
+    for (int k = 0; k < records; k++) {
+        if (world->plan != NULL && world->plan->records[k])
+            continue;
+        world_draw(world, DRAW_RECORD, k);
         make_record(&maker, k, -1);
+    }
+    world_draw(world, DRAW_RECORD, DRAWN_MAX);
     for (int l = 0; l < world->logs_count && world->features.retention; l++) {
         struct log *log = &world->logs[l];
         log->start = log->low = log->high = world_below(world, 3) % (log->count + 1);
@@ -244,6 +249,9 @@ void workload_change(struct world *world, int number, int from)
         .entries = entries, .count = from, .start = log->start, .low = from == 0 ? 0 : log->low};
     for (int k = 0; k < records; k++)
         make_record(&maker, 40 + k, number);
+    /* Nobody hears of a gap at the end: that `last` is absent shows with the next record. */
+    while (log->count > from && entries[log->count - 1].kind == ENTRY_GAP)
+        log->count--;
     log->high = from + world_below(world, log->count - from + 1);
 }
 

@@ -3,11 +3,21 @@
  */
 #include "tests/simulate/world.h"
 
+#include "ops/hash.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#define QUIET_ROUNDS 600
+#define QUIET_ROUNDS  600
+#define SETTLE_ROUNDS 12
+#define SLOTS_MIN     60
+#define FAULT_PERCENT 6
+
+void world_draw(struct world *world, enum draw draw, int number)
+{
+    random_seed(&world->random, hash64_mix(world->seed, (uint64_t)draw << 32 | (uint32_t)number));
+}
 
 int world_below(struct world *world, int bound)
 {
@@ -52,11 +62,18 @@ void world_violation(struct world *world, const char *what, const char *fmt, ...
 static void pass_time(struct world *world, int64_t us)
 {
     world->now_us += us;
+    world->acted = true;
     for (int n = 0; n < NODES; n++)
         store_model_time(&world->nodes[n], world_wall_ms(world));
 }
 
 /* ---- faults ---- */
+
+static void happened(struct world *world, enum fault_kind kind)
+{
+    world->faults++;
+    world->coverage->faults[kind]++;
+}
 
 static void failover(struct world *world)
 {
@@ -67,35 +84,68 @@ static void failover(struct world *world)
     for (int p = 0; p < PROCESSES; p++)
         for (int s = 0; s < SHARDS; s++)
             if (node_of(s) == node)
-                process_disconnect(world, &world->processes[p], s, false);
+                (void)process_disconnect(world, &world->processes[p], s, false);
     lost = store_model_rollback(&world->nodes[node], sizes[world_below(world, 6)]);
     NOTE(world, "FAILOVER of node %d loses %d writes", node, lost);
+    happened(world, FAULT_FAILOVER);
 }
 
+/* Another process is to read a log; or the same one, given up and taken again, or told twice. */
 static void rebalance(struct world *world)
 {
     int log = world_below(world, world->logs_count);
+    int to = world_below(world, PROCESSES);
 
-    world->owner[log] = world_below(world, PROCESSES);
-    NOTE(world, "REBALANCE: p%d belongs to P%d", log, world->owner[log]);
+    NOTE(world, "REBALANCE: p%d belongs to P%d", log, to);
+    if (to == world->owner[log] && world_chance(world, 50))
+        process_give_up(world, &world->processes[to], log);
+    else if (to == world->owner[log])
+        process_assign(world, &world->processes[to], log);
+    world->owner[log] = to;
+    happened(world, FAULT_REBALANCE);
 }
 
 static void ghost_arrives(struct world *world)
 {
-    struct ghost ghost;
-    struct store_reply reply;
-    int index;
+    if (world->ghosts_count > 0 && process_ghost(world, world_below(world, world->ghosts_count)))
+        happened(world, FAULT_DELAYED);
+}
 
-    if (world->ghosts_count == 0)
-        return;
-    index = world_below(world, world->ghosts_count);
-    ghost = world->ghosts[index];
-    world->ghosts[index] = world->ghosts[--world->ghosts_count];
-    if (ghost.connection.epoch != world->nodes[ghost.node].epoch)
-        return; /* its connection died with the old primary */
-    store_model_run(&world->nodes[ghost.node], &ghost.connection, ghost.request, &reply);
-    NOTE(world, "a delayed request of shard %d arrives: %s", ghost.request->shard,
-         reply.result == STORE_OK ? "carried out" : "aborted");
+/* A connection is lost, rather one with a request on it. */
+static void disconnect(struct world *world)
+{
+    int first = world_below(world, PROCESSES * SHARDS), chosen = first;
+    bool ghost = world_chance(world, 50);
+    enum fault_kind kind;
+
+    for (int i = 0; i < PROCESSES * SHARDS; i++) {
+        int at = (first + i) % (PROCESSES * SHARDS);
+        if (world->processes[at / SHARDS].wires[at % SHARDS].request != NULL) {
+            chosen = at;
+            break;
+        }
+    }
+    kind = process_disconnect(world, &world->processes[chosen / SHARDS], chosen % SHARDS, ghost);
+    if (kind != FAULT_COUNT)
+        happened(world, kind);
+}
+
+/* What ends at this jump, and where the log of each such user stood then. */
+static void note_expired(struct world *world, struct store_model *node, const bool before[USERS])
+{
+    for (int u = 0; u < USERS; u++) {
+        int shard = workload_shard(world->rules, u), log = u % world->logs_count;
+        struct model_key *m;
+
+        if (!before[u] || store_model_find(node, MODEL_USER, shard, 0, workload_user(u)) != NULL)
+            continue;
+        m = store_model_find(node, MODEL_M, shard, user_value_writer(log, 0), (struct text){0});
+        world->expired[world->expired_count].user = u;
+        world->expired[world->expired_count].log = log;
+        world->expired[world->expired_count++].next = m->now.m.state.next;
+        NOTE(world, "    %s ends at p%d/%lld", workload_user(u).at, log,
+             (long long)m->now.m.state.next);
+    }
 }
 
 /* Two jumps of the clock: the first brings every value within the margin of its end, where no
@@ -103,9 +153,11 @@ static void ghost_arrives(struct world *world)
  * late, so what was on its way before is dead. */
 static void time_jump(struct world *world)
 {
+    if (world->expired_count >= USERS * 3)
+        return;
     for (int p = 0; p < PROCESSES; p++)
         for (int s = 0; s < SHARDS; s++)
-            process_disconnect(world, &world->processes[p], s, false);
+            (void)process_disconnect(world, &world->processes[p], s, false);
     world->ghosts_count = 0;
     if (!world->soon) {
         NOTE(world, "TIME: every value is within an hour of its end");
@@ -116,32 +168,20 @@ static void time_jump(struct world *world)
     }
     for (int n = 0; n < NODES; n++) {
         struct store_model *node = &world->nodes[n];
-        bool before[USERS] = {false};
+        bool before[USERS];
 
         for (int u = 0; u < USERS; u++)
             before[u] = store_model_find(node, MODEL_USER, workload_shard(world->rules, u), 0,
                                          workload_user(u)) != NULL;
         store_model_forget_undo(node);
         store_model_time(node, world_wall_ms(world));
-        for (int u = 0; u < USERS; u++) {
-            int shard = workload_shard(world->rules, u), log = u % world->logs_count;
-            struct model_key *m;
-
-            if (!before[u] ||
-                store_model_find(node, MODEL_USER, shard, 0, workload_user(u)) != NULL)
-                continue;
-            m = store_model_find(node, MODEL_M, shard, user_value_writer(log, 0), (struct text){0});
-            world->expired[world->expired_count].user = u;
-            world->expired[world->expired_count].log = log;
-            world->expired[world->expired_count++].next = m->now.m.state.next;
-            NOTE(world, "    %s ends at p%d/%lld", workload_user(u).at, log,
-                 (long long)m->now.m.state.next);
-        }
+        note_expired(world, node, before);
     }
     world->soon = !world->soon;
+    happened(world, FAULT_EXPIRY);
 }
 
-/* Somebody deletes a key, or puts something else there. */
+/* Somebody deletes a user's key, or puts something else there. */
 static void by_hand(struct world *world)
 {
     int user = world_below(world, USERS);
@@ -156,7 +196,26 @@ static void by_hand(struct world *world)
     } else if (key != NULL) {
         NOTE(world, "HAND: %s is deleted", workload_user(user).at);
         store_model_delete(node, key);
+    } else {
+        return;
     }
+    happened(world, FAULT_BY_HAND);
+}
+
+/* m of a partition becomes unusable; what it said is kept here for the judge. */
+static void damage(struct world *world)
+{
+    int log = world_below(world, world->logs_count), shard = world_below(world, SHARDS);
+    struct store_model *node = &world->nodes[node_of(shard)];
+    struct model_key *m = store_model_find(node, MODEL_M, shard, user_value_writer(log, 0),
+                                           (struct text){0});
+
+    if (m == NULL || !m->now.m.has_state)
+        return;
+    NOTE(world, "HAND: m of p%d in shard %d is damaged", log, shard);
+    store_model_damage(node, m);
+    world->damaged[log] = true;
+    happened(world, FAULT_BY_HAND);
 }
 
 /* The log is re-created, or cut by an unclean election; who reads it hears of that. */
@@ -169,57 +228,75 @@ static void relog(struct world *world)
         return;
     workload_change(world, log, from);
     NOTE(world, "LOG: p%d is another from %d on, up to %d", log, from, world->logs[log].high);
-    for (int p = 0; p < PROCESSES; p++) {
-        struct process *process = &world->processes[p];
-        if (process->consumers[log].owned)
-            machine_revoked(process->machine, log);
-        process->consumers[log] = (struct consumer){0};
-    }
+    for (int p = 0; p < PROCESSES; p++)
+        process_give_up(world, &world->processes[p], log);
+    happened(world, FAULT_LOG);
 }
 
 static void retention(struct world *world)
 {
     int number = world_below(world, world->logs_count);
     struct log *log = &world->logs[number];
-    int low = (int)world->group[number];
+    int low = (int)world->group[number] + (world_chance(world, 30) ? 4 : 0);
 
-    if (low <= log->low)
-        return;
+    if (low > log->high)
+        low = log->high;
+    if (low <= log->low || world->group[number] < 0)
+        return; /* what was never read and is gone was never there: its start is its low */
     log->low += 1 + world_below(world, low - log->low);
     NOTE(world, "LOG: p%d begins at %d", number, log->low);
+    happened(world, FAULT_RETENTION);
+}
+
+static void refusal(struct world *world)
+{
+    struct store_model *node = &world->nodes[world_below(world, NODES)];
+
+    node->refusing = !node->refusing;
+    NOTE(world, "a node %s writes", node->refusing ? "refuses" : "takes");
+    happened(world, FAULT_REFUSAL);
+}
+
+/* What only this world has. */
+static void special_fault(struct world *world)
+{
+    const struct features *features = &world->features;
+
+    if (features->expiry)
+        time_jump(world);
+    else if (features->deletion || features->planting)
+        by_hand(world);
+    else if (features->damage)
+        damage(world);
+    else if (features->relog)
+        relog(world);
+    else if (features->retention)
+        retention(world);
+    else if (features->failover)
+        failover(world);
 }
 
 static void fault(struct world *world)
 {
     const struct features *features = &world->features;
-    int dice = world_below(world, 12);
+    int dice = world_below(world, 20);
 
-    world->faults++;
-    if (dice < 2 && features->failover)
+    if (dice < 3 && features->failover)
         failover(world);
-    else if (dice == 2 && features->crash)
-        process_crash(world, &world->processes[world_below(world, PROCESSES)]);
-    else if (dice < 5 && features->zombie)
+    else if (dice == 3 && features->crash && process_crash(world, world_below(world, PROCESSES)))
+        happened(world, FAULT_CRASH);
+    else if (dice == 4 && features->leave && process_leave(world, world_below(world, PROCESSES)))
+        happened(world, FAULT_LEAVE);
+    else if (dice >= 5 && dice < 8 && features->zombie)
         rebalance(world);
-    else if (dice < 7)
+    else if (dice >= 8 && dice < 11)
         ghost_arrives(world);
-    else if (dice < 9 && features->lost)
-        process_disconnect(world, &world->processes[world_below(world, PROCESSES)],
-                           world_below(world, SHARDS), world_chance(world, 50));
-    else if (dice == 9 && features->expiry && world->expired_count < USERS * 3)
-        time_jump(world);
-    else if (dice >= 9 && (features->deletion || features->planting))
-        by_hand(world);
-    else if (dice == 10 && features->relog)
-        relog(world);
-    else if (dice == 10 && features->retention)
-        retention(world);
-    else if (dice == 11 && features->refusal) {
-        struct store_model *node = &world->nodes[world_below(world, NODES)];
-        node->refusing = !node->refusing;
-        NOTE(world, "a node %s writes", node->refusing ? "refuses" : "takes");
-    } else
-        world->faults--;
+    else if (dice >= 11 && dice < 15 && features->lost)
+        disconnect(world);
+    else if (dice >= 15 && dice < 19)
+        special_fault(world);
+    else if (dice == 19 && features->refusal)
+        refusal(world);
 }
 
 /* ---- steps ---- */
@@ -238,21 +315,38 @@ static void busy_wire(struct world *world, struct process *process)
     }
 }
 
+static void more_log(struct world *world, struct log *log)
+{
+    int high = log->high + 1 + world_below(world, 5);
+
+    world->acted |= log->high < log->count;
+    log->high = high < log->count ? high : log->count;
+}
+
+/* Rather a process that reads something. */
+static struct process *some_process(struct world *world)
+{
+    int log = world_below(world, world->logs_count + 1);
+
+    return &world->processes[log < world->logs_count ? world->owner[log]
+                                                     : world_below(world, PROCESSES)];
+}
+
 static void step(struct world *world)
 {
-    struct process *process = &world->processes[world_below(world, PROCESSES)];
+    struct process *process = some_process(world);
     int dice = world_below(world, 32);
     int log = world_below(world, world->logs_count);
 
-    world->steps++;
-    if (dice < 1)
+    world->acted = false;
+    if (dice < 2)
         process_notice(world, process);
-    else if (dice < 5)
+    else if (dice < 6)
         process_feed(world, process, log);
-    else if (dice < 12)
+    else if (dice < 13)
         process_pump(world, process, 1 + world_below(world, 12));
     else if (dice < 26)
-        for (int n = world_below(world, 4); n >= 0; n--)
+        for (int n = world_below(world, 6); n >= 0; n--)
             busy_wire(world, process);
     else if (dice < 27)
         process_letters(world, process);
@@ -261,40 +355,73 @@ static void step(struct world *world)
     else if (dice < 29)
         process_land(world, process);
     else if (dice < 30)
-        world->logs[log].high = world->logs[log].high + 1 + world_below(world, 5) <
-                                        world->logs[log].count
-                                    ? world->logs[log].high + 1
-                                    : world->logs[log].count;
+        more_log(world, &world->logs[log]);
     else
         pass_time(world, world_below(world, dice == 30 ? 4000 : 60000));
+    world->steps += world->acted;
+}
+
+/* Everybody does what there is to do. */
+static void everybody(struct world *world, int round)
+{
+    for (int p = 0; p < PROCESSES; p++) {
+        struct process *process = &world->processes[p];
+
+        process_notice(world, process);
+        process_pump(world, process, 1000);
+        for (int s = 0; s < SHARDS; s++)
+            for (int n = 0; n < 4; n++)
+                process_wire(world, process, s);
+        for (int l = 0; l < world->logs_count; l++) {
+            process_feed(world, process, l);
+            process_relay(world, process, l, round % SHARDS);
+        }
+        process_letters(world, process);
+        process_land(world, process);
+    }
+    pass_time(world, 20000);
+}
+
+static void settle(struct world *world)
+{
+    world_draw(world, DRAW_QUIET, 1);
+    for (int round = 0; round < SETTLE_ROUNDS && world->violation == NULL; round++)
+        everybody(world, round);
+    NOTE(world, "-- everybody reads --");
+}
+
+static void schedule(struct world *world)
+{
+    const struct plan *plan = world->plan;
+    int slots;
+
+    world_draw(world, DRAW_STEP, SLOTS_MAX);
+    slots = SLOTS_MIN + world_below(world, SLOTS_MAX - SLOTS_MIN);
+    if (plan != NULL && plan->settled)
+        settle(world);
+    for (int i = 0; i < slots && world->violation == NULL; i++) {
+        world_draw(world, DRAW_FAULT, i);
+        if (world_chance(world, FAULT_PERCENT) && (plan == NULL || !plan->faults[i]))
+            fault(world);
+        if (plan != NULL && plan->steps[i])
+            continue;
+        world_draw(world, DRAW_STEP, i);
+        step(world);
+    }
 }
 
 /* Nothing fails any more: everything must come to its end. */
 static void quiet(struct world *world)
 {
     NOTE(world, "-- quiet --");
+    world_draw(world, DRAW_QUIET, 0);
     world->calm = true;
     for (int n = 0; n < NODES; n++)
         world->nodes[n].refusing = false;
     for (int l = 0; l < world->logs_count; l++)
         world->logs[l].high = world->logs[l].count;
     for (int round = 0; round < QUIET_ROUNDS && world->violation == NULL; round++) {
-        for (int p = 0; p < PROCESSES; p++) {
-            struct process *process = &world->processes[p];
-
-            process_notice(world, process);
-            process_pump(world, process, 1000);
-            for (int s = 0; s < SHARDS; s++)
-                for (int n = 0; n < 4; n++)
-                    process_wire(world, process, s);
-            for (int l = 0; l < world->logs_count; l++) {
-                process_feed(world, process, l);
-                process_relay(world, process, l, round % SHARDS);
-            }
-            process_letters(world, process);
-            process_land(world, process);
-        }
-        pass_time(world, 20000);
+        everybody(world, round);
         if (round % 8 == 7 && judge_done(world))
             return;
     }
@@ -313,6 +440,7 @@ static void draw_features(struct world *world)
                                   .crash = true,
                                   .zombie = true,
                                   .lost = true,
+                                  .leave = true,
                                   .erase = world_chance(world, 50),
                                   .refusal = world_chance(world, 20)};
     if (kind < 9)
@@ -320,13 +448,15 @@ static void draw_features(struct world *world)
     else if (kind < 12)
         features->expiry = true;
     else if (kind < 13)
-        *features = (struct features){.deletion = true, .erase = true};
+        *features = (struct features){.deletion = true, .erase = true, .lost = true, .leave = true};
     else if (kind < 14)
         features->planting = true;
     else if (kind < 16)
         features->relog = true;
     else if (kind < 17)
         features->retention = true;
+    else if (kind < 18)
+        features->damage = true;
 }
 
 static void draw_options(struct world *world)
@@ -355,36 +485,42 @@ static void draw_options(struct world *world)
     };
 }
 
-const char *world_run(struct world *world, uint64_t seed, struct arena *arena,
-                      const struct rules rules[2], bool show)
+static void begin(struct stage *stage, uint64_t seed, const struct plan *plan, bool show)
 {
-    int steps;
+    struct world *world = stage->world;
 
-    arena_reset(arena);
-    *world = (struct world){.seed = seed, .arena = arena, .show = show};
-    random_seed(&world->random, seed);
+    arena_reset(stage->arena);
+    *world = (struct world){.seed = seed,
+                            .plan = plan,
+                            .coverage = stage->coverage,
+                            .arena = stage->arena,
+                            .show = show};
     random_seed(&world->machine_random, ~seed);
-    world->published = arena_alloc(arena, EXAMPLES_MAX * sizeof world->published[0]);
-    world->rules = &rules[world_below(world, 2)];
+    world_draw(world, DRAW_WORLD, 0);
+    world->published = arena_alloc(world->arena, EXAMPLES_MAX * sizeof world->published[0]);
+    world->rules = &stage->rules[world_below(world, 2)];
     draw_features(world);
     draw_options(world);
-    workload_make(world);
-    for (int n = 0; n < NODES; n++) {
-        store_model_init(&world->nodes[n], arena);
-        store_model_time(&world->nodes[n], world_wall_ms(world));
-    }
+    world->logs_count = 2 + (world_below(world, 3) == 0);
     for (int l = 0; l < world->logs_count; l++) {
         world->owner[l] = world_below(world, PROCESSES);
         world->group[l] = -1;
     }
+    workload_make(world);
+    for (int n = 0; n < NODES; n++) {
+        store_model_init(&world->nodes[n], world->arena);
+        store_model_time(&world->nodes[n], world_wall_ms(world));
+    }
     for (int p = 0; p < PROCESSES; p++)
         process_start(world, &world->processes[p]);
-    steps = 150 + world_below(world, 450);
-    for (int i = 0; i < steps && world->violation == NULL; i++) {
-        if (world_chance(world, 3))
-            fault(world);
-        step(world);
-    }
+}
+
+const char *world_run(struct stage *stage, uint64_t seed, const struct plan *plan, bool show)
+{
+    struct world *world = stage->world;
+
+    begin(stage, seed, plan, show);
+    schedule(world);
     if (world->violation == NULL)
         quiet(world);
     for (int p = 0; p < PROCESSES; p++)
@@ -392,6 +528,6 @@ const char *world_run(struct world *world, uint64_t seed, struct arena *arena,
     if (world->violation == NULL)
         judge(world);
     for (int p = 0; p < PROCESSES; p++)
-        machine_destroy(world->processes[p].machine);
+        process_end(world, &world->processes[p]);
     return world->violation;
 }

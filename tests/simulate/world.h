@@ -2,10 +2,13 @@
  * tests/simulate/world.h - a small world in which the ingest machine meets every failure we know.
  *
  * Flow: seed -> [workload -> schedule of steps and faults -> quiet -> judge] -> violation or none
+ *                         plan: what of it is left out (shrink.c)
  *
  * Logs of 2-3 partitions, two Redis nodes that hold V = 4 shards, three processes that each run
  * the very machine of `freshet ingest`, on virtual time. A step is anything the real loop does
- * between two looks at the world; faults come between any two. Everything follows from one seed.
+ * between two looks at the world; faults come between any two. Everything follows from one seed:
+ * each record, step and fault draws from a stream of its own, named by its number, so that one can
+ * be left out and the others stay what they were.
  */
 #ifndef TESTS_SIMULATE_WORLD_H
 #define TESTS_SIMULATE_WORLD_H
@@ -13,6 +16,7 @@
 #include "ingest/machine.h"
 #include "ops/arena.h"
 #include "ops/random.h"
+#include "tests/simulate/coverage.h"
 #include "tests/support/store_model.h"
 
 #include <stdbool.h>
@@ -29,10 +33,22 @@
 #define FLIGHTS_MAX   16
 #define LETTERS_MAX   64
 #define EXAMPLES_MAX  4096
+#define SLOTS_MAX     400 /* places for a step, with a fault before it */
+#define DRAWN_MAX     40  /* records drawn for a schedule; a duplicate is part of its record */
 #define UNIT_MS       INT64_C(1000)
 #define TIME_BASE_MS  INT64_C(1700000000000)
 #define TTL_MS        (INT64_C(30) * 24 * 3600 * 1000)
 #define TTL_MARGIN_MS (INT64_C(3600) * 1000)
+
+/* ---- what is left out ---- */
+
+/* True: this draw of the seed does not happen. settled: everybody reads before the first step. */
+struct plan {
+    bool settled;
+    bool faults[SLOTS_MAX], steps[SLOTS_MAX], records[DRAWN_MAX];
+};
+
+enum draw { DRAW_WORLD, DRAW_RECORD, DRAW_CHANGE, DRAW_FAULT, DRAW_STEP, DRAW_QUIET };
 
 /* ---- logs ---- */
 
@@ -45,6 +61,7 @@ struct entry {
     struct event event;
     int64_t timestamp_ms;
     uint64_t hash;
+    bool replayed; /* out of the dead letters */
     char text[40]; /* for people */
 };
 
@@ -62,10 +79,11 @@ struct features {
     bool two;      /* users 0, 1 and 4 are fed by two partitions */
     bool expiry;   /* values expire */
     bool deletion; /* a user's key is deleted by hand */
-    bool planting; /* a wrong type is planted */
+    bool planting; /* a wrong type is planted at a user's key */
+    bool damage;   /* the same at an m */
     bool relog;    /* a log is re-created or truncated */
     bool retention;
-    bool failover, crash, zombie, lost, refusal, erase;
+    bool failover, crash, zombie, lost, refusal, erase, leave;
 };
 
 /* ---- processes ---- */
@@ -76,6 +94,7 @@ struct wire { /* one shard's connection and the request on it */
     struct store_reply *reply;
     int step; /* -1: executed, the answer is on its way */
     bool up;
+    uint8_t tokens[LOGS_MAX][STORE_TOKEN_BYTES]; /* of the claims the request was made under */
 };
 
 struct consumer {
@@ -105,15 +124,18 @@ struct process {
         int64_t offset;
     } letters[LETTERS_MAX];
     int letters_count;
-    uint8_t tokens[LOGS_MAX][SHARDS][STORE_TOKEN_BYTES]; /* of its claims that were carried out */
+    uint8_t tokens[LOGS_MAX][SHARDS][STORE_TOKEN_BYTES]; /* of the claims it asked for last */
     bool stopped[LOGS_MAX];
     enum stop_reason reason[LOGS_MAX];
+    bool leaving; /* told to end: commits what waits, then goes */
+    struct glimpse glimpse;
 };
 
 struct ghost { /* an EXEC whose sender has given up on it */
     int node;
     struct model_connection connection;
     struct store_request *request;
+    uint8_t tokens[LOGS_MAX][STORE_TOKEN_BYTES];
 };
 
 struct published { /* a row in the examples topic */
@@ -125,7 +147,9 @@ struct published { /* a row in the examples topic */
 
 struct world {
     uint64_t seed;
-    struct random random;         /* schedule */
+    const struct plan *plan;      /* NULL: nothing is left out */
+    struct coverage *coverage;    /* borrowed */
+    struct random random;         /* of the draw at hand */
     struct random machine_random; /* tokens, stamps */
     struct arena *arena;
     const struct rules *rules;
@@ -137,6 +161,8 @@ struct world {
     struct log old_logs[LOGS_MAX]; /* before a change; count 0: never changed */
     bool moved[USERS];             /* fed by two partitions */
     bool unsure[USERS];            /* deleted or planted by hand: not compared */
+    bool damaged[LOGS_MAX];        /* some m of it was */
+    bool start_lost[LOGS_MAX];     /* its recorded start was once asked for and not there */
     struct store_model nodes[NODES];
     struct process processes[PROCESSES];
     int owner[LOGS_MAX];
@@ -159,7 +185,8 @@ struct world {
 
     bool calm; /* no more faults */
     bool show;
-    int steps, faults;
+    int steps, faults;     /* that did something */
+    bool acted;            /* the step at hand did something */
     uint64_t quarantined;  /* users met with an unusable value, by processes that are gone */
     const char *violation; /* NULL: none */
     char detail[200];
@@ -173,10 +200,19 @@ struct world {
 
 /* ---- world.c ---- */
 
-/* Runs the schedule of the seed, by one of two sets of rules. arena is reset first. Returns the
+/* What is needed to run schedules, one after the other. */
+struct stage {
+    struct world *world;
+    struct arena *arena;
+    struct rules rules[2]; /* a schedule goes by one of them */
+    struct coverage *coverage;
+};
+
+/* Runs the schedule of the seed but for what the plan leaves out (NULL: nothing). Returns the
  * violation, or NULL. */
-const char *world_run(struct world *world, uint64_t seed, struct arena *arena,
-                      const struct rules rules[2], bool show);
+const char *world_run(struct stage *stage, uint64_t seed, const struct plan *plan, bool show);
+/* From here on world_below() draws from this stream. */
+void world_draw(struct world *world, enum draw draw, int number);
 void world_note(const struct world *world, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* The first one stands. */
 void world_violation(struct world *world, const char *what, const char *fmt, ...) PRINTF_LIKE(3, 4);
@@ -200,17 +236,37 @@ int64_t workload_watermark(const struct log *log, int64_t offset); /* before the
 /* ---- process.c ---- */
 
 void process_start(struct world *world, struct process *process);
-void process_crash(struct world *world, struct process *process);
+void process_end(struct world *world, struct process *process);
+/* It dies, and another takes its place. False: it owns nothing, so nothing happened. */
+bool process_crash(struct world *world, int number);
+/* It is told to end: commits what waits, then another takes its place. */
+bool process_leave(struct world *world, int number);
+/* It is told that it has the log, though nobody told it otherwise: it claims anew. */
+void process_assign(struct world *world, struct process *process, int log);
+/* It no longer has the log, and hears so at once. */
+void process_give_up(struct world *world, struct process *process, int log);
 void process_notice(struct world *world, struct process *process);
 void process_feed(struct world *world, struct process *process, int log);
 /* Carries out what the machine wants; most: commands. */
 void process_pump(struct world *world, struct process *process, int most);
 void process_wire(struct world *world, struct process *process, int shard);
-void process_disconnect(struct world *world, struct process *process, int shard, bool ghost);
+/* Returns what that was: FAULT_LOST_REQUEST, FAULT_LOST_REPLY, FAULT_IDLE_LOSS; FAULT_COUNT: there
+ * was no connection. ghost: a request that was not carried out may be later. */
+enum fault_kind process_disconnect(struct world *world, struct process *process, int shard,
+                                   bool ghost);
 void process_letters(struct world *world, struct process *process);
 void process_relay(struct world *world, struct process *process, int log, int shard);
 void process_land(struct world *world, struct process *process);
 int process_number(const struct world *world, const struct process *process);
+/* A request whose sender has given up on it arrives. False: its connection died with the old
+ * primary. */
+bool process_ghost(struct world *world, int index);
+
+/* ---- shrink.c ---- */
+
+/* Leaves out all that it can while the seed's violation stays. Returns how many runs that took;
+ * 0: the seed breaks nothing. */
+int shrink(struct stage *stage, uint64_t seed, struct plan *plan);
 
 /* ---- judge.c ---- */
 

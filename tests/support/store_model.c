@@ -199,6 +199,13 @@ void store_model_delete(struct store_model *model, struct model_key *key)
     store_model_forget_undo(model);
 }
 
+void store_model_damage(struct store_model *model, struct model_key *m)
+{
+    m->now.bad_type = m->now.m.damaged = true;
+    m->version++;
+    store_model_forget_undo(model);
+}
+
 void store_model_plant(struct store_model *model, int shard, struct text user, const uint8_t *bytes,
                        size_t bytes_count)
 {
@@ -244,10 +251,12 @@ static void claim(struct store_model *model, const struct store_request *request
     m = tp_key(model, MODEL_M, request->shard, request->tp);
     outbox = tp_key(model, MODEL_OUTBOX, request->shard, request->tp);
     begin_group(model);
-    touch(model, m);
-    m->now.present = true;
-    m->now.m.has_token = true;
-    memcpy(m->now.m.token, request->token, STORE_TOKEN_BYTES);
+    if (!m->now.bad_type) {
+        touch(model, m);
+        m->now.present = true;
+        m->now.m.has_token = true;
+        memcpy(m->now.m.token, request->token, STORE_TOKEN_BYTES);
+    }
     *read = m->now.m;
     *reply = (struct store_reply){.ms = read, .ms_count = 1};
     if (outbox->now.present)
@@ -388,6 +397,8 @@ static void write_m(struct store_model *model, int shard, const struct store_m_w
 {
     struct model_key *key = tp_key(model, MODEL_M, shard, write->tp);
 
+    if (key->now.bad_type)
+        return;
     touch(model, key);
     key->now.present = true;
     if (write->has_state) {

@@ -100,6 +100,9 @@ struct model_key *store_model_find(struct store_model *model, enum model_kind ki
                                    uint32_t tp, struct text user);
 /* By hand, as an operator would. */
 void store_model_delete(struct store_model *model, struct model_key *key);
+/* m becomes of a wrong type: reads say damaged, writes to it fail; what it said stays for a judge.
+ */
+void store_model_damage(struct store_model *model, struct model_key *m);
 void store_model_plant(struct store_model *model, int shard, struct text user, const uint8_t *bytes,
                        size_t bytes_count); /* bytes NULL: a wrong type */
 
