@@ -1,5 +1,6 @@
 /*
- * ingest/machine_inside.h - what the units of the machine share. Nobody else includes it.
+ * ingest/machine_inside.h - what the units of the machine share. Nobody else includes it,
+ * but for tests/simulate/coverage.c, which counts what the machine goes through.
  *
  * One screen of structs: machine -> partitions -> progress of each shard, machine -> shards ->
  * the commit under way. Beliefs live in struct progress; whatever contradicts them in the store is

@@ -121,6 +121,9 @@ static void log_progress(const char *path, const struct tally *tally, uint64_t s
     (void)fprintf(file, "%lld schedules, up to seed %llu: %lld violations, %.0f s\n",
                   (long long)tally->schedules, (unsigned long long)seed,
                   (long long)tally->violations, seconds() - began);
+    if (tally->violations > 0)
+        (void)fprintf(file, "    first: seed %llu: %s\n", (unsigned long long)tally->first_seed,
+                      tally->first_what);
     (void)fclose(file);
 }
 

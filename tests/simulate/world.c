@@ -448,7 +448,8 @@ static void draw_features(struct world *world)
     else if (kind < 12)
         features->expiry = true;
     else if (kind < 13)
-        *features = (struct features){.deletion = true, .erase = true, .lost = true, .leave = true};
+        *features = (struct features){
+            .deletion = true, .erase = true, .leave = true, .refusal = world_chance(world, 50)};
     else if (kind < 14)
         features->planting = true;
     else if (kind < 16)
