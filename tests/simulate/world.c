@@ -130,6 +130,23 @@ static void disconnect(struct world *world)
         happened(world, kind);
 }
 
+/* Where keys are deleted by hand no other answer is lost: that of a patch would tell that the value
+ * was gone (ingest/README.md, limits). A repair's may be. */
+static bool lose_repair(struct world *world)
+{
+    for (int i = 0; i < PROCESSES * SHARDS; i++) {
+        struct process *process = &world->processes[i / SHARDS];
+        const struct store_request *request = process->wires[i % SHARDS].request;
+
+        if (request == NULL || request->kind != STORE_EXEC || request->writes_count == 0 ||
+            request->ms_count > 0)
+            continue;
+        happened(world, process_disconnect(world, process, i % SHARDS, world_chance(world, 50)));
+        return true;
+    }
+    return false;
+}
+
 /* What ends at this jump, and where the log of each such user stood then. */
 static void note_expired(struct world *world, struct store_model *node, const bool before[USERS])
 {
@@ -281,6 +298,8 @@ static void fault(struct world *world)
     const struct features *features = &world->features;
     int dice = world_below(world, 20);
 
+    if (features->deletion && lose_repair(world))
+        return;
     if (dice < 3 && features->failover)
         failover(world);
     else if (dice == 3 && features->crash && process_crash(world, world_below(world, PROCESSES)))
