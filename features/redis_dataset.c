@@ -245,7 +245,7 @@ static bool parse_number(struct text text, int64_t min, int64_t max, int64_t *in
     return errno == 0 && end == text.at + text.bytes && *into >= min && *into <= max;
 }
 
-/* "start:<topic>:<p>" and "log:<topic>:<p>": the partition it names, added when new. */
+/* "start:<topic>:<p>", "log:..." and "skipped:...": the partition it names, added when new. */
 static struct dataset_partition *partition_of(struct redis_dataset *d, struct text topic_p)
 {
     const char *colon = memrchr(topic_p.at, ':', topic_p.bytes);
@@ -328,10 +328,14 @@ static bool parse_field(struct redis_dataset *d, struct text name, struct text v
     }
     if (starts_with(name, "log:")) {
         p = partition_of(d, after(name, 4));
-        if (p == NULL || !parse_number(value, 0, 0xfff, &number))
+        if (p == NULL || !parse_number(value, 0, DATASET_LOG_MAX, &number))
             return false;
         p->log_number = (uint32_t)number;
         return true;
+    }
+    if (starts_with(name, "skipped:")) {
+        p = partition_of(d, after(name, 8));
+        return p != NULL && parse_number(value, 0, INT64_MAX, &p->skipped);
     }
     return true; /* of a newer version: it would have raised the format if it mattered */
 }
@@ -559,6 +563,35 @@ enum status redis_dataset_add_partition(struct redis_dataset *dataset,
         return error_set(err, ERR_LIMIT, "more than %d partitions", DATASET_PARTITIONS_MAX);
     p->start = *start;
     return OK;
+}
+
+enum status redis_dataset_restart_partition(struct redis_connection *connection,
+                                            const struct redis_keys *keys,
+                                            const struct dataset_partition *anew,
+                                            int64_t timeout_ms, struct error *err)
+{
+    static const char *const fields[] = {"start", "log", "skipped"};
+    const int64_t numbers[] = {anew->start, anew->log_number, anew->skipped};
+    char key[REDIS_KEY_BYTES_MAX], names[3][REDIS_TOPIC_MAX + 32], values[3][24];
+    struct text hset[8] = {{"HSET", 4}, {key, redis_key_set(keys, key)}};
+    const struct redis_reply *reply;
+    enum status status = ASK(connection, &reply, "MULTI");
+
+    for (int i = 0; i < 3; i++) {
+        (void)snprintf(names[i], sizeof names[i], "%s:%s:%d", fields[i], anew->topic,
+                       (int)anew->partition);
+        (void)snprintf(values[i], sizeof values[i], "%" PRId64, numbers[i]);
+        hset[2 + 2 * i] = text_of(names[i]);
+        hset[3 + 2 * i] = text_of(values[i]);
+    }
+    if (status == OK)
+        status = redis_call(connection, timeout_ms, hset, 8, &reply, err);
+    if (status == OK)
+        status = ASK(connection, &reply, "EXEC");
+    if (status == OK && reply->type != REPLY_ARRAY)
+        status = error_set(err, ERR_IN_USE,
+                           "somebody else has changed the data set's record meanwhile");
+    return status;
 }
 
 const struct dataset_partition *redis_dataset_partition(const struct redis_dataset *dataset,

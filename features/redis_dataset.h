@@ -17,6 +17,7 @@
  *    actions            name:code:history:negative:exposure:label, one a line
  *    start:<topic>:<p>  where this data set begins in a partition
  *    log:<topic>:<p>    log number of the partition (absent: 0)
+ *    skipped:<topic>:<p>  records that resets have left out (absent: 0)
  *
  * A process whose configuration says otherwise refuses to start; what the rules depend on is
  * changed by `migrate`, never by editing a file.
@@ -37,6 +38,7 @@ struct dataset_partition {
     int32_t partition;
     uint32_t log_number;
     int64_t start;
+    int64_t skipped; /* records that `freshet offsets reset` has left out, in all */
 };
 
 struct redis_dataset {
@@ -87,6 +89,15 @@ MUST_CHECK enum status redis_dataset_add_partition(struct redis_dataset *dataset
                                                    const struct redis_keys *keys, const char *topic,
                                                    int32_t partition, int64_t *start,
                                                    int64_t timeout_ms, struct error *err);
+#define DATASET_LOG_MAX 0xfff /* log numbers of a partition */
+/* Lets a partition begin anew: its start, its log number (under which no shard has an m yet) and
+ * what was skipped, in one transaction, which ends a WATCH of this connection.
+ * Errors: ERR_IN_USE (what the caller watches has changed: nothing was written), ERR_UNAVAILABLE,
+ *         ERR_TIMEOUT */
+MUST_CHECK enum status redis_dataset_restart_partition(struct redis_connection *connection,
+                                                       const struct redis_keys *keys,
+                                                       const struct dataset_partition *anew,
+                                                       int64_t timeout_ms, struct error *err);
 /* NULL when not recorded. */
 const struct dataset_partition *redis_dataset_partition(const struct redis_dataset *dataset,
                                                         const char *topic, int32_t partition);

@@ -293,9 +293,7 @@ const struct command ingest_command = {
 };
 
 const struct command *const ingest_commands[] = {
-    &ingest_command,     &replay_command,
-    &simulate_command,   &offsets_list_command,
-    &dlq_list_command,   &dlq_show_command,
-    &dlq_replay_command, &verify_command,
-    &erase_command,      NULL,
+    &ingest_command,       &replay_command,        &simulate_command, &offsets_list_command,
+    &offsets_diff_command, &offsets_reset_command, &dlq_list_command, &dlq_show_command,
+    &dlq_replay_command,   &verify_command,        &erase_command,    NULL,
 };

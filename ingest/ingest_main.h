@@ -8,7 +8,8 @@
 
 extern const struct command *const ingest_commands[]; /* NULL-ended */
 
-extern const struct command ingest_command, replay_command, offsets_list_command, dlq_list_command,
-    dlq_show_command, dlq_replay_command, verify_command, erase_command;
+extern const struct command ingest_command, replay_command, offsets_list_command,
+    offsets_diff_command, offsets_reset_command, dlq_list_command, dlq_show_command,
+    dlq_replay_command, verify_command, erase_command;
 
 #endif

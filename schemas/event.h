@@ -194,6 +194,10 @@ MUST_CHECK enum status event_decode_record(struct event_decoder *decoder, struct
 enum refusal event_check_key(const struct event_schema *schema, const struct event *event,
                              struct text key);
 
+/* "2024-05-01T12:00:00.000Z", also with a blank for the T, without seconds or fraction, and with
+ * a zone like +02:00; without a zone it is no time. */
+bool event_time_parse(struct text from, int64_t *time_ms);
+
 /* Writes the event in the form that the schema reads: the default one, or the mapping's, with its
  * members, unit of time and names of actions. Returns its bytes, or 0 when it does not fit, its
  * action has no name, or paths of the mapping lead through each other. */

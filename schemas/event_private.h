@@ -102,8 +102,4 @@ bool event_id_fits(struct text id, size_t bytes_max);
  * EVENT_TIME_MIN_MS to EVENT_TIME_MAX_MS; else BAD_TIME or FUTURE_TIME. */
 enum refusal event_time_of(const struct json_value *value, enum time_unit unit, int64_t *time_ms);
 
-/* "2024-05-01T12:00:00.000Z", also with a blank for the T, without seconds or fraction, and with
- * a zone like +02:00; without a zone it is no time. */
-bool event_time_parse(struct text from, int64_t *time_ms);
-
 #endif

@@ -92,6 +92,7 @@ start_redis() { # ARG...
 # The embedded broker. Sets address.
 start_mock() { # TOPIC:PARTITIONS...
     broker=mock
+    rm -f "$folder/address" # of an earlier one
     "$bin/kafka_tool" broker "$@" >"$folder/address" &
     wait_for 10 test -s "$folder/address"
     address=$(cat "$folder/address")

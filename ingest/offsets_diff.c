@@ -1,0 +1,311 @@
+/*
+ * ingest/offsets_diff.c - `freshet offsets diff`: Redis against Kafka, and what ingest would do
+ * with each partition when it starts next.
+ *
+ * Only looks: nothing is claimed, no group is joined. The record at `last` of each partition is
+ * read from the log, as ingest itself would, to see whether it is still the log that was read.
+ */
+#include "ingest/ingest_main.h"
+#include "ingest/offsets_view.h"
+#include "ingest/topic_reader.h"
+#include "ops/json_writer.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define JSON_BYTES_EACH 2048
+#define RUNBOOK         "freshet runbook state-lost"
+
+/* What was found where `last` should be. */
+struct found {
+    bool wanted, there;
+    uint64_t hash;
+};
+
+struct diff {
+    struct offsets_view view;
+    struct offsets_forecast *forecasts; /* (offsets.count) */
+    struct found *found;                /* (offsets.count) */
+    int stops;
+};
+
+static bool known(const struct offsets_log *log)
+{
+    return log->high >= 0;
+}
+
+/* ---- the record at last ---- */
+
+static int place_of(const struct diff *d, int32_t partition)
+{
+    for (int i = 0; i < d->view.offsets.count; i++)
+        if (d->view.offsets.list[i].partition == partition)
+            return i;
+    return -1;
+}
+
+static enum status choose(void *context, int32_t partition, struct topic_range *range,
+                          struct error *err)
+{
+    const struct diff *d = context;
+    int at = place_of(d, partition);
+
+    (void)err;
+    if (at < 0 || !d->found[at].wanted) {
+        range->to = range->from;
+        return OK;
+    }
+    range->from = d->view.offsets.list[at].last_offset;
+    range->to = range->from + 1;
+    return OK;
+}
+
+static enum status visit(void *context, const struct kafka_record *record, struct error *err)
+{
+    struct diff *d = context;
+    int at = place_of(d, record->partition);
+
+    (void)err;
+    if (at >= 0 && record->offset == d->view.offsets.list[at].last_offset) {
+        d->found[at].there = true;
+        d->found[at].hash = store_record_hash(record->key, record->value, record->timestamp_ms);
+    }
+    return OK;
+}
+
+static enum status look_at_last(struct diff *d, struct error *err)
+{
+    struct topic_reader_options options = {.config = d->view.config,
+                                           .topic = d->view.topic,
+                                           .choose = choose,
+                                           .visit = visit,
+                                           .stopping = command_stopping,
+                                           .context = d};
+    enum status status = OK;
+    int wanted = 0;
+
+    for (int i = 0; i < d->view.offsets.count; i++) {
+        d->found[i].wanted = known(&d->view.logs[i]) &&
+                             offsets_forecast_checks(&d->forecasts[i], &d->view.offsets.list[i],
+                                                     d->view.logs[i]);
+        wanted += d->found[i].wanted;
+    }
+    if (wanted > 0)
+        status = topic_reader_read(&options, NULL, err);
+    for (int i = 0; i < d->view.offsets.count && status == OK; i++)
+        if (d->found[i].wanted)
+            offsets_forecast_last(&d->forecasts[i], &d->view.offsets.list[i], d->found[i].there,
+                                  d->found[i].hash);
+    return status;
+}
+
+static enum status forecast_all(struct diff *d, struct error *err)
+{
+    struct offsets_view *v = &d->view;
+    enum status status = OK;
+
+    d->forecasts = calloc((size_t)v->offsets.count + 1, sizeof *d->forecasts);
+    d->found = calloc((size_t)v->offsets.count + 1, sizeof *d->found);
+    if (d->forecasts == NULL || d->found == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for offsets");
+    for (int i = 0; i < v->offsets.count && status == OK; i++) {
+        struct offsets_partition *p = &v->offsets.list[i];
+
+        status = offsets_load_outboxes(p, v->nodes, &v->keys, v->topic, v->offsets.shards,
+                                       OFFSETS_VIEW_MS, err);
+        if (status == OK && known(&v->logs[i]))
+            d->forecasts[i] = offsets_forecast(p, v->offsets.shards, p->recorded, v->logs[i]);
+    }
+    if (status == OK)
+        status = look_at_last(d, err);
+    for (int i = 0; i < v->offsets.count; i++)
+        d->stops += d->forecasts[i].stops || !known(&v->logs[i]);
+    return status;
+}
+
+/* ---- what is said ---- */
+
+static void remedy(const struct offsets_partition *p, const struct offsets_forecast *f, char *into,
+                   size_t bytes)
+{
+    if (f->unfinished)
+        (void)snprintf(into, bytes, "a reset was broken off: run `freshet offsets reset` again");
+    else if (f->reason == STOP_STATE_LOST)
+        (void)snprintf(into, bytes, "freshet ingest --rebuild; %s", RUNBOOK);
+    else
+        (void)snprintf(into, bytes, "freshet offsets reset --partition %d --to low; %s",
+                       (int)p->partition, RUNBOOK);
+}
+
+static void put_partition(struct json_writer *w, const struct diff *d, int i)
+{
+    const struct offsets_partition *p = &d->view.offsets.list[i];
+    const struct offsets_forecast *f = &d->forecasts[i];
+    const struct offsets_log *log = &d->view.logs[i];
+    char text[160];
+
+    json_object_begin(w);
+    json_int(w, "partition", p->partition);
+    json_bool(w, "recorded", p->recorded);
+    json_int(w, "log_number", p->log_number);
+    json_int(w, "start", p->start);
+    json_int(w, "next", p->next);
+    json_int(w, "next_max", p->next_max);
+    json_int(w, "shards_absent", d->view.offsets.shards - p->shards_known - p->damaged);
+    json_int(w, "committed", log->group);
+    json_int(w, "low", log->low);
+    json_int(w, "high", log->high);
+    json_int(w, "waiting_rows", p->outbox_rows);
+    if (!known(log)) {
+        json_text(w, "would", text_of("not_in_kafka"));
+    } else if (f->stops) {
+        json_text(w, "would", text_of("stop"));
+        json_text(w, "reason", text_of(stop_reason_names[f->reason]));
+        json_int(w, "offset", f->offset);
+        json_int(w, "found", f->found);
+        remedy(p, f, text, sizeof text);
+        json_text(w, "remedy", text_of(text));
+    } else {
+        json_text(w, "would", text_of("start"));
+        json_int(w, "from", f->position);
+        json_int(w, "lag", log->high - f->position);
+        json_int(w, "again", f->again);
+    }
+    json_object_end(w);
+}
+
+static int print_json(const struct diff *d)
+{
+    size_t room = JSON_BYTES_EACH * ((size_t)d->view.offsets.count + 2);
+    char *text = malloc(room);
+    struct json_writer w;
+
+    if (text == NULL)
+        return EXIT_BUG;
+    json_writer_init(&w, text, room);
+    json_object_begin(&w);
+    json_text(&w, "topic", text_of(d->view.topic));
+    json_key(&w, "partitions");
+    json_array_begin(&w);
+    for (int i = 0; i < d->view.offsets.count; i++)
+        put_partition(&w, d, i);
+    json_array_end(&w);
+    json_int(&w, "stops", d->stops);
+    json_object_end(&w);
+    (void)printf("%.*s\n", TEXT_ARGS(json_writer_text(&w)));
+    free(text);
+    return d->stops > 0 ? EXIT_NO : EXIT_DONE;
+}
+
+static void number(char into[24], int64_t value)
+{
+    (void)snprintf(into, 24, value < 0 ? "-" : "%" PRId64, value);
+}
+
+static void print_start(const struct offsets_partition *p, const struct offsets_forecast *f,
+                        const struct offsets_log *log, int shards)
+{
+    int absent = shards - p->shards_known;
+
+    (void)printf("           would start at %" PRId64 ", %" PRId64 " records behind\n", f->position,
+                 log->high - f->position);
+    if (!p->recorded)
+        (void)printf("           nobody has read it yet\n");
+    else if (absent > 0 && p->shards_known > 0)
+        (void)printf("           %d shards have lost what they had: read again from the recorded "
+                     "start\n",
+                     absent);
+    if (f->again > 0)
+        (void)printf("           %" PRId64 " records are read again; shards that have applied them "
+                     "skip them\n",
+                     f->again);
+    if (log->group > p->next_max && p->recorded)
+        (void)printf("           the group is at %" PRId64 " in Kafka: Redis has lost acknowledged "
+                     "writes, they are applied again\n",
+                     log->group);
+}
+
+static void print_partition(const struct diff *d, int i)
+{
+    const struct offsets_partition *p = &d->view.offsets.list[i];
+    const struct offsets_forecast *f = &d->forecasts[i];
+    const struct offsets_log *log = &d->view.logs[i];
+    char next[24], most[24], group[24], low[24], high[24], text[160];
+
+    number(next, p->next);
+    number(most, p->next_max);
+    number(group, log->group);
+    number(low, log->low);
+    number(high, log->high);
+    (void)printf("%9d  %12s %12s %12s %12s %12s\n", (int)p->partition, next, most, group, low,
+                 high);
+    if (!known(log)) {
+        (void)printf("           the topic has no such partition now: its records are out of "
+                     "reach; %s\n",
+                     RUNBOOK);
+        return;
+    }
+    if (!f->stops) {
+        print_start(p, f, log, d->view.offsets.shards);
+        return;
+    }
+    remedy(p, f, text, sizeof text);
+    (void)printf("           would stop: %s", stop_reason_names[f->reason]);
+    if (f->offset >= 0 && f->found >= 0)
+        (void)printf(" (Redis %" PRId64 ", the log %" PRId64 ")", f->offset, f->found);
+    (void)printf(": %s\n           do: %s\n", stop_reason_text(f->reason), text);
+}
+
+static int run_diff(struct command_line *line)
+{
+    struct diff d = {0};
+    const struct config *config = command_config(line);
+    struct error err;
+    enum status status;
+    int code;
+
+    if (config == NULL)
+        return EXIT_USAGE;
+    status = offsets_view_open(&d.view, config, true, &err);
+    if (status == OK && d.view.partitions == 0) {
+        err = d.view.kafka;
+        status = err.status;
+    }
+    if (status == OK)
+        status = forecast_all(&d, &err);
+    if (status != OK) {
+        code = command_fail(line, &err);
+    } else if (command_json(line)) {
+        code = print_json(&d);
+    } else {
+        (void)printf("%9s  %12s %12s %12s %12s %12s\n", "partition", "next", "of a shard",
+                     "committed", "low", "high");
+        for (int i = 0; i < d.view.offsets.count; i++)
+            print_partition(&d, i);
+        code = d.stops > 0 ? EXIT_NO : EXIT_DONE;
+    }
+    free(d.forecasts);
+    free(d.found);
+    offsets_view_close(&d.view);
+    return code;
+}
+
+const struct command offsets_diff_command = {
+    .name = "offsets diff",
+    .summary = "Redis against Kafka, and what ingest would do at its next start",
+    .arguments = "",
+    .help = "For each partition: how far Redis is (the least of its shards, and the furthest one), "
+            "where the group stands in Kafka, where the log begins and ends, and what `freshet "
+            "ingest` would do when it starts: begin at an offset, or stop the partition, why, and "
+            "what to do then. Redis' own next decides; Kafka's committed offset is a hint.\n"
+            "\n"
+            "Claims nothing and joins no group: safe while ingest runs. Exit code 1 when a "
+            "partition would be stopped.\n"
+            "\n"
+            "Examples:\n"
+            "  freshet offsets diff\n"
+            "  freshet offsets diff --json\n",
+    .run = run_diff,
+};
