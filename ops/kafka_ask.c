@@ -215,7 +215,7 @@ enum status kafka_replicas(const struct config *config, const char *topic, int64
     handle = rd_kafka_topic_new(client, topic, NULL);
     code = handle == NULL ? rd_kafka_last_error()
                           : rd_kafka_metadata(client, 0, handle, &metadata, (int)timeout_ms);
-    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && metadata->topic_cnt == 1) {
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && metadata != NULL && metadata->topic_cnt == 1) {
         code = metadata->topics[0].err;
         *brokers = metadata->broker_cnt;
         for (int i = 0; i < metadata->topics[0].partition_cnt; i++)
