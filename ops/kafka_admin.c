@@ -15,33 +15,51 @@
 
 #define VISIBLE_WAIT_US 20000 /* between two looks for a topic that was just created */
 
-static enum status open_client(rd_kafka_t **client, const char *brokers, const char *properties,
+struct admin {
+    struct kafka_access access; /* first: librdkafka's opaque is the whole */
+    rd_kafka_t *client;
+    char why[KAFKA_ACCESS_TEXT]; /* what somebody must mend, "" when nothing */
+};
+
+static void on_error(rd_kafka_t *client, int code, const char *reason, void *opaque)
+{
+    struct admin *admin = opaque;
+
+    (void)client;
+    (void)kafka_access_explain(&admin->access, (rd_kafka_resp_err_t)code, reason, NULL, false,
+                               admin->why);
+}
+
+static enum status open_client(struct admin *admin, const char *brokers, const char *properties,
                                struct error *err)
 {
     struct kafka_settings settings;
-    enum status status = kafka_settings_begin(&settings, brokers, "freshet-admin", err);
+    enum status status;
 
-    *client = NULL;
+    *admin = (struct admin){0};
+    status = kafka_settings_begin(&settings, &admin->access, brokers, "freshet-admin", err);
     if (status != OK)
         return status;
     /* A consumer, because a producer that asks for a topic may create it. */
     kafka_set(&settings, "allow.auto.create.topics", "false");
     kafka_set_lines(&settings, properties);
-    return kafka_settings_open(&settings, RD_KAFKA_CONSUMER, client, err);
+    rd_kafka_conf_set_opaque(settings.conf, admin);
+    rd_kafka_conf_set_error_cb(settings.conf, on_error);
+    return kafka_settings_open(&settings, RD_KAFKA_CONSUMER, &admin->client, err);
 }
 
-static enum status ask_partitions(rd_kafka_t *client, const char *topic, int64_t timeout_ms,
+static enum status ask_partitions(struct admin *admin, const char *topic, int64_t timeout_ms,
                                   int *partitions, struct error *err)
 {
     const struct rd_kafka_metadata *metadata = NULL;
-    rd_kafka_topic_t *handle = rd_kafka_topic_new(client, topic, NULL);
+    rd_kafka_topic_t *handle = rd_kafka_topic_new(admin->client, topic, NULL);
     rd_kafka_resp_err_t code;
 
     *partitions = 0;
     if (handle == NULL)
         return error_set(err, ERR_CONFIG, "topic \"%s\": %s", topic,
                          rd_kafka_err2str(rd_kafka_last_error()));
-    code = rd_kafka_metadata(client, 0, handle, &metadata, (int)timeout_ms);
+    code = rd_kafka_metadata(admin->client, 0, handle, &metadata, (int)timeout_ms);
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR && metadata->topic_cnt == 1) {
         code = metadata->topics[0].err;
         *partitions = metadata->topics[0].partition_cnt;
@@ -49,6 +67,11 @@ static enum status ask_partitions(rd_kafka_t *client, const char *topic, int64_t
     if (metadata != NULL)
         rd_kafka_metadata_destroy(metadata);
     rd_kafka_topic_destroy(handle);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        (void)rd_kafka_poll(admin->client, 0); /* what went wrong is told by on_error() */
+    if (kafka_access_explain(&admin->access, code, "", topic, false, admin->why) ||
+        (code != RD_KAFKA_RESP_ERR_NO_ERROR && admin->why[0] != '\0'))
+        return error_set(err, kafka_status_of(code), "%s", admin->why);
     if (code == RD_KAFKA_RESP_ERR__TRANSPORT)
         return error_set(err, ERR_UNAVAILABLE, "topic \"%s\": no broker could be reached", topic);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -62,14 +85,14 @@ static enum status ask_partitions(rd_kafka_t *client, const char *topic, int64_t
 enum status kafka_topic_partitions(const char *brokers, const char *properties, const char *topic,
                                    int64_t timeout_ms, int *partitions, struct error *err)
 {
-    rd_kafka_t *client;
-    enum status status = open_client(&client, brokers, properties, err);
+    struct admin admin;
+    enum status status = open_client(&admin, brokers, properties, err);
 
     assert(topic != NULL && partitions != NULL);
     if (status != OK)
         return status;
-    status = ask_partitions(client, topic, timeout_ms, partitions, err);
-    rd_kafka_destroy(client);
+    status = ask_partitions(&admin, topic, timeout_ms, partitions, err);
+    rd_kafka_destroy(admin.client);
     return status;
 }
 
@@ -147,7 +170,7 @@ static enum status send_create(rd_kafka_t *client, rd_kafka_NewTopic_t *wanted, 
 }
 
 /* The controller has answered; until the other brokers know, a client may be told "unknown". */
-static enum status wait_visible(rd_kafka_t *client, const char *topic, int64_t until_us,
+static enum status wait_visible(struct admin *admin, const char *topic, int64_t until_us,
                                 struct error *err)
 {
     int partitions;
@@ -155,7 +178,7 @@ static enum status wait_visible(rd_kafka_t *client, const char *topic, int64_t u
 
     for (;;) {
         int64_t left_us = until_us - clock_monotonic_us();
-        status = ask_partitions(client, topic, left_us > 1000000 ? left_us / 1000 : 1000,
+        status = ask_partitions(admin, topic, left_us > 1000000 ? left_us / 1000 : 1000,
                                 &partitions, err);
         if (status != ERR_NOT_FOUND || left_us <= 0)
             return status;
@@ -170,16 +193,16 @@ enum status kafka_topic_create(const char *brokers, const char *properties, cons
 {
     int64_t until_us = clock_monotonic_us() + timeout_ms * 1000;
     rd_kafka_NewTopic_t *wanted = NULL;
-    rd_kafka_t *client = NULL;
+    struct admin admin;
     char why[128];
     int present;
     enum status status;
 
     assert(topic != NULL && partitions > 0 && replicas != 0 && timeout_ms > 0);
-    status = open_client(&client, brokers, properties, err);
+    status = open_client(&admin, brokers, properties, err);
     if (status != OK)
         return status;
-    status = ask_partitions(client, topic, timeout_ms, &present, err);
+    status = ask_partitions(&admin, topic, timeout_ms, &present, err);
     if (status != ERR_NOT_FOUND)
         goto done;
     wanted = rd_kafka_NewTopic_new(topic, partitions, replicas, why, sizeof why);
@@ -189,13 +212,13 @@ enum status kafka_topic_create(const char *brokers, const char *properties, cons
     }
     for (; settings != NULL && settings->name != NULL; settings++)
         (void)rd_kafka_NewTopic_set_config(wanted, settings->name, settings->value);
-    status = send_create(client, wanted, topic, timeout_ms, err);
+    status = send_create(admin.client, wanted, topic, timeout_ms, err);
     if (status == OK)
-        status = wait_visible(client, topic, until_us, err);
+        status = wait_visible(&admin, topic, until_us, err);
 done:
     if (wanted != NULL)
         rd_kafka_NewTopic_destroy(wanted);
-    rd_kafka_destroy(client);
+    rd_kafka_destroy(admin.client);
     return status;
 }
 
@@ -252,6 +275,26 @@ done:
 const char *kafka_broker_address(const struct kafka_broker *broker)
 {
     return rd_kafka_mock_cluster_bootstraps(broker->cluster);
+}
+
+void kafka_broker_set_up(struct kafka_broker *broker, bool up)
+{
+    if (up)
+        (void)rd_kafka_mock_broker_set_up(broker->cluster, -1);
+    else
+        (void)rd_kafka_mock_broker_set_down(broker->cluster, -1);
+}
+
+void kafka_broker_set_delay(struct kafka_broker *broker, int delay_ms)
+{
+    (void)rd_kafka_mock_broker_set_rtt(broker->cluster, -1, delay_ms);
+}
+
+void kafka_broker_refuse(struct kafka_broker *broker, int request, int error, int count)
+{
+    for (int i = 0; i < count; i++)
+        rd_kafka_mock_push_request_errors(broker->cluster, (int16_t)request, 1,
+                                          (rd_kafka_resp_err_t)error);
 }
 
 void kafka_broker_stop(struct kafka_broker *broker)

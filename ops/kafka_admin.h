@@ -11,6 +11,7 @@
 #include "ops/kafka_consumer.h"
 #include "ops/status.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* The kafka.security.* and kafka.properties rows as librdkafka properties, "name=value" a line, for
@@ -47,6 +48,13 @@ MUST_CHECK enum status kafka_broker_start(struct kafka_broker **broker,
                                           const struct kafka_broker_topic *topics,
                                           struct error *err);
 const char *kafka_broker_address(const struct kafka_broker *broker); /* "127.0.0.1:PORT" */
-void kafka_broker_stop(struct kafka_broker *broker);                 /* NULL is fine */
+
+/* Faults of the embedded broker, for tests. */
+void kafka_broker_set_up(struct kafka_broker *broker, bool up); /* down: refuses connections */
+void kafka_broker_set_delay(struct kafka_broker *broker, int delay_ms); /* of every answer */
+/* The next count requests of this kind (a number of Kafka's protocol: 0 produce, 1 fetch, 8 offset
+ * commit, ...) are answered by the error (Kafka's number). */
+void kafka_broker_refuse(struct kafka_broker *broker, int request, int error, int count);
+void kafka_broker_stop(struct kafka_broker *broker); /* NULL is fine */
 
 #endif

@@ -1,6 +1,8 @@
 /* ops/kafka_client.c - settings, log lines and errors of librdkafka, for all that use it. */
 #include "ops/kafka_client.h"
 
+#include "ops/clock.h"
+
 #include <assert.h>
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -59,12 +61,13 @@ static const char *const ours[] = {
 static void on_log(const rd_kafka_t *client, int level, const char *facility, const char *line)
 {
     /* syslog's levels, whose names are also ours: 3 error, 4 warning, 5 notice. A failed
-     * connection comes here at every attempt, and to the error callback too. */
-    enum log_level as = strcmp(facility, "FAIL") == 0 ? LOG_DEBUG
-                        : level <= 3                  ? LOG_ERROR
-                        : level == 4                  ? LOG_WARN
-                        : level == 5                  ? LOG_INFO
-                                                      : LOG_DEBUG;
+     * connection or certificate comes here at every attempt, and to the error callback too. */
+    bool repeated = strcmp(facility, "FAIL") == 0 || strcmp(facility, "SSLCERTVRFY") == 0;
+    enum log_level as = repeated     ? LOG_DEBUG
+                        : level <= 3 ? LOG_ERROR
+                        : level == 4 ? LOG_WARN
+                        : level == 5 ? LOG_INFO
+                                     : LOG_DEBUG;
 
     log_event(as, "kafka_client", line, log_text("facility", facility),
               log_text("client", client == NULL ? "" : rd_kafka_name(client)));
@@ -72,11 +75,11 @@ static void on_log(const rd_kafka_t *client, int level, const char *facility, co
 
 /* ---- settings --------------------------------------------------------------------------- */
 
-enum status kafka_settings_begin(struct kafka_settings *settings, const char *brokers,
-                                 const char *client_id, struct error *err)
+enum status kafka_settings_begin(struct kafka_settings *settings, struct kafka_access *access,
+                                 const char *brokers, const char *client_id, struct error *err)
 {
-    assert(settings != NULL && err != NULL);
-    *settings = (struct kafka_settings){.status = OK, .err = err};
+    assert(settings != NULL && access != NULL && err != NULL);
+    *settings = (struct kafka_settings){.access = access, .status = OK, .err = err};
     settings->conf = rd_kafka_conf_new();
     if (settings->conf == NULL)
         return error_set(err, ERR_NOMEM, "no memory for Kafka settings");
@@ -85,6 +88,7 @@ enum status kafka_settings_begin(struct kafka_settings *settings, const char *br
         return OK;
     }
     rd_kafka_conf_set_log_cb(settings->conf, on_log);
+    kafka_access_watch(settings->conf);
     kafka_set(settings, "bootstrap.servers", brokers);
     kafka_set(settings, "client.id", client_id == NULL ? "freshet" : client_id);
     kafka_set(settings, "log.queue", "true");
@@ -105,6 +109,7 @@ void kafka_set(struct kafka_settings *settings, const char *name, const char *va
 
     if (settings->status != OK)
         return;
+    kafka_access_note(settings->access, name, value);
     result = rd_kafka_conf_set(settings->conf, name, value, why, sizeof why);
     if (result == RD_KAFKA_CONF_UNKNOWN)
         settings->status = error_set(settings->err, ERR_CONFIG,
@@ -215,19 +220,13 @@ enum status kafka_status_of(rd_kafka_resp_err_t code)
     case RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH:
     case RD_KAFKA_RESP_ERR_PRODUCER_FENCED:
         return ERR_REPLACED;
-    case RD_KAFKA_RESP_ERR__AUTHENTICATION:
-    case RD_KAFKA_RESP_ERR__SSL:
-    case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
-    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-    case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
-    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
     case RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
     case RD_KAFKA_RESP_ERR_INVALID_CONFIG:
     case RD_KAFKA_RESP_ERR_INVALID_PARTITIONS:
     case RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR:
     case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION:
         return ERR_CONFIG;
-    default:
+    default: /* logins and ACLs too: somebody grants them while we wait */
         return ERR_UNAVAILABLE;
     }
 }
@@ -279,9 +278,10 @@ static void show_up(struct kafka_health *health, bool is_up)
                       atomic_load(&clients_open[health->kind]));
 }
 
-void kafka_health_begin(struct kafka_health *health, enum kafka_client_kind kind)
+void kafka_health_begin(struct kafka_health *health, enum kafka_client_kind kind,
+                        struct kafka_access *access)
 {
-    *health = (struct kafka_health){.kind = kind};
+    *health = (struct kafka_health){.kind = kind, .access = access};
     atomic_fetch_add(&clients_open[kind], 1);
     show_up(health, false);
 }
@@ -296,14 +296,34 @@ void kafka_health_error(struct kafka_health *health, rd_kafka_resp_err_t code, c
                         const char *topic)
 {
     enum kafka_reason reason = reason_of(code);
+    char explained[KAFKA_ACCESS_TEXT];
 
     metric_add_of(&errors, (int)reason, 1);
     if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
         show_up(health, false);
+    if (kafka_access_explain(health->access, code, text, topic,
+                             health->kind == KAFKA_CLIENT_PRODUCER, explained)) {
+        kafka_health_trouble(
+            health, reason == KAFKA_REASON_AUTHORIZATION ? reason : KAFKA_REASON_AUTHENTICATION,
+            explained);
+        text = explained;
+    }
     if (log_every(&health->limits[reason], LOG_PERIOD_MS))
         log_event(LOG_WARN, "kafka_error", text, log_text("client", kind_names[health->kind]),
                   log_text("name", rd_kafka_err2name(code)),
                   log_text("topic", topic == NULL ? "" : topic));
+}
+
+void kafka_health_trouble(struct kafka_health *health, enum kafka_reason reason, const char *text)
+{
+    health->why_reason = reason;
+    health->why_us = clock_monotonic_us();
+    (void)snprintf(health->why, sizeof health->why, "%s", text);
+}
+
+void kafka_health_mended(struct kafka_health *health)
+{
+    health->why[0] = '\0';
 }
 
 void kafka_health_statistics(struct kafka_health *health, const char *json, size_t bytes)
@@ -313,4 +333,6 @@ void kafka_health_statistics(struct kafka_health *health, const char *json, size
     /* A document of many KiB, of which one thing matters: is a broker's state UP? In 2.0.2 only
      * brokers have a state that may be "UP" (a consumer group's is lower case). */
     show_up(health, memmem(json, bytes, connected, sizeof connected - 1) != NULL);
+    if (health->up && health->why_reason == KAFKA_REASON_AUTHENTICATION)
+        kafka_health_mended(health);
 }

@@ -11,13 +11,20 @@
  * call returns only after librdkafka has raised the version of what it restarted, so no record
  * that was fetched before can come out behind it. A second fence stands here: a record below the
  * partition's next offset is dropped and counted.
+ *
+ * Damaged records. librdkafka reports a batch whose checksum is wrong and goes on behind it: the
+ * gap would look like one that a transaction leaves. So what follows is dropped and the partition
+ * is fetched anew from where it was; again and again, ever more slowly, until the batch is whole
+ * or an operator has deleted it. The same is done where a topic's ACL is taken away.
  */
 #include "ops/kafka_consumer.h"
 
 #include "ops/clock.h"
+#include "ops/defence.h"
 #include "ops/kafka_client.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +40,10 @@
  * again before it has confirmed that it stopped (its issue 5573, mended after 2.15.0; there is no
  * way to ask), which takes it a millisecond when it is idle and some when its broker is slow. */
 #define ASSIGN_GAP_US 100000
+/* A partition that could not be read is tried at once, then after these, doubled. */
+#define HOLD_FIRST_US 500000
+#define HOLD_MAX_US   30000000
+#define TROUBLE_US    3000000 /* without trouble for so long: it is over */
 
 METRIC_COUNTER(consumed, "freshet_kafka_consumed_total", "records read from Kafka");
 METRIC_COUNTER(consumed_bytes, "freshet_kafka_consumed_bytes_total",
@@ -55,12 +66,15 @@ enum partition_state {
 struct partition {
     enum partition_state state;
     bool paused;
-    bool due; /* to be read from next_offset on, and librdkafka does not know it yet */
+    bool due;           /* to be read from next_offset on, and librdkafka does not know it yet */
+    int held_times;     /* in a row */
+    int64_t held_to_us; /* 0: it is not held */
     uint64_t epoch;
     int64_t next_offset;
 };
 
 struct kafka_consumer {
+    struct kafka_access access; /* first: librdkafka's opaque is the whole */
     rd_kafka_t *client;
     char *topic;
     bool in_group;
@@ -70,6 +84,7 @@ struct kafka_consumer {
     bool assign_due;              /* the set to be read has changed */
     int64_t assigned_us;          /* when it was last handed over with something in it */
     int revoking_count;           /* partitions in PARTITION_REVOKING */
+    int held_count;               /* partitions that are held */
     uint64_t epoch;               /* the newest that was given */
     struct partition *partitions; /* (partitions_count), by number */
     int partitions_count;
@@ -171,18 +186,59 @@ static void set_paused(struct kafka_consumer *c, int32_t number, bool paused)
     rd_kafka_topic_partition_list_destroy(one);
 }
 
+/* ---- partitions that cannot be read now ---------------------------------------------------- */
+
+static void let_go(struct kafka_consumer *c, struct partition *p)
+{
+    c->held_count -= p->held_to_us != 0;
+    p->held_to_us = 0;
+}
+
+/* Drops what comes until the partition is fetched anew from its next offset: at once for the first
+ * time, later with patience. */
+static void hold(struct kafka_consumer *c, struct partition *p)
+{
+    int64_t wait_us = p->held_times == 0 ? 1 : HOLD_FIRST_US;
+
+    for (int i = 1; i < p->held_times && wait_us < HOLD_MAX_US; i++)
+        wait_us *= 2;
+    let_go(c, p);
+    c->held_count++;
+    p->held_to_us = clock_monotonic_us() + (wait_us < HOLD_MAX_US ? wait_us : HOLD_MAX_US);
+    p->held_times++;
+    p->due = true;
+    c->assign_due = true;
+}
+
+static void release_held(struct kafka_consumer *c)
+{
+    int64_t now_us = clock_monotonic_us();
+
+    for (int32_t i = 0; i < c->partitions_count && c->held_count > 0; i++)
+        if (c->partitions[i].held_to_us != 0 && c->partitions[i].held_to_us <= now_us) {
+            let_go(c, &c->partitions[i]);
+            c->assign_due = true;
+        }
+    /* What was wrong with data or ACLs is over when reading goes on without being told again. */
+    if (c->held_count == 0 && c->assigned_us != 0 && c->health.why[0] != '\0' &&
+        now_us - c->health.why_us > TROUBLE_US &&
+        c->health.why_reason != KAFKA_REASON_AUTHENTICATION)
+        kafka_health_mended(&c->health);
+}
+
 /* Hands librdkafka the set of partitions to read, each with its next offset. */
 static void carry_out_assign(struct kafka_consumer *c)
 {
     rd_kafka_topic_partition_list_t *set;
     rd_kafka_resp_err_t code;
 
+    release_held(c);
     /* While a revocation waits for its answer, an assign would be taken for it. */
     if (!c->assign_due || c->revoking_count > 0 || gap_left_us(c) > 0)
         return;
     set = rd_kafka_topic_partition_list_new(c->partitions_count);
     for (int32_t i = 0; i < c->partitions_count; i++)
-        if (c->partitions[i].state == PARTITION_READ)
+        if (c->partitions[i].state == PARTITION_READ && c->partitions[i].held_to_us == 0)
             rd_kafka_topic_partition_list_add(set, c->topic, i)->offset =
                 c->partitions[i].next_offset;
     code = rd_kafka_assign(c->client, set);
@@ -190,7 +246,7 @@ static void carry_out_assign(struct kafka_consumer *c)
     rd_kafka_topic_partition_list_destroy(set);
     c->assign_due = false;
     for (int32_t i = 0; i < c->partitions_count; i++)
-        c->partitions[i].due = false;
+        c->partitions[i].due = c->partitions[i].held_to_us != 0;
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
         kafka_health_error(&c->health, code, rd_kafka_err2str(code), c->topic);
     /* Whether a pause outlives an assign differs between versions: say it again. */
@@ -204,6 +260,8 @@ static void carry_out_assign(struct kafka_consumer *c)
 static void on_assigned(struct kafka_consumer *c, const rd_kafka_topic_partition_list_t *list)
 {
     metric_add(&rebalances, 1);
+    if (list->cnt > 0)
+        kafka_health_mended(&c->health); /* the group takes us */
     for (int i = 0; i < list->cnt; i++) {
         int32_t number = list->elems[i].partition;
         struct partition *p = partition_made(c, number);
@@ -211,6 +269,7 @@ static void on_assigned(struct kafka_consumer *c, const rd_kafka_topic_partition
             put_event(c, KAFKA_FATAL, number, KAFKA_OFFSET_NONE, "a partition number beyond use");
             continue;
         }
+        let_go(c, p);
         *p = (struct partition){.state = PARTITION_OURS, .next_offset = KAFKA_OFFSET_NONE};
         put_event(c, KAFKA_ASSIGNED, number, KAFKA_OFFSET_NONE, "");
     }
@@ -224,6 +283,7 @@ static void on_revoked(struct kafka_consumer *c, const rd_kafka_topic_partition_
         struct partition *p = partition_at(c, list->elems[i].partition);
         if (p == NULL || p->state == PARTITION_NONE || p->state == PARTITION_REVOKING)
             continue;
+        let_go(c, p);
         p->state = PARTITION_REVOKING;
         c->revoking_count++;
         put_event(c, KAFKA_REVOKED, list->elems[i].partition, p->next_offset, lost ? "lost" : "");
@@ -358,12 +418,12 @@ enum status kafka_consumer_open(struct kafka_consumer **consumer,
     if (c == NULL)
         return error_set(err, ERR_NOMEM, "no memory for a Kafka consumer");
     c->wake = -1;
-    kafka_health_begin(&c->health, KAFKA_CLIENT_CONSUMER);
+    kafka_health_begin(&c->health, KAFKA_CLIENT_CONSUMER, &c->access);
     c->in_group = options->group != NULL;
     c->topic = strdup(options->topic);
-    status = c->topic == NULL
-                 ? error_set(err, ERR_NOMEM, "no memory for a Kafka consumer")
-                 : kafka_settings_begin(&settings, options->brokers, options->client_id, err);
+    status = c->topic == NULL ? error_set(err, ERR_NOMEM, "no memory for a Kafka consumer")
+                              : kafka_settings_begin(&settings, &c->access, options->brokers,
+                                                     options->client_id, err);
     if (status != OK)
         goto done;
     set_options(&settings, options);
@@ -416,6 +476,22 @@ void kafka_consumer_close(struct kafka_consumer *c)
 
 /* ---- polling ------------------------------------------------------------------------------ */
 
+/* A batch that is not what was written: its checksum is wrong, or it cannot be unpacked. */
+static void take_damage(struct kafka_consumer *c, const rd_kafka_message_t *m, struct partition *p)
+{
+    char text[KAFKA_ACCESS_TEXT];
+
+    (void)snprintf(text, sizeof text,
+                   "partition %d of %s is not read on: the batch at offset %" PRId64
+                   " is damaged (%s)",
+                   (int)m->partition, c->topic, m->offset, rd_kafka_err2str(m->err));
+    kafka_health_error(&c->health, m->err, text, c->topic);
+    if (DEFENCE(REFETCH) && p != NULL) {
+        kafka_health_trouble(&c->health, KAFKA_REASON_CORRUPT, text);
+        hold(c, p);
+    }
+}
+
 /* A message that carries an error in place of a record. */
 static void take_error(struct kafka_consumer *c, const rd_kafka_message_t *m)
 {
@@ -434,6 +510,18 @@ static void take_error(struct kafka_consumer *c, const rd_kafka_message_t *m)
             return;
         p->state = PARTITION_OURS; /* not read until it is assigned anew */
         put_event(c, KAFKA_OUT_OF_RANGE, m->partition, p->next_offset, rd_kafka_message_errstr(m));
+        return;
+    case RD_KAFKA_RESP_ERR__BAD_MSG:
+    case RD_KAFKA_RESP_ERR__BAD_COMPRESSION:
+    case RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED:
+    case RD_KAFKA_RESP_ERR_INVALID_MSG:
+        if (!ours || !p->due) /* else it is fetched anew already */
+            take_damage(c, m, ours ? p : NULL);
+        return;
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+        kafka_health_error(&c->health, m->err, rd_kafka_message_errstr(m), c->topic);
+        if (ours && !p->due)
+            hold(c, p);
         return;
     case RD_KAFKA_RESP_ERR__FATAL:
         put_fatal(c);
@@ -473,6 +561,7 @@ static bool take_record(struct kafka_consumer *c, rd_kafka_message_t *m,
     if (m->offset > p->next_offset)
         metric_add(&gaps, (uint64_t)(m->offset - p->next_offset));
     p->next_offset = m->offset + 1;
+    p->held_times = 0;
     *record = (struct kafka_record){
         .partition = m->partition,
         .offset = m->offset,
@@ -551,6 +640,8 @@ int kafka_consumer_poll(struct kafka_consumer *c, int64_t timeout_ms, struct kaf
 
 int64_t kafka_consumer_due_us(const struct kafka_consumer *c)
 {
+    if (c->held_count > 0 && c->revoking_count == 0)
+        return clock_monotonic_us() + ASSIGN_GAP_US; /* rare, and nothing to be exact about */
     return c->assign_due && c->revoking_count == 0 ? c->assigned_us + ASSIGN_GAP_US : INT64_MAX;
 }
 
@@ -578,6 +669,8 @@ enum status kafka_consumer_assign(struct kafka_consumer *c, int32_t partition, i
     if (p == NULL || p->state == PARTITION_REVOKING || (c->in_group && p->state == PARTITION_NONE))
         return error_set(err, ERR_NOT_FOUND, "partition %d of \"%s\" is not ours", (int)partition,
                          c->topic);
+    let_go(c, p);
+    p->held_times = 0;
     p->state = PARTITION_READ;
     p->next_offset = offset;
     p->epoch = *epoch = ++c->epoch;
@@ -594,6 +687,7 @@ void kafka_consumer_revoke(struct kafka_consumer *c, int32_t partition)
         return;
     if (p->state != PARTITION_REVOKING) {
         c->assign_due = c->assign_due || p->state == PARTITION_READ;
+        let_go(c, p);
         p->state = c->in_group ? PARTITION_OURS : PARTITION_NONE;
         return;
     }
@@ -642,6 +736,20 @@ void kafka_consumer_commit(struct kafka_consumer *c, int32_t partition, int64_t 
 
 /* ---- questions ------------------------------------------------------------------------------ */
 
+/* What a question was answered instead; where it is known what somebody must mend, that. */
+static enum status no_answer(struct kafka_consumer *c, const char *question, int32_t partition,
+                             rd_kafka_resp_err_t code, struct error *err)
+{
+    char text[KAFKA_ACCESS_TEXT];
+
+    if (kafka_access_explain(&c->access, code, rd_kafka_err2str(code), c->topic, false, text))
+        return error_set(err, kafka_status_of(code), "%s", text);
+    if (c->health.why[0] != '\0')
+        return error_set(err, kafka_status_of(code), "%s", c->health.why);
+    return error_set(err, kafka_status_of(code), "%s of partition %d of \"%s\": %s", question,
+                     (int)partition, c->topic, rd_kafka_err2str(code));
+}
+
 enum status kafka_consumer_limits(struct kafka_consumer *c, int32_t partition, int64_t timeout_ms,
                                   int64_t *low, int64_t *high, struct error *err)
 {
@@ -651,13 +759,17 @@ enum status kafka_consumer_limits(struct kafka_consumer *c, int32_t partition, i
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
         return OK;
     *low = *high = KAFKA_OFFSET_NONE;
-    return error_set(err, kafka_status_of(code), "limits of partition %d of \"%s\": %s",
-                     (int)partition, c->topic, rd_kafka_err2str(code));
+    return no_answer(c, "limits", partition, code, err);
 }
 
 bool kafka_consumer_up(const struct kafka_consumer *c)
 {
     return c->health.up;
+}
+
+const char *kafka_consumer_why(const struct kafka_consumer *c)
+{
+    return c->health.why;
 }
 
 int64_t kafka_consumer_high(struct kafka_consumer *c, int32_t partition)
@@ -687,6 +799,5 @@ enum status kafka_consumer_committed(struct kafka_consumer *c, int32_t partition
     rd_kafka_topic_partition_list_destroy(one);
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
         return OK;
-    return error_set(err, kafka_status_of(code), "committed offset of partition %d of \"%s\": %s",
-                     (int)partition, c->topic, rd_kafka_err2str(code));
+    return no_answer(c, "committed offset", partition, code, err);
 }

@@ -12,6 +12,7 @@
  * ones are dropped here; check.crcs and socket.nagle.disable are set. `range` is an eager
  * assignor: a rebalance revokes every partition and then assigns what is ours, old and new.
  * The local queue is bounded by bytes, not records: a bound of records stalls it for a second.
+ * A batch that is damaged is fetched again, never stepped over (kafka_consumer_why()).
  * A fresh assign restarts the fetching of all our partitions (each goes on where it was), so
  * assign several at once, between two polls.
  * Thread: one consumer, one thread.
@@ -127,6 +128,9 @@ MUST_CHECK enum status kafka_consumer_limits(struct kafka_consumer *consumer, in
                                              struct error *err);
 /* Whether a broker has been heard of lately. */
 bool kafka_consumer_up(const struct kafka_consumer *consumer);
+/* What somebody must mend before records come: a login, a certificate, an ACL, a damaged batch; ""
+ * when nothing of the kind is known. The consumer goes on trying, ever more slowly. */
+const char *kafka_consumer_why(const struct kafka_consumer *consumer);
 /* The last known high watermark, without asking; KAFKA_OFFSET_NONE when unknown. */
 int64_t kafka_consumer_high(struct kafka_consumer *consumer, int32_t partition);
 MUST_CHECK enum status kafka_consumer_committed(struct kafka_consumer *consumer, int32_t partition,

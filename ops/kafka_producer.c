@@ -20,6 +20,7 @@ METRIC_COUNTER(produce_failures, "freshet_kafka_produce_failures_total",
                "records given up: not acknowledged in time, or refused");
 
 struct kafka_producer {
+    struct kafka_access access; /* first: librdkafka's opaque is the whole */
     rd_kafka_t *client;
     rd_kafka_topic_t *topics[TOPICS_MAX]; /* looked up by name once, not once a record */
     int topics_count;
@@ -36,6 +37,8 @@ static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *m, void *
 
     (void)client;
     metric_add(good ? &produced : &produce_failures, 1);
+    if (good)
+        kafka_health_mended(&p->health);
     if (good)
         metric_add(&produced_bytes, m->len);
     else
@@ -93,10 +96,10 @@ enum status kafka_producer_open(struct kafka_producer **producer,
     p = calloc(1, sizeof *p);
     if (p == NULL)
         return error_set(err, ERR_NOMEM, "no memory for a Kafka producer");
-    kafka_health_begin(&p->health, KAFKA_CLIENT_PRODUCER);
+    kafka_health_begin(&p->health, KAFKA_CLIENT_PRODUCER, &p->access);
     p->delivered = options->delivered;
     p->context = options->context;
-    status = kafka_settings_begin(&settings, options->brokers, options->client_id, err);
+    status = kafka_settings_begin(&settings, &p->access, options->brokers, options->client_id, err);
     if (status != OK)
         goto done;
     set_options(&settings, options);
@@ -212,6 +215,11 @@ enum status kafka_producer_flush(struct kafka_producer *p, int64_t timeout_ms, s
         return OK;
     return error_set(err, kafka_status_of(code), "%d Kafka records are not acknowledged yet",
                      rd_kafka_outq_len(p->client));
+}
+
+const char *kafka_producer_why(const struct kafka_producer *p)
+{
+    return p->health.why;
 }
 
 int kafka_producer_pending(const struct kafka_producer *p)

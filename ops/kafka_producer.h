@@ -58,6 +58,9 @@ void kafka_producer_poll(struct kafka_producer *producer, int64_t timeout_ms);
 MUST_CHECK enum status kafka_producer_flush(struct kafka_producer *producer, int64_t timeout_ms,
                                             struct error *err);
 int kafka_producer_pending(const struct kafka_producer *producer);
+/* What somebody must mend before records are taken: a login, a certificate, an ACL; "" when nothing
+ * of the kind is known. */
+const char *kafka_producer_why(const struct kafka_producer *producer);
 /* Options from the kafka.* rows; they borrow from config. */
 void kafka_producer_options_from(struct kafka_producer_options *options,
                                  const struct config *config);
