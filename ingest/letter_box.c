@@ -55,7 +55,9 @@ static void on_delivered(void *context, uint64_t opaque, enum status status, int
     place->due_us = box->now_us + RESEND_US;
     box->to_send++;
     (void)snprintf(box->why, sizeof box->why, "kafka did not take a dead letter: %s",
-                   status_text(status));
+                   kafka_producer_why(box->producer)[0] == '\0'
+                       ? status_text(status)
+                       : kafka_producer_why(box->producer));
     if (log_every(&box->limit, LOG_EVERY_MS))
         log_event(LOG_WARN, "letter_not_delivered", box->why, log_text("topic", box->topic));
 }

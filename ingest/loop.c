@@ -245,6 +245,7 @@ static bool take_event(struct loop *l, const struct kafka_event *event)
         end(l, ERR_UNAVAILABLE, event->text);
         return false;
     case KAFKA_END:
+        loop_report_end(l->report, event->partition, event->offset);
         return true;
     }
     return true;
@@ -408,11 +409,11 @@ static void answer_questions(struct loop *l)
         if (kafka_consumer_limits(l->consumer, q->partition, QUESTION_MS, &low, &high, &err) !=
                 OK ||
             kafka_consumer_committed(l->consumer, q->partition, QUESTION_MS, &group, &err) != OK) {
-            loop_report_kafka(l->report, err.text);
+            loop_report_question(l->report, err.text);
             q->due_us = clock_monotonic_us() + ASK_AGAIN_US;
             return; /* the others would wait for the same broker */
         }
-        loop_report_kafka(l->report, "");
+        loop_report_question(l->report, "");
         q->open = false;
         l->questions_open--;
         machine_limits(l->machine, q->partition, q->ticket, low, high,
@@ -712,6 +713,7 @@ static enum status open_consumer(struct loop *l, struct error *err)
     struct kafka_consumer_options options = {0};
 
     kafka_consumer_options_from(&options, l->o.config, "kafka.topics.events");
+    options.end_events = true; /* behind the last record may lie markers of transactions */
     return kafka_consumer_open(&l->consumer, &options, err);
 }
 

@@ -72,11 +72,12 @@ struct loop_report {
     struct machine_stats told; /* what the counters have had already */
     int ours;
     bool owned[MACHINE_PARTITIONS_MAX * 16];
+    int64_t ends[MACHINE_PARTITIONS_MAX * 16]; /* of the log, where it was reached */
     bool draining;
     struct poison poison;
-    char kafka_why[160];
     int waiting;
     char schema_why[200];
+    char kafka_why[240], question_why[240];
     char stopped[TEXT_BYTES];
     int stopped_count;
 };
@@ -113,6 +114,18 @@ void loop_report_partition(struct loop_report *report, int32_t partition, bool o
         return;
     report->ours += ours - report->owned[partition];
     report->owned[partition] = ours;
+    report->ends[partition] = 0;
+}
+
+void loop_report_question(struct loop_report *report, const char *why)
+{
+    (void)snprintf(report->question_why, sizeof report->question_why, "%s", why);
+}
+
+void loop_report_end(struct loop_report *report, int32_t partition, int64_t offset)
+{
+    if (partition >= 0 && (size_t)partition < sizeof report->ends / sizeof *report->ends)
+        report->ends[partition] = offset;
 }
 
 void loop_report_stop(struct loop_report *report, int32_t partition, enum stop_reason reason)
@@ -194,7 +207,21 @@ struct progress_of_all {
     int64_t lag, watermark_ms;
 };
 
-static struct progress_of_all look(struct machine *machine, struct kafka_consumer *consumer)
+/* How far a partition is done. Nothing is between the last record that was polled and the end that
+ * was reached: when that record is applied, and none waits for its schema, so is all below it. */
+static int64_t done_to(const struct loop_report *r, const struct machine_partition_view *view)
+{
+    int64_t end = (size_t)view->partition < sizeof r->ends / sizeof *r->ends
+                      ? r->ends[view->partition]
+                      : 0;
+
+    return r->waiting == 0 && view->applied >= view->position && end > view->applied
+               ? end
+               : view->applied;
+}
+
+static struct progress_of_all look(const struct loop_report *r, struct machine *machine,
+                                   struct kafka_consumer *consumer)
 {
     struct progress_of_all all = {.watermark_ms = INT64_MAX};
     struct machine_partition_view view;
@@ -209,8 +236,8 @@ static struct progress_of_all look(struct machine *machine, struct kafka_consume
             all.watermark_ms = view.watermark_ms;
         if (high == KAFKA_OFFSET_NONE || view.applied < 0)
             all.unknown++;
-        else if (high > view.applied)
-            all.lag += high - view.applied;
+        else if (high > done_to(r, &view))
+            all.lag += high - done_to(r, &view);
     }
     return all;
 }
@@ -233,8 +260,8 @@ static void set_ready(struct loop_report *r, const struct progress_of_all *all,
         (void)snprintf(why, sizeof why, "%d partitions wait for a schema: %s", r->waiting,
                        r->schema_why);
     else if (all->reading < r->ours)
-        (void)snprintf(why, sizeof why, "claiming %d of %d partitions", r->ours - all->reading,
-                       r->ours);
+        (void)snprintf(why, sizeof why, "claiming %d of %d partitions%s%s", r->ours - all->reading,
+                       r->ours, r->question_why[0] == '\0' ? "" : ": kafka: ", r->question_why);
     else if (r->ours == 0)
         (void)snprintf(why, sizeof why, "no partition is assigned to us");
     else if (outputs_why[0] != '\0')
@@ -255,10 +282,12 @@ bool loop_report_now(struct loop_report *report, struct machine *machine,
                      struct kafka_consumer *consumer, const struct redis_store *store,
                      const char *outputs_why)
 {
-    struct progress_of_all all = look(machine, consumer);
+    struct progress_of_all all = look(report, machine, consumer);
 
     if (kafka_consumer_up(consumer))
         report->kafka_why[0] = '\0';
+    if (kafka_consumer_why(consumer)[0] != '\0')
+        loop_report_kafka(report, kafka_consumer_why(consumer));
     watch_poison(report, machine_stats(machine));
     add_counters(report, machine_stats(machine));
     metric_set(&lag, (double)all.lag);

@@ -24,6 +24,11 @@ void loop_report_stop(struct loop_report *report, int32_t partition, enum stop_r
 void loop_report_kafka(struct loop_report *report, const char *why); /* "": it answers */
 /* How many partitions wait for an Avro schema, and what the registry says. */
 void loop_report_schemas(struct loop_report *report, int waiting, const char *why);
+/* A question about a partition that a claim waits for was not answered; "": it was. */
+void loop_report_question(struct loop_report *report, const char *why);
+/* The end of the log was reached at this offset. What lies between it and the last record is none:
+ * markers and aborted records of transactions. */
+void loop_report_end(struct loop_report *report, int32_t partition, int64_t offset);
 void loop_report_freshness(struct loop_report *report, double seconds);
 void loop_report_draining(struct loop_report *report);
 /* Once a second: sets gauges, adds what the machine counted since, tells set_ready whether we

@@ -466,7 +466,9 @@ static void delivered(void *context, uint64_t opaque, enum status status, int32_
     if (status == OK)
         metric_add(&relayed, 1);
     else
-        hold_up(r, status, "kafka did not take an example");
+        hold_up(r, status,
+                kafka_producer_why(r->producer)[0] == '\0' ? "kafka did not take an example"
+                                                           : kafka_producer_why(r->producer));
 }
 
 /* Moves on what was acknowledged, trimmed, or waits in vain. Returns how many are under way. */
