@@ -4,14 +4,32 @@
 #   kafka.sh fetch                                   get the broker (done by start where missing)
 #   kafka.sh start DIR [BROKERS]                     DIR must be absent or empty; 1 broker unless said
 #   kafka.sh stop DIR                                ends what start began, by pid; leaves the files
-#   kafka.sh kill DIR BROKER                         kill -9 of one broker (1, 2, ...)
-#   kafka.sh restart DIR BROKER                      starts it again, same port and data
+#   kafka.sh kill DIR BROKER...                      kill -9 (brokers are 1, 2, ...)
+#   kafka.sh restart DIR BROKER...                   starts them again, same ports and data
+#   kafka.sh pause DIR BROKER...                     SIGSTOP: still connected, and silent
+#   kafka.sh resume DIR BROKER...
 #   kafka.sh topic DIR NAME PARTITIONS [KEY=VALUE...]
 #   kafka.sh delete-topic DIR NAME
 #   kafka.sh delete-records DIR TOPIC PARTITION OFFSET   records below OFFSET are gone
+#   kafka.sh leader DIR TOPIC PARTITION              prints who leads it
+#   kafka.sh lead DIR TOPIC PARTITIONS BROKER        BROKER leads partition 0, the next one 1, ...
+#   kafka.sh allow DIR USER OPERATION RESOURCE NAME  ACL, as in: app READ topic events
 #   kafka.sh tool DIR CLASS [ARG...]                 any tool class of Kafka, with its address first
 #
-# start writes the bootstrap address into DIR/address. KRaft: broker 1 is the controller too.
+# start writes the bootstrap address into DIR/address. KRaft: broker 1 is the controller too. With
+# three brokers topics have three replicas, of which two must be in sync, and leadership returns to
+# the preferred replica within a second or two.
+#
+# SECURE=1 start adds listeners, each with its own file beside DIR/address, and ACLs that are asked
+# on every listener but the plain one, whose users may do everything:
+#
+#   address.ssl       TLS, clients must show DIR/tls/client.pem (user "client")
+#   address.sasl      SCRAM or PLAIN without TLS: users app and other, password USER-secret
+#   address.sasl_ssl  the same, over TLS
+#   address.expired   TLS with a certificate that ran out yesterday
+#   address.stranger  TLS with a certificate of another host
+#
+# DIR/tls/ca.pem has signed them all; DIR/tls/other-ca.pem has signed none.
 # Exit 77 with the reason on standard error when Java or the artefacts cannot be had, so that
 # callers count a skip; 1 when something failed.
 #
@@ -21,7 +39,7 @@ set -u -o pipefail
 version=4.1.0
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${FRESHET_CACHE:-${HOME:-/var/tmp}/.cache/freshet}/kafka-$version
-heap=${FRESHET_KAFKA_HEAP:-512m}
+secure=${SECURE:-}
 tries=5
 
 fail() { printf 'kafka.sh: %s\n' "$1" >&2; exit 1; }
@@ -80,30 +98,34 @@ free_port() {
 
 write_properties() { # FOLDER NODE BROKERS PORT CONTROLLER_PORT
     local folder=$1 node=$2 brokers=$3 port=$4 controller=$5
-    local replicas=$((brokers < 3 ? brokers : 3))
-    local roles=broker listeners="PLAINTEXT://127.0.0.1:$port"
+    local replicas=$((brokers < 3 ? brokers : 3)) insync=$((brokers < 3 ? 1 : 2))
+    local roles=broker listeners="PLAINTEXT://127.0.0.1:$port" advertised
+    advertised=$listeners
+    [ -z "$secure" ] || add_secure_listeners "$folder"
     if [ "$node" = 1 ]; then
         roles=broker,controller
         listeners="$listeners,CONTROLLER://127.0.0.1:$controller"
     fi
-    cat >"$folder/properties" <<END
+    cat >>"$folder/properties" <<END
 process.roles=$roles
 node.id=$node
 controller.quorum.voters=1@127.0.0.1:$controller
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 listeners=$listeners
-advertised.listeners=PLAINTEXT://127.0.0.1:$port
+advertised.listeners=$advertised
 log.dirs=$folder/data
 auto.create.topics.enable=false
 default.replication.factor=$replicas
+min.insync.replicas=$insync
 offsets.topic.replication.factor=$replicas
 offsets.topic.num.partitions=4
 transaction.state.log.replication.factor=$replicas
-transaction.state.log.min.isr=1
+transaction.state.log.min.isr=$insync
 transaction.state.log.num.partitions=4
 share.coordinator.state.topic.replication.factor=$replicas
-share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.min.isr=$insync
+message.max.bytes=16777216
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 log.cleaner.dedupe.buffer.size=16777216
@@ -114,15 +136,118 @@ num.network.threads=2
 num.io.threads=4
 background.threads=2
 END
+    [ "$brokers" = 1 ] && return
+    cat >>"$folder/properties" <<END
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=3000
+replica.lag.time.max.ms=3000
+leader.imbalance.check.interval.seconds=1
+leader.imbalance.per.broker.percentage=0
+controlled.shutdown.enable=false
+END
 }
 
+# ---- TLS, users, ACLs ----------------------------------------------------------------------------
+
+# A key and a certificate of ca.pem's, in one file as Kafka's PEM key stores want them.
+certificate() { # TLS_FOLDER NAME SUBJECT_ALT_NAME DAYS
+    local tls=$1 name=$2
+    printf 'subjectAltName=%s\n' "$3" >"$tls/$name.ext"
+    openssl req -newkey rsa:2048 -nodes -keyout "$tls/$name.key" -subj "/CN=$name" \
+        -out "$tls/$name.csr" &&
+        openssl x509 -req -in "$tls/$name.csr" -CA "$tls/ca.pem" -CAkey "$tls/ca.key" \
+            -CAcreateserial -days "$4" -extfile "$tls/$name.ext" -out "$tls/$name.crt" &&
+        cat "$tls/$name.key" "$tls/$name.crt" >"$tls/$name.pem"
+}
+
+make_certificates() { # DIR
+    local tls=$1/tls name
+    command -v openssl >/dev/null || skip 'no openssl: apt-get install openssl'
+    mkdir -p "$tls"
+    for name in ca other-ca; do
+        openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj "/CN=freshet test $name" \
+            -keyout "$tls/$name.key" -out "$tls/$name.pem" || return 1
+    done
+    certificate "$tls" broker DNS:localhost,IP:127.0.0.1 30 &&
+        certificate "$tls" client DNS:client 30 &&
+        certificate "$tls" stranger DNS:elsewhere.example 30 &&
+        certificate "$tls" expired DNS:localhost,IP:127.0.0.1 -1
+}
+
+# Adds to the caller's listeners and advertised, and writes what those need. Clients know a TLS
+# listener as localhost: librdkafka compares names, not addresses.
+add_secure_listeners() { # FOLDER
+    local folder=$1 tls name lower port user mechanism users=
+    local login=org.apache.kafka.common.security
+    tls=$(dirname "$1")/tls
+    for user in app other; do
+        users="$users user_$user=\"$user-secret\""
+    done
+    {
+        printf 'listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SSL:SSL,'
+        printf 'SASL:SASL_PLAINTEXT,SASL_SSL:SASL_SSL,EXPIRED:SSL,STRANGER:SSL\n'
+        for name in SSL SASL SASL_SSL EXPIRED STRANGER; do
+            lower=${name,,}
+            port=$(free_port)
+            listeners="$listeners,$name://127.0.0.1:$port"
+            advertised="$advertised,$name://localhost:$port"
+            printf 'localhost:%s\n' "$port" >>"$folder/../address.$lower"
+            case $name in
+            EXPIRED | STRANGER) key_store "$lower" "$tls/$lower.pem" ;;
+            SSL | SASL_SSL) key_store "$lower" "$tls/broker.pem" ;;
+            esac
+            case $name in SSL | EXPIRED | STRANGER) continue ;; esac
+            printf 'listener.name.%s.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512\n' \
+                "$lower"
+            printf 'listener.name.%s.plain.sasl.jaas.config=%s required%s;\n' \
+                "$lower" "$login.plain.PlainLoginModule" "$users"
+            for mechanism in 256 512; do
+                printf 'listener.name.%s.scram-sha-%s.sasl.jaas.config=%s required;\n' \
+                    "$lower" "$mechanism" "$login.scram.ScramLoginModule"
+            done
+        done
+        cat <<END
+listener.name.ssl.ssl.truststore.type=PEM
+listener.name.ssl.ssl.truststore.location=$tls/ca.pem
+listener.name.ssl.ssl.client.auth=required
+listener.name.ssl.ssl.principal.mapping.rules=RULE:^CN=([^,]+).*\$/\$1/,DEFAULT
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+END
+    } >"$folder/properties"
+}
+
+key_store() { # LISTENER FILE
+    printf 'listener.name.%s.ssl.keystore.type=PEM\n' "$1"
+    printf 'listener.name.%s.ssl.keystore.location=%s\n' "$1" "$2"
+}
+
+# SCRAM's users lie in the metadata: they are written when it is formatted.
+scram_users() {
+    local user mechanism
+    [ -n "$secure" ] || return 0
+    for user in app other; do
+        for mechanism in 256 512; do
+            printf -- '--add-scram\nSCRAM-SHA-%s=[name=%s,password=%s-secret]\n' \
+                "$mechanism" "$user" "$user"
+        done
+    done
+}
+
+# ---- processes -----------------------------------------------------------------------------------
+
+# What every further broker costs counts more than how fast it becomes: the first compiler only.
 launch() { # FOLDER
-    local folder=$1
+    local folder=$1 heap=${FRESHET_KAFKA_HEAP:-512m} quick=()
+    if [ -e "$folder/../several" ]; then
+        heap=${FRESHET_KAFKA_HEAP:-256m}
+        quick=(-XX:TieredStopAtLevel=1 -Xss512k)
+    fi
     (
         cd "$folder" || exit 1
         exec 9>&-
-        exec java -Xmx"$heap" -Xms128m -XX:+UseSerialGC -cp "$cache/lib/*" \
-            -Dorg.slf4j.simpleLogger.defaultLogLevel=info \
+        exec java -Xmx"$heap" -Xms64m -XX:+UseSerialGC ${quick[@]+"${quick[@]}"} \
+            -cp "$cache/lib/*" -Dorg.slf4j.simpleLogger.defaultLogLevel=info \
             kafka.Kafka "$folder/properties" </dev/null >>"$folder/log" 2>&1
     ) &
     echo $! >"$folder/pid"
@@ -156,7 +281,51 @@ end_broker() { # FOLDER
     rm -f "$folder/pid"
 }
 
+# The controller's metadata is formatted; the others take it from there and need only their names.
+format() { # DIR NODE CLUSTER
+    local folder=$1/$2 users=()
+    if [ "$2" = 1 ]; then
+        mapfile -t users < <(scram_users)
+        tool kafka.tools.StorageTool format -t "$3" -c "$folder/properties" \
+            ${users[@]+"${users[@]}"} >"$folder/log"
+        return
+    fi
+    mkdir -p "$folder/data"
+    printf 'version=1\ncluster.id=%s\nnode.id=%s\ndirectory.id=%s\n' "$3" "$2" "$(random_id)" \
+        >"$folder/data/meta.properties"
+}
+
+random_id() { head -c 16 /dev/urandom | base64 | tr '+/' 'ab' | tr -d '='; }
+
 try_start() { # DIR BROKERS
+    local dir=$1 brokers=$2 node controller port cluster address=
+    cluster=$(random_id)
+    controller=$(free_port)
+    rm -f "$dir"/address*
+    [ "$brokers" = 1 ] && [ -z "$secure" ] || : >"$dir/several"
+    if [ -n "$secure" ] && ! make_certificates "$dir" >"$dir/openssl.log" 2>&1; then
+        fail "certificates could not be made: $dir/openssl.log"
+    fi
+    for ((node = 1; node <= brokers; node++)); do
+        rm -rf "${dir:?}/$node"
+        mkdir -p "$dir/$node" || fail "could not make $dir/$node"
+        port=$(free_port)
+        address=$address${address:+,}127.0.0.1:$port
+        write_properties "$dir/$node" "$node" "$brokers" "$port" "$controller"
+        format "$dir" "$node" "$cluster"
+        launch "$dir/$node"
+    done
+    for ((node = 1; node <= brokers; node++)); do
+        await_ready "$dir/$node" || return 1
+    done
+    for listener in "$dir"/address.*; do # one line a broker
+        [ -e "$listener" ] || continue
+        paste -sd, "$listener" >"$listener.all" && mv "$listener.all" "$listener"
+    done
+    printf '%s\n' "$address" >"$dir/address"
+}
+
+start() { # DIR BROKERS
     local dir=$1 brokers=$2 node controller port cluster address=
     cluster=$(head -c 16 /dev/urandom | base64 | tr '+/' 'ab' | tr -d '=')
     controller=$(free_port)
@@ -193,26 +362,52 @@ start() { # DIR BROKERS
 
 stop() { # DIR
     local folder
-    for folder in "$1"/*/; do
+    for folder in "$1"/[0-9]*/; do
+        [ -s "$folder/pid" ] || continue
+        kill -CONT "$(cat "$folder/pid")" 2>/dev/null # a stopped process hears of nothing else
+        kill "$(cat "$folder/pid")" 2>/dev/null
+    done
+    for folder in "$1"/[0-9]*/; do
         end_broker "${folder%/}"
     done
-    rm -f "$1/address"
+    rm -f "$1"/address*
 }
 
-kill_broker() { # DIR BROKER
-    local folder=$1/$2
-    alive "$folder" || fail "broker $2 does not run"
-    kill -9 "$(cat "$folder/pid")"
-    rm -f "$folder/pid"
+kill_brokers() { # DIR BROKER...
+    local dir=$1 broker
+    shift
+    for broker in "$@"; do
+        alive "$dir/$broker" || fail "broker $broker does not run"
+        kill -9 "$(cat "$dir/$broker/pid")"
+        rm -f "$dir/$broker/pid"
+    done
 }
 
-restart_broker() { # DIR BROKER
-    local folder
-    folder=$(cd "$1/$2" && pwd) || fail "no broker $2 in $1"
-    alive "$folder" && fail "broker $2 runs"
-    mv "$folder/log" "$folder/log.before"
-    launch "$folder"
-    await_ready "$folder" || fail "broker $2 did not start again; its log is $folder/log"
+# All at once: none is ready before the controller is.
+restart_brokers() { # DIR BROKER...
+    local dir folder broker
+    dir=$(cd "$1" && pwd) || fail "no Kafka in $1"
+    shift
+    for broker in "$@"; do
+        folder=$dir/$broker
+        [ -d "$folder" ] || fail "no broker $broker in $dir"
+        alive "$folder" && fail "broker $broker runs"
+        mv "$folder/log" "$folder/log.before"
+        launch "$folder"
+    done
+    for broker in "$@"; do
+        await_ready "$dir/$broker" ||
+            fail "broker $broker did not start again; its log is $dir/$broker/log"
+    done
+}
+
+signal_brokers() { # SIGNAL DIR BROKER...
+    local signal=$1 dir=$2 broker
+    shift 2
+    for broker in "$@"; do
+        alive "$dir/$broker" || fail "broker $broker does not run"
+        kill "-$signal" "$(cat "$dir/$broker/pid")"
+    done
 }
 
 # ---- topics --------------------------------------------------------------------------------------
@@ -244,6 +439,34 @@ delete_records() { # DIR TOPIC PARTITION OFFSET
         --offset-json-file "$1/delete.json" >/dev/null
 }
 
+leader() { # DIR TOPIC PARTITION
+    any_tool "$1" org.apache.kafka.tools.TopicCommand --describe --topic "$2" |
+        sed -n "s/.*Partition: $3\t.*Leader: \([0-9]*\)\t.*/\1/p"
+}
+
+# New preferred leaders; the controller, which looks every second, moves the leadership to them.
+lead() { # DIR TOPIC PARTITIONS BROKER
+    local dir=$1 topic=$2 partitions=$3 first=$4 brokers address partition replica rows='' replicas
+    address=$(address_of "$dir") || exit 1
+    brokers=$(tr ',' '\n' <"$dir/address" | wc -l)
+    for ((partition = 0; partition < partitions; partition++)); do
+        replicas=
+        for ((replica = 0; replica < brokers && replica < 3; replica++)); do
+            replicas=$replicas${replicas:+,}$(((first - 1 + partition + replica) % brokers + 1))
+        done
+        rows="$rows${rows:+,}$(printf '{"topic":"%s","partition":%s,"replicas":[%s]}' \
+            "$topic" "$partition" "$replicas")"
+    done
+    printf '{"version":1,"partitions":[%s]}\n' "$rows" >"$dir/lead.json"
+    tool org.apache.kafka.tools.reassign.ReassignPartitionsCommand --bootstrap-server "$address" \
+        --reassignment-json-file "$dir/lead.json" --execute >/dev/null
+}
+
+allow() { # DIR USER OPERATION RESOURCE NAME
+    any_tool "$1" org.apache.kafka.tools.AclCommand --add --allow-principal "User:$2" \
+        --operation "$3" "--$4" "$5" >/dev/null
+}
+
 any_tool() { # DIR CLASS ARG...
     local dir=$1 class=$2 address
     shift 2
@@ -258,8 +481,14 @@ fetch:0) fetch ;;
 start:1) start "$1" 1 ;;
 start:2) start "$1" "$2" ;;
 stop:1) stop "$1" ;;
-kill:2) kill_broker "$1" "$2" ;;
-restart:2) restart_broker "$1" "$2" ;;
+kill:[01] | restart:[01] | pause:[01] | resume:[01]) usage ;;
+kill:*) kill_brokers "$@" ;;
+restart:*) restart_brokers "$@" ;;
+pause:*) signal_brokers STOP "$@" ;;
+resume:*) signal_brokers CONT "$@" ;;
+leader:3) leader "$@" ;;
+lead:4) lead "$@" ;;
+allow:5) allow "$@" ;;
 topic:[0-2]) usage ;;
 topic:*) topic "$@" ;;
 delete-topic:2) delete_topic "$@" ;;

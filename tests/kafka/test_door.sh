@@ -1,12 +1,12 @@
 #!/bin/bash
-# tests/kafka/test_door.sh [RUNNER] - the Kafka door's tests against an Apache Kafka of their own.
+# tests/kafka/test_door.sh [BUILD] - the Kafka door's tests against an Apache Kafka of their own.
 #
 # Ends with the runner's line `N passed, N failed, N skipped`. Where Java or the broker cannot be
 # had every test is skipped, with the reason.
 set -u
 cd "$(dirname "$0")/../.." || exit 70
 
-runner=${1:-build/release/tests/run}
+runner=${1:-build/release}/tests/run
 folder=$(mktemp -d "${TMPDIR:-/tmp}/freshet-kafka-XXXXXX") || exit 70
 finish() {
     tests/kafka/kafka.sh stop "$folder/kafka" 2>/dev/null

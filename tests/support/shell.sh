@@ -12,6 +12,7 @@ script_begin() { # NAME
     script=$1
     folder=$(mktemp -d "${TMPDIR:-/tmp}/freshet-$script-XXXXXX") || exit 70
     bin=${bin:-$PWD/build/release}
+    ports=$folder/ports
     export FRESHET_CONFIG=$folder/freshet.yaml
     trap script_finish EXIT
     trap 'exit 130' INT TERM
@@ -92,24 +93,30 @@ start_redis() { # ARG...
 # The embedded broker. Sets address.
 start_mock() { # TOPIC:PARTITIONS...
     broker=mock
-    rm -f "$folder/address" # of an earlier one
-    "$bin/kafka_tool" broker "$@" >"$folder/address" &
+    rm -f "$folder/address" "$folder/control" # of an earlier one
+    mkfifo "$folder/control"
+    "$bin/kafka_tool" broker "$@" <>"$folder/control" >"$folder/address" &
     wait_for 10 test -s "$folder/address"
     address=$(cat "$folder/address")
+}
+
+# Tells the embedded broker what to do: "down", "up", ... (tests/integration/kafka_tool.c)
+tell_mock() { printf '%s\n' "$*" >"$folder/control"; }
+
+# One of kafka.sh's commands.
+kafka() { # COMMAND [ARG...]
+    local command=$1
+    shift
+    bash tests/kafka/kafka.sh "$command" "$folder/kafka" "$@" 2>>"$folder/kafka.log"
 }
 
 # Apache Kafka where it can be had and BROKER does not say mock, else the embedded one. Sets
 # address and broker.
 start_broker() { # TOPIC:PARTITIONS...
-    local topic
-    if [ "${BROKER:-apache}" = apache ] &&
-        bash tests/kafka/kafka.sh start "$folder/kafka" 2>"$folder/kafka.log"; then
+    if [ "${BROKER:-apache}" = apache ] && kafka start "${BROKERS:-1}"; then
         broker=apache
         address=$(cat "$folder/kafka/address")
-        for topic in "$@"; do
-            bash tests/kafka/kafka.sh topic "$folder/kafka" "${topic%:*}" "${topic#*:}" \
-                >>"$folder/kafka.log" 2>&1
-        done
+        "$bin/kafka_tool" topic "$address" "$@" >>"$folder/kafka.log" 2>&1
     else
         start_mock "$@"
     fi
@@ -128,16 +135,17 @@ fault() { # NAME COMMAND...
     "$bin/fault_proxy" tell "$folder/$name.control" "$@"
 }
 
+# With several at once each has its own ports: ports=FILE start_ingest, ports=FILE metric NAME.
 start_ingest() { # ARG...
-    rm -f "$folder/ports"
-    "$bin/freshet" ingest --ports-file "$folder/ports" "$@" \
+    rm -f "$ports"
+    "$bin/freshet" ingest --ports-file "$ports" "$@" \
         >>"$folder/ingest.out" 2>>"$folder/ingest.log" &
     ingest=$!
 }
 
 admin() { # PATH
     local port
-    port=$(sed -n 's/.*"admin":\([0-9]*\).*/\1/p' "$folder/ports" 2>/dev/null)
+    port=$(sed -n 's/.*"admin":\([0-9]*\).*/\1/p' "$ports" 2>/dev/null)
     [ -n "$port" ] && curl -s -m 2 "127.0.0.1:$port$1"
 }
 
