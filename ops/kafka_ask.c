@@ -12,7 +12,7 @@
 static enum status open_client(rd_kafka_t **client, const struct config *config, struct error *err)
 {
     struct kafka_settings settings;
-    enum status status = kafka_settings_begin(&settings, config_text(config, "kafka.brokers"),
+    enum status status = kafka_settings_begin(&settings, NULL, config_text(config, "kafka.brokers"),
                                               "freshet-ask", err);
 
     *client = NULL;

@@ -78,7 +78,7 @@ static void on_log(const rd_kafka_t *client, int level, const char *facility, co
 enum status kafka_settings_begin(struct kafka_settings *settings, struct kafka_access *access,
                                  const char *brokers, const char *client_id, struct error *err)
 {
-    assert(settings != NULL && access != NULL && err != NULL);
+    assert(settings != NULL && err != NULL);
     *settings = (struct kafka_settings){.access = access, .status = OK, .err = err};
     settings->conf = rd_kafka_conf_new();
     if (settings->conf == NULL)
@@ -88,7 +88,8 @@ enum status kafka_settings_begin(struct kafka_settings *settings, struct kafka_a
         return OK;
     }
     rd_kafka_conf_set_log_cb(settings->conf, on_log);
-    kafka_access_watch(settings->conf);
+    if (access != NULL)
+        kafka_access_watch(settings->conf);
     kafka_set(settings, "bootstrap.servers", brokers);
     kafka_set(settings, "client.id", client_id == NULL ? "freshet" : client_id);
     kafka_set(settings, "log.queue", "true");
@@ -109,7 +110,8 @@ void kafka_set(struct kafka_settings *settings, const char *name, const char *va
 
     if (settings->status != OK)
         return;
-    kafka_access_note(settings->access, name, value);
+    if (settings->access != NULL)
+        kafka_access_note(settings->access, name, value);
     result = rd_kafka_conf_set(settings->conf, name, value, why, sizeof why);
     if (result == RD_KAFKA_CONF_UNKNOWN)
         settings->status = error_set(settings->err, ERR_CONFIG,

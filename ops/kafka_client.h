@@ -40,7 +40,8 @@ struct kafka_settings {
     enum status status;
     struct error *err;
 };
-/* access: filled with who we are; also the start of the struct that is set as the opaque. */
+/* access: filled with who we are; also the start of the struct that is set as the opaque. NULL:
+ * nobody asks what brokers refuse. */
 MUST_CHECK enum status kafka_settings_begin(struct kafka_settings *settings,
                                             struct kafka_access *access, const char *brokers,
                                             const char *client_id, struct error *err);
