@@ -14,9 +14,10 @@ seeds=$2
 shift 2
 wanted=" $* "
 out=$build/mutants
+readable=60 # steps of a history, at most
 found=0
 failed=0
-libraries="$(pkg-config --libs hiredis rdkafka yaml-0.1 libmicrohttpd libcurl libxxhash libsodium zlib) -lsimdjson -lstdc++ -lm -lpthread"
+libraries=${LIBRARIES:?the libraries to link, as make protocol-mutants gives them}
 flags="-std=c11 -O2 -I. -D_GNU_SOURCE -fPIE"
 test_objects=$(ls "$build"/tests/runner.o "$build"/tests/{ops,schemas,features,kernels,ingest,scorer,retrain,support}/*.o)
 
@@ -83,6 +84,7 @@ while IFS='|' read -r name file test what_is sed; do
         # shellcheck disable=SC2046
         link_program "$name" simulate $(ls "$build"/tests/simulate/*.o) "$build/tests/support/store_model.o" || exit 70
         by_chance "$name" || ok=0
+        [ "${shrunk%%+*}" -le "$readable" ] 2>/dev/null || [ -z "$shrunk" ] || ok=0
     fi
     if [ "$test" != - ]; then
         # shellcheck disable=SC2086

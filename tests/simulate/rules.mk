@@ -17,6 +17,6 @@ simulate: $(B)/simulate ## schedules of failures on virtual time; SEEDS=n, FIRST
 mutants: protocol-mutants fault-mutants ## take each defence away: the simulator, or its fault's test, must notice
 .PHONY: protocol-mutants
 protocol-mutants: $(B)/simulate $(B)/tests/run ## those of the protocol alone; MUTANTS="TICK LAST" picks some
-	@CC="$(CC)" bash tests/simulate/mutants.sh $(B) 10000 $(MUTANTS)
+	@CC="$(CC)" LIBRARIES="$(libraries)" bash tests/simulate/mutants.sh $(B) 10000 $(MUTANTS)
 
 -include $(simulate_objects:.o=.d)

@@ -94,7 +94,7 @@ struct wire { /* one shard's connection and the request on it */
     struct store_reply *reply;
     int step; /* -1: executed, the answer is on its way */
     bool up;
-    uint8_t tokens[LOGS_MAX][STORE_TOKEN_BYTES]; /* of the claims the request was made under */
+    uint64_t claims[LOGS_MAX]; /* under which the request was made */
 };
 
 struct consumer {
@@ -124,7 +124,8 @@ struct process {
         int64_t offset;
     } letters[LETTERS_MAX];
     int letters_count;
-    uint8_t tokens[LOGS_MAX][SHARDS][STORE_TOKEN_BYTES]; /* of the claims it asked for last */
+    uint64_t serial;                   /* of all that ever began */
+    uint64_t claims[LOGS_MAX][SHARDS]; /* it asked for last */
     bool stopped[LOGS_MAX];
     enum stop_reason reason[LOGS_MAX];
     bool leaving; /* told to end: commits what waits, then goes */
@@ -135,7 +136,7 @@ struct ghost { /* an EXEC whose sender has given up on it */
     int node;
     struct model_connection connection;
     struct store_request *request;
-    uint8_t tokens[LOGS_MAX][STORE_TOKEN_BYTES];
+    uint64_t claims[LOGS_MAX];
 };
 
 struct published { /* a row in the examples topic */
@@ -167,7 +168,7 @@ struct world {
     struct process processes[PROCESSES];
     int owner[LOGS_MAX];
     int64_t group[LOGS_MAX];
-    uint64_t epochs;
+    uint64_t epochs, serials;
     int64_t now_us; /* wall = TIME_BASE_MS + jumps + now_us / 1000 */
     int64_t jumped_ms;
 

@@ -256,6 +256,7 @@ static void claim(struct store_model *model, const struct store_request *request
         m->now.present = true;
         m->now.m.has_token = true;
         memcpy(m->now.m.token, request->token, STORE_TOKEN_BYTES);
+        m->now.claim = (uint64_t)request->offset;
     }
     *read = m->now.m;
     *reply = (struct store_reply){.ms = read, .ms_count = 1};

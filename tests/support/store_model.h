@@ -32,8 +32,9 @@ struct model_content {
     bool present, bad_type;
     const uint8_t *bytes; /* USER */
     size_t bytes_count;
-    int64_t expires_at_ms;  /* 0: never */
-    struct store_m m;       /* M */
+    int64_t expires_at_ms; /* 0: never */
+    struct store_m m;      /* M */
+    uint64_t claim;        /* M: `offset` of the CLAIM carried out last, for a simulator's checks */
     struct model_row *rows; /* OUTBOX, oldest first; the array is shared by copies */
     int rows_count;
     struct store_id last_id;
