@@ -17,6 +17,7 @@
 #include "ops/hash.h"
 
 #include <malloc.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +48,14 @@ struct request { /* of the command line */
     bool until_found, table;
     const char *log;
 };
+
+static volatile sig_atomic_t ended; /* by a signal: report what was reached */
+
+static void end(int number)
+{
+    (void)number;
+    ended = 1;
+}
 
 /* ---- a stage ---- */
 
@@ -133,7 +142,7 @@ static void explore(struct tally *tally, const struct request *request, int job)
     struct stage stage;
 
     stage_open(&stage, &tally->coverage);
-    for (uint64_t i = (uint64_t)job; i < request->seeds; i += (uint64_t)request->jobs) {
+    for (uint64_t i = (uint64_t)job; i < request->seeds && !ended; i += (uint64_t)request->jobs) {
         (void)world_run(&stage, request->first + i, NULL, false);
         add(tally, stage.world);
         if (request->until_found && tally->violations > 0)
@@ -384,6 +393,7 @@ int main(int argc, char **argv)
     (void)mallopt(M_TRIM_THRESHOLD, 256 << 20);
     if (hash_start(&err) != OK)
         return 70;
+    (void)signal(SIGTERM, end);
     for (int i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : "";
 

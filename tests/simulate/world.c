@@ -381,7 +381,7 @@ static void step(struct world *world)
 }
 
 /* Everybody does what there is to do. */
-static void everybody(struct world *world, int round)
+static void everybody(struct world *world)
 {
     for (int p = 0; p < PROCESSES; p++) {
         struct process *process = &world->processes[p];
@@ -389,14 +389,18 @@ static void everybody(struct world *world, int round)
         process_notice(world, process);
         process_pump(world, process, 1000);
         for (int s = 0; s < SHARDS; s++)
-            for (int n = 0; n < 4; n++)
+            for (int n = 0; n < 4 && (!process->wires[s].up || process->wires[s].request != NULL);
+                 n++)
                 process_wire(world, process, s);
         for (int l = 0; l < world->logs_count; l++) {
             process_feed(world, process, l);
-            process_relay(world, process, l, round % SHARDS);
+            for (int s = 0; s < SHARDS && process->consumers[l].owned; s++)
+                process_relay(world, process, l, s);
         }
-        process_letters(world, process);
-        process_land(world, process);
+        for (int n = process->letters_count; n > 0; n--)
+            process_letters(world, process);
+        for (int n = 2 * process->flights_count; n > 0; n--)
+            process_land(world, process);
     }
     pass_time(world, 20000);
 }
@@ -405,7 +409,7 @@ static void settle(struct world *world)
 {
     world_draw(world, DRAW_QUIET, 1);
     for (int round = 0; round < SETTLE_ROUNDS && world->violation == NULL; round++)
-        everybody(world, round);
+        everybody(world);
     NOTE(world, "-- everybody reads --");
 }
 
@@ -440,7 +444,7 @@ static void quiet(struct world *world)
     for (int l = 0; l < world->logs_count; l++)
         world->logs[l].high = world->logs[l].count;
     for (int round = 0; round < QUIET_ROUNDS && world->violation == NULL; round++) {
-        everybody(world, round);
+        everybody(world);
         if (round % 2 == 1 && judge_done(world))
             return;
     }
