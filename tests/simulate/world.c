@@ -12,7 +12,6 @@
 #define QUIET_ROUNDS  600
 #define SETTLE_ROUNDS 12
 #define SLOTS_MIN     60
-#define FAULT_PERCENT 6
 
 void world_draw(struct world *world, enum draw draw, int number)
 {
@@ -111,20 +110,33 @@ static void ghost_arrives(struct world *world)
         happened(world, FAULT_DELAYED);
 }
 
-/* A connection is lost, rather one with a request on it. */
+/* The next connection with a request on it, from some place on; writes: with one that changes
+ * users. -1: there is none. */
+static int busy_connection(const struct world *world, int first, bool writes)
+{
+    for (int i = 0; i < PROCESSES * SHARDS; i++) {
+        int at = (first + i) % (PROCESSES * SHARDS);
+        const struct store_request *request =
+            world->processes[at / SHARDS].wires[at % SHARDS].request;
+
+        if (request != NULL && (!writes || request->writes_count > 0))
+            return at;
+    }
+    return -1;
+}
+
+/* A connection is lost, rather one with a request on it, best one with a commit. */
 static void disconnect(struct world *world)
 {
-    int first = world_below(world, PROCESSES * SHARDS), chosen = first;
+    int first = world_below(world, PROCESSES * SHARDS);
+    int chosen = busy_connection(world, first, world_chance(world, 75));
     bool ghost = world_chance(world, 50);
     enum fault_kind kind;
 
-    for (int i = 0; i < PROCESSES * SHARDS; i++) {
-        int at = (first + i) % (PROCESSES * SHARDS);
-        if (world->processes[at / SHARDS].wires[at % SHARDS].request != NULL) {
-            chosen = at;
-            break;
-        }
-    }
+    if (chosen < 0)
+        chosen = busy_connection(world, first, false);
+    if (chosen < 0)
+        chosen = first;
     kind = process_disconnect(world, &world->processes[chosen / SHARDS], chosen % SHARDS, ghost);
     if (kind != FAULT_COUNT)
         happened(world, kind);
@@ -424,7 +436,7 @@ static void schedule(struct world *world)
         settle(world);
     for (int i = 0; i < slots && world->violation == NULL; i++) {
         world_draw(world, DRAW_FAULT, i);
-        if (world_chance(world, FAULT_PERCENT) && (plan == NULL || !plan->faults[i]))
+        if (world_chance(world, world->fault_percent) && (plan == NULL || !plan->faults[i]))
             fault(world);
         if (plan != NULL && plan->steps[i])
             continue;
@@ -459,11 +471,12 @@ static void draw_features(struct world *world)
     struct features *features = &world->features;
     int kind = world_below(world, 20);
 
-    *features = (struct features){.failover = true,
-                                  .crash = true,
-                                  .zombie = true,
-                                  .lost = true,
-                                  .leave = true,
+    /* Each kind is missing in some worlds: a claim a moment leaves no room for what comes later. */
+    *features = (struct features){.failover = world_chance(world, 75),
+                                  .crash = world_chance(world, 60),
+                                  .zombie = world_chance(world, 75),
+                                  .lost = world_chance(world, 85),
+                                  .leave = world_chance(world, 50),
                                   .erase = world_chance(world, 50),
                                   .refusal = world_chance(world, 20)};
     if (kind < 9)
@@ -485,9 +498,10 @@ static void draw_features(struct world *world)
 
 static void draw_options(struct world *world)
 {
-    static const int batches[] = {1, 2, 4, 100};
+    static const int batches[] = {1, 2, 4, 100}, percents[] = {3, 5, 7, 12};
     bool small = world_chance(world, 10);
 
+    world->fault_percent = percents[world_below(world, 4)];
     world->options = (struct machine_options){
         .shards = SHARDS,
         .rules = world->rules,

@@ -156,6 +156,7 @@ struct world {
     const struct rules *rules;
     struct features features;
     struct machine_options options;
+    int fault_percent; /* chance of a fault before a step */
 
     struct log logs[LOGS_MAX];
     int logs_count;
