@@ -2,6 +2,7 @@
 #include "features/join.h"
 
 #include "features/sequence.h"
+#include "ops/defence.h"
 #include "ops/hash.h"
 #include "ops/metric.h"
 #include "schemas/trace.h"
@@ -122,7 +123,10 @@ static int row_of(const uint64_t *rows, int rows_count, uint64_t item)
 
 static bool in_window(const struct rules *rules, int64_t shown_at_ms, int64_t label_ms)
 {
-    return label_ms >= shown_at_ms && label_ms - shown_at_ms <= rules->join_window_ms;
+    /* What seems to lie before the list would teach that the list was clicked before it was seen.
+     */
+    return (!DEFENCE(LABEL_AFTER_LIST) || label_ms >= shown_at_ms) &&
+           label_ms - shown_at_ms <= rules->join_window_ms;
 }
 
 /* ---- labels ---- */
@@ -172,7 +176,8 @@ static enum status give_label(const struct join *join, struct open_impression *o
     enum status status;
 
     for (int i = 0; i < open->labels_count; i++)
-        if (open->labels[i].item == label->item && open->labels[i].action == label->action)
+        if (DEFENCE(LABEL_SET) && open->labels[i].item == label->item &&
+            open->labels[i].action == label->action)
             return OK;
     if (open->labels_count < OPEN_LABELS_MAX) {
         status = insert_label(join, open, label);
@@ -376,7 +381,10 @@ enum status join_shown(const struct join *join, const struct join_shown *shown, 
     if (find_example(join->value, open.example_id) >= 0)
         return OK;
     *fresh = true;
-    early_count = gather_early(join, shown, unseen < 0 ? NULL : &join->value->opens[unseen], early);
+    early_count = DEFENCE(EARLY_LABELS)
+                      ? gather_early(join, shown, unseen < 0 ? NULL : &join->value->opens[unseen],
+                                     early)
+                      : 0;
     if (unseen >= 0)
         remove_open(join->value, unseen);
     status = emit_shown(join, shown, open.example_id, early, early_count);

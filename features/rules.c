@@ -3,6 +3,7 @@
 
 #include "features/join.h"
 #include "features/sequence.h"
+#include "ops/defence.h"
 #include "ops/hash.h"
 
 #include <assert.h>
@@ -76,7 +77,7 @@ int64_t rules_watermark(int64_t before_ms, int64_t event_time_ms, int64_t record
 
     if (__builtin_add_overflow(record_time_ms, max_future_skew_ms, &cap))
         cap = max_future_skew_ms > 0 ? INT64_MAX : INT64_MIN;
-    if (event_time_ms < cap)
+    if (!DEFENCE(WATERMARK_CAP) || event_time_ms < cap)
         cap = event_time_ms;
     return cap > before_ms ? cap : before_ms;
 }
@@ -84,7 +85,8 @@ int64_t rules_watermark(int64_t before_ms, int64_t event_time_ms, int64_t record
 /* Neither side is negative here: the difference cannot overflow. */
 static bool too_late(const struct rules *rules, int64_t time_ms, int64_t watermark_ms)
 {
-    return watermark_ms > time_ms && watermark_ms - time_ms > rules->late_max_ms;
+    return DEFENCE(TOO_LATE) && watermark_ms > time_ms &&
+           watermark_ms - time_ms > rules->late_max_ms;
 }
 
 static enum status apply_erase(const struct join *join, const struct event *event,
@@ -204,7 +206,7 @@ enum status rules_apply(const struct rules *rules, struct user_value *value,
         return OK;
     if (event->kind == EVENT_ERASE)
         return apply_erase(&join, event, outcome);
-    if (event->time_ms <= value->erased_at_ms) {
+    if (DEFENCE(ERASED) && event->time_ms <= value->erased_at_ms) {
         *outcome = OUTCOME_ERASED;
         return OK;
     }

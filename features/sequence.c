@@ -1,6 +1,8 @@
 /* features/sequence.c - a sorted array: at most SEQUENCE_MAX entries, and most are appended. */
 #include "features/sequence.h"
 
+#include "ops/defence.h"
+
 #include <assert.h>
 #include <string.h>
 
@@ -35,11 +37,12 @@ enum sequence_result sequence_enter(struct user_value *value, const struct user_
     int gone;
 
     assert(most >= 1 && most <= SEQUENCE_MAX);
-    if (at < value->count && user_entry_compare(&value->entries[at], entry) == 0)
+    if (DEFENCE(DUPLICATE) && at < value->count &&
+        user_entry_compare(&value->entries[at], entry) == 0)
         return SEQUENCE_KNOWN;
     /* More than `most` are there when the setting was lowered since the last write. */
     gone = value->count + 1 - most;
-    if (gone > 0) {
+    if (DEFENCE(SEQUENCE_BOUND) && gone > 0) {
         if (at < gone)
             return SEQUENCE_OLDER;
         drop_oldest(value, gone);

@@ -128,7 +128,7 @@ enum status reading_record(struct machine *machine, const struct machine_record 
         user_hash = rules_user_hash(machine->options.rules, record->event->user);
         shard = (int)(user_hash % (uint64_t)machine->options.shards);
     }
-    if (record->offset >= partition->shards[shard].state.next) {
+    if (!DEFENCE(OFFSET_SKIP) || record->offset >= partition->shards[shard].state.next) {
         status = enqueue(machine, partition, record, user_hash, shard, err);
         if (status != OK)
             return status;

@@ -19,6 +19,7 @@
  */
 #include "ops/json.h"
 
+#include "ops/defence.h"
 #include "ops/json_private.h"
 
 #include <assert.h>
@@ -136,7 +137,7 @@ static enum status take_real(struct walk *w, const char *at, const char *end,
     std::from_chars_result result = std::from_chars(at, end, real);
 
     if (result.ec == std::errc::result_out_of_range || !isfinite(real)) {
-        if (is_huge(at, end))
+        if (DEFENCE(FINITE) && is_huge(at, end))
             return malformed(w, "a number no double can hold");
         real = *at == '-' ? -0.0 : 0.0;
     }
@@ -422,7 +423,7 @@ static enum status extract_list(struct walk *w, const struct json_trie_node *nod
 {
     bool object = peek(w) == '{';
 
-    if (depth == JSON_DEPTH_MAX)
+    if (DEFENCE(JSON_DEPTH) && depth == JSON_DEPTH_MAX)
         return too_deep(w, JSON_DEPTH_MAX);
     *value = (struct json_value){};
     value->type = object ? JSON_OBJECT : JSON_ARRAY;

@@ -4,6 +4,7 @@
  */
 #include "retrain/examples.h"
 
+#include "ops/defence.h"
 #include "ops/hash.h"
 #include "ops/map64.h"
 
@@ -264,7 +265,7 @@ static enum status add_label(struct examples *e, const struct example *example, 
     if (!(label > 0))
         return OK;
     if (map64_get(e->ripe, example->id, NULL)) {
-        if (lists_correct(pool, example->id, example->row, label))
+        if (DEFENCE(LATE_LABEL) && lists_correct(pool, example->id, example->row, label))
             e->counts.late_labels++;
         else
             e->counts.lost_labels++;
@@ -436,7 +437,8 @@ enum status examples_ripen(struct examples *e, const struct item_tables *tables,
     if (ripe == NULL)
         return error_set(err, ERR_NOMEM, "no memory to ripen %d examples", e->count);
     for (int i = 0; i < e->count; i++)
-        if (e->pending[i].shown_at_ms + e->options.rules->join_window_ms < until_ms)
+        if (!DEFENCE(RIPE) ||
+            e->pending[i].shown_at_ms + e->options.rules->join_window_ms < until_ms)
             ripe[count++] = (struct ripe_one){e->pending[i].shown_at_ms, e->pending[i].id};
     qsort(ripe, (size_t)count, sizeof *ripe, by_time);
     for (int i = 0; i < count && status == OK; i++)

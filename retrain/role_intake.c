@@ -2,6 +2,7 @@
 #include "retrain/role_inside.h"
 
 #include "ops/clock.h"
+#include "ops/defence.h"
 #include "ops/log.h"
 #include "ops/metric.h"
 
@@ -31,8 +32,8 @@ static bool too_late(struct role *role, const struct event *event,
 
     *watermark = rules_watermark(before, event->time_ms, record->timestamp_ms,
                                  role->dataset.max_future_skew_ms);
-    return event->kind != EVENT_ERASE && !record->replayed && before != INT64_MIN &&
-           event->time_ms < before - role->dataset.rules.late_max_ms;
+    return !(DEFENCE(LATE_ERASURE) && event->kind == EVENT_ERASE) && !record->replayed &&
+           before != INT64_MIN && event->time_ms < before - role->dataset.rules.late_max_ms;
 }
 
 /* An impression without trace: its counts are noted now, before anyone can click. */

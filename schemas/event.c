@@ -8,6 +8,7 @@
  */
 #include "schemas/event.h"
 
+#include "ops/defence.h"
 #include "ops/json.h"
 #include "ops/json_writer.h"
 #include "schemas/avro_registry.h"
@@ -174,7 +175,7 @@ static bool get_id(struct event_decoder *decoder, const struct json_value *value
         *id = digits_of(decoder, value->integer);
     else
         return false;
-    return id->bytes >= 1 && id->bytes <= bytes_max;
+    return id->bytes >= 1 && (!DEFENCE(ID_BYTES) || id->bytes <= bytes_max);
 }
 
 /* The kind and the code of the action the event names. */
@@ -227,7 +228,7 @@ static enum status get_time(const struct decoding *d, const struct json_value *v
         return refuse(d, bad);
     if (record_time_ms >= 0 && record_time_ms < EVENT_TIME_MAX_MS - schema->max_future_skew_ms)
         latest_ms = record_time_ms + schema->max_future_skew_ms;
-    if (time_ms > latest_ms)
+    if (DEFENCE(FUTURE_TIME) && time_ms > latest_ms)
         return refuse(d, REFUSAL_FUTURE_TIME);
     d->event->time_ms = time_ms;
     return OK;
@@ -438,7 +439,9 @@ enum status event_decode_record(struct event_decoder *decoder, struct text key, 
 enum refusal event_check_key(const struct event_schema *schema, const struct event *event,
                              struct text key)
 {
-    return schema->any_key || text_equal(key, event->user) ? REFUSAL_NONE : REFUSAL_KEY_MISMATCH;
+    return !DEFENCE(KEY_IS_USER) || schema->any_key || text_equal(key, event->user)
+               ? REFUSAL_NONE
+               : REFUSAL_KEY_MISMATCH;
 }
 
 size_t event_encode(const struct event_schema *schema, const struct event *event, char *into,

@@ -5,6 +5,7 @@
  * calendar, with years that begin in March so that the leap day is the last of its year. Source: H.
  * Hinnant, "chrono-Compatible Low-Level Date Algorithms", days_from_civil.
  */
+#include "ops/defence.h"
 #include "schemas/event_private.h"
 
 #include <math.h>
@@ -150,7 +151,7 @@ enum refusal event_time_of(const struct json_value *value, enum time_unit unit, 
     } else if (!time_of_number(value, unit, time_ms)) {
         return REFUSAL_BAD_TIME;
     }
-    if (*time_ms < EVENT_TIME_MIN_MS)
+    if (DEFENCE(TIME_RANGE) && *time_ms < EVENT_TIME_MIN_MS)
         return REFUSAL_BAD_TIME;
     return *time_ms > EVENT_TIME_MAX_MS ? REFUSAL_FUTURE_TIME : REFUSAL_NONE;
 }

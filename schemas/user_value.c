@@ -7,6 +7,7 @@
 #include "schemas/user_value.h"
 
 #include "ops/arena.h"
+#include "ops/defence.h"
 #include "schemas/bytes.h"
 
 #include <assert.h>
@@ -474,7 +475,7 @@ bool user_value_append(uint8_t *image, size_t *bytes, size_t bytes_max,
         int newest = header.head == 0 ? header.count - 1 : header.head - 1;
         struct user_entry last = entry_get(ring + (size_t)newest * USER_ENTRY_BYTES);
 
-        if (user_entry_compare(&last, entry) >= 0)
+        if (DEFENCE(IN_ORDER) && user_entry_compare(&last, entry) >= 0)
             return false;
     }
 
