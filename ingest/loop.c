@@ -11,6 +11,7 @@
 #include "ingest/relay.h"
 #include "ingest/schema_wait.h"
 #include "ops/clock.h"
+#include "ops/defence.h"
 #include "ops/hash.h"
 #include "ops/kafka_consumer.h"
 #include "ops/log.h"
@@ -619,7 +620,7 @@ static enum status drain(struct loop *l, struct error *err)
 
 enum status loop_run(struct loop *l, struct error *err)
 {
-    enum status status;
+    enum status status = OK;
 
     while (l->ended == OK && !(l->o.stopping != NULL && l->o.stopping()) && !finished(l))
         if (!turn(l))
@@ -628,7 +629,8 @@ enum status loop_run(struct loop *l, struct error *err)
         *err = l->why;
         return l->ended;
     }
-    status = drain(l, err);
+    if (DEFENCE(DRAIN))
+        status = drain(l, err);
     schema_wait_destroy(l->waiting); /* its records are the consumer's */
     l->waiting = NULL;
     kafka_consumer_close(l->consumer);
