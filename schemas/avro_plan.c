@@ -23,7 +23,6 @@
 #include <string.h>
 
 #define DEFINED_MAX  1024 /* named types of one schema */
-#define JSON_NODES   (4 * AVRO_NODES_MAX)
 #define JSON_LEVELS  (4 * AVRO_DEPTH_MAX)
 #define NAMES_BLOCK  4096
 #define NAMES_LIMIT  (2 * AVRO_SCHEMA_BYTES_MAX)
@@ -548,11 +547,16 @@ static enum status compile(struct build *b, avro_schema_t type, const struct jso
 
 static enum status compile_text(struct build *b, struct text avsc)
 {
-    struct json_parser *parser = json_parser_create(AVRO_SCHEMA_BYTES_MAX, JSON_NODES);
+    struct json_parser *parser;
     const struct json_node *json;
     avro_schema_t type = NULL;
     enum status status;
 
+    if (avsc.bytes > AVRO_SCHEMA_BYTES_MAX)
+        return error_set(b->err, ERR_LIMIT, "Avro schema of %zu bytes, at most %d", avsc.bytes,
+                         AVRO_SCHEMA_BYTES_MAX);
+    /* A node and what parts it from the next have two bytes at least. */
+    parser = json_parser_create(avsc.bytes + 1, avsc.bytes / 2 + 2);
     if (parser == NULL)
         return no_memory(b);
     json_parser_set_depth(parser, JSON_LEVELS);

@@ -208,12 +208,14 @@ static bool take(struct reader *r, uint32_t number, struct json_value *into);
 static inline bool take_kid(struct reader *r, const struct avro_kid *kid)
 {
     struct json_value *values = r->into->values;
-    struct json_value *into = kid->place == AVRO_NOWHERE ? NULL : &values[kid->place];
 
-    if (!take(r, kid->node, into))
+    assert(values != NULL); /* for the analyzer */
+    if (kid->place == AVRO_NOWHERE)
+        return take(r, kid->node, NULL);
+    if (!take(r, kid->node, &values[kid->place]))
         return false;
     for (unsigned more = kid->more; more != 0; more &= more - 1)
-        values[__builtin_ctz(more)] = *into;
+        values[__builtin_ctz(more)] = values[kid->place];
     return true;
 }
 

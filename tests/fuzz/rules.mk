@@ -8,7 +8,7 @@ F := build/fuzz
 fuzz_flags := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-fno-sanitize=function
 # Only what the fuzzers need: the floor's readers and schemas/.
-fuzz_sources := $(sort $(foreach unit,arena base64 clock config file hash json levenshtein log map64 \
+fuzz_sources := $(sort $(foreach unit,arena base64 clock config file hash http_client json levenshtein log map64 \
 	metric random status,$(wildcard ops/$(unit)*.c ops/$(unit)*.cpp)) $(wildcard schemas/*.c))
 fuzz_objects := $(addprefix $(F)/,$(addsuffix .o,$(basename $(fuzz_sources))))
 fuzzers := $(patsubst tests/fuzz/%.c,$(F)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))

@@ -11,6 +11,7 @@
  *     kafka_tool produce BROKERS TOPIC [NAME=VALUE...]   lines of standard input, KEY<tab>VALUE; an
  *                                             empty key is none; "-" alone as the value: a
  *                                             tombstone. NAME=VALUE: properties of librdkafka
+ *     kafka_tool produce-hex BROKERS TOPIC [NAME=VALUE...]   the same, VALUE in hexadecimal digits
  *     kafka_tool transact BROKERS TOPIC PARTITION commit|abort|leave   lines of standard input,
  * each a value, in one transaction; left open: until the coordinator ends it kafka_tool dump
  * BROKERS TOPIC           a line a record: PARTITION OFFSET KEY VALUE, key and value as hexadecimal
@@ -163,7 +164,20 @@ static bool next_line(char **line, size_t *room, struct text *key, struct text *
     return true;
 }
 
-static int run_produce(const char *brokers, const char *topic, int count, char **settings)
+/* Hexadecimal digits become the bytes they stand for, in the line they came in. */
+static void unhex(struct text *value)
+{
+    char *at = (char *)(uintptr_t)value->at;
+
+    for (size_t i = 0; i + 1 < value->bytes; i += 2) {
+        const char pair[] = {at[i], at[i + 1], 0};
+
+        at[i / 2] = (char)strtoul(pair, NULL, 16);
+    }
+    value->bytes /= 2;
+}
+
+static int run_produce(const char *brokers, const char *topic, bool hex, int count, char **settings)
 {
     char properties[LINE_MAX_BYTES] = "";
     struct kafka_producer_options options = {.brokers = brokers, .properties = properties};
@@ -180,6 +194,8 @@ static int run_produce(const char *brokers, const char *topic, int count, char *
     }
     status = kafka_producer_open(&producer, &options, &err);
     while (status == OK && next_line(&line, &room, &message.key, &message.value)) {
+        if (hex)
+            unhex(&message.value);
         status = kafka_produce(producer, &message, &err);
         while (status == ERR_FULL) {
             kafka_producer_poll(producer, 10);
@@ -329,13 +345,14 @@ int main(int argc, char **argv)
     if (argc >= 4 && strcmp(argv[1], "topic") == 0)
         return run_topic(argv[2], argc - 3, argv + 3);
     if (argc >= 4 && strcmp(argv[1], "produce") == 0)
-        return run_produce(argv[2], argv[3], argc - 4, argv + 4);
+        return run_produce(argv[2], argv[3], false, argc - 4, argv + 4);
+    if (argc >= 4 && strcmp(argv[1], "produce-hex") == 0)
+        return run_produce(argv[2], argv[3], true, argc - 4, argv + 4);
     if (argc == 6 && strcmp(argv[1], "transact") == 0)
         return run_transact(argv[2], argv[3], atoi(argv[4]), argv[5]);
     if (argc == 4 && strcmp(argv[1], "dump") == 0)
         return run_dump(argv[2], argv[3]);
-    (void)fprintf(
-        stderr,
-        "usage: kafka_tool broker TOPIC:N... | topic|produce|transact|dump BROKERS TOPIC...\n");
+    (void)fprintf(stderr, "usage: kafka_tool broker TOPIC:N... | "
+                          "topic|produce|produce-hex|transact|dump BROKERS TOPIC...\n");
     return 2;
 }
