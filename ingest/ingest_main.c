@@ -287,7 +287,7 @@ const struct command ingest_command = {
             "Examples:\n"
             "  freshet ingest --config freshet.yaml\n"
             "  freshet ingest --dry-run yesterday.jsonl\n"
-            "  freshet ingest --dry-run events --limit 100000 --json\n",
+            "  freshet ingest --dry-run events --limit 100000 --json    (a topic: Avro, too)\n",
     .options = options,
     .run = run_ingest,
 };
