@@ -25,6 +25,7 @@
 #define EVENTS_MAX    64
 #define COMMAND_ABOUT 256 /* bytes of a command without its value */
 #define ID_TEXT_MAX   48
+#define REFUSAL_MAX   240
 
 /* Replies of a pipeline come in phases; a phase is what one command, or a run of them, answers. */
 enum phase {
@@ -71,6 +72,7 @@ struct lane {
     int64_t *lengths;
     struct store_reply reply;
     bool complete;
+    char refusal[REFUSAL_MAX]; /* why the last write was refused; "": it was not */
 };
 
 struct redis_store {
@@ -675,12 +677,25 @@ static void read_start(struct lane *lane, const struct redis_reply *reply)
 
 /* An error reply where none is expected: the request as a whole, or only the read behind an EXEC.
  * A claim whose XINFO is refused (its outbox has just left for another node) has no answer yet. */
-static void refuse(struct lane *lane)
+static void refuse(struct lane *lane, const char *why)
 {
-    if (lane->behind && lane->request->kind == STORE_EXEC)
+    if (lane->behind && lane->request->kind == STORE_EXEC) {
         lane->read_failed = true;
-    else
-        lane->reply.result = STORE_REFUSED;
+        return;
+    }
+    /* The first error says it; what follows is that the transaction was given up. */
+    if (lane->reply.result != STORE_REFUSED)
+        (void)snprintf(lane->refusal, sizeof lane->refusal, "%s", why);
+    lane->reply.result = STORE_REFUSED;
+}
+
+/* A full store still answers reads: only a write that was carried out ends a refusal. */
+static void note_carried_out(struct lane *lane)
+{
+    enum store_kind kind = lane->request->kind;
+
+    if (lane->reply.result == STORE_OK && kind != STORE_READ && kind != STORE_ROWS)
+        lane->refusal[0] = '\0';
 }
 
 static void take(struct lane *lane, enum phase phase, const struct redis_reply *reply)
@@ -745,7 +760,7 @@ static void take_reply(struct lane *lane, const struct redis_reply *reply)
         enum redis_error error = redis_error_of(reply->text);
 
         if (redis_reply_status(reply, &err) != OK && !is_answer(step->phase, error))
-            refuse(lane);
+            refuse(lane, err.text);
         if (redis_connection_heed(lane->connection, reply))
             return;
     }
@@ -790,6 +805,7 @@ static bool lane_event(struct redis_store *s, struct lane *lane, struct redis_st
         return false;
     if (lane->read_failed)
         lane->reply.ms_count = 0;
+    note_carried_out(lane);
     lane->request = NULL;
     lane->complete = false;
     event->kind = REDIS_STORE_REPLY;
@@ -824,5 +840,8 @@ const char *redis_store_why(const struct redis_store *store)
     for (int shard = 0; shard < store->shards; shard++)
         if (!store->lanes[shard].up)
             return redis_connection_why(store->lanes[shard].connection)->text;
+    for (int shard = 0; shard < store->shards; shard++)
+        if (store->lanes[shard].refusal[0] != '\0')
+            return store->lanes[shard].refusal;
     return "";
 }

@@ -56,7 +56,8 @@ bool redis_store_next(struct redis_store *store, struct redis_store_event *event
 void redis_store_send(struct redis_store *store, const struct store_request *request);
 
 int redis_store_connected(const struct redis_store *store); /* shards that are */
-/* Why the first shard that is not connected is not; "" when all are. */
+/* Why the first shard that is not connected is not, or else why the last write of one was refused;
+ * "" when all is well. */
 const char *redis_store_why(const struct redis_store *store);
 
 #endif

@@ -321,9 +321,14 @@ TEST(redis_store_is_refused_whole_when_memory_is_full)
         .kind = STORE_EXEC, .shard = 0, .writes = writes, .writes_count = 2};
 
     begin(small);
+    CHECK_TEXT("", redis_store_why(store));
     CHECK_INT(STORE_REFUSED, ask(&request)->result);
     CHECK_TEXT("0", REDIS_COMMAND(&server, "EXISTS", "fr{00}ua", "fr{00}ub"));
     CHECK_INT(STORE_OK, read_one(0, NULL, 0, "a")->result); /* reads go on */
+    CHECK(strstr(redis_store_why(store), "maxmemory is reached") != NULL);
+    (void)REDIS_COMMAND(&server, "CONFIG", "SET", "maxmemory", "0");
+    CHECK_INT(STORE_OK, ask(&request)->result);
+    CHECK_TEXT("", redis_store_why(store));
     end();
 }
 
