@@ -4,6 +4,7 @@
  */
 #include "ingest/loop.h"
 
+#include "features/redis_policy.h"
 #include "features/redis_store.h"
 #include "ingest/crash_point.h"
 #include "ingest/letter_box.h"
@@ -33,6 +34,7 @@
 #define REPORT_US        1000000
 #define SCHEMA_WHY_BYTES 240
 #define SCHEMA_US        20000 /* how soon a schema that was missing is looked for again */
+#define POLICY_MS        5000  /* from one look at redis' eviction policy to the next */
 
 METRIC_COUNTER(gaps, "freshet_ingest_stops_total", "partitions that were stopped");
 
@@ -60,6 +62,7 @@ struct loop {
     struct event_decoder *decoder;
     struct kafka_consumer *consumer;
     struct redis_store *store;
+    struct redis_policy *policy;
     struct machine *machine;
     struct letter_box *letters;
     struct relay *relay;
@@ -314,6 +317,7 @@ static int poll_redis(struct loop *l)
     struct redis_store_event event;
     int count = 0;
 
+    redis_policy_step(l->policy, l->now_us);
     redis_store_step(l->store, l->now_us);
     while (redis_store_next(l->store, &event)) {
         count++;
@@ -559,7 +563,8 @@ static void report(struct loop *l)
     loop_report_schemas(l->report, schema_wait_count(l->waiting), l->schema_why);
     l->caught_up = loop_report_now(l->report, l->machine, l->consumer, l->store,
                                    relay_err.status == OK ? letter_box_why(l->letters)
-                                                          : relay_err.text);
+                                                          : relay_err.text,
+                                   redis_policy_why(l->policy));
 }
 
 /* One turn; true when something happened, so that the next one should come at once. */
@@ -685,6 +690,8 @@ static enum status open_store(struct loop *l, struct error *err)
     l->flights = calloc((size_t)options.shards, sizeof *l->flights);
     if (l->flights == NULL)
         return error_set(err, ERR_NOMEM, "no memory for the loop");
+    if (redis_policy_create(&l->policy, l->o.target, POLICY_MS, err) != OK)
+        return err->status;
     return redis_store_create(&l->store, &options, err);
 }
 
@@ -766,6 +773,7 @@ void loop_close(struct loop *loop)
     letter_box_close(loop->letters);
     machine_destroy(loop->machine);
     redis_store_destroy(loop->store);
+    redis_policy_destroy(loop->policy);
     event_decoder_destroy(loop->decoder);
     loop_report_destroy(loop->report);
     free(loop->flights);

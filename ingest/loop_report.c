@@ -243,7 +243,7 @@ static struct progress_of_all look(const struct loop_report *r, struct machine *
 }
 
 static void set_ready(struct loop_report *r, const struct progress_of_all *all,
-                      const struct redis_store *store, const char *outputs_why)
+                      const struct redis_store *store, const char *outputs_why, const char *danger)
 {
     const char *redis = redis_store_why(store);
     char why[TEXT_BYTES + 64] = "";
@@ -270,7 +270,9 @@ static void set_ready(struct loop_report *r, const struct progress_of_all *all,
         tell(r, false, why);
         return;
     }
-    if (r->poison.open)
+    if (danger[0] != '\0')
+        (void)snprintf(why, sizeof why, "%s", danger);
+    else if (r->poison.open)
         (void)snprintf(why, sizeof why,
                        "%.0f %% of the records are refused: freshet dlq list, freshet runbook "
                        "dead-letters",
@@ -280,7 +282,7 @@ static void set_ready(struct loop_report *r, const struct progress_of_all *all,
 
 bool loop_report_now(struct loop_report *report, struct machine *machine,
                      struct kafka_consumer *consumer, const struct redis_store *store,
-                     const char *outputs_why)
+                     const char *outputs_why, const char *danger)
 {
     struct progress_of_all all = look(report, machine, consumer);
 
@@ -296,7 +298,7 @@ bool loop_report_now(struct loop_report *report, struct machine *machine,
     metric_set(&watermark, all.watermark_ms == INT64_MAX ? 0 : (double)all.watermark_ms / 1000);
     metric_set(&redis_up, redis_store_connected(store));
     metric_set(&kafka_up, kafka_consumer_up(consumer));
-    set_ready(report, &all, store, outputs_why);
+    set_ready(report, &all, store, outputs_why, danger);
     return report->ours > 0 && all.unknown == 0 && all.lag == 0 &&
            all.reading + all.stopped >= report->ours;
 }

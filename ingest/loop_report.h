@@ -32,11 +32,12 @@ void loop_report_end(struct loop_report *report, int32_t partition, int64_t offs
 void loop_report_freshness(struct loop_report *report, double seconds);
 void loop_report_draining(struct loop_report *report);
 /* Once a second: sets gauges, adds what the machine counted since, tells set_ready whether we
- * are ready, and what is not as it should be though we are; logs once when too much is refused.
+ * are ready, and what is not as it should be though we are (danger: "" or one more such reason);
+ * logs once when too much is refused.
  * True when all partitions of ours are applied up to the end of the log. */
 bool loop_report_now(struct loop_report *report, struct machine *machine,
                      struct kafka_consumer *consumer, const struct redis_store *store,
-                     const char *outputs_why);
+                     const char *outputs_why, const char *danger);
 const char *loop_report_stopped(const struct loop_report *report);
 
 #endif
