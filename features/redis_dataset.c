@@ -374,17 +374,14 @@ static enum status parse_record(struct redis_dataset *d, const struct redis_repl
     return OK;
 }
 
-enum status redis_dataset_load(struct redis_dataset *dataset, struct redis_connection *connection,
-                               const struct redis_keys *keys, int64_t timeout_ms, struct error *err)
+/* status: of the reply, with *err. */
+static enum status take_record(struct redis_dataset *dataset, const struct redis_keys *keys,
+                               const struct redis_reply *reply, enum status status,
+                               struct error *err)
 {
     struct redis_dataset loaded = {0};
-    const struct redis_reply *reply;
-    char key[REDIS_KEY_BYTES_MAX];
-    const struct text arguments[] = {{"HGETALL", 7}, {key, redis_key_set(keys, key)}};
-    enum status status;
 
     *dataset = loaded;
-    status = redis_call(connection, timeout_ms, arguments, 2, &reply, err);
     if (status == ERR_CORRUPT)
         return error_set(err, ERR_MALFORMED, "%s{00}set is no hash: another program's key?",
                          keys->ns);
@@ -403,6 +400,35 @@ enum status redis_dataset_load(struct redis_dataset *dataset, struct redis_conne
     else
         redis_dataset_clear(&loaded);
     return status;
+}
+
+enum status redis_dataset_load(struct redis_dataset *dataset, struct redis_connection *connection,
+                               const struct redis_keys *keys, int64_t timeout_ms, struct error *err)
+{
+    const struct redis_reply *reply;
+    char key[REDIS_KEY_BYTES_MAX];
+    const struct text arguments[] = {{"HGETALL", 7}, {key, redis_key_set(keys, key)}};
+    enum status status = redis_call(connection, timeout_ms, arguments, 2, &reply, err);
+
+    return take_record(dataset, keys, reply, status, err);
+}
+
+bool redis_dataset_ask(struct redis_connection *connection, const struct redis_keys *keys)
+{
+    char key[REDIS_KEY_BYTES_MAX];
+    size_t bytes = redis_key_set(keys, key);
+
+    if (!redis_begin(connection, 2, bytes))
+        return false;
+    redis_argument_text(connection, "HGETALL");
+    redis_argument(connection, key, bytes);
+    return true;
+}
+
+enum status redis_dataset_answer(struct redis_dataset *dataset, const struct redis_keys *keys,
+                                 const struct redis_reply *reply, struct error *err)
+{
+    return take_record(dataset, keys, reply, redis_reply_status(reply, err), err);
 }
 
 static enum status compare(const struct redis_dataset *stored, const struct redis_dataset *wanted,

@@ -72,6 +72,13 @@ MUST_CHECK enum status redis_dataset_load(struct redis_dataset *dataset,
                                           struct redis_connection *connection,
                                           const struct redis_keys *keys, int64_t timeout_ms,
                                           struct error *err);
+/* The same for those who must not wait: asks (false: nothing was sent), and takes the reply to it
+ * once that has come. */
+MUST_CHECK bool redis_dataset_ask(struct redis_connection *connection,
+                                  const struct redis_keys *keys);
+MUST_CHECK enum status redis_dataset_answer(struct redis_dataset *dataset,
+                                            const struct redis_keys *keys,
+                                            const struct redis_reply *reply, struct error *err);
 /**
  * Loads it, or creates it from *wanted (rules.seed 0: a random one is drawn; partitions: their
  * start offsets). Two processes that start together agree: one creates, the other loads.

@@ -26,7 +26,6 @@
 
 #define WAITING_MAX_DEFAULT 4096
 #define DATASET_RETRY_US    1000000
-#define DATASET_TIMEOUT_MS  1000
 #define POLL_MAX_US         200000
 
 METRIC_HISTOGRAM(read_seconds, "freshet_serve_user_read_seconds",
@@ -54,6 +53,7 @@ struct user_reader {
     struct redis_nodes *nodes;
     struct redis_dataset dataset;
     bool dataset_known;
+    struct redis_connection *asked; /* for the data set's record, and owes the answer */
     int64_t dataset_next_us;
     struct log_limit down_limit;
     pthread_t thread;
@@ -266,30 +266,52 @@ static void take_replies(struct user_reader *r, int node)
 
 /* ---- the loop ---- */
 
-/* The shard of a user depends on the data set's seed: nothing can be read before it is known. */
-static void load_dataset(struct user_reader *r, int64_t now_us)
+static void take_dataset(struct user_reader *r)
 {
-    struct redis_connection *connection = redis_nodes_of(r->nodes, redis_slot_of_shard(0));
+    const struct redis_reply *reply;
     struct error err;
     enum status status;
 
-    if (redis_connection_epoch(connection) != r->epoch) {
-        /* Another server may answer now, with another data set. */
-        r->dataset_known = false;
-        r->epoch = redis_connection_epoch(connection);
-    }
-    if (r->dataset_known || now_us < r->dataset_next_us || !redis_connection_ready(connection))
+    if (redis_connection_epoch(r->asked) != r->epoch || !redis_connection_ready(r->asked)) {
+        r->asked = NULL; /* it failed: no answer will come */
         return;
-    r->dataset_next_us = now_us + DATASET_RETRY_US;
-    redis_dataset_clear(&r->dataset);
-    status = redis_dataset_load(&r->dataset, connection, &r->options.keys, DATASET_TIMEOUT_MS,
-                                &err);
+    }
+    reply = redis_connection_reply(r->asked);
+    if (reply == NULL)
+        return;
+    status = redis_dataset_answer(&r->dataset, &r->options.keys, reply, &err);
+    (void)redis_connection_heed(r->asked, reply);
+    r->asked = NULL;
     r->dataset_known = status == OK;
     if (status == OK)
         redis_nodes_meet(r->nodes);
     else if (log_every(&r->down_limit, 30000))
         log_event(LOG_WARN, "dataset_unknown", err.text,
                   log_text("remedy", "start `freshet ingest` once: it creates the data set"));
+}
+
+/* The shard of a user depends on the data set's seed: nothing can be read before it is known. It is
+ * asked like everything else, without waiting: requests come meanwhile, and their time runs. No
+ * read is in flight before its answer, so that it is the first one. */
+static void load_dataset(struct user_reader *r, int64_t now_us)
+{
+    struct redis_connection *connection = redis_nodes_of(r->nodes, redis_slot_of_shard(0));
+
+    if (redis_connection_epoch(connection) != r->epoch) {
+        /* Another server may answer now, with another data set. */
+        r->dataset_known = false;
+        r->epoch = redis_connection_epoch(connection);
+        r->asked = NULL;
+    }
+    if (r->asked != NULL)
+        take_dataset(r);
+    if (r->dataset_known || r->asked != NULL || now_us < r->dataset_next_us ||
+        !redis_connection_ready(connection))
+        return;
+    r->dataset_next_us = now_us + DATASET_RETRY_US;
+    redis_dataset_clear(&r->dataset);
+    if (redis_dataset_ask(connection, &r->options.keys))
+        r->asked = connection;
 }
 
 static struct user_read *take_submitted(struct user_reader *r)
