@@ -10,6 +10,7 @@
 
 #include "ops/arena.h"
 #include "ops/clock.h"
+#include "ops/defence.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -65,7 +66,8 @@ struct lane {
     int steps_count, step;
     bool behind; /* we are past the EXEC: errors spare it */
     bool read_failed;
-    int taken; /* replies of the present phase so far */
+    int taken;  /* replies of the present phase so far */
+    int queued; /* commands between MULTI and EXEC */
     struct arena *arena;
     struct store_m *ms;
     struct store_value *values;
@@ -414,6 +416,7 @@ static void send_exec(const struct redis_store *s, struct lane *lane, const stru
             put_m(s, lane, r->shard, &r->ms[i]);
             queued++;
         }
+    lane->queued = queued;
     expect(lane, PHASE_QUEUED, queued);
     command(lane, 1, 0, "EXEC");
     expect(lane, PHASE_EXEC, 1);
@@ -751,6 +754,40 @@ static bool is_answer(enum phase phase, enum redis_error error)
             phase == PHASE_XDEL || phase == PHASE_ROWS);
 }
 
+/* Could this be the answer to what was asked? One that could not belongs to another question: this
+ * connection has lost its place, and nothing that it says may be believed (FAULTS 57), least of all
+ * that an m is damaged. */
+static bool fits(const struct lane *lane, enum phase phase, const struct redis_reply *reply)
+{
+    switch (phase) {
+    case PHASE_IGNORE:
+    case PHASE_QUEUED:
+    case PHASE_WATCH:
+        return reply->type == REPLY_STATUS;
+    case PHASE_EXEC:
+        return reply->type == REPLY_NIL ||
+               (reply->type == REPLY_ARRAY && reply->count == lane->queued);
+    case PHASE_CLAIM:
+        return reply->type == REPLY_NIL || (reply->type == REPLY_ARRAY && reply->count == 3);
+    case PHASE_M:
+        return reply->type == REPLY_ARRAY && reply->count == 3;
+    case PHASE_VALUE:
+    case PHASE_START:
+        return reply->type == REPLY_STRING || reply->type == REPLY_NIL;
+    case PHASE_XINFO:
+    case PHASE_ROWS:
+        return reply->type == REPLY_ARRAY;
+    case PHASE_WAIT:
+    case PHASE_HSETNX:
+    case PHASE_XDEL:
+    case PHASE_XLEN:
+        return reply->type == REPLY_INTEGER;
+    case PHASE_DONE:
+        break;
+    }
+    return false;
+}
+
 static void take_reply(struct lane *lane, const struct redis_reply *reply)
 {
     struct step *step = &lane->steps[lane->step];
@@ -763,6 +800,10 @@ static void take_reply(struct lane *lane, const struct redis_reply *reply)
             refuse(lane, err.text);
         if (redis_connection_heed(lane->connection, reply))
             return;
+    } else if (DEFENCE(ANSWER_FITS) && !fits(lane, step->phase, reply)) {
+        redis_connection_fail(lane->connection, ERR_MALFORMED,
+                              "it gave an answer that does not fit the question");
+        return;
     }
     take(lane, step->phase, reply);
     lane->taken++;

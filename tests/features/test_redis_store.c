@@ -11,6 +11,9 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #define SHARDS 3
 
@@ -372,4 +375,71 @@ TEST(redis_store_drops_a_node_that_became_a_replica)
     CHECK_INT(REDIS_STORE_DISCONNECTED, event.kind);
     CHECK_INT(0, event.shard);
     end();
+}
+
+/* A server that greets rightly; sets the ends of its connections, which are those of the lanes. */
+static void begin_liar(int *listener, int peers[SHARDS])
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct redis_target target;
+    struct redis_store_options options = {
+        .target = &target, .keys = &keys, .topic = "ev", .shards = SHARDS};
+    char url[160], bytes[512];
+    struct error err;
+
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/liar", test_folder());
+    (void)snprintf(url, sizeof url, "unix://%s", address.sun_path);
+    (void)unlink(address.sun_path);
+    *listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK(bind(*listener, (struct sockaddr *)&address, sizeof address) == 0);
+    CHECK(listen(*listener, SHARDS) == 0);
+    CHECK_STATUS(OK, redis_target_parse(&target, url, &err));
+    CHECK_STATUS(OK, redis_keys_init(&keys, "fr", &err));
+    CHECK_STATUS(OK, redis_store_create(&store, &options, &err));
+    for (int i = 0; i < 3; i++)
+        redis_store_step(store, clock_monotonic_us());
+    for (int i = 0; i < SHARDS; i++) {
+        peers[i] = accept(*listener, NULL, NULL);
+        CHECK(peers[i] >= 0);
+    }
+    for (int i = 0; i < 3; i++)
+        redis_store_step(store, clock_monotonic_us());
+    for (int i = 0; i < SHARDS; i++) {
+        CHECK(read(peers[i], bytes, sizeof bytes) > 0);
+        CHECK(write(peers[i], "+OK\r\n+PONG\r\n", 12) == 12);
+        next_event();
+        CHECK_INT(REDIS_STORE_CONNECTED, event.kind);
+    }
+}
+
+/* FAULTS 57: such an answer belongs to another question. In particular it is no damaged m, for
+ * which a partition would be stopped. */
+TEST(redis_store_drops_a_server_whose_answer_does_not_fit)
+{
+    static const char *const lies[] = {
+        "+OK\r\n+OK\r\n",                           /* WATCH, then no m */
+        "+OK\r\n*2\r\n$-1\r\n$-1\r\n",              /* an m of two fields */
+        ":1\r\n",                                   /* no answer to WATCH */
+        "+OK\r\n*3\r\n$-1\r\n$-1\r\n$-1\r\n:1\r\n", /* no user's value */
+    };
+    static const uint32_t tps[] = {7};
+    struct text user = text_of("a");
+    struct store_request request = {
+        .kind = STORE_READ, .tps = tps, .tps_count = 1, .users = &user, .users_count = 1};
+
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+        int listener, peers[SHARDS];
+
+        begin_liar(&listener, peers);
+        redis_store_send(store, &request);
+        CHECK(write(peers[0], lies[i], strlen(lies[i])) > 0);
+        next_event();
+        CHECK_INT(REDIS_STORE_DISCONNECTED, event.kind);
+        CHECK_INT(0, event.shard);
+        CHECK(strstr(redis_store_why(store), "does not fit") != NULL);
+        redis_store_destroy(store);
+        for (int p = 0; p < SHARDS; p++)
+            (void)close(peers[p]);
+        (void)close(listener);
+    }
 }
