@@ -79,6 +79,7 @@ struct loop {
     struct relay_trim trim; /* the machine had no room for it */
     bool trim_waits;
 
+    bool begun[MACHINE_PARTITIONS_MAX * 16]; /* was read since we started, by number */
     bool draining, caught_up;
     int64_t now_us, full_polled_us, report_us;
     int64_t begun_ms; /* wall clock */
@@ -401,6 +402,13 @@ static void ask_limits(struct loop *l, const struct machine_command *command)
     l->questions[at] = (struct question){true, command->partition, command->ticket, l->now_us};
 }
 
+/* A rebuild begins a partition once. What is lost after that is lost again, and no less a reason to
+ * stop than without it. */
+static bool rebuilds(const struct loop *l, int32_t partition)
+{
+    return l->o.rebuild && ((size_t)partition >= sizeof l->begun || !l->begun[partition]);
+}
+
 static void answer_questions(struct loop *l)
 {
     for (int i = 0; i < MACHINE_PARTITIONS_MAX && l->questions_open > 0; i++) {
@@ -422,7 +430,7 @@ static void answer_questions(struct loop *l)
         q->open = false;
         l->questions_open--;
         machine_limits(l->machine, q->partition, q->ticket, low, high,
-                       l->o.rebuild ? KAFKA_OFFSET_NONE : group);
+                       rebuilds(l, q->partition) ? KAFKA_OFFSET_NONE : group);
     }
 }
 
@@ -445,6 +453,8 @@ static void read_from(struct loop *l, const struct machine_command *command)
     kafka_consumer_resume(l->consumer, command->partition);
     log_event(LOG_INFO, "partition_reading", "reading a partition",
               log_int("partition", command->partition), log_int("offset", command->offset));
+    if ((size_t)command->partition < sizeof l->begun)
+        l->begun[command->partition] = true;
     relay_partition(l->relay, command->partition, known == NULL ? 0 : known->log_number);
     machine_reading(l->machine, command->partition, command->ticket, epoch);
 }
