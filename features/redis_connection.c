@@ -681,7 +681,8 @@ void redis_connection_step(struct redis_connection *connection, int64_t now_us)
         step_greeting(c);
     if ((c->state == CONNECTING || c->state == GREETING) && now_us >= c->deadline_us)
         fail(c, ERR_TIMEOUT, "connecting took too long");
-    if (c->state == READY && c->owed > 0 && now_us - c->progress_us >= c->limits.reply_ms * 1000)
+    if (DEFENCE(REPLY_DEADLINE) && c->state == READY && c->owed > 0 &&
+        now_us - c->progress_us >= c->limits.reply_ms * 1000)
         fail(c, ERR_TIMEOUT, "no answer in time");
 }
 

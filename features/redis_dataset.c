@@ -2,6 +2,7 @@
 #include "features/redis_dataset.h"
 
 #include "ops/clock.h"
+#include "ops/defence.h"
 #include "ops/hash.h"
 
 #include <assert.h>
@@ -66,7 +67,7 @@ static enum status check_info(struct redis_connection *connection, int64_t timeo
                          role);
     if (!redis_info_line(reply->text, "maxmemory_policy", policy, TEXT_MAX))
         return error_set(err, ERR_CONFIG, "redis does not say its maxmemory-policy (INFO memory)");
-    if (strcmp(policy, "noeviction") != 0)
+    if (DEFENCE(POLICY_START) && strcmp(policy, "noeviction") != 0)
         return error_set(err, ERR_CONFIG,
                          "redis may evict what it was told to keep (maxmemory-policy %s): run "
                          "CONFIG SET maxmemory-policy noeviction",
@@ -168,7 +169,7 @@ enum status redis_dataset_check_server(const struct redis_target *target,
         status = redis_connection_create(&mine, target, NULL, "freshet-check", err);
     if (status == OK)
         status = redis_connection_create(&other, target, NULL, "freshet-check", err);
-    if (status == OK)
+    if (DEFENCE(TRANSACTIONS) && status == OK)
         status = check_transactions(mine, other, keys, timeout_ms, err);
     redis_connection_destroy(mine);
     redis_connection_destroy(other);

@@ -8,6 +8,7 @@
 #include "features/redis_reply.h"
 
 #include "ops/arena.h"
+#include "ops/defence.h"
 #include "ops/metric.h"
 
 #include <assert.h>
@@ -186,7 +187,7 @@ enum status redis_reader_feed(struct redis_reader *reader, const char *bytes, si
 {
     size_t unread = reader->reader->len - reader->reader->pos;
 
-    if (unread + count > reader->reply_bytes + SLACK_BYTES)
+    if (DEFENCE(REPLY_BYTES) && unread + count > reader->reply_bytes + SLACK_BYTES)
         return error_set(err, ERR_LIMIT, "redis sent a reply of more than %zu bytes",
                          reader->reply_bytes);
     if (redisReaderFeed(reader->reader, bytes, count) != REDIS_OK)

@@ -882,7 +882,7 @@ const char *redis_store_why(const struct redis_store *store)
         if (!store->lanes[shard].up)
             return redis_connection_why(store->lanes[shard].connection)->text;
     for (int shard = 0; shard < store->shards; shard++)
-        if (store->lanes[shard].refusal[0] != '\0')
+        if (DEFENCE(REFUSAL_TOLD) && store->lanes[shard].refusal[0] != '\0')
             return store->lanes[shard].refusal;
     return "";
 }

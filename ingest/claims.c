@@ -90,7 +90,7 @@ static int64_t start_if_unknown(const struct machine *machine, const struct part
 
     for (int s = 0; s < machine->options.shards; s++)
         known |= partition->shards[s].claim == CLAIM_DONE;
-    if (known ? partition->low == 0 : partition->group_offset < 0)
+    if (!DEFENCE(STATE_LOST) || (known ? partition->low == 0 : partition->group_offset < 0))
         return partition->low;
     return STORE_NO_OFFSET;
 }

@@ -8,6 +8,7 @@
 #include "ingest/reading.h"
 #include "ingest/tick.h"
 #include "ingest/turns.h"
+#include "ops/defence.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -422,6 +423,8 @@ int machine_room(const struct machine *machine)
 {
     int room = machine->options.backlog_max - longest_queue(machine);
 
+    if (!DEFENCE(BACKLOG))
+        return machine->options.backlog_max;
     if (room <= 0 || machine->backlog.bytes >= machine->options.backlog_bytes)
         return 0;
     return room;

@@ -10,6 +10,7 @@
 
 #include "features/redis_dataset.h"
 #include "ops/clock.h"
+#include "ops/defence.h"
 #include "ops/hash.h"
 #include "ops/log.h"
 #include "ops/metric.h"
@@ -195,7 +196,7 @@ static void expire(struct user_reader *r, int64_t now_us)
         for (int i = 0; i < r->rings[n].count; i++) {
             struct user_read **place = ring_at(r, &r->rings[n], i);
 
-            if (*place != NULL && (*place)->deadline_us <= now_us) {
+            if (DEFENCE(READ_BUDGET) && *place != NULL && (*place)->deadline_us <= now_us) {
                 struct user_read *read = *place;
 
                 *place = NULL;
