@@ -84,6 +84,7 @@ wait_for() { # SECONDS COMMAND...
 }
 
 start_redis() { # ARG...
+    rm -f "$folder/redis.sock" # of one that was killed
     redis-server --port 0 --unixsocket "$folder/redis.sock" --save '' --appendonly no \
         --dir "$folder" --logfile redis.log --daemonize no "$@" &
     redis_pid=$!
