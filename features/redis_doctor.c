@@ -130,6 +130,18 @@ static void check_reachable(const struct config *config, struct doctor_finding *
 }
 
 /* Version, role, policy and transactions: what ingest itself asks before it writes anything. */
+/* By what redis_dataset_check_server() found first. */
+static const char *protocol_remedy(const char *found)
+{
+    if (strstr(found, "maxmemory-policy") != NULL)
+        return "CONFIG SET maxmemory-policy noeviction, and the same line in redis.conf";
+    if (strstr(found, "too old") != NULL)
+        return "upgrade it to 6.0.9 or newer, or use Valkey";
+    if (strstr(found, "lead to the primary") != NULL)
+        return "point redis.url at the primary, or name its sentinels";
+    return "give redis.url a primary of Redis or Valkey, not a proxy in front of it";
+}
+
 static void check_protocol(const struct config *config, struct doctor_finding *finding)
 {
     struct redis_target target;
@@ -147,9 +159,7 @@ static void check_protocol(const struct config *config, struct doctor_finding *f
     else if (status == ERR_UNAVAILABLE || status == ERR_TIMEOUT)
         doctor_skip(finding, "Redis does not answer");
     else
-        doctor_fail(finding,
-                    "give redis.url a primary of Redis or Valkey, not a proxy in front of it", "%s",
-                    err.text);
+        doctor_fail(finding, protocol_remedy(err.text), "%s", err.text);
 }
 
 static void look_at_memory(struct redis_connection *connection, struct doctor_finding *finding)
@@ -355,12 +365,13 @@ static void check_acl(const struct config *config, struct doctor_finding *findin
 }
 
 const struct doctor_check redis_doctor_checks[] = {
-    {"redis", "it answers, with the password that is configured", check_reachable},
-    {"redis-protocol", "version, role and transactions are what the protocol needs",
-     check_protocol},
-    {"redis-memory", "it evicts nothing, and has room", check_memory},
-    {"redis-persistence", "what it holds survives a restart", check_persistence},
-    {"redis-clock", "its clock and ours agree", check_clock},
-    {"redis-acl", "its user may do what the roles do, and the line that allows no more", check_acl},
+    {"redis", "it answers, with the password that is configured", check_reachable, NULL},
+    {"redis-protocol", "version, role and transactions are what the protocol needs", check_protocol,
+     "redis"},
+    {"redis-memory", "it evicts nothing, and has room", check_memory, "redis"},
+    {"redis-persistence", "what it holds survives a restart", check_persistence, "redis"},
+    {"redis-clock", "its clock and ours agree", check_clock, "redis"},
+    {"redis-acl", "its user may do what the roles do, and the line that allows no more", check_acl,
+     "redis"},
     {0},
 };

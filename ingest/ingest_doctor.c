@@ -1,7 +1,9 @@
 /* ingest/ingest_doctor.c - doctor's question to the data set: is it there, and is it the one that
  * the configuration asks for? */
 #include "ingest/ingest_config.h"
+#include "ops/kafka_ask.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define ASK_MS 3000
@@ -59,7 +61,43 @@ static void check_dataset(const struct config *config, struct doctor_finding *fi
     redis_connection_destroy(connection);
 }
 
+/* A user's key must outlive the log: else a replay would meet users who have expired since, and
+ * make them anew from what is left of the log. */
+static void check_ttl(const struct config *config, struct doctor_finding *finding)
+{
+    const char *topic = config_text(config, "kafka.topics.events");
+    struct kafka_setting settings[] = {{.name = "retention.ms"}, {.name = "segment.ms"}};
+    int64_t ttl_ms = config_duration_ms(config, "features.ttl"), log_ms, least_ms;
+    struct error err;
+
+    if (kafka_settings_of(config, topic, settings, 2, ASK_MS, &err) != OK) {
+        doctor_skip(finding, "the brokers do not tell: %s", err.text);
+        return;
+    }
+    log_ms = strtoll(settings[0].value, NULL, 10);
+    if (log_ms < 0) {
+        doctor_warn(finding,
+                    "give the topic a retention.ms, or know that replays of what is older "
+                    "than features.ttl make users anew",
+                    "\"%s\" keeps its records for ever", topic);
+        return;
+    }
+    log_ms += strtoll(settings[1].value, NULL, 10) +
+              config_duration_ms(config, "features.join_window");
+    least_ms = log_ms + log_ms / 7;
+    if (ttl_ms < least_ms)
+        doctor_fail(finding, "raise features.ttl, or lower retention.ms or segment.ms of the topic",
+                    "features.ttl is %.1f days; 8/7 of the log's retention.ms, segment.ms and "
+                    "features.join_window are %.1f",
+                    (double)ttl_ms / 86400e3, (double)least_ms / 86400e3);
+    else
+        doctor_ok(finding, "users outlive the log: %.1f days, %.1f are needed",
+                  (double)ttl_ms / 86400e3, (double)least_ms / 86400e3);
+}
+
 const struct doctor_check ingest_doctor_checks[] = {
-    {"dataset", "the data set's record is there and agrees with the configuration", check_dataset},
+    {"dataset", "the data set's record is there and agrees with the configuration", check_dataset,
+     "redis"},
+    {"events-retention", "users live longer than the log that makes them anew", check_ttl, "kafka"},
     {0},
 };

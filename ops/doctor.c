@@ -133,8 +133,8 @@ static void check_secrets(const struct config *config, struct doctor_finding *fi
 }
 
 const struct doctor_check ops_doctor_checks[] = {
-    {"clock", "the time is plausible and synchronised", check_clock},
-    {"open-files", "enough file descriptors are allowed", check_descriptors},
-    {"secrets", "every secret that is named can be read, by us alone", check_secrets},
+    {"clock", "the time is plausible and synchronised", check_clock, NULL},
+    {"open-files", "enough file descriptors are allowed", check_descriptors, NULL},
+    {"secrets", "every secret that is named can be read, by us alone", check_secrets, NULL},
     {0},
 };

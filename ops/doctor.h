@@ -28,6 +28,8 @@ struct doctor_check {
     const char *name; /* "kafka-topics"; a table ends with a NULL name */
     const char *help; /* what it looks at, one line */
     void (*run)(const struct config *config, struct doctor_finding *finding);
+    const char *needs; /* a check before it: once that failed this one is moot, and not run. NULL:
+                          none */
 };
 
 /* Fill a finding in one line. */

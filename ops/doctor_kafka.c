@@ -1,5 +1,7 @@
-/* ops/doctor_kafka.c - doctor's questions to Kafka: does it answer, are the topics there? */
+/* ops/doctor_kafka.c - doctor's questions to Kafka: does it answer, are the topics there, and set
+ * as they must be? */
 #include "ops/kafka_admin.h"
+#include "ops/kafka_ask.h"
 #include "ops/ops_main.h"
 
 #include <stdio.h>
@@ -35,8 +37,8 @@ static void check_reachable(const struct config *config, struct doctor_finding *
         doctor_ok(finding, "%s answers", config_text(config, "kafka.brokers"));
     else
         doctor_fail(finding,
-                    "is the cluster up, kafka.brokers right, kafka.security.* what it wants?", "%s",
-                    err.text);
+                    "is the cluster up, kafka.brokers right, kafka.security.* what it wants?",
+                    "%s: %s", config_text(config, "kafka.brokers"), err.text);
 }
 
 static void check_topics(const struct config *config, struct doctor_finding *finding)
@@ -79,8 +81,118 @@ static void check_topics(const struct config *config, struct doctor_finding *fin
                   config_text(config, "kafka.topics.events"), events_partitions);
 }
 
+static void check_version(const struct config *config, struct doctor_finding *finding)
+{
+    struct kafka_setting protocol = {.name = "inter.broker.protocol.version"};
+    struct error err;
+
+    /* Each broker tells its client which requests it understands; the one setting that has a number
+     * in it is gone since Kafka 4. */
+    if (kafka_settings_of(config, NULL, &protocol, 1, TIMEOUT_MS, &err) != OK)
+        doctor_ok(finding, "librdkafka %s; the brokers do not tell theirs",
+                  kafka_library_version());
+    else if (protocol.value[0] == '0')
+        doctor_fail(finding, "upgrade the brokers: idempotent producers need 1.0 or newer",
+                    "librdkafka %s; the brokers' protocol is %s", kafka_library_version(),
+                    protocol.value);
+    else
+        doctor_ok(finding, "librdkafka %s; the brokers' protocol is %s", kafka_library_version(),
+                  protocol.value[0] == 0 ? "4.0 or newer" : protocol.value);
+}
+
+/* ---- settings of topics ---- */
+
+#define DAY_MS (INT64_C(24) * 3600 * 1000)
+
+enum { POLICY, RETENTION, INSYNC, SETTINGS };
+
+/* What a topic must be like: docs/operating.md. */
+static const struct topic_rule {
+    const char *key;
+    bool compacted;
+    int64_t retention_ms; /* at least; 0: any */
+} topic_rules[] = {
+    {"kafka.topics.events", false, 7 * DAY_MS},
+    {"kafka.topics.examples", false, 14 * DAY_MS},
+    {"kafka.topics.dead", false, 0},
+    {"kafka.topics.items", true, 0},
+};
+
+static bool shorter(const char *value, int64_t least_ms)
+{
+    int64_t ms = strtoll(value, NULL, 10);
+
+    return value[0] != 0 && ms >= 0 && ms < least_ms; /* -1: for ever */
+}
+
+/* Fills the finding when something is wrong with the topic; false then. */
+static bool judge_topic(const struct config *config, const struct topic_rule *rule,
+                        const struct kafka_setting settings[SETTINGS],
+                        struct doctor_finding *finding)
+{
+    const char *topic = config_text(config, rule->key);
+    bool compacted = strstr(settings[POLICY].value, "compact") != NULL;
+    int insync = atoi(settings[INSYNC].value), replicas, brokers;
+    struct error err;
+
+    if (kafka_replicas(config, topic, TIMEOUT_MS, &replicas, &brokers, &err) != OK)
+        replicas = brokers = 0;
+    if (compacted && !rule->compacted)
+        doctor_fail(finding, "set cleanup.policy=delete: compaction takes records that are needed",
+                    "%s has cleanup.policy=%s", topic, settings[POLICY].value);
+    else if (replicas > 0 && insync > replicas)
+        doctor_fail(finding, "lower min.insync.replicas, or add copies: nobody can write to it now",
+                    "%s has %d copies, min.insync.replicas is %d", topic, replicas, insync);
+    else if (rule->compacted && !compacted)
+        doctor_warn(finding, "set cleanup.policy=compact: retention would take items",
+                    "%s has cleanup.policy=%s", topic, settings[POLICY].value);
+    else if (shorter(settings[RETENTION].value, rule->retention_ms))
+        doctor_warn(finding, "raise retention.ms: what is older cannot be read again",
+                    "%s keeps %.1f days, %.0f or more are meant", topic,
+                    (double)strtoll(settings[RETENTION].value, NULL, 10) / (double)DAY_MS,
+                    (double)rule->retention_ms / (double)DAY_MS);
+    else if (replicas > 1 && insync == replicas)
+        doctor_warn(finding, "min.insync.replicas one less than the copies",
+                    "%s: with one of %d brokers down nobody can write to it", topic, replicas);
+    else if (brokers > 1 && (replicas == 1 || insync < 2))
+        doctor_warn(finding, "three copies, and min.insync.replicas=2",
+                    "%s has %d copies, min.insync.replicas is %d: one broker's disk may lose what "
+                    "was acknowledged",
+                    topic, replicas, insync);
+    else
+        return true;
+    return false;
+}
+
+static void check_settings(const struct config *config, struct doctor_finding *finding)
+{
+    int seen = 0;
+
+    for (size_t i = 0; i < sizeof topic_rules / sizeof *topic_rules; i++) {
+        struct kafka_setting settings[SETTINGS] = {
+            {.name = "cleanup.policy"}, {.name = "retention.ms"}, {.name = "min.insync.replicas"}};
+        struct error err;
+        enum status status = kafka_settings_of(config, config_text(config, topic_rules[i].key),
+                                               settings, SETTINGS, TIMEOUT_MS, &err);
+
+        if (status == ERR_NOT_FOUND)
+            continue; /* "kafka-topics" says so */
+        if (status != OK) {
+            doctor_skip(finding, "the brokers do not tell: %s", err.text);
+            return;
+        }
+        if (!judge_topic(config, &topic_rules[i], settings, finding))
+            return;
+        seen++;
+    }
+    doctor_ok(finding, "%d topics: retention, compaction and copies are as they should be", seen);
+}
+
 const struct doctor_check kafka_doctor_checks[] = {
-    {"kafka", "the brokers answer, with the security that is configured", check_reachable},
-    {"kafka-topics", "every topic of kafka.topics is there", check_topics},
+    {"kafka", "the brokers answer, with the security that is configured", check_reachable, NULL},
+    {"kafka-version", "librdkafka and the brokers understand what is needed", check_version,
+     "kafka"},
+    {"kafka-topics", "every topic of kafka.topics is there", check_topics, "kafka"},
+    {"kafka-settings", "retention, compaction and copies of the topics", check_settings, "kafka"},
     {0},
 };

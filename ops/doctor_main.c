@@ -5,6 +5,7 @@
  * failed; warnings alone are 0.
  */
 #include "ops/json_writer.h"
+#include "ops/log.h"
 #include "ops/ops_commands.h"
 
 #include <stdio.h>
@@ -41,17 +42,41 @@ static void write_finding(struct json_writer *w, const struct doctor_check *chec
     json_object_end(w);
 }
 
+#define CHECKS_MAX 64
+
+/* Names of checks that failed. */
+struct failed {
+    const char *names[CHECKS_MAX];
+    int count;
+};
+
+static void run_check(const struct doctor_check *check, const struct config *config,
+                      struct failed *failed, struct doctor_finding *finding)
+{
+    for (int i = 0; i < failed->count && check->needs != NULL; i++)
+        if (strcmp(failed->names[i], check->needs) == 0) {
+            doctor_skip(finding, "\"%s\" failed", check->needs);
+            return;
+        }
+    check->run(config, finding);
+    if (finding->result == DOCTOR_FAIL && failed->count < CHECKS_MAX)
+        failed->names[failed->count++] = check->name;
+}
+
 static int run_doctor(struct command_line *line)
 {
     const struct doctor_check *const *tables = command_tables()->doctor_tables;
     const struct config *config = command_config(line);
     const char *only = command_text(line, "only");
     char *buffer;
+    struct failed failed = {0};
     struct json_writer w;
     int counts[4] = {0};
 
     if (config == NULL)
         return EXIT_USAGE;
+    if (!log_wanted(LOG_DEBUG)) /* what clients log is what the findings say */
+        log_start("doctor", LOG_ERROR, LOG_AUTO);
     buffer = malloc(RESULT_BYTES_MAX);
     if (buffer == NULL)
         return EXIT_BUG;
@@ -65,7 +90,7 @@ static int run_doctor(struct command_line *line)
 
             if (only != NULL && strstr(check->name, only) == NULL)
                 continue;
-            check->run(config, &finding);
+            run_check(check, config, &failed, &finding);
             counts[finding.result]++;
             write_finding(&w, check, &finding);
             if (!command_json(line))

@@ -99,7 +99,7 @@ static void check_dataset(const struct config *config, struct doctor_finding *fi
 }
 
 const struct doctor_check serve_doctor_checks[] = {
-    {"model", "the current bundle verifies, and its scalars are this build's", check_model},
-    {"model-dataset", "the current bundle and Redis are of one data set", check_dataset},
+    {"model", "the current bundle verifies, and its scalars are this build's", check_model, NULL},
+    {"model-dataset", "the current bundle and Redis are of one data set", check_dataset, "redis"},
     {0},
 };

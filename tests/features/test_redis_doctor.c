@@ -88,6 +88,7 @@ TEST(redis_doctor_sees_eviction_and_a_memory_that_fills_up)
     CHECK(remedy_has("CONFIG SET maxmemory-policy noeviction"));
     CHECK(strstr(finding.text, "allkeys-lru") != NULL);
     CHECK_INT(DOCTOR_FAIL, look("redis-protocol"));
+    CHECK(remedy_has("CONFIG SET maxmemory-policy noeviction") && !remedy_has("proxy"));
     (void)REDIS_COMMAND(&server, "CONFIG", "SET", "maxmemory-policy", "noeviction");
     (void)REDIS_COMMAND(&server, "CONFIG", "SET", "maxmemory", "1000000000");
     CHECK_INT(DOCTOR_OK, look("redis-memory"));

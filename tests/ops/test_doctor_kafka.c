@@ -1,0 +1,81 @@
+/*
+ * Tests ops/doctor_kafka: what it says of topics on Apache Kafka that are set wrongly, and that it
+ * names the address when nobody answers.
+ */
+#include "ops/clock.h"
+#include "ops/kafka_admin.h"
+#include "ops/ops_main.h"
+#include "tests/test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TIMEOUT_MS 20000
+
+static struct doctor_finding finding;
+
+/* set: kafka.topics.events=... of this run */
+static enum doctor_result look(const char *brokers, const char *events, const char *name)
+{
+    const struct config_row *tables[] = {kafka_config_rows, NULL};
+    char address[160], topic[160], none[160];
+    const char *sets[] = {address, topic, none};
+    struct config *config;
+    char *report = NULL;
+    struct error err;
+
+    (void)snprintf(address, sizeof address, "kafka.brokers=%s", brokers);
+    (void)snprintf(topic, sizeof topic, "kafka.topics.events=%s", events);
+    (void)snprintf(none, sizeof none, "kafka.topics.examples=%s-none", events);
+    CHECK_STATUS(OK, config_load(&config, tables, NULL, sets, 3, &report, &err));
+    free(report);
+    finding = (struct doctor_finding){.result = DOCTOR_SKIP};
+    for (const struct doctor_check *check = kafka_doctor_checks; check->name != NULL; check++)
+        if (strcmp(check->name, name) == 0)
+            check->run(config, &finding);
+    config_destroy(config);
+    return finding.result;
+}
+
+static const char *make_topic(const char *brokers, const char *policy, const char *retention_ms)
+{
+    const struct kafka_topic_setting settings[] = {
+        {"cleanup.policy", policy}, {"retention.ms", retention_ms}, {NULL, NULL}};
+    static char name[64];
+    static int count;
+    struct error err;
+
+    (void)snprintf(name, sizeof name, "doctor-%d-%lld", count++, (long long)clock_monotonic_us());
+    CHECK_STATUS(OK, kafka_topic_create(brokers, NULL, name, 1, 1, settings, TIMEOUT_MS, &err));
+    return name;
+}
+
+TEST(kafka_apache_doctor_sees_topics_that_are_set_wrongly)
+{
+    const char *brokers = getenv("FRESHET_KAFKA");
+    const char *good;
+
+    if (brokers == NULL || brokers[0] == 0)
+        SKIP("no Apache Kafka (FRESHET_KAFKA is not set); tests/kafka/test_door.sh starts one");
+    CHECK_INT(DOCTOR_FAIL,
+              look(brokers, make_topic(brokers, "compact", "864000000"), "kafka-settings"));
+    CHECK(strstr(finding.text, "cleanup.policy=compact") != NULL);
+    CHECK(strstr(finding.remedy, "cleanup.policy=delete") != NULL);
+    CHECK_INT(DOCTOR_WARN,
+              look(brokers, make_topic(brokers, "delete", "86400000"), "kafka-settings"));
+    CHECK(strstr(finding.text, "keeps 1.0 days, 7 or more") != NULL);
+    good = make_topic(brokers, "delete", "864000000");
+    CHECK_INT(DOCTOR_OK, look(brokers, good, "kafka-settings"));
+    CHECK_INT(DOCTOR_OK, look(brokers, good, "kafka-version"));
+    CHECK(strstr(finding.text, "librdkafka") != NULL);
+    CHECK_INT(DOCTOR_OK, look(brokers, good, "kafka"));
+    CHECK_INT(DOCTOR_FAIL, look(brokers, good, "kafka-topics")); /* the others are missing */
+}
+
+TEST(doctor_kafka_names_the_address_that_does_not_answer)
+{
+    CHECK_INT(DOCTOR_FAIL, look("127.0.0.1:1", "events", "kafka"));
+    CHECK(strstr(finding.text, "127.0.0.1:1") != NULL);
+    CHECK(strstr(finding.remedy, "kafka.brokers") != NULL);
+}
