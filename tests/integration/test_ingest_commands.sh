@@ -29,10 +29,16 @@ done < <(grep -ohE '`freshet [a-z]+( [a-z]+)?' ops/runbooks/*.md docs/*.md READM
 check "every command that a page names is there:$unknown"
 unknown=
 for name in $(grep -ohE 'freshet_[a-z_]+' ops/runbooks/*.md docs/*.md README.md | sort -u); do
-    grep -qrE "\"$name\"" --include='*.c' ops ingest features scorer retrain || unknown="$unknown $name"
+    grep -qrE "\"$name\"" --include='*.c' ops schemas ingest features scorer retrain || unknown="$unknown $name"
 done
 [ -z "$unknown" ]
 check "every metric that a page names is there:$unknown"
+unknown=
+for row in $(sed -nE 's/^([0-9]+) .*/\1/p' tests/faults/rows.txt | sort -un); do
+    sed -nE 's/^\| ([0-9, ]+) \|.*/\1/p' docs/faults.md | grep -qwF "$row" || unknown="$unknown $row"
+done
+[ -z "$unknown" ]
+check "every row of the table of faults is in docs/faults.md:$unknown"
 
 # ---- before anything is there ----
 
@@ -116,6 +122,11 @@ redis SETRANGE "$user" 40 x >/dev/null
 run verify --json
 [ "$?" = 1 ] && has '"equal":false'
 check 'verify sees one flipped byte'
+says "^user ${user#*\}u}: " && says '^    [0-9]/[0-9]*  time [0-9]*  '
+check '... and tells whose, and the records that led to it'
+run verify --passes 3 --memory 1 --json
+[ "$?" = 1 ] && has '"users_different":1,"users_missing":0\|"users_unreadable":1' && says "^user ${user#*\}u}: "
+check '... in several passes, too'
 redis DEL "$user" >/dev/null
 run verify --json
 [ "$?" = 1 ] && has '"users_missing":1'
