@@ -31,15 +31,17 @@ static const struct config_row *const config_tables[] = {
 };
 
 static const struct doctor_check *const doctor_tables[] = {
-    ops_doctor_checks,    kafka_doctor_checks, redis_doctor_checks,
-    ingest_doctor_checks, serve_doctor_checks, NULL,
+    ops_doctor_checks,
+    kafka_doctor_checks,
+    kafka_acl_checks,
+    redis_doctor_checks,
+    ingest_doctor_checks,
+    serve_doctor_checks,
+    NULL,
 };
 
 static const struct config_rule *const rule_tables[] = {
-    ops_config_rules,
-    redis_config_rules,
-    events_config_rules,
-    NULL,
+    ops_config_rules, kafka_config_rules, redis_config_rules, events_config_rules, NULL,
 };
 
 int main(int argc, char **argv)

@@ -87,7 +87,6 @@ struct relay {
     /* the thread's own */
     struct redis_nodes *nodes;
     struct kafka_producer *producer;
-    int producers; /* opened so far */
     uint8_t *mark_bytes;
     int picked[TRANSFERS_MAX], picked_count; /* transfers to be read now */
 
@@ -563,24 +562,6 @@ static void send_marks(struct relay *r)
 
 /* ---- the thread ---- */
 
-/* A producer that was fenced or broke for good is replaced once. */
-static void mend_producer(struct relay *r)
-{
-    struct error err;
-
-    pthread_mutex_lock(&r->lock);
-    err = r->why;
-    pthread_mutex_unlock(&r->lock);
-    if (err.status != ERR_REPLACED || r->producers > 1)
-        return;
-    log_event(LOG_ERROR, "relay_producer_replaced", err.text);
-    kafka_producer_close(r->producer, 0);
-    r->producer = NULL;
-    if (kafka_producer_open(&r->producer, &r->producer_options, &err) == OK)
-        r->producers++;
-    hold_up(r, r->producer == NULL ? err.status : OK, r->producer == NULL ? err.text : "");
-}
-
 static void count_waiting(struct relay *r)
 {
     int64_t streams = 0;
@@ -609,7 +590,6 @@ static void *run(void *context)
         int under_way = settle(r);
 
         send_marks(r);
-        mend_producer(r);
         count_waiting(r);
         if (kafka_producer_pending(r->producer) > 0)
             kafka_producer_poll(r->producer, BUSY_MS);
@@ -619,7 +599,7 @@ static void *run(void *context)
         if (r->woken)
             hush(r->wake);
         r->woken = false;
-        stop = r->stop || r->producer == NULL;
+        stop = r->stop;
         pthread_mutex_unlock(&r->lock);
     }
     return NULL;
@@ -640,7 +620,6 @@ static enum status open_all(struct relay *r, struct error *err)
         status = kafka_producer_open(&r->producer, &r->producer_options, err);
     if (status != OK)
         return status;
-    r->producers = 1;
     if (pthread_create(&r->thread, NULL, run, r) != 0)
         return error_set(err, ERR_NOMEM, "could not start the relay's thread");
     r->running = true;

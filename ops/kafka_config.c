@@ -5,6 +5,8 @@
  * as it has something, so a short wait costs requests when idle and nothing else, while the
  * embedded broker answers an empty fetch only when the wait is over.
  */
+#include "ops/certificate.h"
+#include "ops/clock.h"
 #include "ops/kafka_admin.h"
 #include "ops/kafka_client.h"
 #include "ops/kafka_consumer.h"
@@ -180,6 +182,71 @@ void kafka_set_security(struct kafka_settings *settings, const struct config *co
     explicit_bzero(lines, strlen(lines));
     free(lines);
 }
+
+/* ---- what config check asks ---------------------------------------------------------------- */
+
+static bool uses_tls(const struct config *config)
+{
+    return strstr(config_text(config, "kafka.security.protocol"), "ssl") != NULL;
+}
+
+static enum status check_certificates(const struct config *config, const char *key, bool any,
+                                      struct error *err)
+{
+    const char *path = config_text(config, key);
+    struct error why;
+    enum status status;
+
+    if (!uses_tls(config) || path[0] == 0)
+        return OK;
+    status = certificate_check(path, any, clock_wall_ms(), &why);
+    return status == OK ? OK : error_set(err, ERR_CONFIG, "%s: %s", key, why.text);
+}
+
+static enum status check_ca(const struct config *config, struct error *err)
+{
+    return check_certificates(config, "kafka.security.ca", true, err);
+}
+
+static enum status check_certificate(const struct config *config, struct error *err)
+{
+    if (uses_tls(config) && (config_text(config, "kafka.security.certificate")[0] == 0) !=
+                                (config_text(config, "kafka.security.key")[0] == 0))
+        return error_set(err, ERR_CONFIG,
+                         "kafka.security.certificate and kafka.security.key go together");
+    return check_certificates(config, "kafka.security.certificate", false, err);
+}
+
+/* Is the key one, is it the certificate's, does the password open it? librdkafka knows: it loads
+ * them when a client is made, before it connects. */
+static enum status check_key(const struct config *config, struct error *err)
+{
+    struct kafka_producer_options options = {.brokers = "127.0.0.1:1", .config = config};
+    struct kafka_producer *producer;
+    struct error why;
+    char *secrets;
+
+    if (!uses_tls(config) || config_text(config, "kafka.security.key")[0] == 0 ||
+        check_ca(config, err) != OK || check_certificate(config, err) != OK)
+        return OK; /* nothing to check, or told already */
+    if (kafka_properties(config, &secrets, &why) != OK)
+        return OK; /* unreadable secrets are told by themselves */
+    explicit_bzero(secrets, strlen(secrets));
+    free(secrets);
+    if (kafka_producer_open(&producer, &options, &why) == OK) {
+        kafka_producer_close(producer, 0);
+        return OK;
+    }
+    return error_set(err, ERR_CONFIG, "kafka.security.key: \"%.80s\": %.120s",
+                     config_text(config, "kafka.security.key"), why.text);
+}
+
+const struct config_rule kafka_config_rules[] = {
+    {"kafka.security.ca", check_ca},
+    {"kafka.security.certificate", check_certificate},
+    {"kafka.security.key", check_key},
+    {NULL, NULL},
+};
 
 void kafka_consumer_options_from(struct kafka_consumer_options *options,
                                  const struct config *config, const char *topic_key)

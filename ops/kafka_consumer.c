@@ -736,6 +736,19 @@ void kafka_consumer_commit(struct kafka_consumer *c, int32_t partition, int64_t 
 
 /* ---- questions ------------------------------------------------------------------------------ */
 
+/* Why nobody answers lies in the queue, where no poll takes it while nothing is read. */
+static void hear_errors(struct kafka_consumer *c)
+{
+    rd_kafka_message_t *m;
+
+    if (c->in_group || c->assigned_us != 0 || c->assign_due)
+        return; /* records might come, too */
+    while ((m = rd_kafka_consumer_poll(c->client, 0)) != NULL) {
+        take_error(c, m);
+        rd_kafka_message_destroy(m);
+    }
+}
+
 /* What a question was answered instead; where it is known what somebody must mend, that. */
 static enum status no_answer(struct kafka_consumer *c, const char *question, int32_t partition,
                              rd_kafka_resp_err_t code, struct error *err)
@@ -744,6 +757,7 @@ static enum status no_answer(struct kafka_consumer *c, const char *question, int
 
     if (kafka_access_explain(&c->access, code, rd_kafka_err2str(code), c->topic, false, text))
         return error_set(err, kafka_status_of(code), "%s", text);
+    hear_errors(c);
     if (c->health.why[0] != '\0')
         return error_set(err, kafka_status_of(code), "%s", c->health.why);
     return error_set(err, kafka_status_of(code), "%s of partition %d of \"%s\": %s", question,

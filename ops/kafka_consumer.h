@@ -140,6 +140,7 @@ MUST_CHECK enum status kafka_consumer_committed(struct kafka_consumer *consumer,
 /* kafka.* rows of the configuration, and a consumer's options from them (set group to NULL for
  * a consumer without one). The options borrow from config. */
 extern const struct config_row kafka_config_rows[];
+extern const struct config_rule kafka_config_rules[]; /* certificates: are the files good? */
 void kafka_consumer_options_from(struct kafka_consumer_options *options,
                                  const struct config *config, const char *topic_key);
 

@@ -1,7 +1,10 @@
 /* ops/kafka_producer.c - librdkafka's producer behind ops/kafka_producer.h. */
 #include "ops/kafka_producer.h"
 
+#include "ops/clock.h"
+#include "ops/defence.h"
 #include "ops/kafka_client.h"
+#include "ops/log.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -12,6 +15,7 @@
 #define QUEUE_MESSAGES_MAX  100000
 #define QUEUE_KBYTES_MAX    (256 * 1024)
 #define TOPICS_MAX          16
+#define REOPEN_US           5000000 /* between two tries where an ACL is missing */
 
 METRIC_COUNTER(produced, "freshet_kafka_produced_total", "records that a broker acknowledged");
 METRIC_COUNTER(produced_bytes, "freshet_kafka_produced_bytes_total",
@@ -21,6 +25,9 @@ METRIC_COUNTER(produce_failures, "freshet_kafka_produce_failures_total",
 
 struct kafka_producer {
     struct kafka_access access; /* first: librdkafka's opaque is the whole */
+    struct kafka_producer_options options;
+    bool replaced; /* once, for good: the second time is the caller's business */
+    int64_t reopened_us;
     rd_kafka_t *client;
     rd_kafka_topic_t *topics[TOPICS_MAX]; /* looked up by name once, not once a record */
     int topics_count;
@@ -30,12 +37,28 @@ struct kafka_producer {
     struct kafka_health health;
 };
 
+/* An error after which this client never sends again; and whether it is only that a right is
+ * missing, which somebody may grant. */
+static rd_kafka_resp_err_t fatal_error(const struct kafka_producer *p, bool *denied)
+{
+    rd_kafka_resp_err_t code = rd_kafka_fatal_error(p->client, NULL, 0);
+
+    *denied = code == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED ||
+              code == RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+    return code;
+}
+
 static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *m, void *opaque)
 {
     struct kafka_producer *p = opaque;
     bool good = m->err == RD_KAFKA_RESP_ERR_NO_ERROR;
+    enum status status = kafka_status_of(m->err);
+    bool denied = false;
 
     (void)client;
+    if (status == ERR_REPLACED && fatal_error(p, &denied) != RD_KAFKA_RESP_ERR_NO_ERROR &&
+        (denied || !p->replaced))
+        status = ERR_UNAVAILABLE; /* a new client will be opened */
     metric_add(good ? &produced : &produce_failures, 1);
     if (good)
         kafka_health_mended(&p->health);
@@ -45,8 +68,7 @@ static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *m, void *
         kafka_health_error(&p->health, m->err, rd_kafka_err2str(m->err),
                            rd_kafka_topic_name(m->rkt));
     if (p->delivered != NULL)
-        p->delivered(p->context, (uint64_t)(uintptr_t)m->_private, kafka_status_of(m->err),
-                     m->partition, m->offset);
+        p->delivered(p->context, (uint64_t)(uintptr_t)m->_private, status, m->partition, m->offset);
 }
 
 static void on_error(rd_kafka_t *client, int code, const char *reason, void *opaque)
@@ -84,10 +106,25 @@ static void set_options(struct kafka_settings *s, const struct kafka_producer_op
     kafka_set_lines(s, o->properties);
 }
 
+static enum status open_client(struct kafka_producer *p, rd_kafka_t **client, struct error *err)
+{
+    struct kafka_settings settings;
+    enum status status = kafka_settings_begin(&settings, &p->access, p->options.brokers,
+                                              p->options.client_id, err);
+
+    if (status != OK)
+        return status;
+    set_options(&settings, &p->options);
+    rd_kafka_conf_set_opaque(settings.conf, p);
+    rd_kafka_conf_set_dr_msg_cb(settings.conf, on_delivered);
+    rd_kafka_conf_set_error_cb(settings.conf, on_error);
+    rd_kafka_conf_set_stats_cb(settings.conf, on_statistics);
+    return kafka_settings_open(&settings, RD_KAFKA_PRODUCER, client, err);
+}
+
 enum status kafka_producer_open(struct kafka_producer **producer,
                                 const struct kafka_producer_options *options, struct error *err)
 {
-    struct kafka_settings settings;
     struct kafka_producer *p;
     enum status status;
 
@@ -97,42 +134,58 @@ enum status kafka_producer_open(struct kafka_producer **producer,
     if (p == NULL)
         return error_set(err, ERR_NOMEM, "no memory for a Kafka producer");
     kafka_health_begin(&p->health, KAFKA_CLIENT_PRODUCER, &p->access);
+    p->options = *options;
     p->delivered = options->delivered;
     p->context = options->context;
-    status = kafka_settings_begin(&settings, &p->access, options->brokers, options->client_id, err);
-    if (status != OK)
-        goto done;
-    set_options(&settings, options);
-    rd_kafka_conf_set_opaque(settings.conf, p);
-    rd_kafka_conf_set_dr_msg_cb(settings.conf, on_delivered);
-    rd_kafka_conf_set_error_cb(settings.conf, on_error);
-    rd_kafka_conf_set_stats_cb(settings.conf, on_statistics);
-    status = kafka_settings_open(&settings, RD_KAFKA_PRODUCER, &p->client, err);
-    if (status != OK)
-        goto done;
-
-    *producer = p;
-    p = NULL;
-done:
-    kafka_producer_close(p, 0);
+    status = open_client(p, &p->client, err);
+    if (status == OK)
+        *producer = p;
+    else
+        kafka_producer_close(p, 0);
     return status;
+}
+
+/* What was not delivered is reported as failed. */
+static void close_client(struct kafka_producer *p, int64_t timeout_ms)
+{
+    (void)rd_kafka_flush(p->client, (int)timeout_ms);
+    (void)rd_kafka_purge(p->client, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+    while (rd_kafka_outq_len(p->client) > 0) /* each purged record is reported */
+        (void)rd_kafka_poll(p->client, 100);
+    for (int i = 0; i < p->topics_count; i++)
+        rd_kafka_topic_destroy(p->topics[i]);
+    p->topics_count = 0;
+    rd_kafka_destroy(p->client);
 }
 
 void kafka_producer_close(struct kafka_producer *p, int64_t timeout_ms)
 {
     if (p == NULL)
         return;
-    if (p->client != NULL) {
-        (void)rd_kafka_flush(p->client, (int)timeout_ms);
-        (void)rd_kafka_purge(p->client, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
-        while (rd_kafka_outq_len(p->client) > 0) /* each purged record is reported */
-            (void)rd_kafka_poll(p->client, 100);
-        for (int i = 0; i < p->topics_count; i++)
-            rd_kafka_topic_destroy(p->topics[i]);
-        rd_kafka_destroy(p->client);
-    }
+    if (p->client != NULL)
+        close_client(p, timeout_ms);
     kafka_health_end(&p->health);
     free(p);
+}
+
+/* Takes a new client in place of one that will never send again: once, or, where it only lacks a
+ * right, whenever some time has passed. False: this one stays. */
+static bool reopen(struct kafka_producer *p, rd_kafka_resp_err_t why, bool denied)
+{
+    int64_t now_us = clock_monotonic_us();
+    rd_kafka_t *client;
+    struct error err;
+
+    if (!DEFENCE(REOPEN_PRODUCER) || (!denied && p->replaced) ||
+        (denied && p->reopened_us != 0 && now_us - p->reopened_us < REOPEN_US) ||
+        open_client(p, &client, &err) != OK)
+        return false;
+    p->reopened_us = now_us;
+    p->replaced = p->replaced || !denied;
+    log_event(denied ? LOG_DEBUG : LOG_ERROR, "kafka_producer_replaced", rd_kafka_err2str(why));
+    close_client(p, 0);
+    p->client = client;
+    return true;
 }
 
 static rd_kafka_topic_t *find_topic(struct kafka_producer *p, const char *name, struct error *err)
@@ -156,10 +209,19 @@ static rd_kafka_topic_t *find_topic(struct kafka_producer *p, const char *name, 
     return topic;
 }
 
-static enum status refuse(const struct kafka_producer *p, const char *topic,
-                          rd_kafka_resp_err_t code, struct error *err)
+static enum status refuse(struct kafka_producer *p, const char *topic, rd_kafka_resp_err_t code,
+                          struct error *err)
 {
-    if (rd_kafka_fatal_error(p->client, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR)
+    bool denied;
+    rd_kafka_resp_err_t fatal = fatal_error(p, &denied);
+
+    if (fatal != RD_KAFKA_RESP_ERR_NO_ERROR && reopen(p, fatal, denied))
+        return error_set(err, ERR_UNAVAILABLE, "a new producer takes over: %s",
+                         p->health.why[0] == '\0' ? rd_kafka_err2str(fatal) : p->health.why);
+    if (denied)
+        return error_set(err, ERR_UNAVAILABLE, "%s",
+                         p->health.why[0] == '\0' ? rd_kafka_err2str(fatal) : p->health.why);
+    if (fatal != RD_KAFKA_RESP_ERR_NO_ERROR)
         code = RD_KAFKA_RESP_ERR__FATAL;
     return error_set(err, kafka_status_of(code), "could not produce to \"%s\": %s", topic,
                      rd_kafka_err2str(code));

@@ -28,6 +28,7 @@ struct kafka_message {
     uint64_t opaque;      /* given back on delivery */
 };
 
+/* Texts must live as long as the producer. */
 struct kafka_producer_options {
     const char *brokers;
     const char *client_id;
@@ -50,8 +51,10 @@ MUST_CHECK enum status kafka_producer_open(struct kafka_producer **producer,
 /* What was not delivered by then is reported as failed. NULL is fine. */
 void kafka_producer_close(struct kafka_producer *producer, int64_t timeout_ms);
 
-/* Copies key, value and header. Errors: ERR_FULL (poll and try again), ERR_LIMIT (too large),
- * ERR_NOT_FOUND (no such topic or partition), ERR_REPLACED (fenced or fatal) */
+/* Copies key, value and header. A client that will never send again, fenced or broken for good, is
+ * replaced, once; one that lacks a right, until it is granted. Errors: ERR_FULL (poll and try
+ * again), ERR_LIMIT (too large), ERR_NOT_FOUND (no such topic or partition), ERR_UNAVAILABLE (try
+ * again later), ERR_REPLACED (for good, for the second time) */
 MUST_CHECK enum status kafka_produce(struct kafka_producer *producer,
                                      const struct kafka_message *message, struct error *err);
 void kafka_producer_poll(struct kafka_producer *producer, int64_t timeout_ms);

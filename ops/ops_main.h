@@ -14,5 +14,6 @@ extern const struct config_row ops_config_rows[];     /* ends with a NULL key */
 extern const struct config_rule ops_config_rules[];   /* ends with a NULL key */
 extern const struct doctor_check ops_doctor_checks[]; /* ends with a NULL name */
 extern const struct doctor_check kafka_doctor_checks[];
+extern const struct doctor_check kafka_acl_checks[]; /* doctor_kafka_acl.c */
 
 #endif

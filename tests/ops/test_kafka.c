@@ -249,6 +249,38 @@ TEST(kafka_producer_is_bounded_and_reports_what_it_gives_up)
     kafka_producer_close(NULL, 0);
 }
 
+/* Sends until a record is delivered, as a caller that tries again. */
+static enum status deliver(struct kafka_producer *producer, struct error *err)
+{
+    const struct kafka_message message = {
+        .topic = "t", .partition = 0, .value = text_of("v"), .opaque = 1};
+    int64_t until_us = clock_monotonic_us() + KAFKA_PATIENCE_US;
+    enum status status = ERR_UNAVAILABLE;
+
+    while (clock_monotonic_us() < until_us && status != OK && status != ERR_REPLACED) {
+        status = kafka_produce(producer, &message, err);
+        if (status == OK)
+            status = kafka_producer_flush(producer, 500, err);
+    }
+    return status;
+}
+
+/* FAULTS 21: a client that got no producer id never sends again. */
+TEST(kafka_producer_that_broke_for_good_is_replaced)
+{
+    enum { INIT_PRODUCER_ID = 22, CLUSTER_AUTHORIZATION_FAILED = 31 };
+    struct kafka_broker *broker = start_broker(1);
+    struct kafka_producer_options options = {.brokers = kafka_broker_address(broker)};
+    struct kafka_producer *producer;
+    struct error err;
+
+    kafka_broker_refuse(broker, INIT_PRODUCER_ID, CLUSTER_AUTHORIZATION_FAILED, 1);
+    CHECK_STATUS(OK, kafka_producer_open(&producer, &options, &err));
+    CHECK_STATUS(OK, deliver(producer, &err));
+    kafka_producer_close(producer, 0);
+    kafka_broker_stop(broker);
+}
+
 TEST(kafka_producer_knows_so_many_topics_and_no_more)
 {
     char address[UNREACHABLE_MAX];

@@ -126,3 +126,37 @@ TEST(kafka_tls_files_that_are_not_there_are_named)
     CHECK(strstr(err.text, "ssl.ca.location") != NULL);
     config_destroy(config);
 }
+
+static enum status check_rules(struct config *config, struct error *err)
+{
+    for (const struct config_rule *rule = kafka_config_rules; rule->key != NULL; rule++) {
+        enum status status = rule->check(config, err);
+        if (status != OK)
+            return status;
+    }
+    return OK;
+}
+
+TEST(kafka_config_rules_name_the_certificate_that_cannot_be_used)
+{
+    static const char *const cases[][2] = {
+        {"kafka.security.ca=/nowhere/ca.pem", "kafka.security.ca: "},
+        {"kafka.security.ca=Makefile", "holds no certificate"},
+        {"kafka.security.certificate=/nowhere/c.pem", "go together"},
+        {"kafka.security.key=/nowhere/c.key", "go together"},
+    };
+    struct error err;
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *const tls[] = {"kafka.security.protocol=ssl", cases[i][0]};
+        const char *const plain[] = {cases[i][0]};
+        struct config *config = load(tls, 2);
+
+        CHECK_STATUS(ERR_CONFIG, check_rules(config, &err));
+        CHECK(strstr(err.text, cases[i][1]) != NULL);
+        config_destroy(config);
+        config = load(plain, 1);
+        CHECK_STATUS(OK, check_rules(config, &err)); /* no TLS: nobody reads them */
+        config_destroy(config);
+    }
+}
