@@ -206,9 +206,9 @@ static void claim_answered(struct machine *machine, struct shard *shard,
 /* False: the partition was stopped. next: of a shard, or where absent ones would start. */
 static bool within_log(struct machine *machine, struct partition *partition, int64_t next)
 {
-    if (next < partition->low)
+    if (DEFENCE(LOG_START) && next < partition->low)
         machine_stop_partition(machine, partition, STOP_DATA_LOST, next, partition->low);
-    else if (next > partition->high)
+    else if (DEFENCE(LOG_END) && next > partition->high)
         machine_stop_partition(machine, partition, STOP_OFFSET_AHEAD, next, partition->high);
     else
         return true;

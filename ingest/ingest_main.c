@@ -14,6 +14,7 @@
 #include "ingest/simulate.h"
 #include "ops/admin.h"
 #include "ops/clock.h"
+#include "ops/defence.h"
 #include "ops/file.h"
 #include "ops/hash.h"
 #include "ops/json_writer.h"
@@ -147,7 +148,7 @@ static enum status open_dataset(struct ingest *in, struct error *err)
 
     for (;;) {
         status = try_dataset(in, err);
-        if (status != ERR_UNAVAILABLE && status != ERR_TIMEOUT)
+        if (!DEFENCE(WAIT_FOR_SERVERS) || (status != ERR_UNAVAILABLE && status != ERR_TIMEOUT))
             return status;
         admin_set_ready(in->admin, false, err->text);
         if (log_every(&limit, LOG_EVERY_MS))

@@ -265,7 +265,7 @@ static int poll_kafka(struct loop *l)
 
     /* When the machine is full the group must see us poll all the same; the machine pauses its
      * partitions when that lasts, so that no record comes by it. */
-    if (room <= 0 && l->now_us - l->full_polled_us < FULL_POLL_US)
+    if (room <= 0 && (!DEFENCE(POLL_WHEN_FULL) || l->now_us - l->full_polled_us < FULL_POLL_US))
         return 0;
     l->full_polled_us = l->now_us;
     room = room <= 0 ? 1 : room > RECORDS_MAX ? RECORDS_MAX : room;

@@ -3,6 +3,7 @@
 
 #include "ingest/poison.h"
 #include "ops/clock.h"
+#include "ops/defence.h"
 #include "ops/log.h"
 #include "ops/metric.h"
 
@@ -215,7 +216,8 @@ static int64_t done_to(const struct loop_report *r, const struct machine_partiti
                       ? r->ends[view->partition]
                       : 0;
 
-    return r->waiting == 0 && view->applied >= view->position && end > view->applied
+    return DEFENCE(LOG_TAIL) && r->waiting == 0 && view->applied >= view->position &&
+                   end > view->applied
                ? end
                : view->applied;
 }

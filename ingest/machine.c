@@ -500,7 +500,7 @@ static void bound_outbox(struct machine *machine, struct partition *partition)
     for (int s = 0; s < machine->options.shards; s++)
         if (partition->shards[s].outbox_rows > most)
             most = partition->shards[s].outbox_rows;
-    if (most >= machine->options.outbox_max)
+    if (DEFENCE(OUTBOX_BOUND) && most >= machine->options.outbox_max)
         partition->outbox_full = true;
     else if (most <= machine->options.outbox_max / 2)
         partition->outbox_full = false;

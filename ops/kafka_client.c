@@ -61,8 +61,10 @@ static const char *const ours[] = {
 static void on_log(const rd_kafka_t *client, int level, const char *facility, const char *line)
 {
     /* syslog's levels, whose names are also ours: 3 error, 4 warning, 5 notice. A failed
-     * connection or certificate comes here at every attempt, and to the error callback too. */
-    bool repeated = strcmp(facility, "FAIL") == 0 || strcmp(facility, "SSLCERTVRFY") == 0;
+     * connection, certificate or right comes here at every attempt, and to the error callback too.
+     */
+    bool repeated = strcmp(facility, "FAIL") == 0 || strcmp(facility, "SSLCERTVRFY") == 0 ||
+                    strcmp(facility, "FATAL") == 0;
     enum log_level as = repeated     ? LOG_DEBUG
                         : level <= 3 ? LOG_ERROR
                         : level == 4 ? LOG_WARN

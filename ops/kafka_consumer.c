@@ -318,8 +318,8 @@ static void put_fatal(struct kafka_consumer *c)
         return;
     c->fatal_told = true;
     kafka_health_error(&c->health, code, why, c->topic);
-    put_event(c, code == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID ? KAFKA_FENCED : KAFKA_FATAL, -1,
-              KAFKA_OFFSET_NONE, why);
+    bool fenced = DEFENCE(STATIC_FENCE) && code == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID;
+    put_event(c, fenced ? KAFKA_FENCED : KAFKA_FATAL, -1, KAFKA_OFFSET_NONE, why);
 }
 
 static void on_error(rd_kafka_t *client, int code, const char *reason, void *opaque)
@@ -378,7 +378,9 @@ static void set_options(struct kafka_settings *s, const struct kafka_consumer_op
     kafka_set(s, "enable.auto.commit", "false");
     kafka_set(s, "enable.auto.offset.store", "false");
     kafka_set(s, "auto.offset.reset", "error");
-    kafka_set(s, "isolation.level", o->read_uncommitted ? "read_uncommitted" : "read_committed");
+    kafka_set(s, "isolation.level",
+              o->read_uncommitted || !DEFENCE(COMMITTED_ONLY) ? "read_uncommitted"
+                                                              : "read_committed");
     kafka_set(s, "enable.partition.eof", o->end_events ? "true" : "false");
     kafka_set(s, "check.crcs", "true");
     kafka_set(s, "statistics.interval.ms", "1000");

@@ -74,9 +74,13 @@ static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *m, void *
 static void on_error(rd_kafka_t *client, int code, const char *reason, void *opaque)
 {
     struct kafka_producer *p = opaque;
+    rd_kafka_resp_err_t fatal = code == RD_KAFKA_RESP_ERR__FATAL
+                                    ? rd_kafka_fatal_error(client, NULL, 0)
+                                    : RD_KAFKA_RESP_ERR_NO_ERROR;
 
-    (void)client;
-    kafka_health_error(&p->health, (rd_kafka_resp_err_t)code, reason, NULL);
+    kafka_health_error(&p->health,
+                       fatal == RD_KAFKA_RESP_ERR_NO_ERROR ? (rd_kafka_resp_err_t)code : fatal,
+                       reason, NULL);
 }
 
 static int on_statistics(rd_kafka_t *client, char *json, size_t bytes, void *opaque)

@@ -369,7 +369,7 @@ static enum status decode(const struct decoding *d, struct text value, enum even
     *d->why = REFUSAL_NONE;
     if (value.at == NULL)
         return refuse(d, REFUSAL_TOMBSTONE);
-    if (value.bytes > schema->max_bytes)
+    if (DEFENCE(OVERSIZE) && value.bytes > schema->max_bytes)
         return refuse(d, REFUSAL_OVERSIZE);
     if (format == FORMAT_AUTO)
         format = value.bytes > 0 && value.at[0] == 0 ? FORMAT_AVRO : FORMAT_JSON;

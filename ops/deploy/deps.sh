@@ -38,6 +38,7 @@ git                  the version that is printed
 packages_kafka='
 openjdk-17-jre-headless  runs Apache Kafka
 maven                    fetches Apache Kafka by its exact version
+openssl                  certificates for its TLS listeners
 '
 packages_lint='
 clang-format         one layout of the code

@@ -31,7 +31,13 @@ settled() { # [PARTITIONS]
     [ "$(metric freshet_ingest_partitions)" = "${1:-4}" ] && ready &&
         metric freshet_ingest_lag_records | grep -qx 0
 }
-caught_up() { wait_for 90 settled "$@"; }
+# Numbers are told once a second: with the ticks' a lag is of now.
+told_since() { at_least freshet_ingest_ticks_total $(($1 + 1)) && settled "${@:2}"; }
+caught_up() { # [PARTITIONS]
+    local before
+    before=$(metric freshet_ingest_ticks_total)
+    wait_for 90 told_since "${before:-0}" "$@"
+}
 
 right() {
     "$bin/freshet" verify --quiet --json >"$folder/out" 2>"$folder/err"
