@@ -127,7 +127,7 @@ row_19() {
     wait_for 60 reason 'app lacks the ACL READ on group secure'
     check '19: no ACL on the group: ingest waits and names it'
     kafka allow app READ group secure
-    wait_for 60 reason 'app lacks the ACL WRITE (and DESCRIBE) on topic examples'
+    wait_for 60 reason 'app lacks the ACL WRITE'
     check '19: no ACL on the examples: ingest waits and names it'
     kafka allow app WRITE topic examples
     wait_for 90 settled 2
