@@ -65,13 +65,10 @@ static const struct pair stage_pairs[] = {
     {STAGE_REPAIRING, STAGE_NONE},
 };
 
-/* How a request can end: only an EXEC is aborted, and reads and trims are never refused. */
+/* How a request can end: only an EXEC is aborted. */
 static bool can_end(int request, int ending)
 {
-    if (ending == ENDING_NIL)
-        return request == STORE_EXEC;
-    return ending != ENDING_REFUSED || request == STORE_CLAIM || request == STORE_START ||
-           request == STORE_EXEC;
+    return ending != ENDING_NIL || request == STORE_EXEC;
 }
 
 /* Counters of the machine that say which way it went. */

@@ -279,10 +279,13 @@ static void retention(struct world *world)
 
 static void refusal(struct world *world)
 {
-    struct store_model *node = &world->nodes[world_below(world, NODES)];
+    int number = world_below(world, NODES);
+    struct store_model *node = &world->nodes[number];
+    bool *what = world_chance(world, 30) ? &node->loading : &node->refusing;
 
-    node->refusing = !node->refusing;
-    NOTE(world, "a node %s writes", node->refusing ? "refuses" : "takes");
+    *what = !*what;
+    NOTE(world, "node %d %s %s", number, *what ? "refuses" : "takes",
+         what == &node->loading ? "everything" : "writes");
     happened(world, FAULT_REFUSAL);
 }
 
@@ -452,7 +455,7 @@ static void quiet(struct world *world)
     world_draw(world, DRAW_QUIET, 0);
     world->calm = true;
     for (int n = 0; n < NODES; n++)
-        world->nodes[n].refusing = false;
+        world->nodes[n].refusing = world->nodes[n].loading = false;
     for (int l = 0; l < world->logs_count; l++)
         world->logs[l].high = world->logs[l].count;
     for (int round = 0; round < QUIET_ROUNDS && world->violation == NULL; round++) {

@@ -489,7 +489,9 @@ int store_model_step(struct store_model *model, struct model_connection *connect
 
     if (step == 0)
         *reply = (struct store_reply){0};
-    if (model->refusing && write) {
+    if (model->loading && request->kind == STORE_EXEC && step > 0)
+        return -1; /* the EXEC stands, the read behind it failed */
+    if (model->loading || (model->refusing && write)) {
         reply->result = STORE_REFUSED;
         return -1;
     }

@@ -63,7 +63,8 @@ struct store_model {
     int64_t now_ms;
     int64_t expires_first_ms; /* 0: no key expires */
     uint64_t epoch;           /* raised by a failover: older connections are dead */
-    bool refusing;            /* every write is refused (OOM, LOADING, ...) */
+    bool refusing;            /* every write is refused (OOM, ...) */
+    bool loading;             /* everything is (LOADING, ...) */
     int replicas;
     uint64_t append_errors; /* outbox rows refused inside an EXEC: lost */
     uint64_t execs;
