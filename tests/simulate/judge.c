@@ -63,6 +63,8 @@ bool judge_done(struct world *world)
 
             if (stopped(world, l))
                 continue;
+            if (!world->processes[world->owner[l]].consumers[l].assigned)
+                return false; /* a log that was changed may seem done to who has not looked yet */
             while (end > log->start && log->entries[end - 1].kind == ENTRY_GAP)
                 end--; /* nobody hears of a gap at the end */
             if (m == NULL || m->state.next < end)

@@ -84,8 +84,13 @@ static void failover(struct world *world)
         for (int s = 0; s < SHARDS; s++)
             if (node_of(s) == node)
                 (void)process_disconnect(world, &world->processes[p], s, false);
-    lost = store_model_rollback(&world->nodes[node], sizes[world_below(world, 6)]);
-    NOTE(world, "FAILOVER of node %d loses %d writes", node, lost);
+    if (world->features.empty && world_chance(world, 20)) {
+        store_model_empty(&world->nodes[node]);
+        NOTE(world, "FAILOVER of node %d to an empty replica", node);
+    } else {
+        lost = store_model_rollback(&world->nodes[node], sizes[world_below(world, 6)]);
+        NOTE(world, "FAILOVER of node %d loses %d writes", node, lost);
+    }
     happened(world, FAULT_FAILOVER);
 }
 
@@ -253,6 +258,9 @@ static void relog(struct world *world)
     int log = world_below(world, world->logs_count);
     int from = world_chance(world, 50) ? 0 : world_below(world, world->logs[log].high + 1);
 
+    for (int i = from; i < world->logs[log].high && world_chance(world, 70); i++)
+        if (world->logs[log].entries[i].kind == ENTRY_GAP)
+            from = i; /* another record may come to where there was none */
     if (world->old_logs[log].count > 0)
         return;
     workload_change(world, log, from);
@@ -497,6 +505,8 @@ static void draw_features(struct world *world)
         features->retention = true;
     else if (kind < 18)
         features->damage = true;
+    else
+        features->empty = true;
 }
 
 static void draw_options(struct world *world)

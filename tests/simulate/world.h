@@ -83,6 +83,7 @@ struct features {
     bool damage;   /* the same at an m */
     bool relog;    /* a log is re-created or truncated */
     bool retention;
+    bool empty; /* a failover may lose all */
     bool failover, crash, zombie, lost, refusal, erase, leave;
 };
 

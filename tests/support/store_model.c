@@ -192,6 +192,16 @@ void store_model_forget_undo(struct store_model *model)
     model->undo_count = 0;
 }
 
+void store_model_empty(struct store_model *model)
+{
+    for (int i = 0; i < model->keys_count; i++) {
+        model->keys[i].now = (struct model_content){0};
+        model->keys[i].version++;
+    }
+    store_model_forget_undo(model);
+    model->epoch++;
+}
+
 void store_model_delete(struct store_model *model, struct model_key *key)
 {
     key->now = (struct model_content){0};

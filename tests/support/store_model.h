@@ -96,6 +96,8 @@ struct store_request *store_model_copy(struct arena *arena, const struct store_r
 /* A failover that loses the newest `groups` writes. Returns how many there were to lose. */
 int store_model_rollback(struct store_model *model, int groups);
 void store_model_forget_undo(struct store_model *model); /* all so far is durable */
+/* A failover to an empty replica: all is lost. */
+void store_model_empty(struct store_model *model);
 
 /* NULL when there is no such key (expired ones are gone). */
 struct model_key *store_model_find(struct store_model *model, enum model_kind kind, int shard,
