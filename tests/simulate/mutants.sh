@@ -96,7 +96,7 @@ while IFS='|' read -r name file test what_is sed; do
         else
             directed=fails
             ok=1
-            [ -n "$what" ] || what=$(sed -nE 's/^FAILED ([a-z0-9_]*).*/\1/p' "$out/$name/run.log" | head -n 1)
+            [ -n "$what" ] || what=$(sed -nE 's/^FAILED +([a-z0-9_]+).*/\1/p' "$out/$name/run.log" | head -n 1)
         fi
     fi
     if [ "$ok" = 1 ]; then found=$((found + 1)); else failed=$((failed + 1)); fi
