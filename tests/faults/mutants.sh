@@ -21,7 +21,7 @@ passes() { # TEST FOLDER
     local test=$1 folder=$2
     case $test in
     unit:*) timeout 300 "$folder/tests/run" "${test#unit:}" ;;
-    *) bin=$PWD/$folder ROWS=${test##*:} timeout 600 bash "${test%:*}" ;;
+    *) FIRST_FAILURE=1 bin=$PWD/$folder ROWS=${test##*:} timeout 600 bash "${test%:*}" ;;
     esac >>"$log" 2>&1 </dev/null
 }
 

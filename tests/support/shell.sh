@@ -35,7 +35,7 @@ end_with_counts() {
 }
 
 # What the last command says. With a failure the end of what was said: by a command that `run` ran,
-# or else by ingest.
+# or else by ingest. FIRST_FAILURE=1: that is the end.
 check() { # NAME
     if [ "$?" = 0 ]; then
         passed=$((passed + 1))
@@ -44,6 +44,7 @@ check() { # NAME
     failed=$((failed + 1))
     printf 'FAILED  %s\n' "$1"
     tail -n 4 "$folder/out" "$folder/err" "$folder/ingest.log" 2>/dev/null | cut -c 1-300
+    if [ -n "${FIRST_FAILURE:-}" ]; then end_with_counts; fi
 }
 
 skip() { # NAME WHY
