@@ -21,6 +21,10 @@ B := build/$(variant)
 folders := ops schemas features kernels ingest scorer retrain
 packages := rdkafka hiredis yaml-0.1 libmicrohttpd libcurl libxxhash libsodium zlib avro-c
 # oneDNN and simdjson ship no pkg-config file in Debian 12.
+# TLS to Redis (features/redis_tls.c), where OpenSSL is there; TLS= builds without.
+TLS ?= $(shell pkg-config --exists openssl && echo yes)
+packages += $(if $(TLS),openssl)
+features_redis_tls_flags = $(if $(TLS),-DFRESHET_TLS)
 libraries = $(shell pkg-config --libs $(packages) 2>/dev/null) -lsimdjson -lstdc++ -lm -lpthread
 
 warnings := -Wall -Wextra -Werror -Wshadow -Wpointer-arith -Wformat=2 -Wundef -Wwrite-strings -Wvla

@@ -1,6 +1,7 @@
 /* features/redis_config.c - the configuration of Redis and of the data set's keys. */
 #include "features/redis_keys.h"
 #include "features/redis_target.h"
+#include "features/redis_tls.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,24 @@ const struct config_row redis_config_rows[] = {
      .type = CONFIG_SECRET,
      .help =
          "Password of the sentinels themselves, as file:PATH or env:NAME, where they want one."},
+    {.key = "redis.tls.ca",
+     .type = CONFIG_TEXT,
+     .fallback = "",
+     .help = "File of certificates to trust, PEM, where redis.url says rediss; empty: the "
+             "system's."},
+    {.key = "redis.tls.certificate",
+     .type = CONFIG_TEXT,
+     .fallback = "",
+     .help = "File with our certificate, PEM, where Redis asks for one (tls-auth-clients)."},
+    {.key = "redis.tls.key",
+     .type = CONFIG_TEXT,
+     .fallback = "",
+     .help = "File with its private key, PEM."},
+    {.key = "redis.tls.server_name",
+     .type = CONFIG_TEXT,
+     .fallback = "",
+     .help = "Name that the certificates of all servers must be of; empty: the host that is "
+             "connected to. A cluster gives addresses, its certificates often have one name."},
     {.key = "redis.connect_timeout",
      .type = CONFIG_DURATION,
      .fallback = "3s",
@@ -95,6 +114,27 @@ static enum status keep(const char *key, const char *value, char *into, size_t r
     return OK;
 }
 
+static enum status keep_tls(const struct config *config, struct redis_tls_files *files,
+                            struct error *err)
+{
+    const struct {
+        const char *key;
+        char *into;
+        size_t room;
+    } rows[] = {
+        {"redis.tls.ca", files->ca, sizeof files->ca},
+        {"redis.tls.certificate", files->certificate, sizeof files->certificate},
+        {"redis.tls.key", files->key, sizeof files->key},
+        {"redis.tls.server_name", files->server_name, sizeof files->server_name},
+    };
+    enum status status = OK;
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows && status == OK; i++)
+        status = keep(rows[i].key, config_text(config, rows[i].key), rows[i].into, rows[i].room,
+                      err);
+    return status;
+}
+
 enum status redis_target_from(struct redis_target *target, const struct config *config,
                               struct error *err)
 {
@@ -111,6 +151,8 @@ enum status redis_target_from(struct redis_target *target, const struct config *
         status = keep(
             "redis.sentinel_password", config_secret_reference(config, "redis.sentinel_password"),
             target->sentinel_secret.reference, sizeof target->sentinel_secret.reference, err);
+    if (status == OK)
+        status = keep_tls(config, &target->tls_files, err);
     return status == OK ? redis_target_refresh(target, err) : status;
 }
 
@@ -123,4 +165,22 @@ static enum status check_url(const struct config *config, struct error *err)
     return status == OK ? OK : error_prefix(err, "redis.url");
 }
 
-const struct config_rule redis_config_rules[] = {{"redis.url", check_url}, {NULL, NULL}};
+/* Bad certificates are found before a role starts with them. */
+static enum status check_tls(const struct config *config, struct error *err)
+{
+    struct redis_target target;
+    struct redis_tls *tls = NULL;
+    enum status status = redis_target_parse(&target, config_text(config, "redis.url"), err);
+
+    if (status != OK || !target.tls)
+        return OK; /* the address has a rule of its own */
+    status = keep_tls(config, &target.tls_files, err);
+    if (status == OK)
+        status = redis_tls_create(&tls, &target.tls_files, err);
+    redis_tls_destroy(tls);
+    explicit_bzero(&target, sizeof target);
+    return status;
+}
+
+const struct config_rule redis_config_rules[] = {
+    {"redis.url", check_url}, {"redis.tls.certificate", check_tls}, {NULL, NULL}};

@@ -1,11 +1,12 @@
 /*
  * features/redis_connection.c - a connection that formats, pipelines, heals, and never blocks.
  *
- * States: WAITING (for the next attempt) -> CONNECTING -> GREETING (authenticate, select, name,
- * ping: a server that is loading or wants a password answers here) -> READY; any failure leads
- * back to WAITING. Where the topology says that a guide must be asked first, the same states lead
- * to the guide, whose greeting ends with the question, and from its answer back to WAITING: between
- * two descriptors lies a moment without one, which redis_store's epoll set relies on.
+ * States: WAITING (for the next attempt) -> CONNECTING [-> SHAKING, with TLS] -> GREETING
+ * (authenticate, select, name, ping: a server that is loading or wants a password answers here) ->
+ * READY; any failure leads back to WAITING. Where the topology says that a guide must be asked
+ * first, the same states lead to the guide, whose greeting ends with the question, and from its
+ * answer back to WAITING: between two descriptors lies a moment without one, which redis_store's
+ * epoll set relies on.
  */
 #include "features/redis_connection.h"
 
@@ -44,7 +45,7 @@ METRIC_COUNTER(questions, "freshet_redis_discoveries_total",
 METRIC_COUNTER(redirects, "freshet_redis_redirects_total",
                "connections that followed a slot to another node");
 
-enum state { WAITING, CONNECTING, GREETING, READY };
+enum state { WAITING, CONNECTING, SHAKING, GREETING, READY };
 
 /* What a reply of the greeting must say. */
 enum greeting {
@@ -67,7 +68,8 @@ struct redis_connection {
     char where[REDIS_WHERE_MAX];
 
     enum state state;
-    redisContext *context; /* only for its connecting and its descriptor */
+    redisContext *context;             /* only for its connecting and its descriptor */
+    struct redis_tls_session *session; /* NULL: plain */
     struct redis_reader *reader;
     enum greeting greetings[GREETINGS_MAX];
     int greetings_count, greeting; /* how many, and which one is owed next */
@@ -167,6 +169,8 @@ enum status redis_connection_create_in(struct redis_connection **connection,
 
 static void hang_up(struct redis_connection *c)
 {
+    redis_tls_end(c->session);
+    c->session = NULL;
     if (c->context != NULL)
         redisFree(c->context);
     c->context = NULL;
@@ -516,6 +520,8 @@ static void greet(struct redis_connection *c)
 static void step_connecting(struct redis_connection *c)
 {
     struct pollfd ready = {.fd = c->context->fd, .events = POLLOUT};
+    struct redis_tls *tls = redis_topology_tls(c->topology);
+    struct error err;
     int error = 0;
     socklen_t size = sizeof error;
 
@@ -525,15 +531,53 @@ static void step_connecting(struct redis_connection *c)
         error = errno;
     if (error != 0)
         fail(c, ERR_UNAVAILABLE, strerror(error));
-    else
+    else if (tls == NULL)
         greet(c);
+    else if (redis_tls_begin(&c->session, tls, c->route.address.host, c->context->fd, &err) == OK)
+        c->state = SHAKING;
+    else
+        fail(c, err.status, err.text);
+}
+
+static void step_shaking(struct redis_connection *c)
+{
+    struct error err;
+    bool done;
+
+    if (redis_tls_shake(c->session, &done, &err) != OK)
+        fail(c, err.status, err.text);
+    else if (done)
+        greet(c);
+}
+
+/* Reading or writing failed: errno says why, or the session. */
+static void broken(struct redis_connection *c)
+{
+    struct error err;
+
+    if (errno == EPROTO && c->session != NULL)
+        (void)redis_tls_why(c->session, &err);
+    else
+        (void)error_set(&err, ERR_UNAVAILABLE, "%s", strerror(errno));
+    fail(c, err.status, err.text);
+}
+
+static ssize_t put_bytes(struct redis_connection *c, const void *bytes, size_t count)
+{
+    return c->session == NULL ? send(c->context->fd, bytes, count, MSG_NOSIGNAL)
+                              : redis_tls_send(c->session, bytes, count);
+}
+
+static ssize_t get_bytes(struct redis_connection *c, void *into, size_t room)
+{
+    return c->session == NULL ? recv(c->context->fd, into, room, 0)
+                              : redis_tls_receive(c->session, into, room);
 }
 
 static void write_out(struct redis_connection *c)
 {
     while (c->state >= GREETING && c->output_sent < c->output_used) {
-        ssize_t count = send(c->context->fd, c->output + c->output_sent,
-                             c->output_used - c->output_sent, MSG_NOSIGNAL);
+        ssize_t count = put_bytes(c, c->output + c->output_sent, c->output_used - c->output_sent);
 
         if (count >= 0) {
             c->output_sent += (size_t)count;
@@ -543,7 +587,7 @@ static void write_out(struct redis_connection *c)
         if (errno == EINTR)
             continue;
         if (errno != EAGAIN && errno != EWOULDBLOCK)
-            fail(c, ERR_UNAVAILABLE, strerror(errno));
+            broken(c);
         return;
     }
     if (c->output_sent == c->output_used)
@@ -556,7 +600,7 @@ static void read_in(struct redis_connection *c, int64_t now_us)
     struct error err;
 
     while (c->state >= GREETING) {
-        ssize_t count = recv(c->context->fd, bytes, sizeof bytes, 0);
+        ssize_t count = get_bytes(c, bytes, sizeof bytes);
 
         if (count > 0) {
             c->read += (uint64_t)count;
@@ -566,7 +610,8 @@ static void read_in(struct redis_connection *c, int64_t now_us)
                 fail(c, err.status, err.text);
                 return;
             }
-            if ((size_t)count < sizeof bytes)
+            /* A session may hold more, which no poll would tell. */
+            if ((size_t)count < sizeof bytes && c->session == NULL)
                 return;
             continue;
         }
@@ -574,7 +619,10 @@ static void read_in(struct redis_connection *c, int64_t now_us)
             continue;
         if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             return;
-        fail(c, ERR_UNAVAILABLE, count == 0 ? "it closed the connection" : strerror(errno));
+        if (count == 0)
+            fail(c, ERR_UNAVAILABLE, "it closed the connection");
+        else
+            broken(c);
     }
 }
 
@@ -673,13 +721,15 @@ void redis_connection_step(struct redis_connection *connection, int64_t now_us)
         start_connecting(c, now_us);
     if (c->state == CONNECTING)
         step_connecting(c);
+    if (c->state == SHAKING)
+        step_shaking(c);
     if (c->state >= GREETING)
         write_out(c);
     if (c->state >= GREETING)
         read_in(c, now_us);
     if (c->state == GREETING)
         step_greeting(c);
-    if ((c->state == CONNECTING || c->state == GREETING) && now_us >= c->deadline_us)
+    if (c->state > WAITING && c->state < READY && now_us >= c->deadline_us)
         fail(c, ERR_TIMEOUT, "connecting took too long");
     if (DEFENCE(REPLY_DEADLINE) && c->state == READY && c->owed > 0 &&
         now_us - c->progress_us >= c->limits.reply_ms * 1000)
@@ -699,7 +749,10 @@ short redis_connection_wants(const struct redis_connection *connection)
         return 0;
     if (c->state == CONNECTING)
         return POLLOUT;
-    return (short)(POLLIN | (c->output_sent < c->output_used ? POLLOUT : 0));
+    if (c->state == SHAKING)
+        return redis_tls_wants(c->session);
+    return (short)(POLLIN | (c->output_sent < c->output_used ? POLLOUT : 0) |
+                   (c->session == NULL ? 0 : redis_tls_wants(c->session)));
 }
 
 int64_t redis_connection_due_us(const struct redis_connection *connection)

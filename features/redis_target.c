@@ -1,6 +1,8 @@
 /* features/redis_target.c - parses addresses of Redis. Never puts a password into a message. */
 #include "features/redis_target.h"
 
+#include "features/redis_tls.h"
+
 #include <assert.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -219,7 +221,7 @@ enum status redis_target_parse(struct redis_target *target, const char *url, str
     rest = parse_scheme(&parsed, url);
     if (rest == NULL)
         return refuse(err, "unknown scheme");
-    if (parsed.tls)
+    if (parsed.tls && !redis_tls_built())
         return error_set(err, ERR_CONFIG,
                          "address of redis asks for TLS (rediss), which this build cannot do: "
                          "OpenSSL was not there; use redis:// through a local TLS proxy");

@@ -25,6 +25,7 @@
 #define REDIS_PASSWORD_MAX 512
 #define REDIS_SECRET_MAX   512
 #define REDIS_GUIDES_MAX   8
+#define REDIS_PATH_MAX     512
 #define REDIS_WHERE_MAX    (REDIS_HOST_MAX + 8)
 
 struct redis_address {
@@ -35,6 +36,14 @@ struct redis_address {
 /* Host and port or path, for messages. */
 void redis_address_describe(const struct redis_address *address, char into[REDIS_WHERE_MAX]);
 bool redis_address_equal(const struct redis_address *a, const struct redis_address *b);
+
+/* Paths of PEM files; "": the system's certificates to trust, none of ours, the host's name. */
+struct redis_tls_files {
+    char ca[REDIS_PATH_MAX];
+    char certificate[REDIS_PATH_MAX];
+    char key[REDIS_PATH_MAX];
+    char server_name[REDIS_HOST_MAX];
+};
 
 enum redis_kind { REDIS_STANDALONE, REDIS_SENTINEL, REDIS_CLUSTER };
 
@@ -47,6 +56,7 @@ struct redis_secret {
 struct redis_target {
     enum redis_kind kind;
     bool tls;
+    struct redis_tls_files tls_files;
     int db;
     int guides_count;
     struct redis_address guides[REDIS_GUIDES_MAX]; /* the server; the sentinels; any nodes */

@@ -13,6 +13,7 @@
 
 struct redis_topology {
     struct redis_target target;
+    struct redis_tls *tls;
     uint64_t version; /* 0: nothing is known */
     bool stale;
     int64_t asking_until_us; /* somebody asks; 0: nobody */
@@ -128,6 +129,10 @@ enum status redis_topology_create(struct redis_topology **topology,
         redis_topology_destroy(t);
         return error_set(err, ERR_NOMEM, "no memory for the topology of redis");
     }
+    if (target->tls && redis_tls_create(&t->tls, &target->tls_files, err) != OK) {
+        redis_topology_destroy(t);
+        return err->status;
+    }
     *topology = t;
     return OK;
 }
@@ -136,6 +141,7 @@ void redis_topology_destroy(struct redis_topology *topology)
 {
     if (topology == NULL)
         return;
+    redis_tls_destroy(topology->tls);
     free(topology->nodes);
     free(topology->node_of);
     explicit_bzero(&topology->target, sizeof topology->target);
@@ -145,6 +151,11 @@ void redis_topology_destroy(struct redis_topology *topology)
 const struct redis_target *redis_topology_target(const struct redis_topology *topology)
 {
     return &topology->target;
+}
+
+struct redis_tls *redis_topology_tls(const struct redis_topology *topology)
+{
+    return topology->tls;
 }
 
 enum status redis_topology_refresh(struct redis_topology *topology, struct error *err)

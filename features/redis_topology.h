@@ -50,6 +50,7 @@
 
 #include "features/redis_reply.h"
 #include "features/redis_target.h"
+#include "features/redis_tls.h"
 #include "ops/status.h"
 #include "ops/text.h"
 
@@ -74,11 +75,13 @@ bool redis_moved_parse(struct redis_moved *moved, struct text message,
                        const struct redis_address *from);
 
 struct redis_topology;
-/* Copies the target. Errors: ERR_NOMEM */
+/* Copies the target. Errors: ERR_NOMEM, ERR_CONFIG (unusable certificates) */
 MUST_CHECK enum status redis_topology_create(struct redis_topology **topology,
                                              const struct redis_target *target, struct error *err);
 void redis_topology_destroy(struct redis_topology *topology); /* NULL is fine */
 const struct redis_target *redis_topology_target(const struct redis_topology *topology);
+/* Certificates for connections, NULL where there is no TLS. */
+struct redis_tls *redis_topology_tls(const struct redis_topology *topology);
 /* redis_target_refresh() of its target. */
 MUST_CHECK enum status redis_topology_refresh(struct redis_topology *topology, struct error *err);
 

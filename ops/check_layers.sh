@@ -48,6 +48,7 @@ microhttpd|ops/http_server
 curl/|ops/http_client
 yaml\.h|ops/config
 hiredis|features/redis_
+openssl/|features/redis_tls
 cuda|kernels/
 xxhash|ops/hash
 sodium|ops/

@@ -21,6 +21,7 @@ libmicrohttpd-dev    HTTP server
 libcurl4-openssl-dev HTTP client
 libsimdjson-dev      JSON
 libxxhash-dev        fast hashes
+libssl-dev           TLS to Redis; without it rediss:// is refused
 libsodium-dev        SHA-256, signatures, random tokens
 zlib1g-dev           gzip input
 libavro-dev          schemas of Avro events

@@ -10,22 +10,22 @@ start_node() { # NAME ARG...
     local name=$1 try
     shift
     mkdir -p "$folder/$name"
-    for ((try = 0; try < 20; try++)); do
+    for ((try = 0; try < 8; try++)); do
         port[$name]=$((10000 + RANDOM % 12000))
         redis-server "${config[@]}" --port "${port[$name]}" --bind 127.0.0.1 --save '' \
             --appendonly no --dir "$folder/$name" --logfile redis.log --daemonize no \
             --enable-debug-command local "$@" >/dev/null 2>&1 &
         pid[$name]=$!
-        wait_for 20 answers_or_ended "$name"
-        answers "$name" && return 0
+        wait_for 15 node_answers_or_ended "$name"
+        node_answers "$name" && return 0
         wait "${pid[$name]}" 2>/dev/null
         rm -f "$folder/$name"/nodes.conf
     done
     return 1
 }
 config=()
-answers() { [ "$(node "$1" INFO server | tr -d '\r' | sed -n 's/^process_id://p')" = "${pid[$1]}" ]; }
-answers_or_ended() { answers "$1" || gone "${pid[$1]}"; }
+node_answers() { [ "$(node "$1" INFO server | tr -d '\r' | sed -n 's/^process_id://p')" = "${pid[$1]}" ]; }
+node_answers_or_ended() { node_answers "$1" || gone "${pid[$1]}"; }
 
 node() { # NAME COMMAND...
     local name=$1
@@ -64,7 +64,7 @@ some_user() { # NAME SLOT
 start_sentinel() { # NAME OF_NODE CALLED QUORUM DOWN_AFTER_MS
     local name=$1 try
     mkdir -p "$folder/$name"
-    for ((try = 0; try < 20; try++)); do
+    for ((try = 0; try < 8; try++)); do
         port[$name]=$((10000 + RANDOM % 12000))
         cat >"$folder/$name/sentinel.conf" <<CONF
 port ${port[$name]}
@@ -77,8 +77,8 @@ sentinel failover-timeout $3 6000
 CONF
         redis-server "$folder/$name/sentinel.conf" --sentinel >/dev/null 2>&1 &
         pid[$name]=$!
-        wait_for 20 answers_or_ended "$name"
-        answers "$name" && return 0
+        wait_for 15 node_answers_or_ended "$name"
+        node_answers "$name" && return 0
         wait "${pid[$name]}" 2>/dev/null
     done
     return 1

@@ -1,0 +1,305 @@
+/* features/redis_tls.c - sessions over OpenSSL; without it, the error that says so. */
+#include "features/redis_tls.h"
+
+#include <errno.h>
+
+#ifndef FRESHET_TLS
+
+bool redis_tls_built(void)
+{
+    return false;
+}
+
+enum status redis_tls_create(struct redis_tls **tls, const struct redis_tls_files *files,
+                             struct error *err)
+{
+    (void)files;
+    *tls = NULL;
+    return error_set(err, ERR_CONFIG, "this build of freshet cannot do TLS to redis");
+}
+
+void redis_tls_destroy(struct redis_tls *tls)
+{
+    (void)tls;
+}
+
+enum status redis_tls_begin(struct redis_tls_session **session, struct redis_tls *tls,
+                            const char *host, int descriptor, struct error *err)
+{
+    (void)tls;
+    (void)host;
+    (void)descriptor;
+    *session = NULL;
+    return error_set(err, ERR_CONFIG, "this build of freshet cannot do TLS to redis");
+}
+
+void redis_tls_end(struct redis_tls_session *session)
+{
+    (void)session;
+}
+
+enum status redis_tls_shake(struct redis_tls_session *session, bool *done, struct error *err)
+{
+    (void)session;
+    *done = false;
+    return error_set(err, ERR_CONFIG, "this build of freshet cannot do TLS to redis");
+}
+
+ssize_t redis_tls_receive(struct redis_tls_session *session, void *into, size_t room)
+{
+    (void)session;
+    (void)into;
+    (void)room;
+    errno = EPROTO;
+    return -1;
+}
+
+ssize_t redis_tls_send(struct redis_tls_session *session, const void *bytes, size_t count)
+{
+    (void)session;
+    (void)bytes;
+    (void)count;
+    errno = EPROTO;
+    return -1;
+}
+
+enum status redis_tls_why(const struct redis_tls_session *session, struct error *err)
+{
+    (void)session;
+    return error_set(err, ERR_CONFIG, "this build of freshet cannot do TLS to redis");
+}
+
+short redis_tls_wants(const struct redis_tls_session *session)
+{
+    (void)session;
+    return 0;
+}
+
+#else
+
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct redis_tls {
+    SSL_CTX *context;
+    char server_name[REDIS_HOST_MAX];
+};
+
+struct redis_tls_session {
+    SSL *ssl;
+    short wants;
+    bool refused; /* by an alert of the server's */
+    char why[120];
+};
+
+bool redis_tls_built(void)
+{
+    return true;
+}
+
+/* The newest reason that OpenSSL has; empties its queue. */
+static const char *reason(void)
+{
+    unsigned long code = ERR_peek_last_error();
+    const char *text = code == 0 ? NULL : ERR_reason_error_string(code);
+
+    ERR_clear_error();
+    return text == NULL ? "no reason given" : text;
+}
+
+/* ---- certificates ---- */
+
+/* Has our own certificate run out? The others are judged in the handshake. */
+static enum status check_dates(SSL_CTX *context, const char *path, struct error *err)
+{
+    const X509 *certificate = SSL_CTX_get0_certificate(context);
+
+    if (X509_cmp_current_time(X509_get0_notAfter(certificate)) < 0)
+        return error_set(err, ERR_CONFIG, "redis.tls.certificate \"%s\" has run out", path);
+    if (X509_cmp_current_time(X509_get0_notBefore(certificate)) > 0)
+        return error_set(err, ERR_CONFIG, "redis.tls.certificate \"%s\" is not good yet", path);
+    return OK;
+}
+
+static enum status load_files(SSL_CTX *context, const struct redis_tls_files *files,
+                              struct error *err)
+{
+    if (files->ca[0] == '\0' ? SSL_CTX_set_default_verify_paths(context) != 1
+                             : SSL_CTX_load_verify_locations(context, files->ca, NULL) != 1)
+        return error_set(err, ERR_CONFIG, "could not read redis.tls.ca \"%s\": %s", files->ca,
+                         reason());
+    if ((files->certificate[0] == '\0') != (files->key[0] == '\0'))
+        return error_set(err, ERR_CONFIG,
+                         "redis.tls.certificate and redis.tls.key go together: give both or none");
+    if (files->certificate[0] == '\0')
+        return OK;
+    if (SSL_CTX_use_certificate_chain_file(context, files->certificate) != 1)
+        return error_set(err, ERR_CONFIG, "could not read redis.tls.certificate \"%s\": %s",
+                         files->certificate, reason());
+    if (SSL_CTX_use_PrivateKey_file(context, files->key, SSL_FILETYPE_PEM) != 1)
+        return error_set(err, ERR_CONFIG,
+                         "could not use redis.tls.key \"%s\" with the certificate: %s", files->key,
+                         reason());
+    return check_dates(context, files->certificate, err);
+}
+
+enum status redis_tls_create(struct redis_tls **tls, const struct redis_tls_files *files,
+                             struct error *err)
+{
+    struct redis_tls *made = calloc(1, sizeof *made);
+    enum status status;
+
+    *tls = NULL;
+    if (made == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for TLS");
+    (void)snprintf(made->server_name, sizeof made->server_name, "%s", files->server_name);
+    made->context = SSL_CTX_new(TLS_client_method());
+    if (made->context == NULL) {
+        redis_tls_destroy(made);
+        return error_set(err, ERR_NOMEM, "no memory for TLS");
+    }
+    (void)SSL_CTX_set_min_proto_version(made->context, TLS1_2_VERSION);
+    SSL_CTX_set_verify(made->context, SSL_VERIFY_PEER, NULL);
+    (void)SSL_CTX_set_mode(made->context,
+                           SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    status = load_files(made->context, files, err);
+    if (status != OK) {
+        redis_tls_destroy(made);
+        return status;
+    }
+    *tls = made;
+    return OK;
+}
+
+void redis_tls_destroy(struct redis_tls *tls)
+{
+    if (tls == NULL)
+        return;
+    SSL_CTX_free(tls->context);
+    free(tls);
+}
+
+/* ---- a session ---- */
+
+/* The name or the address that the certificate must be of. */
+static bool expect_name(SSL *ssl, const char *name)
+{
+    X509_VERIFY_PARAM *judge = SSL_get0_param(ssl);
+
+    if (X509_VERIFY_PARAM_set1_ip_asc(judge, name) == 1)
+        return true;
+    ERR_clear_error();
+    return SSL_set1_host(ssl, name) == 1 && SSL_set_tlsext_host_name(ssl, name) == 1;
+}
+
+enum status redis_tls_begin(struct redis_tls_session **session, struct redis_tls *tls,
+                            const char *host, int descriptor, struct error *err)
+{
+    struct redis_tls_session *made = calloc(1, sizeof *made);
+
+    *session = NULL;
+    if (made != NULL)
+        made->ssl = SSL_new(tls->context);
+    if (made == NULL || made->ssl == NULL || SSL_set_fd(made->ssl, descriptor) != 1 ||
+        !expect_name(made->ssl, tls->server_name[0] == '\0' ? host : tls->server_name)) {
+        redis_tls_end(made);
+        return error_set(err, ERR_NOMEM, "no memory for a session of TLS");
+    }
+    SSL_set_connect_state(made->ssl);
+    *session = made;
+    return OK;
+}
+
+void redis_tls_end(struct redis_tls_session *session)
+{
+    if (session == NULL)
+        return;
+    SSL_free(session->ssl);
+    free(session);
+}
+
+/* What a call that did not succeed waits for: true, or false when the session is broken. */
+static bool waits(struct redis_tls_session *session, int result)
+{
+    int error = SSL_get_error(session->ssl, result);
+    int cause = ERR_GET_REASON(ERR_peek_last_error());
+
+    session->wants = (short)(error == SSL_ERROR_WANT_READ    ? POLLIN
+                             : error == SSL_ERROR_WANT_WRITE ? POLLOUT
+                                                             : 0);
+    if (session->wants != 0)
+        return true;
+    session->refused = error == SSL_ERROR_SSL && cause >= SSL_AD_REASON_OFFSET;
+    (void)snprintf(session->why, sizeof session->why, "%s", reason());
+    return false;
+}
+
+enum status redis_tls_shake(struct redis_tls_session *session, bool *done, struct error *err)
+{
+    int result;
+    long verdict;
+
+    ERR_clear_error();
+    session->wants = 0;
+    result = SSL_do_handshake(session->ssl);
+    *done = result == 1;
+    if (*done || waits(session, result))
+        return OK;
+    verdict = SSL_get_verify_result(session->ssl);
+    if (verdict != X509_V_OK)
+        return error_set(err, ERR_CONFIG, "its certificate is not good: %s",
+                         X509_verify_cert_error_string(verdict));
+    return redis_tls_why(session, err);
+}
+
+enum status redis_tls_why(const struct redis_tls_session *session, struct error *err)
+{
+    return error_set(err, session->refused ? ERR_CONFIG : ERR_UNAVAILABLE,
+                     session->refused ? "it refuses our TLS: %s" : "no TLS with it: %s",
+                     session->why);
+}
+
+ssize_t redis_tls_receive(struct redis_tls_session *session, void *into, size_t room)
+{
+    size_t count = 0;
+    int result;
+
+    ERR_clear_error();
+    session->wants = 0;
+    result = SSL_read_ex(session->ssl, into, room, &count);
+    if (result == 1)
+        return (ssize_t)count;
+    if (waits(session, result)) {
+        errno = EAGAIN;
+        return -1;
+    }
+    if (SSL_get_error(session->ssl, result) == SSL_ERROR_ZERO_RETURN)
+        return 0;
+    errno = EPROTO;
+    return -1;
+}
+
+ssize_t redis_tls_send(struct redis_tls_session *session, const void *bytes, size_t count)
+{
+    size_t written = 0;
+    int result;
+
+    ERR_clear_error();
+    session->wants = 0;
+    result = SSL_write_ex(session->ssl, bytes, count, &written);
+    if (result == 1)
+        return (ssize_t)written;
+    errno = waits(session, result) ? EAGAIN : EPROTO;
+    return -1;
+}
+
+short redis_tls_wants(const struct redis_tls_session *session)
+{
+    return session->wants;
+}
+
+#endif
