@@ -95,9 +95,32 @@ static void check_ttl(const struct config *config, struct doctor_finding *findin
                   (double)ttl_ms / 86400e3, (double)least_ms / 86400e3);
 }
 
+static void check_schemas(const struct config *config, struct doctor_finding *finding)
+{
+    struct event_schema *schema = NULL;
+    struct event_decoder *decoder = NULL;
+    bool asked = false;
+    struct error err;
+    enum status status = event_schema_create(&schema, config, &err);
+
+    if (status == OK)
+        status = event_decoder_create(&decoder, schema, &err);
+    if (status == OK)
+        status = event_decoder_ask_registry(decoder, &asked, &err);
+    if (status != OK)
+        doctor_fail(finding, "`freshet runbook avro-schemas`", "%s", err.text);
+    else if (asked)
+        doctor_ok(finding, "%s answers", config_text(config, "events.registry"));
+    else
+        doctor_skip(finding, "no registry of Avro schemas is configured");
+    event_decoder_destroy(decoder);
+    event_schema_destroy(schema);
+}
+
 const struct doctor_check ingest_doctor_checks[] = {
     {"dataset", "the data set's record is there and agrees with the configuration", check_dataset,
      "redis"},
     {"events-retention", "users live longer than the log that makes them anew", check_ttl, "kafka"},
+    {"schemas", "the registry of Avro schemas answers", check_schemas, NULL},
     {0},
 };

@@ -39,6 +39,10 @@
 #define HTTP_OK          200
 #define NO_ROW           (-1)
 
+#define ANY_ID   1
+#define TOLD_MAX 20 /* refusals in a period: ids come from strangers */
+#define TOLD_US  60000000
+
 enum result { RESULT_READ, RESULT_UNKNOWN, RESULT_REFUSED, RESULT_NO_ANSWER, RESULTS };
 static const char *const result_names[RESULTS] = {"read", "unknown", "refused", "no_answer"};
 METRIC_COUNTER_OF(asked_total, "freshet_avro_schemas_total",
@@ -75,6 +79,8 @@ struct avro_registry {
     struct http_client *client;
     struct json_parser *parser;
     struct log_limit log_limit;
+    int64_t told_us; /* when this period began */
+    int told;
 };
 
 /* ---- the thread: one question ---- */
@@ -196,6 +202,18 @@ static int64_t back_off(int64_t first_us, int64_t last_us, int times)
     return wait_us < last_us ? wait_us : last_us;
 }
 
+/* So many are told one by one, so that each of a few schemas is named with its fault. */
+static bool may_tell(struct avro_registry *r)
+{
+    int64_t now_us = clock_monotonic_us();
+
+    if (r->told == 0 || now_us - r->told_us >= TOLD_US) {
+        r->told_us = now_us;
+        r->told = 0;
+    }
+    return r->told++ < TOLD_MAX;
+}
+
 static void tell(struct avro_registry *r, const struct row *row, enum status status)
 {
     metric_add_of(&asked_total,
@@ -206,10 +224,10 @@ static void tell(struct avro_registry *r, const struct row *row, enum status sta
                   1);
     if (status == OK)
         log_event(LOG_INFO, "avro_schema", "an Avro schema was read", log_int("id", row->id));
-    else if (status != ERR_UNAVAILABLE)
+    else if (status != ERR_UNAVAILABLE && may_tell(r))
         log_event(LOG_WARN, "avro_schema_refused", row->why.text, log_int("id", row->id),
                   log_text("runbook", "freshet runbook avro-schemas"));
-    else if (log_every(&r->log_limit, LOG_AGAIN_MS))
+    else if (status == ERR_UNAVAILABLE && log_every(&r->log_limit, LOG_AGAIN_MS))
         log_event(LOG_WARN, "avro_schema_unknown", row->why.text, log_int("id", row->id),
                   log_text("runbook", "freshet runbook avro-schemas"));
 }
@@ -291,6 +309,18 @@ static void *run(void *context)
 }
 
 /* ---- the caller ---- */
+
+enum status avro_registry_ask_any(struct avro_registry *r, struct error *err)
+{
+    struct text avsc;
+    enum status status;
+
+    assert(!r->running); /* what is used here is the thread's */
+    if (r->schema->registry == NULL)
+        return OK;
+    status = ask(r, ANY_ID, &avsc, err);
+    return status == ERR_NOT_FOUND || status == ERR_MALFORMED ? OK : status;
+}
 
 enum status avro_registry_create(struct avro_registry **registry, const struct event_schema *schema,
                                  struct error *err)

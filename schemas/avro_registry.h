@@ -47,4 +47,8 @@ MUST_CHECK enum status avro_registry_find(struct avro_registry *registry, uint32
                                           int64_t patience_ms, bool insist,
                                           const struct avro_plan **plan, struct error *err);
 
+/* Does a registry answer, whatever it says of an id? For doctor, before any find. OK also where
+ * none is configured. Errors: ERR_UNAVAILABLE */
+MUST_CHECK enum status avro_registry_ask_any(struct avro_registry *registry, struct error *err);
+
 #endif

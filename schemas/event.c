@@ -76,6 +76,13 @@ void event_decoder_destroy(struct event_decoder *decoder)
     free(decoder);
 }
 
+enum status event_decoder_ask_registry(struct event_decoder *decoder, bool *asked,
+                                       struct error *err)
+{
+    *asked = decoder->registry != NULL && decoder->schema->registry != NULL;
+    return *asked ? avro_registry_ask_any(decoder->registry, err) : OK;
+}
+
 void event_decoder_insist(struct event_decoder *decoder, int64_t patience_ms)
 {
     decoder->insists = true;

@@ -162,6 +162,11 @@ void event_decoder_destroy(struct event_decoder *decoder);
 #define EVENT_PATIENCE_MS 30000
 void event_decoder_insist(struct event_decoder *decoder, int64_t patience_ms);
 
+/* For doctor: does the registry answer, where there is one? Before any record. *asked: there is.
+ * Errors: ERR_UNAVAILABLE */
+MUST_CHECK enum status event_decoder_ask_registry(struct event_decoder *decoder, bool *asked,
+                                                  struct error *err);
+
 /**
  * Decodes one record's value. On OK *why is REFUSAL_NONE. record_time_ms is the record's own
  * timestamp (a function of the log, not of our clock). value.at == NULL is a tombstone.

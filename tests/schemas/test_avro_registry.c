@@ -255,6 +255,20 @@ TEST(avro_events_wait_for_nobody_at_all)
     stop();
 }
 
+TEST(avro_registry_is_asked_by_doctor)
+{
+    bool was_asked;
+
+    start("avro", "");
+    CHECK_STATUS(OK, event_decoder_ask_registry(decoder, &was_asked, &err)); /* a 404 of its own */
+    CHECK(was_asked && asked == 1);
+    down = 404;
+    CHECK_STATUS(ERR_UNAVAILABLE, event_decoder_ask_registry(decoder, &was_asked, &err));
+    down = 503;
+    CHECK_STATUS(ERR_UNAVAILABLE, event_decoder_ask_registry(decoder, &was_asked, &err));
+    stop();
+}
+
 TEST(avro_schema_that_is_refused_is_asked_for_again_later)
 {
     start("avro", "");
