@@ -20,14 +20,16 @@ check 'a registry listens'
 
 configure() { # FILE NAMESPACE SUFFIX MORE...
     local file=$1 namespace=$2 suffix=$3
-    shift 3
     cat >"$file" <<YAML
 kafka: {brokers: "$address", group: "avro$namespace", session_timeout: 4s, topics: {events: "events$suffix", examples: "examples$suffix"}}
 redis: {url: "unix://$folder/redis.sock"}
 dataset: {shards: 4, namespace: $namespace}
 ingest: {admin: "127.0.0.1:0"}
 log: {format: json}
+model: {folder: "$folder/models$3"}
+retrain: {admin: "127.0.0.1:0", folder: "$folder/retrain$3", every: 1s}
 YAML
+    shift 3
     printf '%s\n' "$@" >>"$file"
 }
 configure "$FRESHET_CONFIG" av "" "events: {format: auto, registry: \"http://127.0.0.1:$(cat "$folder/port")\"}"
@@ -83,6 +85,15 @@ check 'every user has the same state'
 
 # ---- other readers ----
 
+touch "$folder/down"
+timeout 120 "$bin/freshet" retrain --once --json >"$folder/verdict" 2>"$folder/retrain.log" &
+retrain=$!
+wait_for 60 grep -q waiting_for_schema "$folder/retrain.log"
+check 'the trainer waits for a schema'
+rm "$folder/down"
+wait "$retrain"
+grep -qE '1[0-9]{2} held-out choices' "$folder/verdict" # how many varies with what came first
+check '... and then learns of all partitions'
 run ingest --dry-run events --json && has '"records":607' && has '"bad_schema":{"count":1'
 check 'a dry run reads Avro'
 run dlq replay --reason no_schema && has no_schema
