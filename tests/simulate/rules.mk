@@ -11,7 +11,7 @@ FIRST ?= 1
 JOBS ?= 1
 .PHONY: simulate
 simulate: $(B)/simulate ## schedules of failures on virtual time; SEEDS=n, FIRST=s, JOBS=j
-	@$(B)/simulate --seeds $(SEEDS) --first $(FIRST) --jobs $(JOBS)
+	@$(B)/simulate --seeds $(SEEDS) --sweep 20 --first $(FIRST) --jobs $(JOBS)
 
 .PHONY: mutants
 mutants: protocol-mutants fault-mutants ## take each defence away: the simulator, or its fault's test, must notice

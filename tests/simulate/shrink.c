@@ -78,7 +78,7 @@ int shrink(struct stage *stage, uint64_t seed, struct plan *plan)
     const char *what;
     bool any = true;
 
-    *plan = (struct plan){0};
+    *plan = (struct plan){.crash_after = plan->crash_after, .crash_of = plan->crash_of};
     what = world_run(stage, seed, plan, false);
     if (what == NULL)
         return 0;

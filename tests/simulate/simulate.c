@@ -3,9 +3,12 @@
  *
  *     simulate --seeds N [--first S] [--jobs J]   run N schedules; a failing one is made short and
  *                                                 shown; exit 1
+ *     simulate --sweep N ...                      then the first N again, with a crash of each
+ *                                                 process behind each step
  *     simulate --table                            count every transition, not only those missing
  *     simulate --show SEED                        the history of one, step by step
  *     simulate --shrink SEED                      a short history in which the same goes wrong
+ *     simulate --crash STEP,P --show SEED         the same with that crash; so --shrink
  *     simulate --until-found --seeds N            for mutants: stop at the first violation
  *     simulate --log FILE                         a line now and then, for long runs
  *
@@ -39,11 +42,13 @@ struct tally {
     int64_t faults[FAULTS_MAX];   /* schedules by faults; the last: that many or more */
     struct coverage coverage;
     uint64_t first_seed;
+    struct plan first_plan; /* its crash */
     char first_what[160];
 };
 
 struct request { /* of the command line */
-    uint64_t first, seeds;
+    uint64_t first, seeds, sweep;
+    struct plan plan; /* a crash, for --show and --shrink */
     int jobs;
     bool until_found, table;
     const char *log;
@@ -116,6 +121,8 @@ static void add(struct tally *tally, const struct world *world)
         return;
     if (tally->violations++ == 0) {
         tally->first_seed = world->seed;
+        if (world->plan != NULL)
+            tally->first_plan = *world->plan;
         (void)snprintf(tally->first_what, sizeof tally->first_what, "%s (%.100s)", world->violation,
                        world->detail);
     }
@@ -136,6 +143,23 @@ static void log_progress(const char *path, const struct tally *tally, uint64_t s
     (void)fclose(file);
 }
 
+/* Each process dies behind each step of the schedule, in runs of their own. */
+static void sweep(struct tally *tally, struct stage *stage, uint64_t seed)
+{
+    struct plan plan = {0};
+
+    for (plan.crash_after = 1; plan.crash_after <= SLOTS_MAX && !ended; plan.crash_after++)
+        for (plan.crash_of = 0; plan.crash_of < PROCESSES; plan.crash_of++) {
+            int slots;
+
+            (void)world_run(stage, seed, &plan, false);
+            slots = stage->world->slots;
+            if (plan.crash_after > slots)
+                return;
+            add(tally, stage->world);
+        }
+}
+
 static void explore(struct tally *tally, const struct request *request, int job)
 {
     double began = seconds();
@@ -150,6 +174,8 @@ static void explore(struct tally *tally, const struct request *request, int job)
         if (tally->schedules % LOG_EVERY == 0)
             log_progress(request->log, tally, request->first + i, began);
     }
+    for (uint64_t i = (uint64_t)job; i < request->sweep && !ended; i += (uint64_t)request->jobs)
+        sweep(tally, &stage, request->first + i);
     stage_close(&stage);
 }
 
@@ -157,6 +183,7 @@ static void sum_up(struct tally *sum, const struct tally *tally)
 {
     if (tally->violations > 0 && (sum->violations == 0 || tally->first_seed < sum->first_seed)) {
         sum->first_seed = tally->first_seed;
+        sum->first_plan = tally->first_plan;
         memcpy(sum->first_what, tally->first_what, sizeof sum->first_what);
     }
     sum->schedules += tally->schedules;
@@ -235,7 +262,7 @@ static void print_history(struct stage *stage, uint64_t seed, const struct plan 
                              : world->logs[l].entries[i].text);
 }
 
-static int show(uint64_t seed)
+static int show(uint64_t seed, const struct plan *plan)
 {
     struct coverage coverage = {0};
     struct stage stage;
@@ -244,7 +271,7 @@ static int show(uint64_t seed)
 
     stage_open(&stage, &coverage);
     world = stage.world;
-    print_history(&stage, seed, NULL);
+    print_history(&stage, seed, plan);
     broken = world->violation != NULL;
     if (broken)
         (void)printf("seed %llu: %s (%s)\n", (unsigned long long)seed, world->violation,
@@ -256,17 +283,16 @@ static int show(uint64_t seed)
     return broken;
 }
 
-static int show_shrunk(uint64_t seed)
+static int show_shrunk(uint64_t seed, struct plan plan)
 {
     struct coverage coverage = {0};
     struct stage stage;
-    struct plan plan;
     const struct world *world;
     int steps, faults, runs, records = 0;
 
     stage_open(&stage, &coverage);
     world = stage.world;
-    (void)world_run(&stage, seed, NULL, false);
+    (void)world_run(&stage, seed, &plan, false);
     steps = world->steps;
     faults = world->faults;
     runs = shrink(&stage, seed, &plan);
@@ -349,6 +375,18 @@ static int64_t report(const struct request *request, const struct tally *sum, do
     return sum->violations + (sum->schedules >= ALL_TAKEN ? missing : 0);
 }
 
+static void print_first(const struct tally *sum)
+{
+    char crash[48] = "";
+
+    if (sum->first_plan.crash_after > 0)
+        (void)snprintf(crash, sizeof crash, "--crash %d,%d ", sum->first_plan.crash_after,
+                       sum->first_plan.crash_of);
+    (void)printf("first: seed %llu: %s; see it with %s--show %llu or %s--shrink %llu\n",
+                 (unsigned long long)sum->first_seed, sum->first_what, crash,
+                 (unsigned long long)sum->first_seed, crash, (unsigned long long)sum->first_seed);
+}
+
 static uint64_t number(const char *text)
 {
     char *end;
@@ -373,11 +411,9 @@ static int run(const struct request *request)
         return 70;
     failed = report(request, &sum, seconds() - began);
     if (sum.violations > 0)
-        (void)printf("first: seed %llu: %s; see it with --show %llu or --shrink %llu\n",
-                     (unsigned long long)sum.first_seed, sum.first_what,
-                     (unsigned long long)sum.first_seed, (unsigned long long)sum.first_seed);
+        print_first(&sum);
     if (sum.violations > 0 && !request->until_found)
-        (void)show_shrunk(sum.first_seed);
+        (void)show_shrunk(sum.first_seed, sum.first_plan);
     (void)printf("%lld passed, %lld failed, 0 skipped\n",
                  (long long)(sum.schedules - sum.violations), (long long)failed);
     return failed > 0;
@@ -402,20 +438,26 @@ int main(int argc, char **argv)
         else if (strcmp(argv[i], "--table") == 0)
             request.table = true;
         else if (strcmp(argv[i], "--show") == 0)
-            return show(number(value));
+            return show(number(value), &request.plan);
         else if (strcmp(argv[i], "--shrink") == 0)
-            return show_shrunk(number(value));
+            return show_shrunk(number(value), request.plan);
         else if (strcmp(argv[i], "--log") == 0)
             request.log = argv[++i];
         else if (strcmp(argv[i], "--seeds") == 0)
             request.seeds = number(argv[++i] == NULL ? "" : argv[i]);
+        else if (strcmp(argv[i], "--sweep") == 0)
+            request.sweep = number(argv[++i] == NULL ? "" : argv[i]);
+        else if (strcmp(argv[i], "--crash") == 0)
+            (void)sscanf(argv[++i] == NULL ? "" : argv[i], "%d,%d", &request.plan.crash_after,
+                         &request.plan.crash_of);
         else if (strcmp(argv[i], "--first") == 0)
             request.first = number(argv[++i] == NULL ? "" : argv[i]);
         else if (strcmp(argv[i], "--jobs") == 0)
             request.jobs = (int)number(argv[++i] == NULL ? "" : argv[i]);
         else {
-            (void)fprintf(stderr, "simulate: --seeds N, --first S, --jobs J, --table, --log FILE, "
-                                  "--until-found, --show SEED, --shrink SEED\n");
+            (void)fprintf(stderr, "simulate: --seeds N, --sweep N, --first S, --jobs J, --table, "
+                                  "--log FILE, --until-found, --crash STEP,P, --show SEED, "
+                                  "--shrink SEED\n");
             return 2;
         }
     }

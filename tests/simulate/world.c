@@ -11,6 +11,7 @@
 
 #define QUIET_ROUNDS  600
 #define SETTLE_ROUNDS 12
+#define DONE_ROUNDS   5 /* so long nothing may be left to do: a repair comes after its commit */
 #define SLOTS_MIN     60
 
 void world_draw(struct world *world, enum draw draw, int number)
@@ -439,26 +440,29 @@ static void settle(struct world *world)
 static void schedule(struct world *world)
 {
     const struct plan *plan = world->plan;
-    int slots;
 
     world_draw(world, DRAW_STEP, SLOTS_MAX);
-    slots = SLOTS_MIN + world_below(world, SLOTS_MAX - SLOTS_MIN);
+    world->slots = SLOTS_MIN + world_below(world, SLOTS_MAX - SLOTS_MIN);
     if (plan != NULL && plan->settled)
         settle(world);
-    for (int i = 0; i < slots && world->violation == NULL; i++) {
+    for (int i = 0; i < world->slots && world->violation == NULL; i++) {
         world_draw(world, DRAW_FAULT, i);
         if (world_chance(world, world->fault_percent) && (plan == NULL || !plan->faults[i]))
             fault(world);
-        if (plan != NULL && plan->steps[i])
-            continue;
-        world_draw(world, DRAW_STEP, i);
-        step(world);
+        if (plan == NULL || !plan->steps[i]) {
+            world_draw(world, DRAW_STEP, i);
+            step(world);
+        }
+        if (plan != NULL && plan->crash_after == i + 1 && process_crash(world, plan->crash_of))
+            happened(world, FAULT_CRASH);
     }
 }
 
 /* Nothing fails any more: everything must come to its end. */
 static void quiet(struct world *world)
 {
+    int done = 0;
+
     NOTE(world, "-- quiet --");
     world_draw(world, DRAW_QUIET, 0);
     world->calm = true;
@@ -468,7 +472,8 @@ static void quiet(struct world *world)
         world->logs[l].high = world->logs[l].count;
     for (int round = 0; round < QUIET_ROUNDS && world->violation == NULL; round++) {
         everybody(world);
-        if (round % 2 == 1 && judge_done(world))
+        done = judge_done(world) ? done + 1 : 0;
+        if (done == DONE_ROUNDS)
             return;
     }
     if (world->violation == NULL)

@@ -42,9 +42,11 @@
 
 /* ---- what is left out ---- */
 
-/* True: this draw of the seed does not happen. settled: everybody reads before the first step. */
+/* True: this draw of the seed does not happen. settled: everybody reads before the first step.
+ * crash_after: a process dies behind this place (1 is the first), whatever is drawn; 0: none. */
 struct plan {
     bool settled;
+    int crash_after, crash_of;
     bool faults[SLOTS_MAX], steps[SLOTS_MAX], records[DRAWN_MAX];
 };
 
@@ -188,6 +190,7 @@ struct world {
 
     bool calm; /* no more faults */
     bool show;
+    int slots;             /* places for steps */
     int steps, faults;     /* that did something */
     bool acted;            /* the step at hand did something */
     uint64_t quarantined;  /* users met with an unusable value, by processes that are gone */
@@ -267,8 +270,8 @@ bool process_ghost(struct world *world, int index);
 
 /* ---- shrink.c ---- */
 
-/* Leaves out all that it can while the seed's violation stays. Returns how many runs that took;
- * 0: the seed breaks nothing. */
+/* Leaves out all that it can while the seed's violation stays, but for the plan's crash. Returns
+ * how many runs that took; 0: the seed breaks nothing. */
 int shrink(struct stage *stage, uint64_t seed, struct plan *plan);
 
 /* ---- judge.c ---- */
