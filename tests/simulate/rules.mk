@@ -13,6 +13,10 @@ JOBS ?= 1
 simulate: $(B)/simulate ## schedules of failures on virtual time; SEEDS=n, FIRST=s, JOBS=j
 	@$(B)/simulate --seeds $(SEEDS) --sweep 20 --first $(FIRST) --jobs $(JOBS)
 
+.PHONY: simulate-soak
+simulate-soak: $(B)/simulate ## ten million schedules, an hour or so; SIGTERM ends it with what was reached
+	@nice $(B)/simulate --seeds 10000000 --first $(FIRST) --jobs $(JOBS) --table --log $(B)/simulate.log
+
 .PHONY: mutants
 mutants: protocol-mutants fault-mutants ## take each defence away: the simulator, or its fault's test, must notice
 .PHONY: protocol-mutants
