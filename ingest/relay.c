@@ -426,7 +426,7 @@ static void ask_nodes(struct relay *r, struct redis_connection *asked[TRANSFERS_
  * to another node is read again later, from there. */
 static void read_streams(struct relay *r)
 {
-    struct redis_connection *asked[TRANSFERS_MAX];
+    struct redis_connection *asked[TRANSFERS_MAX] = {NULL};
     struct error err;
     int asking;
 
