@@ -16,7 +16,7 @@ need_programs redis-server redis-cli curl python3
 make -s -j2 integration-tools >"$folder/build.log" 2>&1
 check 'freshet and the tool build'
 start_redis
-start_mock events:4 examples:2 dead:1
+start_mock events:4 examples:2 dead:1 others:4
 cat >"$FRESHET_CONFIG" <<YAML
 kafka: {brokers: "$address", group: events, instance_id: one, session_timeout: 6s}
 redis: {url: "unix://$folder/redis.sock"}
@@ -315,6 +315,25 @@ row_42() {
     judge 42
 }
 
+# ---- users whose events lie in several partitions: a range of states is right ----
+
+two_partitions() {
+    local i others=(--set kafka.topics.events=others --set dataset.namespace=two --set events.key=any --set kafka.group=two)
+    for i in $(seq 120); do
+        printf 'key%d\t{"type":"click","user":"two%d","item":"a%d","ts":%d,"request_id":"r%d"}\n' \
+            $((i % 7)) $((i % 5)) $((i % 13)) $((now - i * 7919 % 9000000)) $((i % 11))
+        [ $((i % 10)) != 0 ] || printf 'key%d\t{"type":"impression","user":"two%d","items":["a1","a2"],"ts":%d,"request_id":"r%d"}\n' \
+            $((i % 3)) $((i % 5)) $((now - i * 7919 % 9000000)) $((i % 11))
+        [ "$i" != 90 ] || printf 'key1\t{"type":"erase","user":"two3","ts":%d}\n' $((now - 4000000))
+    done | produce_lines others
+    run ingest --until-end --json "${others[@]}"
+    check 'two partitions: all is applied'
+    run verify --json "${others[@]}" && has '"equal":true' && has '"users_of_several_partitions":5'
+    check 'two partitions: the state is one of those that are right, and such users are told'
+    run verify --passes 4 --json "${others[@]}" && has '"equal":true' && has '"users":5' && has '"users_of_several_partitions":5'
+    check 'two partitions: ... in several passes, too'
+}
+
 # ---- all of it, and what the trainer has counted ----
 
 at_the_end() {
@@ -330,5 +349,6 @@ begin
 check 'ingest is ready'
 run_rows 23 24 25 26 27 29 30 31 32 33 34 35 36 37 38 39 40 41
 at_the_end
+[ -n "${ROWS:-}" ] || two_partitions
 run_rows 42 # begins with another data set
 end_with_counts

@@ -117,6 +117,18 @@ check '... as one that was replayed'
 
 # ---- what verify must see ----
 
+# An erasure of somebody, in an outbox, that no record of the log asked for.
+printf '\001\003abcdefgh\001\002\003\004\005\000' | redis -x XADD 'fr{00}oevents:0:0' 1-1 e >/dev/null
+run verify --json
+[ "$?" = 1 ] && has '"examples_unknown":1' && has '"examples_waiting":1' && says 'by no replay'
+check 'verify sees an example that nobody emits'
+run verify --no-examples --json
+has '"examples_compared":false' && has '"examples_unknown":0'
+check '... unless examples are left out, which it says'
+redis DEL 'fr{00}oevents:0:0' >/dev/null
+run verify --items "$folder" --json
+[ "$?" != 0 ] && says 'items'
+check 'verify names item tables that are not there'
 user=$(redis --scan --pattern 'fr{*}u*' | head -n 1)
 redis SETRANGE "$user" 40 x >/dev/null
 run verify --json
