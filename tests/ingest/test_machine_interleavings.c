@@ -306,3 +306,30 @@ TEST(machine_looks_again_when_the_read_behind_a_commit_failed)
     CHECK_INT(2, driver_m(&stage.one, 0, shard).state.counts[OUTCOME_APPLIED]);
     end(&stage);
 }
+
+/* The one loss that cannot be seen (ingest/README.md, limits): a key deleted by hand, a patch of
+ * what is not there, and nobody hears its length. The user's next events wait as letters. */
+TEST(machine_quarantines_a_value_whose_loss_a_lost_answer_hid)
+{
+    struct stage stage;
+    int shard = driver_shard("ann");
+
+    begin(&stage);
+    driver_assign(&stage.one, 0);
+    for (int i = 0; i < 4; i++)
+        driver_event(&stage.one, 0, "ann", 2, "i1", 10 + i);
+    driver_wait(&stage.one, 10000);
+    driver_event(&stage.one, 0, "ann", 2, "i1", 20);
+    driver_send_exec(&stage.one, shard);
+    store_model_delete(&stage.node,
+                       store_model_find(&stage.node, MODEL_USER, shard, 0, text_of("ann")));
+    driver_lose_answer(&stage.one, shard);
+    driver_event(&stage.one, 0, "ann", 2, "i1", 21);
+    driver_wait(&stage.one, 10000);
+    CHECK_TEXT("corrupt", driver_times(&stage.one, "ann"));
+    CHECK_INT(REFUSAL_QUARANTINED, driver_last(&stage.one, COMMAND_LETTER)->letter.refusal);
+    CHECK_INT(5, driver_last(&stage.one, COMMAND_LETTER)->letter.offset);
+    CHECK_INT(1, driver_m(&stage.one, 0, shard).state.counts[OUTCOME_DEAD]);
+    CHECK_INT(6, driver_m(&stage.one, 0, shard).state.next);
+    end(&stage);
+}
