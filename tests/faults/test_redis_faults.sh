@@ -6,14 +6,14 @@
 # After each row every record must be counted once, and every user equal the replay through the
 # memory store (freshet verify).
 #
-# SEED=n draws other faults. SOAK=1 (make soak): outages of 60 s, twenty times the lost replies.
+# SEED=n draws other faults. SOAK=1 (make soak): outages of 60 s, ten times the lost replies.
 set -u
 cd "$(dirname "$0")/../.." || exit 70
 . tests/support/shell.sh
 script_begin test_redis_faults
 data=tests/data/movietweetings/movietweetings100k_events.csv.gz
 outage=5 rounds=20
-[ -n "${SOAK:-}" ] && outage=60 rounds=400
+[ -n "${SOAK:-}" ] && outage=60 rounds=200
 SEED=${SEED:-$((RANDOM + 1))}
 RANDOM=$SEED
 printf 'SEED=%s\n' "$SEED"
