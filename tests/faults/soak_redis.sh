@@ -71,11 +71,7 @@ produce() { # EVENTS
     line=$(((line + $1) % 90000))
     produced=$((produced + $1))
 }
-totals() { "$bin/freshet" offsets list --json 2>>"$folder/tools.log" | sed 's/.*"totals"://'; }
-settled() {
-    totals | grep -oE '"(applied|duplicate|late|dropped|erased|dead)":[0-9]+' | cut -d: -f2 | awk '{ sum += $1 } END { print sum + 0 }'
-}
-applied() { totals | grep -q '"lag":0}' && [ "$(settled)" = "$produced" ]; }
+applied() { all_applied && all_counted; }
 equal() { run verify --quiet --json; }
 unseen() { # what counted in the processes that live
     local name=$1 sum=0 value i

@@ -55,33 +55,21 @@ YAML
 
 # ---- events, and what became of them ----
 
-line=0 produced=0
+line=0
 produce() { # EVENTS
     "$bin/freshet" replay "$data" --quiet --from $((line + 2)) --limit "$1" >/dev/null 2>>"$folder/tools.log"
     line=$((line + $1))
-    produced=$((produced + $1))
-}
-# Lines KEY<tab>VALUE.
-produce_own() {
-    produce_lines events <"$1"
-    produced=$((produced + $(wc -l <"$1")))
 }
 
-totals() { "$bin/freshet" offsets list --json 2>>"$folder/tools.log" | sed 's/.*"totals"://'; }
-# Records that Redis accounts for, whatever became of them.
-settled() {
-    grep -oE '"(applied|duplicate|late|dropped|erased|dead)":[0-9]+' | cut -d: -f2 | awk '{ sum += $1 } END { print sum + 0 }'
-}
-applied() { totals | grep -q '"lag":0}'; }
 # As its own metrics tell, a second late at most.
 says_caught_up() { ready && [ "$(metric freshet_ingest_lag_records)" = 0 ]; }
-caught_up() { says_caught_up && applied; }
+caught_up() { says_caught_up && all_applied; }
 
 right() { # ROW
     tell heal
     wait_for 60 caught_up
     check "$1: it goes on by itself and catches up"
-    [ "$(totals | settled)" = "$produced" ]
+    all_counted
     check "$1: every record is counted once"
     "$bin/freshet" verify --quiet --json >"$folder/verify" 2>>"$folder/tools.log"
     check "$1: every user is right"
@@ -436,7 +424,7 @@ row_53() {
     redis RENAME "$key" aside >/dev/null
     redis LPUSH "$key" 'not ours' >/dev/null
     printf '%s\t{"type":"click","user":"%s","item":"q","ts":1380000000000}\n' "$name" "$name" >"$folder/lines"
-    produce_own "$folder/lines"
+    produce_lines events <"$folder/lines"
     start_ingest
     wait_for 60 caught_up
     check '53: a key of another type does not stop the partition'
@@ -448,9 +436,8 @@ row_53() {
     redis RENAME aside "$key" >/dev/null
     run dlq replay --reason quarantined --apply
     check '53: dlq replay brings it back'
-    produced=$((produced + 1))
     wait_for 60 caught_up
-    [ "$(totals | settled)" = "$produced" ]
+    all_counted
     check '53: every record is counted once, the dead letter as one'
     # A replay in memory knows no quarantine: to it the event was there before it was replayed.
     run verify --quiet --json
@@ -568,7 +555,7 @@ row_58() {
                 printf '%s\t{"type":"click","user":"%s","item":"q%s","ts":%s000}\n' "$name" "$name" "$time" "$time"
             done
         done >"$folder/lines"
-        produce_own "$folder/lines"
+        produce_lines events <"$folder/lines"
         wait_for 60 caught_up
     }
     # Full sequences: only those are patched, others are written whole in any case.
@@ -597,7 +584,7 @@ row_50() {
     claimed_again() { more "$claims" metric freshet_ingest_claims_total && caught_up; }
     wait_for 60 claimed_again
     check '50: a deleted m is read again from the recorded start'
-    [ "$(totals | settled)" = "$produced" ]
+    all_counted
     check '50: ... all of it'
     # What was applied after the start is counted once more; the sequences are sets, and stay right.
     "$bin/freshet" verify --quiet --json >"$folder/verify" 2>>"$folder/tools.log"

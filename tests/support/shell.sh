@@ -138,6 +138,18 @@ fault() { # NAME COMMAND...
 }
 
 # With several at once each has its own ports: ports=FILE start_ingest, ports=FILE metric NAME.
+# Everything in the log is applied; and every record is counted once, whatever became of it. By what
+# Redis and Kafka hold, not by a metric that is a second old.
+all_applied() { "$bin/freshet" offsets list --json 2>>"$folder/tools.log" | grep -q '"lag":0}}$'; }
+all_counted() {
+    "$bin/freshet" offsets list --json 2>>"$folder/tools.log" >"$folder/offsets"
+    local logged counted
+    logged=$(grep -oE '"high":[0-9]+' "$folder/offsets" | awk -F: '{ sum += $2 } END { print sum + 0 }')
+    counted=$(sed 's/.*"totals"://' "$folder/offsets" |
+        grep -oE '"(applied|duplicate|late|dropped|erased|dead)":[0-9]+' | awk -F: '{ sum += $2 } END { print sum + 0 }')
+    [ "$logged" -gt 0 ] && [ "$counted" = "$logged" ]
+}
+
 start_ingest() { # ARG...
     rm -f "$ports"
     "$bin/freshet" ingest --ports-file "$ports" "$@" \
