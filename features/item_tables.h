@@ -155,6 +155,9 @@ void item_tables_forget_mark(struct item_tables *tables);
 MUST_CHECK enum status item_tables_save_delta(const struct item_tables *tables, uint64_t sequence,
                                               const char *base_version, const char *path,
                                               struct error *err);
+/* The number of the delta at path, whatever it is for. Errors: as load */
+MUST_CHECK enum status item_tables_delta_sequence(const char *path, uint64_t *sequence,
+                                                  struct error *err);
 /* Errors: as load; ERR_CONFLICT when it is for another base version or other tables. *sequence: its
  * number. After an error the tables are half of each: good for item_tables_destroy() only. */
 MUST_CHECK enum status item_tables_apply_delta(struct item_tables *tables, const char *path,

@@ -233,6 +233,16 @@ enum status item_tables_load(struct item_tables **tables, const char *path, stru
     return status;
 }
 
+enum status item_tables_delta_sequence(const char *path, uint64_t *sequence, struct error *err)
+{
+    struct item_file *file = NULL;
+    enum status status = item_file_open(&file, path, err);
+
+    *sequence = status == OK && item_file_head(file)->delta ? item_file_head(file)->sequence : 0;
+    item_file_close(file);
+    return status;
+}
+
 enum status item_tables_apply_delta(struct item_tables *tables, const char *path,
                                     const char *base_version, uint64_t *sequence, struct error *err)
 {

@@ -82,6 +82,13 @@ static enum status find_span(struct command_line *line, const struct event_schem
         count += status == OK && more;
     }
     event_file_close(file);
+    if (status == OK && count == 0)
+        return error_set(err, ERR_MALFORMED,
+                         *refused == 0
+                             ? "\"%s\" holds no events"
+                             : "nothing in \"%s\" can be used; `freshet ingest --dry-run` "
+                               "says why of each line",
+                         command_argument(line, 0));
     span->last = count;
     span->first = command_given(line, "first")
                       ? command_int(line, "first")
@@ -219,7 +226,7 @@ static enum status backtest_file(struct command_line *line, const struct config 
     struct backtest *backtest = NULL;
     struct backtest_options how;
     struct rules rules;
-    struct span span;
+    struct span span = {0};
     enum status status = event_schema_create(&schema, config, err);
 
     if (status != OK)

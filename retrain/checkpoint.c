@@ -46,7 +46,15 @@ static void save_offsets(const struct checkpoint_offsets *offsets, struct state_
     }
 }
 
-static void load_offsets(struct checkpoint_offsets *offsets, struct state_file *state)
+/* The hash of the file keeps accidents out, not somebody who writes one: what is an index or an
+ * offset later is checked here. */
+static bool offset_fits(const struct follower_offset *offset)
+{
+    return offset->partition >= 0 && offset->partition < FOLLOWER_PARTITIONS_MAX &&
+           offset->from >= 0 && offset->next >= offset->from;
+}
+
+static bool load_offsets(struct checkpoint_offsets *offsets, struct state_file *state)
 {
     offsets->count = (int)state_file_get_count(state, 28, FOLLOWER_PARTITIONS_MAX);
     for (int i = 0; i < offsets->count; i++) {
@@ -54,7 +62,10 @@ static void load_offsets(struct checkpoint_offsets *offsets, struct state_file *
         offsets->offsets[i].from = (int64_t)state_file_get_u64(state);
         offsets->offsets[i].next = (int64_t)state_file_get_u64(state);
         offsets->watermarks_ms[i] = (int64_t)state_file_get_u64(state);
+        if (!offset_fits(&offsets->offsets[i]))
+            return false;
     }
+    return true;
 }
 
 static enum status save_state(const char *path, const struct checkpoint_role *role,
@@ -153,10 +164,11 @@ static enum status load_state(const char *path, struct checkpoint_role *role,
 
     if (status != OK)
         return status;
-    load_offsets(&role->events, state);
-    load_offsets(&role->examples, state);
+    if (!load_offsets(&role->events, state) || !load_offsets(&role->examples, state))
+        status = error_set(err, ERR_MALFORMED, "offsets that no topic has");
     role->rounds = (int64_t)state_file_get_u64(state);
-    status = learner_load(learner, state, *tables, *base, err);
+    if (status == OK)
+        status = learner_load(learner, state, *tables, *base, err);
     if (status == OK) {
         *tables = NULL; /* the learner's from here on */
         *base = NULL;

@@ -17,7 +17,8 @@
 #include <time.h>
 
 #define VERSIONS_MAX 1024
-#define TEXT_BYTES   (2 * MANIFEST_BYTES_MAX)
+/* Of one version in a list: names and numbers of its metrics, and what is always there. */
+#define LISTED_BYTES ((size_t)1024 + BUNDLE_METRICS_MAX * 128)
 
 struct versions {
     char names[VERSIONS_MAX][MODEL_VERSION_MAX];
@@ -127,18 +128,23 @@ static int run_list(struct command_line *line)
 {
     static struct versions versions;
     static struct manifest manifest;
-    static char bytes[TEXT_BYTES];
     const struct config *config = command_config(line);
     const char *root;
     struct json_writer w;
     struct error err;
+    size_t room;
+    char *bytes;
 
     if (config == NULL)
         return EXIT_USAGE;
     root = config_text(config, "model.folder");
     if (find_versions(root, &versions, &err) != OK)
         return command_fail(line, &err);
-    json_writer_init(&w, bytes, sizeof bytes);
+    room = LISTED_BYTES * ((size_t)versions.count + 1);
+    bytes = malloc(room);
+    if (bytes == NULL)
+        return EXIT_BUG;
+    json_writer_init(&w, bytes, room);
     json_object_begin(&w);
     json_key(&w, "versions");
     json_array_begin(&w);
@@ -158,6 +164,7 @@ static int run_list(struct command_line *line)
         (void)printf("%.*s\n", TEXT_ARGS(json_writer_text(&w)));
     else if (versions.count == 0)
         (void)printf("no bundle in %s yet: `freshet retrain` publishes the first\n", root);
+    free(bytes);
     return EXIT_DONE;
 }
 

@@ -7,12 +7,34 @@
 #include "ops/log.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define PATH_BYTES 4096
 #define TRIES_MAX  1000
+#define NUMBER_MAX 1000000000
+
+/* The highest number of a folder of root: after a rollback that is not the current one, and a name
+ * must not be given twice. */
+static long highest(const char *root, long number)
+{
+    struct dirent *entry;
+    DIR *folder = opendir(root);
+
+    while (folder != NULL && (entry = readdir(folder)) != NULL) {
+        long other = entry->d_name[0] == 'v' && bundle_name_valid(entry->d_name, MODEL_VERSION_MAX)
+                         ? strtol(entry->d_name + 1, NULL, 10)
+                         : 0;
+
+        if (other > number && other < NUMBER_MAX)
+            number = other;
+    }
+    if (folder != NULL)
+        (void)closedir(folder);
+    return number;
+}
 
 /* The number after the newest one; folders that a crash left behind are passed over. */
 static enum status begin(const char *root, char version[MODEL_VERSION_MAX],
@@ -27,6 +49,7 @@ static enum status begin(const char *root, char version[MODEL_VERSION_MAX],
         return status;
     if (status == OK && parent[0] == 'v')
         number = strtol(parent + 1, NULL, 10);
+    number = highest(root, number);
     for (int i = 1; i <= TRIES_MAX; i++) {
         (void)snprintf(version, MODEL_VERSION_MAX, "v%06ld", number + i);
         status = bundle_begin(root, version, folder, err);

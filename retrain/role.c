@@ -199,6 +199,18 @@ static enum status adopt_bundle(struct role *role, struct checkpoint_role *from,
     return role->champion == NULL ? OK : learner_reset_model(role->learner, role->champion, err);
 }
 
+/* Deltas count on from the one that is there, over restarts, rollbacks and new bundles: a
+ * model_version, <bundle>+<number>, must not name two states of the tables. */
+static void find_delta(struct role *role)
+{
+    char path[PATH_BYTES];
+    struct error none;
+
+    (void)snprintf(path, sizeof path, "%s/%s", role->settings.models, BUNDLE_DELTA_NAME);
+    if (item_tables_delta_sequence(path, &role->delta_sequence, &none) != OK)
+        role->delta_sequence = 0;
+}
+
 static enum status load_past(struct role *role, struct checkpoint_role *from, struct error *err)
 {
     enum status status = checkpoint_load(role->settings.folder, from, role->learner, role->examples,
@@ -207,9 +219,7 @@ static enum status load_past(struct role *role, struct checkpoint_role *from, st
     if (status == OK) {
         role->rounds = from->rounds;
         for (int i = 0; i < from->events.count; i++)
-            if (from->events.offsets[i].partition < FOLLOWER_PARTITIONS_MAX)
-                role->watermarks_ms[from->events.offsets[i].partition] =
-                    from->events.watermarks_ms[i];
+            role->watermarks_ms[from->events.offsets[i].partition] = from->events.watermarks_ms[i];
         log_event(LOG_INFO, "checkpoint_loaded", "goes on where it stopped",
                   log_int("rounds", from->rounds));
         return OK;
@@ -331,6 +341,7 @@ enum status role_open(struct role **opened, const struct config *config, struct 
         role->watermarks_ms[i] = INT64_MIN;
     role->arena = arena_create(ARENA_BLOCK, ARENA_LIMIT);
     read_settings(role);
+    find_delta(role);
     stand_back(role);
     role_set_verdict(role, "", "no round has ended yet");
     *opened = role; /* closed by the caller whatever comes: the admin port shows why */
@@ -482,7 +493,6 @@ static void follow_rollback(struct role *role)
         return;
     }
     model_destroy(champion);
-    role->delta_sequence = 0;
     item_tables_forget_mark(learner_tables(role->learner));
     log_event(LOG_WARN, "rolled_back", "another bundle is current now: it is the champion",
               log_text("from", before), log_text("to", role->version));

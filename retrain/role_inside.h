@@ -73,7 +73,7 @@ struct role {
     char version[MODEL_VERSION_MAX]; /* current bundle; "" none */
     struct model *champion;          /* its weights; NULL: it has none */
     int64_t published_at_ms;         /* wall clock */
-    uint64_t delta_sequence;
+    uint64_t delta_sequence;         /* of the last delta; never counts back */
 
     struct round round;
     int64_t rounds, lists_at; /* lists taken in when the last round began */

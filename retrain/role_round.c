@@ -164,7 +164,6 @@ static void published(struct role *role, const char *version, int64_t at_ms)
 {
     (void)snprintf(role->version, sizeof role->version, "%s", version);
     role->published_at_ms = at_ms;
-    role->delta_sequence = 0;
     role->delta_us = clock_monotonic_us();
 }
 

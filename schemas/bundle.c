@@ -417,11 +417,27 @@ static enum status list_version(void *context, const char *name, struct error *e
     return OK;
 }
 
+/* The number of a name like v000012 or v000012-3f9a, -1 of any other. */
+static int64_t number_of(const char *name)
+{
+    size_t digits = strspn(name + 1, "0123456789");
+
+    return name[0] == 'v' && digits > 0 && digits < 18 &&
+                   (name[1 + digits] == 0 || name[1 + digits] == '-')
+               ? strtoll(name + 1, NULL, 10)
+               : -1;
+}
+
+/* By number, which publishing counts up: a clock that was wrong for a while must not cost the
+ * newest. Names that are no number come last, by their time. */
 static int newest_first(const void *a, const void *b)
 {
     const struct version *x = a;
     const struct version *y = b;
+    int64_t x_number = number_of(x->name), y_number = number_of(y->name);
 
+    if (x_number != y_number)
+        return x_number > y_number ? -1 : 1;
     if (x->created_at_ms != y->created_at_ms)
         return x->created_at_ms > y->created_at_ms ? -1 : 1;
     return strcmp(y->name, x->name);

@@ -180,7 +180,7 @@ MUST_CHECK enum status bundle_current(const char *root, char version[MODEL_VERSI
  */
 MUST_CHECK enum status bundle_verify(const char *root, const char *version,
                                      struct manifest *manifest, struct error *err);
-/* Removes all but the newest `keep` versions (by created_at), never the current one nor its
+/* Removes all but the newest `keep` versions (by number), never the current one nor its
  * parent. What has no readable manifest is none of ours and stays. Errors: ERR_IO, ERR_NOMEM */
 MUST_CHECK enum status bundle_prune(const char *root, int keep, struct error *err);
 

@@ -170,16 +170,20 @@ TEST(backtest_evaluates_what_it_is_told_to)
     json_parser_destroy(parser);
 }
 
-TEST(backtest_of_no_events_is_no_crash)
+TEST(backtest_of_no_events_is_bad_data)
 {
+    static const char refused[] = "{\"type\":\"click\",\"user\":\"u\",\"item\":\"i\",\"ts\":17}\n";
     struct json_parser *parser = json_parser_create(1 << 16, 4096);
+    struct text why;
 
     retrain_write(path_of("events.jsonl"), "", 0);
-    CHECK_INT(EXIT_DONE, run("--baselines --json --form jsonl"));
-    CHECK_INT(0, json_int_or(json_member(last_line(parser), "events"), -1));
-    CHECK_INT(EXIT_DONE, run("--json --form jsonl"));
-    (void)last_line(parser);
-    CHECK_INT(EXIT_DONE, run("--form jsonl"));
+    CHECK_INT(EXIT_BAD_DATA, run("--baselines --json --form jsonl"));
+    CHECK(json_member(last_line(parser), "error") != NULL);
+    CHECK_INT(EXIT_BAD_DATA, run("--form jsonl"));
+    retrain_write(path_of("events.jsonl"), refused, sizeof refused - 1);
+    CHECK_INT(EXIT_BAD_DATA, run("--baselines --json --form jsonl"));
+    why = json_text_or(json_member(last_line(parser), "error"), "");
+    CHECK(memmem(why.at, why.bytes, "--dry-run", 9) != NULL);
     json_parser_destroy(parser);
 }
 

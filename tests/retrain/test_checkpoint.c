@@ -240,6 +240,28 @@ static const char *saved(void)
     return folder;
 }
 
+/* Offsets that somebody wrote, with a hash that is right: partitions are indexes later. */
+TEST(checkpoint_with_offsets_that_cannot_be_is_refused)
+{
+    static const struct follower_offset forged[] = {
+        {-1, 0, 5}, {INT32_MIN, 0, 5}, {FOLLOWER_PARTITIONS_MAX, 0, 5}, {0, -1, 5}, {0, 6, 5}};
+
+    for (size_t i = 0; i < sizeof forged / sizeof forged[0]; i++)
+        for (int examples_too = 0; examples_too < 2; examples_too++) {
+            struct checkpoint_role role = role_after(1);
+            const char *folder = saved();
+            struct examples *examples;
+            struct learner *learner = small_learner(&examples);
+
+            (examples_too ? &role.examples : &role.events)->count = 1;
+            (examples_too ? &role.examples : &role.events)->offsets[0] = forged[i];
+            CHECK_STATUS(OK, checkpoint_save(folder, &role, learner, examples, &err));
+            CHECK_STATUS(ERR_MALFORMED, load(folder));
+            learner_destroy(learner);
+            examples_destroy(examples);
+        }
+}
+
 TEST(checkpoint_that_is_not_there_is_said_so)
 {
     CHECK_STATUS(ERR_NOT_FOUND, load(test_folder()));

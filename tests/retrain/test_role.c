@@ -728,6 +728,7 @@ TEST(role_follows_a_rollback_that_somebody_else_made)
 TEST(role_sends_deltas_that_fit_after_a_restart)
 {
     struct role *role;
+    uint64_t before;
 
     begin_judging(100000);
     send_events(0, 30);
@@ -737,13 +738,19 @@ TEST(role_sends_deltas_that_fit_after_a_restart)
     send_events(30, 200); /* new items, in the checkpoint and not in the bundle */
     follow(role, 200);
     CHECK(!run_once(role));
+    role->delta_us = 0; /* it is time for one */
+    CHECK(!run_once(role));
+    before = role->delta_sequence;
+    CHECK(before >= 1);
     role_close(role);
     role = open_role();
+    CHECK_INT((int64_t)before, (int64_t)role->delta_sequence); /* a number names one state */
     send_events(200, 210);
     follow(role, 210);
     CHECK_TEXT("v000001", role->version);
     CHECK(!run_once(role));
     check_delta(role, "v000001");
+    CHECK(role->delta_sequence > before);
     role_close(role);
     end();
 }
