@@ -26,12 +26,13 @@
 #define BUDGET_MS_DEFAULT       200
 #define REDIS_BUDGET_MS_DEFAULT 15
 #define SCORERS_MAX             64
-#define ANSWER_BYTES            (1024 * 1024) /* RERANK_K_MAX explained rows */
-#define TRACE_BYTES             (128 * 1024)
-#define POP_US                  100000
-#define RECENT_MAX              32
-#define RECENT_ITEMS            5
-#define RETRY_AFTER             "Retry-After: 1\n"
+/* RERANK_K_MAX rows, each an id of 256 bytes escaped to six times that, and its scalars by name. */
+#define ANSWER_BYTES (2 * 1024 * 1024)
+#define TRACE_BYTES  (128 * 1024)
+#define POP_US       100000
+#define RECENT_MAX   32
+#define RECENT_ITEMS 5
+#define RETRY_AFTER  "Retry-After: 1\n"
 
 static const char *const endpoint_names[] = {"rerank", "recommend"};
 enum endpoint { ENDPOINT_RERANK, ENDPOINT_RECOMMEND, ENDPOINTS };
@@ -403,8 +404,13 @@ static void answer_job(struct scorer *s, struct job *job)
     metric_observe(&rank_seconds, (double)(clock_monotonic_us() - begun_us) * 1e-6);
     if (status == OK)
         bytes = rerank_answer_encode(&answer, s->answer, sizeof s->answer);
-    if (bytes == 0) {
-        log_event(LOG_ERROR, "rank_failed", status == OK ? "answer too large" : err.text);
+    if (bytes == 0 && status == OK) {
+        refuse(job->http, REFUSED_TOO_LARGE, 413,
+               job->request.explain
+                   ? "the answer is too large: explain fewer rows, with a smaller k"
+                   : "the answer is too large: ask with a smaller k");
+    } else if (bytes == 0) {
+        log_event(LOG_ERROR, "rank_failed", err.text);
         refuse(job->http, REFUSED_FAILED, 500, "could not rank");
     } else {
         remember(s->server, job, &answer);

@@ -414,3 +414,37 @@ TEST(server_drops_what_was_seen_when_asked_to)
     CHECK(answered(&f, "i3"));
     teardown(&f);
 }
+
+/* Control characters take six bytes each in an answer: the longest ids, as many as may be asked
+ * for, explained. */
+TEST(server_answers_with_the_largest_answer_whole)
+{
+    enum { ROWS = RERANK_K_MAX, LETTERS = 252 };
+    size_t room = (size_t)ROWS * (6 * LETTERS + 16) + 200;
+    char *json = malloc(room);
+    size_t used;
+    struct fixture f;
+    char url[256];
+    struct text body;
+    struct error err;
+
+    CHECK(json != NULL);
+    used = (size_t)snprintf(
+        json, room, "{\"user\":\"u1\",\"explain\":true,\"k\":%d,\"candidates\":[", (int)ROWS);
+    for (int i = 0; i < ROWS; i++) {
+        used += (size_t)snprintf(json + used, room - used, "%s\"%04d", i == 0 ? "" : ",", i);
+        for (int c = 0; c < LETTERS; c++)
+            used += (size_t)snprintf(json + used, room - used, "\\u0001");
+        used += (size_t)snprintf(json + used, room - used, "\"");
+    }
+    (void)snprintf(json + used, room - used, "]}");
+    setup(&f, true);
+    (void)snprintf(url, sizeof url, "%s/v1/rerank", f.url);
+    CHECK_STATUS(OK, http_client_post(f.client, url, text_of(json), &f.code, &body, &err));
+    CHECK_INT(200, f.code);
+    CHECK(body.bytes > (size_t)ROWS * 6 * LETTERS && body.at[body.bytes - 1] == '}');
+    post(&f, "/v1/rerank", "{\"user\":\"u1\",\"candidates\":[\"i1\"]}"); /* the next one is fine */
+    CHECK_INT(200, f.code);
+    teardown(&f);
+    free(json);
+}
