@@ -11,6 +11,7 @@
  * nothing is written.
  */
 #include "ingest/dead_letter.h"
+#include "ingest/deliveries.h"
 #include "ingest/ingest_main.h"
 #include "ingest/topic_reader.h"
 #include "ops/json_writer.h"
@@ -54,7 +55,8 @@ struct replay {
     struct event_schema *schema;
     struct event_decoder *decoder;
     struct kafka_producer *producer;
-    int64_t elsewhere, malformed, sent, failed;
+    struct deliveries deliveries;
+    int64_t elsewhere, malformed;
     struct fate fates[REFUSAL_COUNT + 1];
 };
 
@@ -217,20 +219,6 @@ static enum status take_record(void *context, const struct kafka_record *record,
     return r->apply ? send(r, record, err) : OK;
 }
 
-static void delivered(void *context, uint64_t opaque, enum status status, int32_t partition,
-                      int64_t offset)
-{
-    struct replay *r = context;
-
-    (void)opaque;
-    (void)partition;
-    (void)offset;
-    if (status == OK)
-        r->sent++;
-    else
-        r->failed++;
-}
-
 static enum status read_records(struct replay *r, struct error *err)
 {
     struct topic_reader_options options = {.config = r->config,
@@ -243,11 +231,11 @@ static enum status read_records(struct replay *r, struct error *err)
 
     if (status == OK && r->producer != NULL)
         status = kafka_producer_flush(r->producer, DELIVERY_MS, err);
-    if (status == OK && r->failed > 0)
+    if (status == OK && r->deliveries.failed > 0)
         status = error_set(err, ERR_UNAVAILABLE,
                            "kafka did not take %" PRId64 " of %" PRId64
                            " records: run it again, what was taken is recognised",
-                           r->failed, r->failed + r->sent);
+                           r->deliveries.failed, r->deliveries.failed + r->deliveries.delivered);
     for (int i = 0; i < r->count; i++)
         r->fates[r->list[i].reason].gone += !r->list[i].found;
     return status;
@@ -285,7 +273,7 @@ static void print_json(const struct replay *r)
     json_object_begin(&w);
     json_bool(&w, "applied", r->apply);
     put_fate(&w, &all);
-    json_int(&w, "replayed", r->sent);
+    json_int(&w, "replayed", r->deliveries.delivered);
     json_int(&w, "of_other_topics", r->elsewhere);
     json_key(&w, "reasons");
     json_object_begin(&w);
@@ -327,7 +315,8 @@ static void print_table(const struct replay *r)
         (void)printf(
             "  gone: retention has taken the record; only its beginning is in the letter\n");
     if (r->apply)
-        (void)printf("%" PRId64 " records were written to \"%s\" again\n", r->sent, r->topic);
+        (void)printf("%" PRId64 " records were written to \"%s\" again\n", r->deliveries.delivered,
+                     r->topic);
     else
         (void)printf("%" PRId64
                      " records would be written to \"%s\" again; nothing was: add --apply\n"
@@ -352,8 +341,8 @@ static enum status open_all(struct replay *r, struct error *err)
     if (status != OK || !r->apply)
         return status;
     kafka_producer_options_from(&options, r->config);
-    options.delivered = delivered;
-    options.context = r;
+    options.delivered = deliveries_count;
+    options.context = &r->deliveries;
     return kafka_producer_open(&r->producer, &options, err);
 }
 
@@ -369,6 +358,8 @@ static int run_replay(struct command_line *line)
 
     if (r.config == NULL)
         return EXIT_USAGE;
+    if (r.apply && command_flag(line, "dry-run"))
+        return command_misused(line, "either --dry-run, which is the default, or --apply");
     if (r.limit < 1 || r.limit > LETTERS_MAX)
         return command_misused(line, "--limit is 1..%d", LETTERS_MAX);
     r.topic = config_text(r.config, "kafka.topics.events");
@@ -392,7 +383,8 @@ static int run_replay(struct command_line *line)
 }
 
 static const struct option_row replay_options[] = {
-    {"apply", OPTION_FLAG, NULL, NULL, "write them; without it, only say what would be written"},
+    {"dry-run", OPTION_FLAG, NULL, NULL, "only say what would be written; the default"},
+    {"apply", OPTION_FLAG, NULL, NULL, "write them"},
     {"reason", OPTION_TEXT, "NAME", NULL, "only letters of this reason"},
     {"partition", OPTION_INT, "P", NULL, "only records of this partition of the events topic"},
     {"offset", OPTION_INT, "N", NULL, "only the record at this offset"},

@@ -256,6 +256,31 @@ static void print_first(const struct dry *d, const char *name, const char *help,
                      (int)first->partition, first->offset, first->text);
 }
 
+static int64_t usable(const struct dry *d)
+{
+    return d->records - d->outcomes[OUTCOME_DEAD].count;
+}
+
+/* Why the trainer would get nothing, and what is probably meant where nothing fits. */
+static void print_hints(const struct dry *d)
+{
+    int64_t bad = d->refusals[REFUSAL_BAD_TIME].count,
+            future = d->refusals[REFUSAL_FUTURE_TIME].count;
+
+    if (d->examples == 0 && usable(d) > 0)
+        (void)printf("no examples: none of these events is an impression (type \"impression\"), so "
+                     "there are no shown lists to learn from; sequences alone train, too\n");
+    if (bad > 0 && bad * 2 > d->records)
+        (void)printf("most times are before 2000: seconds read as milliseconds? Then "
+                     "events.mapping.time.unit: s\n");
+    if (future > 0 && future * 2 > d->records)
+        (void)printf(
+            "most times are in the future: milliseconds read as seconds, or microseconds as "
+            "milliseconds? See events.mapping.time.unit\n");
+    if (usable(d) == 0)
+        (void)printf("nothing of it can be used%s\n", d->records == 0 ? ": it is empty" : "");
+}
+
 static void print_text(const struct dry *d)
 {
     static const char *const helps[OUTCOME_COUNT] = {
@@ -275,6 +300,7 @@ static void print_text(const struct dry *d)
     for (int i = 1; i < REFUSAL_COUNT; i++)
         if (d->refusals[i].count > 0)
             print_first(d, refusal_names[i], refusal_text((enum refusal)i), &d->refusals[i]);
+    print_hints(d);
 }
 
 int dry_run(struct command_line *line, const struct config *config)
@@ -282,6 +308,7 @@ int dry_run(struct command_line *line, const struct config *config)
     const char *source = command_text(line, "dry-run");
     struct dry d = {.line = line, .config = config, .limit = command_int(line, "limit")};
     struct error err;
+    int code;
     enum status status = hash_start(&err);
 
     /* No topic has a '/' in its name: that is a file which is missing. */
@@ -312,9 +339,10 @@ int dry_run(struct command_line *line, const struct config *config)
         print_json(&d);
     else
         print_text(&d);
+    code = usable(&d) > 0 ? EXIT_DONE : EXIT_NO;
     user_store_destroy(d.store);
     event_decoder_destroy(d.decoder);
     event_schema_destroy(d.schema);
     free(d.watermarks);
-    return status == OK ? EXIT_DONE : command_exit_code(status);
+    return status == OK ? code : command_exit_code(status);
 }

@@ -7,6 +7,7 @@
 #include "ingest/ingest_main.h"
 #include "ops/clock.h"
 #include "ops/json_writer.h"
+#include "ops/kafka_admin.h"
 #include "ops/kafka_consumer.h"
 #include "ops/kafka_producer.h"
 #include "schemas/event.h"
@@ -15,7 +16,8 @@
 #include <string.h>
 
 #define EVENT_ROOM  4096
-#define DELIVERY_MS 30000
+#define DELIVERY_MS 10000
+#define ASK_MS      5000
 
 struct outcome_of {
     enum status status;
@@ -40,12 +42,23 @@ static enum status produce(const struct config *config, struct text user, struct
                                     .partition = KAFKA_PARTITION_ANY,
                                     .key = user,
                                     .value = value};
+    struct kafka_consumer_options topic = {0};
     struct kafka_producer *producer;
     enum status status;
+    int partitions;
 
     kafka_producer_options_from(&options, config);
     options.delivered = delivered;
     options.context = outcome;
+    options.delivery_timeout_ms = DELIVERY_MS; /* somebody sits and waits */
+    /* Asked first: a producer waits for brokers that are away without a word. */
+    (void)fprintf(stderr, "asking Kafka at %s\n", options.brokers);
+    kafka_consumer_options_from(&topic, config, "kafka.topics.events");
+    status = kafka_topic_partitions_as(&topic, ASK_MS, &partitions, err);
+    if (status != OK) {
+        (void)error_prefix(err, "nothing was erased: Kafka at %s", options.brokers);
+        return status;
+    }
     status = kafka_producer_open(&producer, &options, err);
     if (status != OK)
         return status;

@@ -7,6 +7,7 @@
  * Records carry the time at which they are produced; the events keep their own. Where a company's
  * own mapping is configured, lines of JSON go as they stand, since ingest reads them by it.
  */
+#include "ingest/deliveries.h"
 #include "ingest/ingest_main.h"
 #include "ops/clock.h"
 #include "ops/json_writer.h"
@@ -39,22 +40,9 @@ struct replay {
     int64_t from, limit;
     double speed; /* events a second; 0: as fast as Kafka takes them */
     int64_t begun_us;
-    int64_t sent, delivered, failed, skipped, refusals[REFUSAL_COUNT];
+    struct deliveries deliveries;
+    int64_t sent, skipped, refusals[REFUSAL_COUNT];
 };
-
-static void on_delivered(void *context, uint64_t opaque, enum status status, int32_t partition,
-                         int64_t offset)
-{
-    struct replay *r = context;
-
-    (void)opaque;
-    (void)partition;
-    (void)offset;
-    if (status == OK)
-        r->delivered++;
-    else
-        r->failed++;
-}
 
 /* Is some part of the mapping not the default? */
 static bool mapped(const struct config *config)
@@ -166,8 +154,8 @@ static enum status open_all(struct replay *r, struct error *err)
                          "file is turned into: replay it with a configuration without it",
                          event_file_form_names[event_file_form(r->file)]);
     kafka_producer_options_from(&producer, r->config);
-    producer.delivered = on_delivered;
-    producer.context = r;
+    producer.delivered = deliveries_count;
+    producer.context = &r->deliveries;
     return kafka_producer_open(&r->producer, &producer, err);
 }
 
@@ -183,7 +171,8 @@ static void print_result(const struct replay *r)
     if (!command_json(r->line)) {
         (void)printf("%" PRId64 " events delivered to \"%s\" in %.1f s, %" PRId64
                      " not delivered, %" PRId64 " lines refused; the last line was %" PRIu64 "\n",
-                     r->delivered, r->topic, seconds, r->failed, refused, event_file_line(r->file));
+                     r->deliveries.delivered, r->topic, seconds, r->deliveries.failed, refused,
+                     event_file_line(r->file));
         for (int i = 1; i < REFUSAL_COUNT; i++)
             if (r->refusals[i] > 0)
                 (void)printf("  %-16s %10" PRId64 "  %s\n", refusal_names[i], r->refusals[i],
@@ -192,8 +181,8 @@ static void print_result(const struct replay *r)
     }
     json_writer_init(&w, text, sizeof text);
     json_object_begin(&w);
-    json_int(&w, "delivered", r->delivered);
-    json_int(&w, "failed", r->failed);
+    json_int(&w, "delivered", r->deliveries.delivered);
+    json_int(&w, "failed", r->deliveries.failed);
     json_int(&w, "skipped", r->skipped);
     json_int(&w, "refused", refused);
     json_int(&w, "line", (int64_t)event_file_line(r->file));
@@ -237,9 +226,9 @@ static int run_replay(struct command_line *line)
         progress_end(&r.progress, (uint64_t)r.sent);
         print_result(&r);
     }
-    if (status == OK && r.failed > 0)
+    if (status == OK && r.deliveries.failed > 0)
         status = error_set(&err, ERR_UNAVAILABLE, "%" PRId64 " events were not delivered",
-                           r.failed);
+                           r.deliveries.failed);
     code = status == OK ? EXIT_DONE : command_fail(line, &err);
     kafka_producer_close(r.producer, 0);
     event_file_close(r.file);

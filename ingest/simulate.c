@@ -265,7 +265,7 @@ static enum status live(struct simulation *s, int64_t duration_ms, uint64_t seed
 static void set_up_world(struct simulation *s, const struct command_line *line, int64_t warmup)
 {
     struct world_options *o = &s->world_options;
-    int64_t now_ms = clock_wall_ms();
+    int64_t now_ms = command_given(line, "now") ? command_int(line, "now") : clock_wall_ms();
 
     world_options_init(o);
     o->seed = (uint64_t)command_int(line, "seed");
@@ -441,6 +441,29 @@ static enum status run_all(struct simulation *s, const struct command_line *line
     return status;
 }
 
+/* What the world would refuse, by the name that was typed. */
+static const char *misused(const struct command_line *line)
+{
+    static const char *const shares[] = {"unlisted", "shift-share", "explore", "compare-share"};
+    static char text[80];
+
+    for (size_t i = 0; i < sizeof shares / sizeof *shares; i++) {
+        double share = command_real(line, shares[i]);
+
+        if (!(share >= 0 && share <= 1)) {
+            (void)snprintf(text, sizeof text, "--%s is a share, 0 to 1, not %g", shares[i], share);
+            return text;
+        }
+    }
+    if (!(command_real(line, "rate") > 0))
+        return "--rate is more than 0 sessions a second";
+    if (command_int(line, "warmup") < 0)
+        return "--warmup is 0 sessions or more";
+    if (command_given(line, "now") && !command_flag(line, "past-only"))
+        return "--now goes with --past-only: the present has a clock of its own";
+    return NULL;
+}
+
 static int run_simulate(struct command_line *line)
 {
     struct simulation *s = calloc(1, sizeof *s);
@@ -448,6 +471,10 @@ static int run_simulate(struct command_line *line)
     enum status status;
     int code;
 
+    if (misused(line) != NULL) {
+        free(s);
+        return command_misused(line, "%s", misused(line));
+    }
     if (s == NULL)
         return EXIT_BUG;
     s->line = line;
@@ -475,6 +502,10 @@ static const struct option_row simulate_options[] = {
     {"rate", OPTION_REAL, "SESSIONS/S", "20", "sessions a second, of all users together"},
     {"warmup", OPTION_INT, "SESSIONS", "0", "sessions of the past to produce first, at full speed"},
     {"past-only", OPTION_FLAG, NULL, NULL, "stop after the past"},
+    {"now", OPTION_INT, "MS", NULL,
+     "with --past-only: when the past ends, Unix milliseconds. With it the same seed writes the "
+     "same "
+     "bytes; default: the clock"},
     {"duration", OPTION_DURATION, "TIME", "0s", "live for so long; 0s: until stopped"},
     {"shift-after", OPTION_DURATION, "TIME", NULL, "shift the taste so long after the start"},
     {"shift-share", OPTION_REAL, "SHARE", "0.9", "share of the items that trade places then"},
@@ -501,6 +532,7 @@ const struct command simulate_command = {
             "\n"
             "Examples:\n"
             "  freshet simulate --warmup 20000 --past-only --out events.jsonl\n"
+            "  freshet simulate --warmup 2000 --past-only --now 1767225600000 --out same.jsonl\n"
             "  freshet simulate --config freshet.yaml --serve http://127.0.0.1:8080 \\\n"
             "          --rate 50 --shift-after 2m --duration 5m\n",
     .options = simulate_options,

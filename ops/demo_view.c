@@ -13,6 +13,7 @@
 #define PLOT_ROWS_MIN    4
 #define PLOT_LEFT        8  /* columns before the plot: its scale */
 #define LINES_BESIDE     16 /* of the screen: all but the plot's rows */
+#define HINT_LINES       2  /* what to try meanwhile, where they fit */
 #define LINE_BYTES       512
 #define INDENT           13 /* where the text of a named line begins */
 
@@ -216,7 +217,8 @@ size_t demo_view_screen(const struct demo_numbers *n, int columns, int rows, cha
 {
     struct page page = {into, bytes, 0, columns < 20 ? 20 : columns, rows};
     struct page *p = &page;
-    int plot_rows = rows - LINES_BESIDE;
+    bool hints = rows >= LINES_BESIDE + PLOT_ROWS_MIN + HINT_LINES;
+    int plot_rows = rows - LINES_BESIDE - (hints ? HINT_LINES : 0);
     double behind = n->delivered - n->applied - n->duplicates - n->late - n->dropped - n->erased -
                     n->dead;
     char a[16], b[16], c[16];
@@ -247,6 +249,10 @@ size_t demo_view_screen(const struct demo_numbers *n, int columns, int rows, cha
          quality(n->now.model, a), quality(n->now.popularity, b), quality(n->now.frozen, c));
     line(p, "%s", "");
     put_plot(p, n, plot_rows);
+    if (hints) {
+        line(p, "try: curl -s %s/v1/recommend -d '{\"user\":\"u000042\",\"k\":5}'", n->serve_url);
+        line(p, "  %s/gate   build/freshet model list --config %s", n->retrain_url, n->config);
+    }
     line(p, "Ctrl-C ends it; every process and file goes with it.");
     put(p, "\x1b[J");
     return p->used;

@@ -34,7 +34,10 @@ const struct config_row events_config_rows[] = {
     {"events.mapping.trace", CONFIG_TEXT, "/trace", 0, 0, NULL,
      "where the trace stands that came with the answer"},
     {"events.actions.*.code", CONFIG_INT, NULL, 1, 62, NULL,
-     "number of the action in stored values: never give it to another action"},
+     "number of the action in stored values: never give it to another action. While no action is "
+     "named these are built in: view 1, click 2, like 3, purchase 4, share 5, hide 6, rate 7 (all "
+     "of "
+     "the history; those but view and hide are labels of weight 1, hide is negative)"},
     {"events.actions.*.history", CONFIG_BOOL, "true", 0, 0, NULL,
      "whether the action enters the user's sequence"},
     {"events.actions.*.label", CONFIG_REAL, "0", 0, 1000, NULL,

@@ -64,6 +64,28 @@ printf '%s\n' '{"type":"click","user":"u","item":"i","ts":1700000000000}' '{' '{
 run ingest --dry-run "$folder/mixed.jsonl" --json && has '"not_json":{"count":1,"line":2' && has '"duplicate":{"count":1'
 check 'a dry run says what is rejected, why and where'
 
+printf '{"type":"click","user":"u","item":"i","ts":1700000000}\n' >"$folder/seconds.jsonl"
+run ingest --dry-run "$folder/seconds.jsonl"
+[ "$?" = 1 ] && has 'seconds read as milliseconds' && has 'nothing of it can be used'
+check 'a dry run that can use nothing says no, and what is probably meant'
+run backtest "$folder/seconds.jsonl"
+[ "$?" = 4 ] && says '--dry-run'
+check 'a backtest of nothing usable is bad data'
+printf '{"type":"click","user":"u","item":"i","ts":1700000000000}\n' >"$folder/click.jsonl"
+run ingest --dry-run "$folder/click.jsonl" && has 'no examples: none of these events is an impression'
+check 'a dry run says why there are no examples'
+for copy in one two; do
+    run simulate --seed 3 --warmup 50 --past-only --now 1767225600000 --out "$folder/$copy.jsonl"
+done
+[ -s "$folder/one.jsonl" ] && cmp -s "$folder/one.jsonl" "$folder/two.jsonl"
+check 'a simulated past is the same bytes for the same seed and moment'
+run simulate --unlisted 7 --out "$folder/none.jsonl"
+[ "$?" = 2 ] && says 'unlisted is a share' && [ ! -e "$folder/none.jsonl" ]
+check 'simulate names the option that cannot be'
+run erase u1 --set kafka.brokers=127.0.0.1:1
+[ "$?" = 3 ] && says 'asking Kafka at 127.0.0.1:1' && says 'nothing was erased'
+check 'erase without Kafka says what it waited for'
+
 # ---- the way through ----
 
 run replay "$data" --limit 3000 --json --quiet && has '"delivered":3000'
@@ -98,6 +120,9 @@ printf '8\t{"type":"click","user":"9","item":"i1","ts":1400000000000}\n' |
     produce_lines events
 run ingest --until-end --json && has '"dead":1'
 check 'an event under a key that is not its user is refused'
+run dlq replay --dry-run --apply
+[ "$?" = 2 ] && says 'either'
+check 'dry run and apply exclude each other'
 run dlq replay --reason key_mismatch --apply --json && has '"still_refused":1,"gone":0,"replayed":0' &&
     has '"why":"key_mismatch"'
 check 'what is refused still is not written'

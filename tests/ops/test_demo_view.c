@@ -95,6 +95,7 @@ TEST(demo_view_screen_shows_all_of_it_at_80_by_24)
     CHECK_INT(24, lines);
     CHECK(strstr(screen, "not better") != NULL);
     CHECK(strstr(screen, "Ctrl-C") != NULL);
+    CHECK(strstr(screen, "/v1/recommend") != NULL && strstr(screen, "model list") != NULL);
     free(n);
 }
 
