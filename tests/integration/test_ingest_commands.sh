@@ -19,6 +19,15 @@ dataset: {shards: 8}
 ingest: {admin: "127.0.0.1:0"}
 YAML
 
+# ---- make install ----
+
+make -s install DESTDIR="$folder/root" PREFIX=/opt/freshet >"$folder/out" 2>"$folder/err"
+check 'make install installs'
+"$folder/root/opt/freshet/bin/freshet" config check --config "$folder/root/opt/freshet/share/freshet/freshet.yaml" >"$folder/out" 2>"$folder/err"
+check 'the example configuration can be used'
+grep -q '^ExecStart=/opt/freshet/bin/freshet %i ' "$folder/root/opt/freshet/lib/systemd/system/freshet@.service"
+check 'the units start what was installed'
+
 # ---- what runbooks and documents name ----
 
 unknown=
