@@ -660,6 +660,8 @@ enum status redis_dataset_connect_nodes(struct redis_dataset *dataset, struct re
                                         int64_t timeout_ms, struct error *err)
 {
     struct redis_target target;
+    char key[REDIS_KEY_BYTES_MAX];
+    const struct redis_reply *reply = NULL;
     enum status status = redis_keys_init(keys, config_text(config, "dataset.namespace"), err);
 
     *nodes = NULL;
@@ -668,9 +670,13 @@ enum status redis_dataset_connect_nodes(struct redis_dataset *dataset, struct re
         status = redis_target_from(&target, config, err);
     if (status == OK)
         status = redis_nodes_create(nodes, &target, NULL, "freshet", err);
-    if (status == OK)
-        status = redis_dataset_load(dataset, redis_nodes_of(*nodes, redis_slot_of_shard(0)), keys,
-                                    timeout_ms, err);
+    if (status == OK) {
+        const struct text arguments[] = {{"HGETALL", 7}, {key, redis_key_set(keys, key)}};
+
+        /* Wherever it is, also while its slot moves. */
+        status = redis_nodes_call(*nodes, timeout_ms, arguments, 2, &reply, err);
+        status = take_record(dataset, keys, reply, status, err);
+    }
     explicit_bzero(&target, sizeof target);
     if (status != OK) {
         redis_nodes_destroy(*nodes);

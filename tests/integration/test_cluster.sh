@@ -80,7 +80,44 @@ served_at() { # NODE
     curl -s -m 5 -d "{\"user\":\"$user\",\"count\":5}" "127.0.0.1:$at/v1/recommend" | grep -q '"degraded":"none"'
 }
 
+# What features/redis_topology.h argues from: one connection queues writes to two keys, one of them
+# leaves for another node, then EXEC. Nothing of it may be done, and a key that has gone must not come
+# into being again. The slot is none of freshet's.
+queued() { node a CLIENT LIST | grep -q 'multi=2'; }
+transaction_is_cut() {
+    local tag slot
+    for tag in $(seq -f 'probe%g' 1 200); do # one at a
+        slot=$(node a CLUSTER KEYSLOT "$tag")
+        node a SET "{$tag}1" old | grep -q OK && break
+    done
+    node a SET "{$tag}2" old >/dev/null
+    node b CLUSTER SETSLOT "$slot" IMPORTING "$(node a CLUSTER MYID)" >/dev/null
+    node a CLUSTER SETSLOT "$slot" MIGRATING "$(node b CLUSTER MYID)" >/dev/null
+    rm -f "$folder/left"
+    {
+        printf 'MULTI\nSET {%s}1 new\nSET {%s}2 new\n' "$tag" "$tag"
+        wait_for 30 test -e "$folder/left"
+        # And one whose key is missing when it is queued.
+        printf 'EXEC\nMULTI\nSET {%s}1 new\nSET {%s}2 new\nEXEC\n' "$tag" "$tag"
+    } | redis-cli -p "${port[a]}" >"$folder/out" 2>&1 &
+    local cli=$!
+    wait_for 30 queued
+    node a MIGRATE 127.0.0.1 "${port[b]}" "{$tag}1" 0 5000 >/dev/null
+    touch "$folder/left"
+    wait "$cli"
+    { [ "$(grep -c QUEUED "$folder/out")" = 3 ] && grep -qE '^(ASK|TRYAGAIN)' "$folder/out" &&
+        grep -q '^EXECABORT' "$folder/out" &&
+        [ "$(node a GET "{$tag}2")" = old ] && [ "$(node a CLUSTER COUNTKEYSINSLOT "$slot")" = 1 ] &&
+        node b SET "{$tag}1" new | grep -q '^MOVED'; }
+    local good=$?
+    move_keys a b "$slot" 10
+    end_move a b "$slot"
+    return "$good"
+}
+
 row_55() {
+    transaction_is_cut
+    check '55: a transaction whose key leaves before EXEC is not carried out, nor one whose key has left'
     start_load 60
     start_ingest
     wait_for 60 goes_on 1000
