@@ -35,7 +35,7 @@
 #define REPLY_BYTES       ((size_t)128 * 1024 * 1024) /* RELAY_ROWS_MAX of the largest rows */
 #define TRIM_PATIENCE_US  5000000
 #define PARTITION_NUMBERS 65536
-#define OPAQUE_MARK       UINT64_MAX
+#define OPAQUE_MARK       (UINT64_C(0xffffffff) << 32) /* with the partition below it */
 
 METRIC_COUNTER(relayed, "freshet_relay_rows_total", "outbox rows acknowledged by Kafka");
 METRIC_COUNTER(repeated, "freshet_relay_repeats_total", "chunks of outbox rows sent again");
@@ -52,7 +52,7 @@ struct partition {
     uint32_t log_number;
     bool active;
     uint64_t generation; /* raised by every assignment: older transfers mean nothing */
-    struct mark mark, later;
+    struct mark mark, later, sent;
     uint64_t mark_serial;
     bool *dirty; /* (V) rows may be there */
     bool *busy;  /* (V) a transfer is under way */
@@ -189,7 +189,7 @@ void relay_partition(struct relay *relay, int32_t partition, uint32_t log_number
         p->log_number = log_number;
         p->active = true;
         p->generation++;
-        p->mark = p->later = (struct mark){0};
+        p->mark = p->later = p->sent = (struct mark){0};
         memset(p->dirty, true, (size_t)relay->options.shards);
         memset(p->busy, 0, (size_t)relay->options.shards);
     }
@@ -447,6 +447,31 @@ static void read_streams(struct relay *r)
     }
 }
 
+/* Kafka did not take it: it is sent again, unless a newer one is there. Without another event there
+ * would never be one. */
+static void repeat_mark(struct relay *r, int32_t partition)
+{
+    struct partition *p;
+
+    pthread_mutex_lock(&r->lock);
+    p = find(r, partition);
+    if (p != NULL && p->active && p->sent.there && !p->mark.there)
+        set_mark(r, p, p->sent);
+    pthread_mutex_unlock(&r->lock);
+}
+
+static void mark_delivered(struct relay *r, int32_t partition, enum status status)
+{
+    if (status == OK) {
+        hold_up(r, OK, ""); /* Kafka takes what we send */
+        return;
+    }
+    hold_up(r, status,
+            kafka_producer_why(r->producer)[0] == '\0' ? "kafka did not take a mark"
+                                                       : kafka_producer_why(r->producer));
+    repeat_mark(r, partition);
+}
+
 static void delivered(void *context, uint64_t opaque, enum status status, int32_t partition,
                       int64_t offset)
 {
@@ -455,8 +480,10 @@ static void delivered(void *context, uint64_t opaque, enum status status, int32_
 
     (void)partition;
     (void)offset;
-    if (opaque == OPAQUE_MARK)
-        return; /* the next one says more */
+    if (opaque >> 32 == OPAQUE_MARK >> 32) {
+        mark_delivered(r, (int32_t)(opaque & 0xffffffffu), status);
+        return;
+    }
     t = &r->transfers[opaque & 0xffffffffu];
     if (t->serial != opaque >> 32)
         return;
@@ -526,6 +553,7 @@ static bool next_mark(struct relay *r, int *from, struct example *mark, uint32_t
                                  .offset = p->mark.offset,
                                  .time_ms = p->mark.watermark_ms};
         *log_number = p->log_number;
+        p->sent = p->mark;
         p->mark.there = false;
         if (p->later.there)
             set_mark(r, p, p->later);
@@ -552,11 +580,14 @@ static void send_marks(struct relay *r)
         memcpy(origin.dataset, r->dataset, sizeof origin.dataset);
         for (int32_t to = 0; to < r->options.examples_partitions && status == OK; to++)
             status = produce(r, to, (struct text){(const char *)r->mark_bytes, bytes}, &origin,
-                             OPAQUE_MARK, &err);
-        if (status != OK)
-            hold_up(r, status, err.text);
-        else
+                             OPAQUE_MARK | (uint32_t)mark.partition, &err);
+        if (status == OK) {
             metric_add(&marked, 1);
+            continue;
+        }
+        hold_up(r, status, err.text);
+        repeat_mark(r, mark.partition);
+        break;
     }
 }
 
