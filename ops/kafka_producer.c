@@ -231,10 +231,28 @@ static enum status refuse(struct kafka_producer *p, const char *topic, rd_kafka_
                      rd_kafka_err2str(code));
 }
 
+/* NULL when there are none. Headers that are given one by one are freed twice by librdkafka 2.0.2
+ * when it knows the partition or topic to be unusable; a list of ours is left to us. */
+static rd_kafka_headers_t *headers_of(const struct kafka_message *m)
+{
+    rd_kafka_headers_t *headers;
+
+    if (m->header.bytes == 0 && !m->replayed)
+        return NULL;
+    headers = rd_kafka_headers_new(2);
+    if (m->header.bytes > 0)
+        (void)rd_kafka_header_add(headers, "freshet-id", -1, m->header.at,
+                                  (ssize_t)m->header.bytes);
+    if (m->replayed)
+        (void)rd_kafka_header_add(headers, "freshet-replayed", -1, "1", 1);
+    return headers;
+}
+
 enum status kafka_produce(struct kafka_producer *p, const struct kafka_message *m,
                           struct error *err)
 {
     rd_kafka_topic_t *topic = find_topic(p, m->topic, err);
+    rd_kafka_headers_t *headers;
     rd_kafka_error_t *error;
     rd_kafka_vu_t fields[9];
     size_t count = 0;
@@ -253,18 +271,16 @@ enum status kafka_produce(struct kafka_producer *p, const struct kafka_message *
     if (m->timestamp_ms != 0)
         fields[count++] = (rd_kafka_vu_t){.vtype = RD_KAFKA_VTYPE_TIMESTAMP,
                                           .u.i64 = m->timestamp_ms};
-    if (m->header.bytes > 0)
-        fields[count++] = (rd_kafka_vu_t){
-            .vtype = RD_KAFKA_VTYPE_HEADER,
-            .u.header = {"freshet-id", m->header.at, (ssize_t)m->header.bytes}};
-    if (m->replayed)
-        fields[count++] = (rd_kafka_vu_t){.vtype = RD_KAFKA_VTYPE_HEADER,
-                                          .u.header = {"freshet-replayed", "1", 1}};
+    headers = headers_of(m);
+    if (headers != NULL)
+        fields[count++] = (rd_kafka_vu_t){.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers};
     error = rd_kafka_produceva(p->client, fields, count);
     if (error == NULL)
         return OK;
     rd_kafka_resp_err_t code = rd_kafka_error_code(error);
     rd_kafka_error_destroy(error);
+    if (headers != NULL)
+        rd_kafka_headers_destroy(headers); /* it was not taken */
     return refuse(p, m->topic, code, err);
 }
 

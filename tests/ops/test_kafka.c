@@ -249,6 +249,30 @@ TEST(kafka_producer_is_bounded_and_reports_what_it_gives_up)
     kafka_producer_close(NULL, 0);
 }
 
+/* librdkafka 2.0.2 frees headers twice there when they are given one by one. */
+TEST(kafka_producer_refuses_a_partition_that_is_not_there_headers_and_all)
+{
+    struct kafka_broker *broker = start_broker(1);
+    struct kafka_producer_options options = {.brokers = kafka_broker_address(broker)};
+    struct kafka_message message = {.topic = "t", .value = text_of("v")};
+    struct kafka_producer *producer;
+    struct error err;
+
+    CHECK_STATUS(OK, kafka_producer_open(&producer, &options, &err));
+    CHECK_STATUS(OK, kafka_produce(producer, &message, &err));
+    CHECK_STATUS(OK, kafka_producer_flush(producer, 20000, &err)); /* the topic is known now */
+    message.partition = 7;
+    message.header = text_of("id");
+    message.replayed = true;
+    for (int i = 0; i < 100; i++)
+        CHECK_STATUS(ERR_NOT_FOUND, kafka_produce(producer, &message, &err));
+    message.partition = 0;
+    CHECK_STATUS(OK, kafka_produce(producer, &message, &err));
+    CHECK_STATUS(OK, kafka_producer_flush(producer, 20000, &err));
+    kafka_producer_close(producer, 0);
+    kafka_broker_stop(broker);
+}
+
 /* Sends until a record is delivered, as a caller that tries again. */
 static enum status deliver(struct kafka_producer *producer, struct error *err)
 {
