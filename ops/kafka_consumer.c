@@ -78,6 +78,7 @@ struct kafka_consumer {
     rd_kafka_t *client;
     char *topic;
     bool in_group;
+    bool asks_group; /* or asks what it has committed */
     bool closing;
     bool fatal_told;
     bool down_told;               /* once a time that all brokers are down, not once an attempt */
@@ -422,6 +423,7 @@ enum status kafka_consumer_open(struct kafka_consumer **consumer,
     c->wake = -1;
     kafka_health_begin(&c->health, KAFKA_CLIENT_CONSUMER, &c->access);
     c->in_group = options->group != NULL;
+    c->asks_group = c->in_group || options->ask_group != NULL;
     c->topic = strdup(options->topic);
     status = c->topic == NULL ? error_set(err, ERR_NOMEM, "no memory for a Kafka consumer")
                               : kafka_settings_begin(&settings, &c->access, options->brokers,
@@ -524,6 +526,10 @@ static void take_error(struct kafka_consumer *c, const rd_kafka_message_t *m)
         kafka_health_error(&c->health, m->err, rd_kafka_message_errstr(m), c->topic);
         if (ours && !p->due)
             hold(c, p);
+        return;
+    case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
+        if (c->asks_group) /* else librdkafka asks for a group that we have no use for */
+            kafka_health_error(&c->health, m->err, rd_kafka_message_errstr(m), c->topic);
         return;
     case RD_KAFKA_RESP_ERR__FATAL:
         put_fatal(c);
