@@ -375,6 +375,15 @@ static enum status parse_record(struct redis_dataset *d, const struct redis_repl
     return OK;
 }
 
+/* What ingest leaves where a data set was lost under it: starts that it recorded, no record. */
+static bool only_starts(const struct redis_reply *reply)
+{
+    for (int i = 0; i + 1 < reply->count; i += 2)
+        if (!starts_with(reply->elements[i]->text, "start:"))
+            return false;
+    return true;
+}
+
 /* status: of the reply, with *err. */
 static enum status take_record(struct redis_dataset *dataset, const struct redis_keys *keys,
                                const struct redis_reply *reply, enum status status,
@@ -390,7 +399,7 @@ static enum status take_record(struct redis_dataset *dataset, const struct redis
         return status;
     if (reply->type != REPLY_ARRAY || reply->count > FIELDS_MAX)
         return error_set(err, ERR_MALFORMED, "the data set's record is no record");
-    if (reply->count == 0)
+    if (only_starts(reply))
         return error_set(err, ERR_NOT_FOUND,
                          "there is no data set \"%s\" in redis: start `freshet ingest` first, or "
                          "set dataset.namespace",
@@ -512,14 +521,14 @@ static enum status create(struct redis_connection *connection, const struct redi
     char key[REDIS_KEY_BYTES_MAX];
     const struct redis_reply *reply;
     struct text watch[] = {{"WATCH", 5}, {key, redis_key_set(keys, key)}};
-    struct text exists[] = {{"EXISTS", 6}, watch[1]};
+    struct text exists[] = {{"HGET", 4}, watch[1], {"format", 6}};
     enum status status = redis_call(connection, timeout_ms, watch, 2, &reply, err);
 
     if (status == OK)
-        status = redis_call(connection, timeout_ms, exists, 2, &reply, err);
+        status = redis_call(connection, timeout_ms, exists, 3, &reply, err);
     if (status != OK)
         return status;
-    if (reply->integer != 0)
+    if (reply->type != REPLY_NIL)
         return ASK(connection, &reply, "UNWATCH");
     status = ASK(connection, &reply, "MULTI");
     if (status != OK)

@@ -42,6 +42,7 @@ enum phase {
     PHASE_VALUE,
     PHASE_HSETNX,
     PHASE_START,
+    PHASE_RECORD, /* is there a data set at all? */
     PHASE_XDEL,
     PHASE_XLEN,
     PHASE_ROWS,
@@ -306,6 +307,10 @@ static void send_start(const struct redis_store *s, struct lane *lane,
     redis_argument(lane->connection, key, bytes);
     redis_argument_text(lane->connection, field);
     expect(lane, PHASE_START, 1);
+    command(lane, 3, 0, "HGET");
+    redis_argument(lane->connection, key, bytes);
+    redis_argument_text(lane->connection, "format");
+    expect(lane, PHASE_RECORD, 1);
 }
 
 static void send_read(const struct redis_store *s, struct lane *lane, const struct store_request *r,
@@ -729,6 +734,11 @@ static void take(struct lane *lane, enum phase phase, const struct redis_reply *
     case PHASE_START:
         read_start(lane, reply);
         break;
+    case PHASE_RECORD:
+        /* All is gone: what HSETNX has just written is no data set, and nothing begins on it. */
+        if (DEFENCE(RECORD_THERE) && reply->type != REPLY_STRING)
+            lane->reply.offset = STORE_NO_OFFSET;
+        break;
     case PHASE_XDEL:
         lane->reply.removed = reply->type == REPLY_INTEGER ? reply->integer : 0;
         break;
@@ -773,6 +783,7 @@ static bool fits(const struct lane *lane, enum phase phase, const struct redis_r
         return reply->type == REPLY_ARRAY && reply->count == 3;
     case PHASE_VALUE:
     case PHASE_START:
+    case PHASE_RECORD:
         return reply->type == REPLY_STRING || reply->type == REPLY_NIL;
     case PHASE_XINFO:
     case PHASE_ROWS:

@@ -185,6 +185,11 @@ TEST(redis_dataset_refuses_a_damaged_record)
     }
     (void)REDIS_COMMAND(&server, "HDEL", "fr{00}set", "format");
     CHECK(redis_dataset_load(&d, connection, &keys, TIMEOUT_MS, &err) != OK);
+    (void)REDIS_COMMAND(&server, "DEL", "fr{00}set");
+    (void)REDIS_COMMAND(&server, "HSET", "fr{00}set", "start:t:1", "5"); /* see redis_store */
+    CHECK_STATUS(ERR_NOT_FOUND, redis_dataset_load(&d, connection, &keys, TIMEOUT_MS, &err));
+    CHECK_STATUS(OK, redis_dataset_open(&d, connection, &keys, &want, TIMEOUT_MS, &err));
+    redis_dataset_clear(&d);
     (void)REDIS_COMMAND(&server, "SET", "fr{00}set", "text");
     CHECK_STATUS(ERR_MALFORMED, redis_dataset_load(&d, connection, &keys, TIMEOUT_MS, &err));
     end();

@@ -148,6 +148,7 @@ TEST(redis_store_records_a_start_once)
     struct store_request request = {.kind = STORE_START, .shard = 0, .tp = 4, .offset = -1};
 
     begin(NULL);
+    (void)REDIS_COMMAND(&server, "HSET", "fr{00}set", "format", "1");
     CHECK_INT(STORE_NO_OFFSET, ask(&request)->offset);
     request.offset = 30;
     CHECK_INT(30, ask(&request)->offset);
@@ -155,6 +156,16 @@ TEST(redis_store_records_a_start_once)
     CHECK_INT(30, ask(&request)->offset);
     CHECK_TEXT("30", REDIS_COMMAND(&server, "HGET", "fr{00}set", "start:ev:4"));
     (void)REDIS_COMMAND(&server, "HSET", "fr{00}set", "start:ev:4", "x");
+    CHECK_INT(STORE_NO_OFFSET, ask(&request)->offset);
+    end();
+}
+
+/* FAULTS 51: before the group has committed anything, nothing else tells a lost data set. */
+TEST(redis_store_records_no_start_where_no_data_set_is)
+{
+    struct store_request request = {.kind = STORE_START, .shard = 0, .tp = 4, .offset = 30};
+
+    begin(NULL);
     CHECK_INT(STORE_NO_OFFSET, ask(&request)->offset);
     end();
 }
