@@ -270,10 +270,10 @@ static enum status apply_user(struct machine *machine, struct shard *shard, stru
     int64_t ttl_ms = machine->options.ttl_ms;
     enum status status = OK;
 
+    /* Nothing where something is: another type, or an empty string. */
     if (work->base_bytes <= USER_VALUE_BYTES_MAX &&
-        (work->found != STORE_BAD_TYPE || !DEFENCE(BAD_TYPE)) &&
         user_value_header(&header, work->base, work->base_bytes) &&
-        (work->found == STORE_ABSENT || work->base_bytes > 0)) {
+        (!DEFENCE(BAD_TYPE) || work->found == STORE_ABSENT || work->base_bytes > 0)) {
         if (work->base_bytes > 0)
             memcpy(machine->image, work->base, work->base_bytes);
         pass.bytes = work->base_bytes;
