@@ -503,6 +503,21 @@ static enum status open_outputs(struct verify *v, struct error *err)
     return status;
 }
 
+/* `freshet offsets reset` begins a log anew, and users go on. */
+static void tell_of_resets(const struct verify *v)
+{
+    for (int i = 0; i < v->offsets.count; i++) {
+        const struct offsets_partition *p = &v->offsets.list[i];
+
+        if (p->log_number > 0)
+            (void)fprintf(
+                stderr,
+                "partition %d was reset and begins at %" PRId64
+                ": its users hold what was applied before, too; differences may be that\n",
+                (int)p->partition, p->start);
+    }
+}
+
 static enum status open_all(struct verify *v, struct error *err)
 {
     enum status status = hash_start(err);
@@ -520,6 +535,8 @@ static enum status open_all(struct verify *v, struct error *err)
     if (status == OK)
         status = offsets_load(&v->offsets, v->nodes, &v->keys, &v->dataset, v->topic, REDIS_MS,
                               err);
+    if (status == OK)
+        tell_of_resets(v);
     if (status == OK)
         status = open_outputs(v, err);
     if (status != OK)

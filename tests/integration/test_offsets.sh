@@ -111,6 +111,10 @@ check 'all of it is read again and known as duplicates'
 [ "$(entries u3)" = "$before" ] && [ "$before" -gt 0 ]
 check 'sequences are what they were'
 
+run verify
+says 'partition 0 was reset and begins at 0'
+check 'verify says that it cannot judge the partition'
+
 # ---- forward: what is left out is counted and never applied ----
 
 clicks 53 60 | produce_lines events
