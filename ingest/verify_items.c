@@ -246,6 +246,8 @@ static enum status count_event(struct verify_items *v, const struct event *event
     bool mixed = user->partition == MIXED;
     enum status status = OK;
 
+    if (event->kind == EVENT_ERASE)
+        user->lists = (struct list_memory){0}; /* as the trainer does */
     if (event->kind == EVENT_ACTION && outcome == OUTCOME_APPLIED && action->history &&
         !action->negative)
         return count_one(v, event->item, true, mixed, err);

@@ -212,6 +212,7 @@ enum status sequences_erase(struct sequences *s, uint64_t user, int64_t time_ms,
         return status;
     if (time_ms > sequence->erased_at_ms)
         sequence->erased_at_ms = time_ms;
+    sequence->lists = (struct list_memory){0}; /* their ids are the user's, too */
     while (gone < sequence->count && sequence->entries[gone].time_ms <= time_ms)
         gone++;
     sequence->count -= gone;

@@ -42,7 +42,7 @@ class User:
         if not any((item, action) == (label[0], label[2]) for item, _, action in shown["labels"]):
             shown["labels"].add(label)
     def erase(self, time):
-        self.erased = max(self.erased, time)
+        self.erased, self.lists = max(self.erased, time), collections.deque(maxlen=4)
         self.parts.add((time, (), "erase", None, ()))
         self.entries = {e for e in self.entries if e[0] > self.erased}
         for stub in (o for o in self.opens if not o["rows"]):
