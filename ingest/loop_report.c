@@ -232,7 +232,10 @@ static struct progress_of_all look(const struct loop_report *r, struct machine *
         int64_t high = kafka_consumer_high(consumer, view.partition);
 
         all.partitions++;
-        all.stopped += strcmp(view.state, "stopped") == 0;
+        if (strcmp(view.state, "stopped") == 0) {
+            all.stopped++; /* it has no end to come to */
+            continue;
+        }
         all.reading += strcmp(view.state, "reading") == 0 || strcmp(view.state, "paused") == 0;
         if (view.watermark_ms > 0 && view.watermark_ms < all.watermark_ms)
             all.watermark_ms = view.watermark_ms;

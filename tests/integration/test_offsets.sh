@@ -157,6 +157,9 @@ run offsets diff --json
 check 'a longer one, too, by its records'
 stops_for log_changed
 check 'ingest does what diff foresaw'
+run ingest --until-end --json
+[ "$?" = 1 ] && has '"stopped":"0: log_changed'
+check '... and comes to its end, which is a no'
 run offsets reset --partition 0 --to low --apply --json && has '"to":0,"log_number":4'
 check 'the new log is accepted'
 run ingest --until-end --json && has '"records":70,"applied":70'
