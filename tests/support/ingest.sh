@@ -39,8 +39,8 @@ caught_up() { # [PARTITIONS]
     wait_for 90 told_since "${before:-0}" "$@"
 }
 
-right() {
-    "$bin/freshet" verify --quiet --json >"$folder/out" 2>"$folder/err"
+right() { # ARG...
+    "$bin/freshet" verify --quiet --json "$@" >"$folder/out" 2>"$folder/err"
 }
 
 running() { # [PARTITIONS]
