@@ -2,9 +2,10 @@
  * scorer/user_reader.c - one poll loop: submitted reads in, GETs out, replies to their requests.
  *
  * Replies of a node come in the order of its commands, so a ring of what is in flight there is all
- * the matching there is. A read that is past its deadline is answered from the cache; its place in
- * the ring stays, empty, until the reply that belongs to it has come. A read whose user is on
- * another node, or moving to one, follows it within its deadline.
+ * the matching there is; the question for the data set's record has its place in it, too. A read
+ * that is past its deadline is answered from the cache; its place in the ring stays, empty, until
+ * the reply that belongs to it has come. A read whose user is on another node, or moving to one,
+ * follows it within its deadline.
  */
 #include "scorer/user_reader.h"
 
@@ -54,7 +55,8 @@ struct user_reader {
     struct redis_nodes *nodes;
     struct redis_dataset dataset;
     bool dataset_known;
-    struct redis_connection *asked; /* for the data set's record, and owes the answer */
+    struct user_read question; /* for the data set's record: its place in a ring */
+    bool asked;                /* it is in one */
     int64_t dataset_next_us;
     struct log_limit down_limit;
     pthread_t thread;
@@ -68,7 +70,8 @@ struct user_reader {
 
     /* Of the thread alone */
     struct ring *rings;       /* (REDIS_NODES_MAX) by node */
-    uint64_t epoch;           /* of the connection that the record was read by */
+    int record_node;          /* that the record was read from, */
+    uint64_t epoch;           /* and of its connection */
     struct cache_slot *cache; /* (cache_users) */
     uint64_t cache_seed;
 };
@@ -178,9 +181,14 @@ static void ring_put(struct user_reader *r, struct ring *ring, struct user_read 
 /* The connection failed: no reply of what is in flight will come. */
 static void drop_ring(struct user_reader *r, struct ring *ring)
 {
-    for (int i = 0; i < ring->count; i++)
-        if (*ring_at(r, ring, i) != NULL)
-            finish_without_redis(r, *ring_at(r, ring, i));
+    for (int i = 0; i < ring->count; i++) {
+        struct user_read *read = *ring_at(r, ring, i);
+
+        if (read == &r->question)
+            r->asked = false;
+        else if (read != NULL)
+            finish_without_redis(r, read);
+    }
     ring->count = 0;
 }
 
@@ -232,9 +240,9 @@ static bool send_get(struct user_reader *r, struct user_read *read, int node, bo
     return true;
 }
 
-/* An answer, or a hint where the answer is. */
-static void take_reply(struct user_reader *r, struct user_read *read, int node,
-                       const struct redis_reply *reply)
+/* An answer, or a hint where the answer is. Without a data set nobody knows the key to follow. */
+static void take_read(struct user_reader *r, struct user_read *read, int node,
+                      const struct redis_reply *reply)
 {
     int asking = 0;
     enum redis_heed heed = redis_nodes_heed(r->nodes, redis_nodes_at(r->nodes, node), reply,
@@ -242,11 +250,26 @@ static void take_reply(struct user_reader *r, struct user_read *read, int node,
 
     if (heed == REDIS_HEED_AGAIN)
         asking = redis_nodes_number_of(r->nodes, read->slot);
-    if ((heed == REDIS_HEED_AGAIN || heed == REDIS_HEED_ASK) &&
+    if (r->dataset_known && (heed == REDIS_HEED_AGAIN || heed == REDIS_HEED_ASK) &&
         read->redirects++ < REDIS_REDIRECTS_MAX &&
         send_get(r, read, asking, heed == REDIS_HEED_ASK))
         return;
     finish_with(r, read, reply);
+}
+
+static void take_dataset(struct user_reader *r, int node, const struct redis_reply *reply)
+{
+    struct error err;
+    enum status status = redis_dataset_answer(&r->dataset, &r->options.keys, reply, &err);
+
+    (void)redis_connection_heed(redis_nodes_at(r->nodes, node), reply);
+    r->asked = false;
+    r->dataset_known = status == OK;
+    if (status == OK)
+        redis_nodes_meet(r->nodes);
+    else if (log_every(&r->down_limit, 30000))
+        log_event(LOG_WARN, "dataset_unknown", err.text,
+                  log_text("remedy", "start `freshet ingest` once: it creates the data set"));
 }
 
 static void take_replies(struct user_reader *r, int node)
@@ -260,59 +283,40 @@ static void take_replies(struct user_reader *r, int node)
 
         ring->head = (ring->head + 1) % r->options.waiting_max;
         ring->count--;
-        if (read != NULL)
-            take_reply(r, read, node, reply);
+        if (read == &r->question)
+            take_dataset(r, node, reply);
+        else if (read != NULL)
+            take_read(r, read, node, reply);
     }
 }
 
 /* ---- the loop ---- */
 
-static void take_dataset(struct user_reader *r)
-{
-    const struct redis_reply *reply;
-    struct error err;
-    enum status status;
-
-    if (redis_connection_epoch(r->asked) != r->epoch || !redis_connection_ready(r->asked)) {
-        r->asked = NULL; /* it failed: no answer will come */
-        return;
-    }
-    reply = redis_connection_reply(r->asked);
-    if (reply == NULL)
-        return;
-    status = redis_dataset_answer(&r->dataset, &r->options.keys, reply, &err);
-    (void)redis_connection_heed(r->asked, reply);
-    r->asked = NULL;
-    r->dataset_known = status == OK;
-    if (status == OK)
-        redis_nodes_meet(r->nodes);
-    else if (log_every(&r->down_limit, 30000))
-        log_event(LOG_WARN, "dataset_unknown", err.text,
-                  log_text("remedy", "start `freshet ingest` once: it creates the data set"));
-}
-
 /* The shard of a user depends on the data set's seed: nothing can be read before it is known. It is
- * asked like everything else, without waiting: requests come meanwhile, and their time runs. No
- * read is in flight before its answer, so that it is the first one. */
-static void load_dataset(struct user_reader *r, int64_t now_us)
+ * asked like everything else, without waiting: requests come meanwhile, and their time runs. */
+static void ask_dataset(struct user_reader *r, int64_t now_us)
 {
-    struct redis_connection *connection = redis_nodes_of(r->nodes, redis_slot_of_shard(0));
+    int node = redis_nodes_number_of(r->nodes, redis_slot_of_shard(0));
+    struct redis_connection *connection = redis_nodes_at(r->nodes, node);
+    struct ring *ring = &r->rings[node];
 
-    if (redis_connection_epoch(connection) != r->epoch) {
+    if (!redis_connection_ready(connection))
+        return;
+    if (node != r->record_node || redis_connection_epoch(connection) != r->epoch) {
         /* Another server may answer now, with another data set. */
         r->dataset_known = false;
+        r->dataset_next_us = now_us;
+        r->record_node = node;
         r->epoch = redis_connection_epoch(connection);
-        r->asked = NULL;
     }
-    if (r->asked != NULL)
-        take_dataset(r);
-    if (r->dataset_known || r->asked != NULL || now_us < r->dataset_next_us ||
-        !redis_connection_ready(connection))
+    if (r->dataset_known || r->asked || now_us < r->dataset_next_us || !ring_room(r, ring, 1))
         return;
     r->dataset_next_us = now_us + DATASET_RETRY_US;
     redis_dataset_clear(&r->dataset);
-    if (redis_dataset_ask(connection, &r->options.keys))
-        r->asked = connection;
+    if (!redis_dataset_ask(connection, &r->options.keys))
+        return;
+    ring_put(r, ring, &r->question);
+    r->asked = true;
 }
 
 static struct user_read *take_submitted(struct user_reader *r)
@@ -403,7 +407,7 @@ static void step(struct user_reader *r)
 
     for (int n = 0; n < redis_nodes_count(r->nodes); n++)
         step_node(r, n, now_us);
-    load_dataset(r, now_us);
+    ask_dataset(r, now_us);
     for (int n = 0; n < redis_nodes_count(r->nodes); n++)
         take_replies(r, n);
     serve_submitted(r);
@@ -462,6 +466,7 @@ enum status user_reader_open(struct user_reader **reader, const struct user_read
     if (r->options.waiting_max == 0)
         r->options.waiting_max = WAITING_MAX_DEFAULT;
     r->submitted_end = &r->submitted;
+    r->question.deadline_us = INT64_MAX; /* it waits for its answer, or for the connection's end */
     r->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     r->rings = calloc(REDIS_NODES_MAX, sizeof r->rings[0]);
     r->cache = calloc((size_t)(r->options.cache_users > 0 ? r->options.cache_users : 1),

@@ -19,9 +19,12 @@
 struct client {
     int descriptor; /* -1: none */
     struct redis_reader *reader;
+    char held[COMMAND_MAX]; /* a command whose row says nothing yet; "": none */
 };
 
-static const char *answer_to(struct redis_script *s, const char *command, char reply[160])
+/* again: it was held. */
+static const char *answer_to(struct redis_script *s, const char *command, bool again,
+                             char reply[REDIS_SCRIPT_BYTES])
 {
     const char *found = "-ERR no row of the script\r\n";
 
@@ -32,8 +35,8 @@ static const char *answer_to(struct redis_script *s, const char *command, char r
         if (strncmp(command, s->rows[i].command, bytes) != 0 ||
             (command[bytes] != ' ' && command[bytes] != '\0'))
             continue;
-        s->seen[i]++;
-        (void)snprintf(reply, 160, "%s", s->rows[i].reply);
+        s->seen[i] += !again;
+        (void)snprintf(reply, REDIS_SCRIPT_BYTES, "%s", s->rows[i].reply);
         found = reply;
         break;
     }
@@ -58,25 +61,44 @@ static void hang_up(struct client *client)
     *client = (struct client){.descriptor = -1};
 }
 
+/* False when it is held, or its client is gone. */
+static bool answer(struct redis_script *s, struct client *client, const char *command)
+{
+    char reply[REDIS_SCRIPT_BYTES];
+    const char *text = answer_to(s, command, client->held[0] != '\0', reply);
+
+    if (text[0] == '\0' && client->held[0] == '\0')
+        (void)snprintf(client->held, COMMAND_MAX, "%s", command);
+    return text[0] != '\0' && send(client->descriptor, text, strlen(text), MSG_NOSIGNAL) >= 0;
+}
+
+/* Answers what has been read, up to a command that is held. */
+static void answer_all(struct redis_script *s, struct client *client)
+{
+    const struct redis_reply *command;
+    char words[COMMAND_MAX];
+    struct error err;
+
+    if (client->held[0] != '\0' && !answer(s, client, client->held))
+        return;
+    client->held[0] = '\0';
+    while (redis_reader_next(client->reader, &command, &err) == OK && command != NULL) {
+        words_of(command, words);
+        if (!answer(s, client, words))
+            break;
+    }
+}
+
 static void serve(struct redis_script *s, struct client *client)
 {
-    char bytes[4096], words[COMMAND_MAX], reply[160];
-    const struct redis_reply *command;
+    char bytes[4096];
     struct error err;
     ssize_t count = read(client->descriptor, bytes, sizeof bytes);
 
-    if (count <= 0 || redis_reader_feed(client->reader, bytes, (size_t)count, &err) != OK) {
+    if (count <= 0 || redis_reader_feed(client->reader, bytes, (size_t)count, &err) != OK)
         hang_up(client);
-        return;
-    }
-    while (redis_reader_next(client->reader, &command, &err) == OK && command != NULL) {
-        const char *answer;
-
-        words_of(command, words);
-        answer = answer_to(s, words, reply);
-        if (send(client->descriptor, answer, strlen(answer), MSG_NOSIGNAL) < 0)
-            break;
-    }
+    else
+        answer_all(s, client);
 }
 
 static void *run(void *context)
@@ -84,6 +106,7 @@ static void *run(void *context)
     struct redis_script *s = context;
     struct client clients[REDIS_SCRIPT_CLIENTS];
     struct pollfd ready[REDIS_SCRIPT_CLIENTS + 2];
+    uint64_t rings;
 
     for (int i = 0; i < REDIS_SCRIPT_CLIENTS; i++)
         clients[i] = (struct client){.descriptor = -1};
@@ -96,6 +119,11 @@ static void *run(void *context)
         for (int i = 0; i < REDIS_SCRIPT_CLIENTS; i++)
             if (clients[i].descriptor >= 0 && ready[i].revents != 0)
                 serve(s, &clients[i]);
+        if (ready[REDIS_SCRIPT_CLIENTS + 1].revents != 0 &&
+            read(s->wake, &rings, sizeof rings) == sizeof rings)
+            for (int i = 0; i < REDIS_SCRIPT_CLIENTS; i++)
+                if (clients[i].descriptor >= 0)
+                    answer_all(s, &clients[i]);
         for (int i = 0; i < REDIS_SCRIPT_CLIENTS && ready[REDIS_SCRIPT_CLIENTS].revents != 0; i++) {
             if (clients[i].descriptor >= 0)
                 continue;
@@ -132,12 +160,17 @@ void redis_script_start(struct redis_script *script)
     CHECK(pthread_create(&script->thread, NULL, run, script) == 0);
 }
 
-void redis_script_stop(struct redis_script *script)
+static void ring(struct redis_script *script)
 {
     uint64_t one = 1;
 
-    atomic_store(&script->stop, true);
     CHECK(write(script->wake, &one, sizeof one) == sizeof one);
+}
+
+void redis_script_stop(struct redis_script *script)
+{
+    atomic_store(&script->stop, true);
+    ring(script);
     (void)pthread_join(script->thread, NULL);
     close(script->listener);
     close(script->wake);
@@ -167,6 +200,7 @@ void redis_script_says(struct redis_script *script, const char *command, const c
     (void)vsnprintf(script->rows[row].reply, sizeof script->rows[row].reply, reply, arguments);
     va_end(arguments);
     pthread_mutex_unlock(&script->lock);
+    ring(script);
 }
 
 int redis_script_seen(struct redis_script *script, const char *command)

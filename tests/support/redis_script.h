@@ -12,22 +12,25 @@
 
 #define REDIS_SCRIPT_ROWS    16
 #define REDIS_SCRIPT_CLIENTS 16
+#define REDIS_SCRIPT_BYTES   1024 /* of a reply */
 
-/* A command that begins with these words (upper case, one blank between) is answered so. */
+/* A command that begins with these words (upper case, one blank between) is answered so. Where the
+ * reply is empty its client waits, and all that it has sent behind the command, until the row gets
+ * another one. */
 struct redis_script_row {
     const char *command;
-    char reply[160];
+    char reply[REDIS_SCRIPT_BYTES];
 };
 
 struct redis_script {
     int port;
-    int listener, wake;
+    int listener, wake; /* rung by every change of a row, and to stop */
     pthread_t thread;
     atomic_bool stop;
     pthread_mutex_t lock; /* everything below */
     struct redis_script_row rows[REDIS_SCRIPT_ROWS];
     int rows_count;
-    int seen[REDIS_SCRIPT_ROWS]; /* times a row answered */
+    int seen[REDIS_SCRIPT_ROWS]; /* times a row was asked */
     int clients;                 /* that ever connected */
 };
 
