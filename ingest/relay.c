@@ -403,10 +403,15 @@ static void take_rows(struct relay *r, struct transfer *t, const struct redis_re
     pthread_mutex_unlock(&r->lock);
 }
 
-/* Appends each XRANGE to the connection of its stream's node; NULL where that cannot be had now. A
- * node that is down is waited for once a round. */
-static void ask_nodes(struct relay *r, struct redis_connection *asked[TRANSFERS_MAX],
-                      struct error *why)
+/* Where an XRANGE was appended. */
+struct asked {
+    struct redis_connection *connection; /* NULL: nowhere */
+    uint64_t epoch;
+};
+
+/* Appends each XRANGE to the connection of its stream's node, where that can be had now. A node
+ * that is down is waited for once a round. */
+static void ask_nodes(struct relay *r, struct asked asked[TRANSFERS_MAX], struct error *why)
 {
     bool waited = false;
 
@@ -418,15 +423,18 @@ static void ask_nodes(struct relay *r, struct redis_connection *asked[TRANSFERS_
         enum status status = redis_connection_wait_ready(connection, waited ? 0 : IDLE_MS, why);
 
         waited |= status != OK;
-        asked[i] = status == OK && append_xrange(r, connection, t) ? connection : NULL;
+        asked[i] = (struct asked){0};
+        if (status == OK && append_xrange(r, connection, t))
+            asked[i] = (struct asked){connection, redis_connection_epoch(connection)};
     }
 }
 
-/* On a connection replies come in the order of its streams here. A stream whose slot is on its way
- * to another node is read again later, from there. */
+/* On a connection replies come in the order of its streams here, but for those that were asked
+ * before it was lost and made anew: theirs never come, and the next one is another stream's. A
+ * stream whose slot is on its way to another node is read again later, from there. */
 static void read_streams(struct relay *r)
 {
-    struct redis_connection *asked[TRANSFERS_MAX] = {NULL};
+    struct asked asked[TRANSFERS_MAX] = {{0}};
     struct error err;
     int asking;
 
@@ -435,8 +443,10 @@ static void read_streams(struct relay *r)
         struct transfer *t = &r->transfers[r->picked[i]];
         const struct redis_reply *reply = NULL;
 
-        if (asked[i] != NULL && redis_connection_receive(asked[i], REDIS_MS, &reply, &err) == OK) {
-            (void)redis_nodes_heed(r->nodes, asked[i], reply, &asking);
+        if (asked[i].connection != NULL &&
+            redis_connection_epoch(asked[i].connection) == asked[i].epoch &&
+            redis_connection_receive(asked[i].connection, REDIS_MS, &reply, &err) == OK) {
+            (void)redis_nodes_heed(r->nodes, asked[i].connection, reply, &asking);
             take_rows(r, t, reply);
             continue;
         }
