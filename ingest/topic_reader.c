@@ -86,7 +86,9 @@ static enum status read_all(struct reader *r, struct error *err)
             status = error_set(err, ERR_CANCELLED, "interrupted");
         silent = count + events > 0 ? 0 : silent + 1;
         if (silent > SILENT_POLLS)
-            status = error_set(err, ERR_TIMEOUT, "topic \"%s\" says nothing any more", r->o->topic);
+            status = error_set(err, ERR_TIMEOUT, "topic \"%s\" says nothing any more%s%s",
+                               r->o->topic, kafka_consumer_why(r->consumer)[0] == '\0' ? "" : ": ",
+                               kafka_consumer_why(r->consumer));
         for (int i = 0; i < count && status == OK; i++) {
             const struct kafka_record *record = &r->records[i];
 

@@ -504,7 +504,8 @@ static void take_error(struct kafka_consumer *c, const rd_kafka_message_t *m)
 
     switch (m->err) {
     case RD_KAFKA_RESP_ERR__PARTITION_EOF:
-        if (ours)
+        /* Of a fetch that was given up, behind records that were dropped: not our end. */
+        if (ours && !p->due)
             put_event(c, KAFKA_END, m->partition, m->offset, "");
         return;
     case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:

@@ -460,6 +460,34 @@ TEST(kafka_consumer_tells_limits_ends_and_offsets_out_of_range)
     kafka_broker_stop(broker);
 }
 
+/* Two assigns follow each other closely, so that the second waits: what comes meanwhile, the end
+ * too, is of a fetch that was given up. The records behind which it stood will come. */
+TEST(kafka_consumer_tells_no_end_of_a_reading_that_was_given_up)
+{
+    struct kafka_broker *broker = start_broker(1);
+    struct kafka_consumer_options options = {
+        .brokers = kafka_broker_address(broker), .topic = "t", .end_events = true};
+    struct kafka_consumer *consumer;
+    struct kafka_event events[KAFKA_EVENTS_MAX];
+    struct kafka_record record;
+    int records = 0, count;
+    uint64_t epoch;
+    struct error err;
+
+    kafka_fill(kafka_broker_address(broker), "t", 0, 0, 10);
+    CHECK_STATUS(OK, kafka_consumer_open(&consumer, &options, &err));
+    CHECK_STATUS(OK, kafka_consumer_assign(consumer, 0, 9, &epoch, &err));
+    (void)kafka_await(consumer, KAFKA_END, NULL); /* connected by now */
+    CHECK_STATUS(OK, kafka_consumer_assign(consumer, 0, 10, &epoch, &err));
+    while (kafka_consumer_due_us(consumer) != INT64_MAX) /* until it is carried out */
+        CHECK_INT(0, kafka_consumer_poll(consumer, 0, &record, 1, events, &count));
+    CHECK_STATUS(OK, kafka_consumer_assign(consumer, 0, 0, &epoch, &err));
+    (void)kafka_await(consumer, KAFKA_END, &records);
+    CHECK_INT(10, records);
+    kafka_consumer_close(consumer);
+    kafka_broker_stop(broker);
+}
+
 TEST(kafka_consumer_without_brokers_says_so_once)
 {
     char address[UNREACHABLE_MAX];
