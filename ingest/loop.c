@@ -450,6 +450,7 @@ static void read_from(struct loop *l, const struct machine_command *command)
     /* What was kept is of the assignment before, and so is a pause, of which the machine knows no
      * more. */
     schema_wait_drop(l->waiting, command->partition);
+    loop_report_reading(l->report, command->partition);
     kafka_consumer_resume(l->consumer, command->partition);
     log_event(LOG_INFO, "partition_reading", "reading a partition",
               log_int("partition", command->partition), log_int("offset", command->offset));

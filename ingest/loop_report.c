@@ -129,6 +129,11 @@ void loop_report_end(struct loop_report *report, int32_t partition, int64_t offs
         report->ends[partition] = offset;
 }
 
+void loop_report_reading(struct loop_report *report, int32_t partition)
+{
+    loop_report_end(report, partition, 0);
+}
+
 void loop_report_stop(struct loop_report *report, int32_t partition, enum stop_reason reason)
 {
     size_t used = strlen(report->stopped);

@@ -29,6 +29,8 @@ void loop_report_question(struct loop_report *report, const char *why);
 /* The end of the log was reached at this offset. What lies between it and the last record is none:
  * markers and aborted records of transactions. */
 void loop_report_end(struct loop_report *report, int32_t partition, int64_t offset);
+/* The partition is read anew, maybe from further back: its end is to be reached again. */
+void loop_report_reading(struct loop_report *report, int32_t partition);
 void loop_report_freshness(struct loop_report *report, double seconds);
 void loop_report_draining(struct loop_report *report);
 /* Once a second: sets gauges, adds what the machine counted since, tells set_ready whether we

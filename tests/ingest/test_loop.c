@@ -24,9 +24,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PARTITIONS 4
-#define EVENTS     6000
-#define TIMEOUT_MS 10000
+#define PARTITIONS  4
+#define EVENTS      6000
+#define TIMEOUT_MS  10000
+#define PATIENCE_US 120000000
 
 static const struct kafka_broker_topic topics[] = {
     {"events", PARTITIONS}, {"examples", 3}, {"dead", 1}, {NULL, 0}};
@@ -341,7 +342,15 @@ static void take_ready(void *context, bool ready, const char *reason)
     (void)snprintf(ready_reasons + used, sizeof ready_reasons - used, "%s\n", reason);
 }
 
-static void run_to_the_end(struct machine_stats *stats)
+static int64_t patience_us; /* until when a loop is let run */
+
+static bool impatient(void)
+{
+    return clock_monotonic_us() > patience_us;
+}
+
+/* stopped: what it has to say of partitions that it stopped. */
+static void run_to_the_end_with(struct machine_stats *stats, const char *stopped)
 {
     struct loop_options options = {.config = config,
                                    .target = &target,
@@ -350,18 +359,26 @@ static void run_to_the_end(struct machine_stats *stats)
                                    .schema = schema,
                                    .until_end = true,
                                    .set_ready = take_ready,
+                                   .stopping = impatient,
                                    .stop_descriptor = -1,
                                    .drain_ms = TIMEOUT_MS};
     struct loop *loop;
     struct error err;
 
+    patience_us = clock_monotonic_us() + PATIENCE_US;
     CHECK_STATUS(OK, loop_open(&loop, &options, &err));
     enum status status = loop_run(loop, &err);
     if (status != OK)
         test_fail(__FILE__, __LINE__, "%s: %s", status_name(status), err.text);
+    CHECK(!impatient());
     *stats = *loop_stats(loop);
-    CHECK_TEXT("", loop_stopped(loop));
+    CHECK_TEXT(stopped, loop_stopped(loop));
     loop_close(loop);
+}
+
+static void run_to_the_end(struct machine_stats *stats)
+{
+    run_to_the_end_with(stats, "");
 }
 
 static int count_examples(const char *topic, int partitions, int64_t least)
@@ -419,6 +436,21 @@ TEST(loop_applies_a_topic_exactly_once_and_goes_on_where_it_ended)
     CHECK(count_examples("examples", 3, 0) > 500);
     CHECK_TEXT("0", REDIS_COMMAND(&server, "XLEN", "fr{03}oevents:1:0"));
     user_store_destroy(store);
+    free_log();
+    end();
+}
+
+TEST(loop_ends_when_all_is_applied_but_what_is_stopped)
+{
+    struct machine_stats stats;
+
+    begin();
+    write_log(4, 200);
+    run_to_the_end(&stats);
+    (void)REDIS_COMMAND(&server, "HSET", "fr{03}mevents:2:0", "state", "unusable");
+    write_log(5, 200);
+    run_to_the_end_with(&stats, "2: state_damaged");
+    CHECK(stats.records > 0);
     free_log();
     end();
 }
