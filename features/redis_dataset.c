@@ -523,6 +523,7 @@ static enum status create(struct redis_connection *connection, const struct redi
     struct text watch[] = {{"WATCH", 5}, {key, redis_key_set(keys, key)}};
     struct text exists[] = {{"HGET", 4}, watch[1], {"format", 6}};
     enum status status = redis_call(connection, timeout_ms, watch, 2, &reply, err);
+    uint64_t epoch = redis_connection_epoch(connection);
 
     if (status == OK)
         status = redis_call(connection, timeout_ms, exists, 3, &reply, err);
@@ -530,17 +531,14 @@ static enum status create(struct redis_connection *connection, const struct redi
         return status;
     if (reply->type != REPLY_NIL)
         return ASK(connection, &reply, "UNWATCH");
-    status = ASK(connection, &reply, "MULTI");
+    status = redis_multi(connection, epoch, err);
     if (status != OK)
         return status;
-    if (!append_hset(connection, keys, record))
+    if (!append_hset(connection, keys, record)) {
+        redis_connection_fail(connection, ERR_FULL, "a transaction was given up");
         return error_set(err, ERR_FULL, "the data set's record does not fit a command");
-    status = redis_connection_receive(connection, timeout_ms, &reply, err);
-    if (status == OK)
-        status = redis_reply_status(reply, err);
-    if (status != OK)
-        return status;
-    return ASK(connection, &reply, "EXEC"); /* nil: the other one was faster */
+    }
+    return redis_exec(connection, 1, timeout_ms, &reply, err); /* nil: the other one was faster */
 }
 
 enum status redis_dataset_open(struct redis_dataset *dataset, struct redis_connection *connection,
@@ -601,29 +599,32 @@ enum status redis_dataset_add_partition(struct redis_dataset *dataset,
     return OK;
 }
 
-enum status redis_dataset_restart_partition(struct redis_connection *connection,
+enum status redis_dataset_restart_partition(struct redis_connection *connection, uint64_t epoch,
                                             const struct redis_keys *keys,
                                             const struct dataset_partition *anew,
                                             int64_t timeout_ms, struct error *err)
 {
     static const char *const fields[] = {"start", "log", "skipped"};
     const int64_t numbers[] = {anew->start, anew->log_number, anew->skipped};
-    char key[REDIS_KEY_BYTES_MAX], names[3][REDIS_TOPIC_MAX + 32], values[3][24];
-    struct text hset[8] = {{"HSET", 4}, {key, redis_key_set(keys, key)}};
+    char key[REDIS_KEY_BYTES_MAX], name[REDIS_TOPIC_MAX + 32];
+    size_t key_bytes = redis_key_set(keys, key);
     const struct redis_reply *reply;
-    enum status status = ASK(connection, &reply, "MULTI");
+    enum status status = redis_multi(connection, epoch, err);
 
-    for (int i = 0; i < 3; i++) {
-        (void)snprintf(names[i], sizeof names[i], "%s:%s:%d", fields[i], anew->topic,
-                       (int)anew->partition);
-        (void)snprintf(values[i], sizeof values[i], "%" PRId64, numbers[i]);
-        hset[2 + 2 * i] = text_of(names[i]);
-        hset[3 + 2 * i] = text_of(values[i]);
+    if (status != OK)
+        return status;
+    if (!redis_begin(connection, 8, 1024)) {
+        redis_connection_fail(connection, ERR_FULL, "a transaction was given up");
+        return error_set(err, ERR_FULL, "too much is waiting to be sent to redis");
     }
-    if (status == OK)
-        status = redis_call(connection, timeout_ms, hset, 8, &reply, err);
-    if (status == OK)
-        status = ASK(connection, &reply, "EXEC");
+    redis_argument_text(connection, "HSET");
+    redis_argument(connection, key, key_bytes);
+    for (int i = 0; i < 3; i++) {
+        (void)snprintf(name, sizeof name, "%s:%s:%d", fields[i], anew->topic, (int)anew->partition);
+        redis_argument_text(connection, name);
+        redis_argument_int(connection, numbers[i]);
+    }
+    status = redis_exec(connection, 1, timeout_ms, &reply, err);
     if (status == OK && reply->type != REPLY_ARRAY)
         status = error_set(err, ERR_IN_USE,
                            "somebody else has changed the data set's record meanwhile");

@@ -99,9 +99,11 @@ MUST_CHECK enum status redis_dataset_add_partition(struct redis_dataset *dataset
 #define DATASET_LOG_MAX 0xfff /* log numbers of a partition */
 /* Lets a partition begin anew: its start, its log number (under which no shard has an m yet) and
  * what was skipped, in one transaction, which ends a WATCH of this connection.
- * Errors: ERR_IN_USE (what the caller watches has changed: nothing was written), ERR_UNAVAILABLE,
- *         ERR_TIMEOUT */
+ * epoch: of the connection, when WATCH was answered.
+ * Errors: ERR_IN_USE (what the caller watches has changed: nothing was written), those of
+ *         redis_multi() and redis_exec() */
 MUST_CHECK enum status redis_dataset_restart_partition(struct redis_connection *connection,
+                                                       uint64_t epoch,
                                                        const struct redis_keys *keys,
                                                        const struct dataset_partition *anew,
                                                        int64_t timeout_ms, struct error *err);

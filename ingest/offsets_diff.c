@@ -2,12 +2,10 @@
  * ingest/offsets_diff.c - `freshet offsets diff`: Redis against Kafka, and what ingest would do
  * with each partition when it starts next.
  *
- * Only looks: nothing is claimed, no group is joined. The record at `last` of each partition is
- * read from the log, as ingest itself would, to see whether it is still the log that was read.
+ * Only looks: nothing is claimed, no group is joined.
  */
 #include "ingest/ingest_main.h"
 #include "ingest/offsets_view.h"
-#include "ingest/topic_reader.h"
 #include "ops/json_writer.h"
 
 #include <inttypes.h>
@@ -18,16 +16,9 @@
 #define JSON_BYTES_EACH 2048
 #define RUNBOOK         "freshet runbook state-lost"
 
-/* What was found where `last` should be. */
-struct found {
-    bool wanted, there;
-    uint64_t hash;
-};
-
 struct diff {
     struct offsets_view view;
     struct offsets_forecast *forecasts; /* (offsets.count) */
-    struct found *found;                /* (offsets.count) */
     int stops;
 };
 
@@ -36,92 +27,16 @@ static bool known(const struct offsets_log *log)
     return log->high >= 0;
 }
 
-/* ---- the record at last ---- */
-
-static int place_of(const struct diff *d, int32_t partition)
-{
-    for (int i = 0; i < d->view.offsets.count; i++)
-        if (d->view.offsets.list[i].partition == partition)
-            return i;
-    return -1;
-}
-
-static enum status choose(void *context, int32_t partition, struct topic_range *range,
-                          struct error *err)
-{
-    const struct diff *d = context;
-    int at = place_of(d, partition);
-
-    (void)err;
-    if (at < 0 || !d->found[at].wanted) {
-        range->to = range->from;
-        return OK;
-    }
-    range->from = d->view.offsets.list[at].last_offset;
-    range->to = range->from + 1;
-    return OK;
-}
-
-static enum status visit(void *context, const struct kafka_record *record, struct error *err)
-{
-    struct diff *d = context;
-    int at = place_of(d, record->partition);
-
-    (void)err;
-    if (at >= 0 && record->offset == d->view.offsets.list[at].last_offset) {
-        d->found[at].there = true;
-        d->found[at].hash = store_record_hash(record->key, record->value, record->timestamp_ms);
-    }
-    return OK;
-}
-
-static enum status look_at_last(struct diff *d, struct error *err)
-{
-    struct topic_reader_options options = {.config = d->view.config,
-                                           .topic = d->view.topic,
-                                           .choose = choose,
-                                           .visit = visit,
-                                           .stopping = command_stopping,
-                                           .context = d};
-    enum status status = OK;
-    int wanted = 0;
-
-    for (int i = 0; i < d->view.offsets.count; i++) {
-        d->found[i].wanted = known(&d->view.logs[i]) &&
-                             offsets_forecast_checks(&d->forecasts[i], &d->view.offsets.list[i],
-                                                     d->view.logs[i]);
-        wanted += d->found[i].wanted;
-    }
-    if (wanted > 0)
-        status = topic_reader_read(&options, NULL, err);
-    for (int i = 0; i < d->view.offsets.count && status == OK; i++)
-        if (d->found[i].wanted)
-            offsets_forecast_last(&d->forecasts[i], &d->view.offsets.list[i], d->found[i].there,
-                                  d->found[i].hash);
-    return status;
-}
-
 static enum status forecast_all(struct diff *d, struct error *err)
 {
-    struct offsets_view *v = &d->view;
-    enum status status = OK;
+    enum status status;
 
-    d->forecasts = calloc((size_t)v->offsets.count + 1, sizeof *d->forecasts);
-    d->found = calloc((size_t)v->offsets.count + 1, sizeof *d->found);
-    if (d->forecasts == NULL || d->found == NULL)
+    d->forecasts = calloc((size_t)d->view.offsets.count + 1, sizeof *d->forecasts);
+    if (d->forecasts == NULL)
         return error_set(err, ERR_NOMEM, "no memory for offsets");
-    for (int i = 0; i < v->offsets.count && status == OK; i++) {
-        struct offsets_partition *p = &v->offsets.list[i];
-
-        status = offsets_load_outboxes(p, v->nodes, &v->keys, v->topic, v->offsets.shards,
-                                       OFFSETS_VIEW_MS, err);
-        if (status == OK && known(&v->logs[i]))
-            d->forecasts[i] = offsets_forecast(p, v->offsets.shards, p->recorded, v->logs[i]);
-    }
-    if (status == OK)
-        status = look_at_last(d, err);
-    for (int i = 0; i < v->offsets.count; i++)
-        d->stops += d->forecasts[i].stops || !known(&v->logs[i]);
+    status = offsets_view_forecast(&d->view, -1, d->forecasts, err);
+    for (int i = 0; i < d->view.offsets.count; i++)
+        d->stops += d->forecasts[i].stops || !known(&d->view.logs[i]);
     return status;
 }
 
@@ -287,7 +202,6 @@ static int run_diff(struct command_line *line)
         code = d.stops > 0 ? EXIT_NO : EXIT_DONE;
     }
     free(d.forecasts);
-    free(d.found);
     offsets_view_close(&d.view);
     return code;
 }

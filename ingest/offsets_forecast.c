@@ -18,8 +18,8 @@ static bool outside(int64_t next, struct offsets_log log, struct offsets_forecas
     return true;
 }
 
-struct offsets_forecast offsets_forecast(const struct offsets_partition *p, int shards,
-                                         bool recorded, struct offsets_log log)
+static struct offsets_forecast by_the_rules(const struct offsets_partition *p, int shards,
+                                            bool recorded, struct offsets_log log)
 {
     struct offsets_forecast forecast = {.from = -1, .position = -1};
     int64_t start;
@@ -56,16 +56,27 @@ struct offsets_forecast offsets_forecast(const struct offsets_partition *p, int 
     return forecast;
 }
 
-bool offsets_forecast_checks(const struct offsets_forecast *forecast,
-                             const struct offsets_partition *p, struct offsets_log log)
+struct offsets_forecast offsets_forecast(const struct offsets_partition *p, int shards,
+                                         bool recorded, struct offsets_log log)
 {
-    return !forecast->stops && p->last_offset != STORE_NO_OFFSET && p->last_offset >= log.low &&
+    struct offsets_forecast forecast = by_the_rules(p, shards, recorded, log);
+
+    forecast.other_log = p->next_max > log.high;
+    return forecast;
+}
+
+bool offsets_forecast_checks(const struct offsets_partition *p, struct offsets_log log)
+{
+    return p->last_offset != STORE_NO_OFFSET && p->last_offset >= log.low &&
            p->last_offset < log.high;
 }
 
 void offsets_forecast_last(struct offsets_forecast *forecast, const struct offsets_partition *p,
                            bool found, uint64_t hash)
 {
-    if (!found || hash != p->last_hash)
+    if (found && hash == p->last_hash)
+        return;
+    if (!forecast->stops)
         *forecast = stop(STOP_LOG_CHANGED, p->last_offset, found ? p->last_offset : -1);
+    forecast->other_log = true;
 }

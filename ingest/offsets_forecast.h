@@ -21,6 +21,7 @@ struct offsets_log {
 struct offsets_forecast {
     bool stops;
     bool unfinished;         /* a reset was broken off: run it again */
+    bool other_log;          /* whatever the reason: it is not the log that was applied */
     enum stop_reason reason; /* of a stop */
     int64_t offset, found;   /* of a stop: as COMMAND_STOP says them */
     int64_t from;            /* else: where reading begins; the first record is the one at `last`,
@@ -33,12 +34,11 @@ struct offsets_forecast {
 struct offsets_forecast offsets_forecast(const struct offsets_partition *p, int shards,
                                          bool recorded, struct offsets_log log);
 
-/* The record at `last`, which the reader found in the log (found: false, it is not there), is
- * another one: the forecast becomes a stop. */
+/* What the reader found in the log where the record at `last` should be (found: false, none). If it
+ * is another one, a forecast that was none becomes a stop. */
 void offsets_forecast_last(struct offsets_forecast *forecast, const struct offsets_partition *p,
                            bool found, uint64_t hash);
 /* Is there a record at `last` to look at? */
-bool offsets_forecast_checks(const struct offsets_forecast *forecast,
-                             const struct offsets_partition *p, struct offsets_log log);
+bool offsets_forecast_checks(const struct offsets_partition *p, struct offsets_log log);
 
 #endif

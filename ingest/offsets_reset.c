@@ -9,7 +9,8 @@
  *     1. nobody may be in the consumer group (where the brokers tell)
  *     2. a token of nobody's is stored in shard 0, and [watched]: a living ingest sees at its next
  *        tick, every second, that it is fenced, and claims again; that costs it nothing else. The
- *        EXEC that ends the watch closes shard 0
+ *        EXEC that ends the watch closes shard 0. It is sent in one piece, on the connection that
+ *        watches or not at all
  *     3. m of the other shards is closed: an old process that wakes up under the old log number
  *        finds keys it cannot use and stops the partition, instead of going on beside its successor
  *     4. rows that wait for the trainer go (their ids belong to the old log), and the record is
@@ -42,6 +43,8 @@ struct reset {
     struct offsets_view view;
     struct offsets_partition *p; /* in view */
     struct offsets_log log;
+    bool other_log; /* than the one that was applied */
+    uint64_t epoch; /* of the connection, when its WATCH was answered */
     int64_t target;
     int64_t applied;    /* what would be read next without the reset; -1: nothing was ever read */
     int64_t lost;       /* records from `applied` on that the log no longer has */
@@ -84,10 +87,12 @@ static enum status parse_target(struct reset *r, const char *to, struct error *e
 }
 
 /* What the move means, in numbers. Offsets of markers and of compacted records count too: these are
- * bounds from above. */
+ * bounds from above. Of another log nothing below the target is known to be applied; and a shard
+ * whose m is unusable may have applied all there is. */
 static enum status plan(struct reset *r, struct error *err)
 {
     const struct offsets_partition *p = r->p;
+    int64_t applied_max = p->damaged > 0 || p->next_max > r->log.high ? r->log.high : p->next_max;
     int64_t from;
 
     if (r->target < r->log.low || r->target > r->log.high)
@@ -106,8 +111,10 @@ static enum status plan(struct reset *r, struct error *err)
     from = r->applied < 0 ? r->log.low : r->applied;
     r->lost = from < r->log.low ? r->log.low - from : 0;
     from += r->lost;
+    if (r->other_log)
+        from = r->log.low;
     r->left_out = r->target > from ? r->target - from : 0;
-    r->again = p->next_max > r->target ? p->next_max - r->target : 0;
+    r->again = applied_max > r->target ? applied_max - r->target : 0;
     return OK;
 }
 
@@ -130,7 +137,8 @@ static enum status check_group(struct reset *r, struct error *err)
     if (status == OK && members > 0)
         return error_set(err, ERR_IN_USE,
                          "group \"%s\" has %d members: stop every ingest of it first, or it would "
-                         "go on at its own offsets",
+                         "go on at its own offsets (one with a kafka.instance_id stays a member "
+                         "until kafka.session_timeout has passed)",
                          group, members);
     return status;
 }
@@ -175,9 +183,34 @@ static enum status watch_record(struct reset *r, const char *also, struct error 
     const struct redis_reply *reply;
     char set[REDIS_KEY_BYTES_MAX];
     size_t bytes = redis_key_set(&r->view.keys, set);
+    enum status status;
 
     set[bytes] = '\0';
-    return CALL(r, &reply, err, "WATCH", set, also == NULL ? set : also);
+    status = CALL(r, &reply, err, "WATCH", set, also == NULL ? set : also);
+    r->epoch = redis_connection_epoch(redis_nodes_at(r->view.nodes, 0));
+    return status;
+}
+
+/* Is the record, which is watched, still what the plan was made from? */
+static enum status check_record(struct reset *r, struct error *err)
+{
+    struct redis_dataset now;
+    const struct dataset_partition *known;
+    enum status status = redis_dataset_load(&now, redis_nodes_at(r->view.nodes, 0), &r->view.keys,
+                                            ASK_MS, err);
+
+    if (status != OK)
+        return status;
+    known = redis_dataset_partition(&now, r->view.topic, r->p->partition);
+    if ((known != NULL) != r->p->recorded ||
+        (known != NULL && known->log_number != r->p->log_number))
+        status = error_set(
+            err, ERR_IN_USE,
+            "partition %d was reset or begun by somebody else meanwhile; nothing was "
+            "changed",
+            (int)r->p->partition);
+    redis_dataset_clear(&now);
+    return status;
 }
 
 /* ---- closing ---- */
@@ -191,18 +224,18 @@ static void draw_token(char token[STORE_TOKEN_BYTES + 1])
     hash_hex(token, random, sizeof random);
 }
 
-/* Puts what m held beside, and an unusable state and a token of nobody's in its place; within the
- * caller's MULTI, or on its own. */
-static enum status close_m(struct reset *r, int shard, const char *key, const char *was,
-                           struct error *err)
+/* What the plan says of a shard must still hold: if it was applied to meanwhile, its numbers are
+ * not those that the operator has agreed to. */
+static enum status check_state(const struct reset *r, int shard, const char *was, struct error *err)
 {
-    const struct redis_reply *reply;
-    char token[STORE_TOKEN_BYTES + 1];
+    struct store_state state;
 
-    draw_token(token);
-    const char *const words[] = {"HSET",         key,      "token", token, "state",
-                                 OFFSETS_CLOSED, "closed", was,     NULL};
-    return shard == 0 ? call(r, words, &reply, err) : call_shard(r, words, &reply, err);
+    if (!store_state_parse(&state, text_of(was)) || state.next == r->p->next_of[shard])
+        return OK;
+    return error_set(err, ERR_IN_USE,
+                     "partition %d went on while it was reset: stop every ingest, and run the "
+                     "command again",
+                     (int)r->p->partition);
 }
 
 /* The state of a shard as text, "" when there is none; *closed: it is closed already. */
@@ -236,6 +269,36 @@ static bool pause_for(int64_t wait_ms)
     return !command_stopping();
 }
 
+/* Puts what m held beside, and an unusable state and a token of nobody's in its place: all of it by
+ * the transaction that ends the WATCH of m. */
+static enum status close_watched(struct reset *r, const char *key, const char *was,
+                                 struct error *err)
+{
+    struct redis_connection *connection = redis_nodes_at(r->view.nodes, 0);
+    char token[STORE_TOKEN_BYTES + 1];
+    const char *const words[] = {"HSET",         key,      "token", token, "state",
+                                 OFFSETS_CLOSED, "closed", was};
+    const struct redis_reply *reply;
+    enum status status = redis_multi(connection, r->epoch, err);
+
+    if (status != OK)
+        return status;
+    draw_token(token);
+    if (!redis_begin(connection, 8, 1024)) {
+        redis_connection_fail(connection, ERR_FULL, "a transaction was given up");
+        return error_set(err, ERR_FULL, "too much is waiting to be sent to redis");
+    }
+    for (int i = 0; i < 8; i++)
+        redis_argument_text(connection, words[i]);
+    status = redis_exec(connection, 1, ASK_MS, &reply, err);
+    if (status == OK && reply->type != REPLY_ARRAY)
+        return error_set(err, ERR_IN_USE,
+                         "somebody claims partition %d: an ingest of this data set runs; stop it "
+                         "first. Nothing was changed",
+                         (int)r->p->partition);
+    return status;
+}
+
 /* Shard 0, if nobody claims it again for as long as --watch says. */
 static enum status close_first(struct reset *r, struct error *err)
 {
@@ -252,32 +315,31 @@ static enum status close_first(struct reset *r, struct error *err)
     if (status == OK)
         status = watch_record(r, key, err);
     if (status == OK)
+        status = check_record(r, err);
+    if (status == OK)
         status = state_of(r, 0, key, was, &closed, err);
+    if (status == OK && !closed)
+        status = check_state(r, 0, was, err);
     if (status == OK && !pause_for(command_duration_ms(r->line, "watch")))
         status = error_set(err, ERR_CANCELLED, "interrupted; nothing was changed");
-    if (status == OK)
-        status = CALL(r, &reply, err, "MULTI");
-    if (status == OK && !closed)
-        status = close_m(r, 0, key, was, err);
-    if (status == OK)
-        status = CALL(r, &reply, err, "EXEC");
-    if (status == OK && reply->type != REPLY_ARRAY)
-        return error_set(err, ERR_IN_USE,
-                         "somebody claims partition %d: an ingest of this data set runs; stop it "
-                         "first. Nothing was changed",
-                         (int)r->p->partition);
-    return status;
+    return status != OK || closed ? status : close_watched(r, key, was, err);
 }
 
 static enum status close_shard(struct reset *r, int shard, struct error *err)
 {
-    char key[REDIS_KEY_BYTES_MAX], was[STORE_STATE_TEXT_MAX];
+    char key[REDIS_KEY_BYTES_MAX], was[STORE_STATE_TEXT_MAX], token[STORE_TOKEN_BYTES + 1];
+    const struct redis_reply *reply;
     bool closed;
     enum status status;
 
     m_key(r, shard, key);
+    draw_token(token);
     status = state_of(r, shard, key, was, &closed, err);
-    return status != OK || closed ? status : close_m(r, shard, key, was, err);
+    if (status == OK && !closed)
+        status = check_state(r, shard, was, err);
+    return status != OK || closed ? status
+                                  : CALL_SHARD(r, &reply, err, "HSET", key, "token", token, "state",
+                                               OFFSETS_CLOSED, "closed", was);
 }
 
 static enum status drop_outbox(struct reset *r, int shard, struct error *err)
@@ -299,18 +361,18 @@ static enum status change_record(struct reset *r, struct error *err)
                                      .skipped = r->p->skipped + r->lost + r->left_out};
 
     (void)snprintf(anew.topic, sizeof anew.topic, "%s", r->view.topic);
-    return redis_dataset_restart_partition(redis_nodes_at(r->view.nodes, 0), &r->view.keys, &anew,
-                                           ASK_MS, err);
+    return redis_dataset_restart_partition(redis_nodes_at(r->view.nodes, 0), r->epoch,
+                                           &r->view.keys, &anew, ASK_MS, err);
 }
 
 static enum status apply(struct reset *r, struct error *err)
 {
-    enum status status = check_group(r, err);
+    enum status status = close_first(r, err);
 
-    if (status == OK)
-        status = close_first(r, err);
     if (status == OK) /* from here on it is finished, or run again */
         status = watch_record(r, NULL, err);
+    if (status == OK)
+        status = check_record(r, err);
     for (int shard = 1; shard < r->view.offsets.shards && status == OK; shard++)
         status = close_shard(r, shard, err);
     for (int shard = 0; shard < r->view.offsets.shards && status == OK; shard++)
@@ -345,6 +407,7 @@ static void print_json(const struct reset *r)
     json_int(&w, "left_out", r->left_out);
     json_int(&w, "again", r->again);
     json_int(&w, "rows_dropped", r->p->outbox_rows);
+    json_bool(&w, "other_log", r->other_log);
     json_bool(&w, "exactly_once", !loses(r) && r->again == 0);
     json_object_end(&w);
     (void)printf("%.*s\n", TEXT_ARGS(json_writer_text(&w)));
@@ -362,6 +425,9 @@ static void print_text(const struct reset *r)
                      (int)r->p->partition, r->view.topic, r->applied);
     (void)printf("the log holds %" PRId64 " to %" PRId64 "; ingest %s begin at %" PRId64 "\n",
                  r->log.low, r->log.high, will, r->target);
+    if (r->other_log)
+        (void)printf(
+            "  this is not the log that was applied: of its records nothing is known to be\n");
     if (r->lost > 0)
         (void)printf("  lost: up to %" PRId64 " records, which the log no longer has\n", r->lost);
     if (r->left_out > 0)
@@ -392,6 +458,7 @@ static enum status open_partition(struct reset *r, struct error *err)
 {
     int64_t number = command_int(r->line, "partition");
     struct offsets_view *v = &r->view;
+    struct offsets_forecast *forecasts;
     enum status status = offsets_view_open(v, v->config, false, err);
 
     if (status != OK)
@@ -406,8 +473,12 @@ static enum status open_partition(struct reset *r, struct error *err)
     if (r->p == NULL || r->log.high < 0)
         return error_set(err, ERR_NOT_FOUND, "topic \"%s\" has no partition %" PRId64, v->topic,
                          number);
-    status = offsets_load_outboxes(r->p, v->nodes, &v->keys, v->topic, v->offsets.shards,
-                                   OFFSETS_VIEW_MS, err);
+    forecasts = calloc((size_t)v->offsets.count, sizeof *forecasts);
+    if (forecasts == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for offsets");
+    status = offsets_view_forecast(v, r->p->partition, forecasts, err);
+    r->other_log = forecasts[r->p - v->offsets.list].other_log;
+    free(forecasts);
     if (status == OK)
         status = parse_target(r, command_text(r->line, "to"), err);
     return status == OK ? plan(r, err) : status;
@@ -418,7 +489,7 @@ static int run_reset(struct command_line *line)
     struct reset r = {.line = line, .view = {.config = command_config(line)}};
     bool apply_it = command_flag(line, "apply");
     struct error err;
-    enum status status;
+    enum status status = OK;
     int code = EXIT_DONE;
 
     if (r.view.config == NULL)
@@ -427,7 +498,10 @@ static int run_reset(struct command_line *line)
         return command_misused(line, "--partition and --to say what is reset, and where to");
     if (apply_it && command_flag(line, "dry-run"))
         return command_misused(line, "either --dry-run, which is the default, or --apply");
-    status = open_partition(&r, &err);
+    if (apply_it) /* first: what somebody applies meanwhile would not be in the plan */
+        status = check_group(&r, &err);
+    if (status == OK)
+        status = open_partition(&r, &err);
     if (status == OK && apply_it && loses(&r) && !command_flag(line, "accept-loss"))
         status = error_set(&err, ERR_REJECTED,
                            "%" PRId64 " records and %" PRId64

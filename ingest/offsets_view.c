@@ -1,6 +1,8 @@
 /* ingest/offsets_view.c - Redis first, which must answer; then Kafka, as far as it does. */
 #include "ingest/offsets_view.h"
 
+#include "ingest/topic_reader.h"
+#include "ops/command.h"
 #include "ops/hash.h"
 #include "ops/kafka_admin.h"
 #include "ops/kafka_consumer.h"
@@ -93,6 +95,102 @@ done:
         *view = v;
     else
         offsets_view_close(&v);
+    return status;
+}
+
+/* ---- what ingest would do ---- */
+
+/* What was found where `last` should be. */
+struct found {
+    bool wanted, there;
+    uint64_t hash;
+};
+
+struct look {
+    const struct offsets_view *view;
+    struct found *found; /* (offsets.count) */
+};
+
+static int place_of(const struct offsets_view *v, int32_t partition)
+{
+    for (int i = 0; i < v->offsets.count; i++)
+        if (v->offsets.list[i].partition == partition)
+            return i;
+    return -1;
+}
+
+static enum status choose(void *context, int32_t partition, struct topic_range *range,
+                          struct error *err)
+{
+    const struct look *look = context;
+    int at = place_of(look->view, partition);
+
+    (void)err;
+    if (at < 0 || !look->found[at].wanted) {
+        range->to = range->from;
+        return OK;
+    }
+    range->from = look->view->offsets.list[at].last_offset;
+    range->to = range->from + 1;
+    return OK;
+}
+
+static enum status visit(void *context, const struct kafka_record *record, struct error *err)
+{
+    const struct look *look = context;
+    int at = place_of(look->view, record->partition);
+
+    (void)err;
+    if (at >= 0 && record->offset == look->view->offsets.list[at].last_offset) {
+        look->found[at].there = true;
+        look->found[at].hash = store_record_hash(record->key, record->value, record->timestamp_ms);
+    }
+    return OK;
+}
+
+static enum status look_at_last(struct offsets_view *v, struct found *found, struct error *err)
+{
+    struct look look = {v, found};
+    const struct topic_reader_options options = {.config = v->config,
+                                                 .topic = v->topic,
+                                                 .choose = choose,
+                                                 .visit = visit,
+                                                 .stopping = command_stopping,
+                                                 .context = &look};
+
+    return topic_reader_read(&options, NULL, err);
+}
+
+enum status offsets_view_forecast(struct offsets_view *view, int32_t partition,
+                                  struct offsets_forecast *forecasts, struct error *err)
+{
+    struct offsets_view *v = view;
+    struct found *found = calloc((size_t)v->offsets.count + 1, sizeof *found);
+    enum status status = OK;
+    int wanted = 0;
+
+    if (found == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for offsets");
+    for (int i = 0; i < v->offsets.count && status == OK; i++) {
+        struct offsets_partition *p = &v->offsets.list[i];
+
+        if (partition >= 0 && p->partition != partition)
+            continue;
+        status = offsets_load_outboxes(p, v->nodes, &v->keys, v->topic, v->offsets.shards,
+                                       OFFSETS_VIEW_MS, err);
+        if (status != OK || v->logs[i].high < 0)
+            continue;
+        forecasts[i] = offsets_forecast(p, v->offsets.shards, p->recorded, v->logs[i]);
+        found[i].wanted = offsets_forecast_checks(p, v->logs[i]);
+        wanted += found[i].wanted;
+    }
+    if (status == OK && wanted > 0)
+        status = look_at_last(v, found, err);
+    for (int i = 0; i < v->offsets.count && status == OK; i++)
+        if (found[i].wanted)
+            offsets_forecast_last(&forecasts[i], &v->offsets.list[i], found[i].there,
+                                  found[i].hash);
+    free(found);
     return status;
 }
 

@@ -1,6 +1,6 @@
 /*
  * ingest/offsets_view.h - both sides of the offsets commands: what Redis has applied, and what
- * Kafka holds.
+ * Kafka holds; and what ingest would make of the two.
  */
 #ifndef INGEST_OFFSETS_VIEW_H
 #define INGEST_OFFSETS_VIEW_H
@@ -31,6 +31,16 @@ struct offsets_view {
  */
 MUST_CHECK enum status offsets_view_open(struct offsets_view *view, const struct config *config,
                                          bool committed, struct error *err);
+/**
+ * What ingest would do with the partitions, or with one alone (partition -1: all): loads their
+ * outboxes, and reads from the log the record at `last` of each, as ingest itself would, to see
+ * whether it is still the log that was read. Where Kafka does not say, the forecast stays zeroed.
+ * forecasts: (offsets.count)
+ *
+ * Errors: those of topic_reader_read(), ERR_UNAVAILABLE, ERR_TIMEOUT, ERR_NOMEM
+ */
+MUST_CHECK enum status offsets_view_forecast(struct offsets_view *view, int32_t partition,
+                                             struct offsets_forecast *forecasts, struct error *err);
 void offsets_view_close(struct offsets_view *view); /* zeroed is fine */
 
 #endif

@@ -165,18 +165,18 @@ TEST(offsets_forecast_sees_another_record_at_last)
     struct offsets_log log = {.low = 0, .high = 9, .group = 5};
     struct offsets_forecast f = offsets_forecast(&p, 1, true, log);
 
-    CHECK(offsets_forecast_checks(&f, &p, log));
+    CHECK(offsets_forecast_checks(&p, log));
     offsets_forecast_last(&f, &p, true, 77);
-    CHECK(!f.stops && f.from == 4 && f.position == 5);
+    CHECK(!f.stops && !f.other_log && f.from == 4 && f.position == 5);
     offsets_forecast_last(&f, &p, true, 78);
-    CHECK(f.stops && f.reason == STOP_LOG_CHANGED);
+    CHECK(f.stops && f.other_log && f.reason == STOP_LOG_CHANGED);
     f = offsets_forecast(&p, 1, true, log);
     offsets_forecast_last(&f, &p, false, 0);
     CHECK(f.stops && f.reason == STOP_LOG_CHANGED);
-    CHECK(!offsets_forecast_checks(&f, &p, log));
+    CHECK(f.other_log);
     log.low = 5; /* retention has taken it: nothing can be said */
     f = offsets_forecast(&p, 1, true, log);
-    CHECK(!f.stops && !offsets_forecast_checks(&f, &p, log));
+    CHECK(!f.stops && !offsets_forecast_checks(&p, log));
 }
 
 TEST(offsets_forecast_stops_for_damage_and_for_a_reset_that_was_broken_off)

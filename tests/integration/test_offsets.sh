@@ -151,6 +151,8 @@ run offsets diff
 check 'a shorter log is seen, with the remedy'
 stops_for offset_ahead_of_log
 check 'ingest does what diff foresaw'
+run offsets reset --partition 0 --to high && has 'not the log that was applied' && has 'left out: up to 10 records' && has '--accept-loss'
+check 'a reset does not take what was applied of the old log for applied of this one'
 clicks 111 170 | produce_lines events
 run offsets diff --json
 [ "$?" = 1 ] && has '"would":"stop","reason":"log_changed"'
@@ -160,6 +162,12 @@ check 'ingest does what diff foresaw'
 run ingest --until-end --json
 [ "$?" = 1 ] && has '"stopped":"0: log_changed'
 check '... and comes to its end, which is a no'
+run offsets reset --partition 0 --to 62 --apply
+[ "$?" = 1 ] && says '62 records' && says 'accept-loss'
+check 'going on in it at the same offset leaves out what it holds below, and is refused'
+redis HSET 'fr{02}mevents:0:3' closed "$(redis HGET 'fr{02}mevents:0:3' state)" state closed >/dev/null
+run offsets reset --partition 0 --to 62 --json && has '"other_log":true' && has '"left_out":62'
+check '... also when a reset was broken off'
 run offsets reset --partition 0 --to low --apply --json && has '"to":0,"log_number":4'
 check 'the new log is accepted'
 run ingest --until-end --json && has '"records":70,"applied":70'
