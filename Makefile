@@ -100,7 +100,7 @@ $(B)/%.o: %.cpp Makefile
 
 # Only the file that prints the version is rebuilt when it changes: the stamp moves with it.
 ops_version_flags = -DFRESHET_VERSION='"$(version)"' \
-	-DFRESHET_LIBRARIES='"$(shell CC="$(CC)" sh ops/deploy/libraries.sh)"'
+	-DFRESHET_LIBRARIES='"$(shell CC="$(CC)" sh ops/deploy/libraries.sh $(packages))"'
 $(shell mkdir -p $(B); echo "$(version)" | cmp -s - $(B)/version || echo "$(version)" > $(B)/version)
 $(B)/ops/version.o: $(B)/version
 # The assembler takes these in, which the compiler's list of dependencies does not know.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# ops/deploy/libraries.sh - the libraries this build uses, as "name number,name number":
+# ops/deploy/libraries.sh PACKAGE... - the libraries this build uses, as "name number,name number":
 # what `freshet version` prints. One of them says its version in a header alone.
 set -u
 
@@ -7,7 +7,7 @@ from_header() { # header, tokens
     printf '#include <%s>\n%s\n' "$1" "$2" | ${CC:-cc} -E -P -x c++ - 2>/dev/null | tail -n 1 | tr -d ' "'
 }
 
-for package in rdkafka hiredis yaml-0.1 libmicrohttpd libcurl libxxhash libsodium zlib avro-c; do
+for package in "$@"; do
     printf '%s %s,' "$package" "$(pkg-config --modversion "$package" 2>/dev/null || echo unknown)"
 done
 printf 'simdjson %s' "$(from_header simdjson.h SIMDJSON_VERSION)"

@@ -243,5 +243,5 @@ TEST(version_knows_its_libraries)
         CHECK(number[0] >= '0' && number[0] <= '9');
         count++;
     }
-    CHECK_INT(10, count);
+    CHECK(count == 10 || count == 11); /* OpenSSL where it was found */
 }
