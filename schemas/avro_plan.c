@@ -1,8 +1,7 @@
 /*
  * schemas/avro_plan.c - an Avro schema and the mapping become a plan.
  *
- * Flow: JSON -> [avro-c: is it a schema, and what do its names mean] -> [walk, path by path] ->
- * plan
+ * Flow: JSON -> [avro-c: is it a schema, what do its names mean] -> [walk, path by path] -> plan
  *
  * Two trees are walked side by side: avro-c's, which has judged everything and resolved the names
  * of types within their namespaces, and the JSON it came from, since avro-c forgets logical types.
@@ -25,7 +24,8 @@
 #define DEFINED_MAX  1024 /* named types of one schema */
 #define JSON_LEVELS  (4 * AVRO_DEPTH_MAX)
 #define NAMES_BLOCK  4096
-#define NAMES_LIMIT  (2 * AVRO_SCHEMA_BYTES_MAX)
+#define NAMES_MAX    (2 * AVRO_SCHEMA_BYTES_MAX)
+#define NAMES_LIMIT  (4 * NAMES_MAX) /* of the arena: alignment, and ends of blocks */
 #define NODES_FIRST  64
 #define NO_NODE      UINT32_MAX
 #define INDEX_DIGITS 9
@@ -51,6 +51,7 @@ struct build {
     struct defined *defined; /* (DEFINED_MAX) */
     int defined_count;
     int depth;
+    size_t names_bytes;
     uint8_t found;                          /* paths at which a value of a fitting type can stand */
     char misfits[PATH_COUNT][MISFIT_BYTES]; /* the type that stands there and does not fit */
     struct error *err;
@@ -113,10 +114,17 @@ static enum status reserve_kids(struct build *b, size_t count, uint32_t *first)
     return status;
 }
 
+/* A type that is wanted in several places is made in each, its names too: a limit of the schema,
+ * not of our memory, or else its records would wait for memory for ever. */
 static enum status copy_name(struct build *b, const char *name, size_t bytes, struct text *copy)
 {
-    char *at = arena_alloc(b->plan->names, bytes + 1);
+    char *at;
 
+    b->names_bytes += bytes + 1;
+    if (b->names_bytes > NAMES_MAX)
+        return error_set(b->err, ERR_LIMIT, "Avro schema of more than %d bytes of names",
+                         NAMES_MAX);
+    at = arena_alloc(b->plan->names, bytes + 1);
     if (at == NULL)
         return no_memory(b);
     memcpy(at, name, bytes);
@@ -371,6 +379,10 @@ static enum status add_union(struct build *b, avro_schema_t type, const struct j
     enum status status = reserve_kids(b, count, &first);
 
     for (uint32_t i = 0; i < (uint32_t)count && status == OK; i++) {
+        /* The specification forbids it, avro-c does not look: the depth of data would not be ours.
+         */
+        if (is_avro_union(avro_schema_union_branch(type, (int)i)))
+            return error_set(b->err, ERR_MALFORMED, "a branch of a union is a union");
         status = set_kid(b, first + i, avro_schema_union_branch(type, (int)i), branch, want);
         branch = branch == NULL ? NULL : branch->next;
     }

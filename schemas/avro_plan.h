@@ -3,7 +3,6 @@
  *
  * Flow: registry -> schema (JSON) -> [avro-c judges it, compile: once a schema id] -> plan
  *       record -> [read: every event] -> the values at the paths of events.mapping -> event.c
- * judges
  *
  * avro-c's generic values cost 580 ns an event and allocate; a plan costs about as much as copying
  * the strings. It is a tree of nodes, one for each type of the schema, in which every record's
@@ -13,13 +12,16 @@
  * The reader's side of the evolution rules is the mapping: fields are found by name, wherever they
  * stand; what else the writer has is passed over; a type of the writer counts as what it is:
  *
- *     string, bytes, fixed, a symbol of an enum   a text (one that is no UTF-8, or has a zero: a
- *                                                 value of another type, refused where one is
- * needed) int, long                                   an integer float, double a number (NaN and
- * infinity: as such a text) long of timestamp-millis, timestamp-micros  a time, whatever
- * events.mapping.time.unit says null, or a field that is not there          absent union its branch
- *     array, map, record                          what a JSON array or object is: a path leads
- *                                                 through by index, key or name
+ *     string, bytes, fixed, enum    a text; what is no UTF-8 or has a zero is a value of another
+ *                                   type, refused where a text is needed
+ *     int, long                     an integer
+ *     float, double                 a number; NaN and infinity are of another type
+ *     long of timestamp-millis,     a time, whatever events.mapping.time.unit says
+ *       or of timestamp-micros
+ *     null, no such field           absent
+ *     union                         its branch
+ *     array, map, record            what a JSON array or object is: a path leads through by index,
+ *                                   key or name
  *
  * Aliases and defaults are the reader's in Avro, and so play no part. A schema that cannot give a
  * user, a time or (without events.mapping.action.default) an action, in none of its branches, is

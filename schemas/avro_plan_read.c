@@ -5,13 +5,14 @@
  * counts are zigzag numbers of 7 bits a byte, the lowest first. So each is judged against what is
  * left before anything is done with it:
  *
- *     bool      1 byte, 0 or 1           string, bytes   length, bytes
- *     int       number of 32 bits        fixed           bytes
- *     long      number of 64 bits        union           number of the branch, its value
- *     float     4 bytes, little-endian   array, map      blocks: count, elements (a map's: key,
- * value) double    8 bytes, little-endian                   ... until a count of 0; a negative
- * count is enum      number of the symbol                     followed by the block's bytes, which
- * must be so
+ *     bool             1 byte, 0 or 1
+ *     int, long        number of 32 or 64 bits
+ *     float, double    4 or 8 bytes, little-endian
+ *     string, bytes    length, bytes
+ *     fixed            bytes
+ *     enum, union      number of the symbol; of the branch, then its value
+ *     array, map       blocks: count, elements (a map's: key, value), until a count of 0;
+ *                      behind a negative count the block's bytes, which must be so
  *
  * Elements may have no bytes at all, so counts are not bounded by them: every element and every
  * field is a step, and a record has so many.

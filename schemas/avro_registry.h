@@ -8,11 +8,12 @@
  * (begun by the first id that is not known) reads the file or asks the registry and makes the plan,
  * and what avro_registry_find() says is one of three things:
  *
- *     OK               the plan
- *     ERR_UNAVAILABLE  not known yet, or the registry does not answer: keep the record, ask again.
- *                      It says nothing of the record, which may be as good as any
- *     ERR_NOT_FOUND,   the registry answered that there is no such id (or no file, where there is
- * no ERR_MALFORMED    registry), or the schema gives no events: the record is none
+ *     OK                             the plan
+ *     ERR_UNAVAILABLE                not known yet, or the registry does not answer: keep the
+ *                                    record, ask again. It may be as good as any
+ *     ERR_NOT_FOUND, ERR_MALFORMED   the registry answered that there is no such id (or no file,
+ *                                    without a registry), or the schema gives no events: the
+ *                                    record is none
  *
  * Only an answer of a registry's own is a no: HTTP 404 whose body is JSON with an error_code of
  * 404.. (40403). Any other answer, such as that of a proxy in its place or a 401, counts as no

@@ -442,6 +442,9 @@ TEST(avro_plan_refuses_a_schema_that_cannot_give_events)
                   "Other");
     check_refused("\"string\"", "no field /user");
     check_refused("[\"null\",\"int\"]", "no field /user");
+    check_refused("{\"type\":\"record\",\"name\":\"E\",\"fields\":[{\"name\":\"user\",\"type\":"
+                  "[\"null\",[\"int\",\"string\"]]}]}",
+                  "a branch of a union is a union");
     check_refused("{\"type\":\"record\",\"name\":\"E\",\"fields\":[{\"name\":\"ts\",\"type\":"
                   "\"long\"},{\"name\":\"type\",\"type\":\"string\"}]}",
                   "it has no field /user for the user");
@@ -480,6 +483,23 @@ TEST(avro_plan_bounds_its_schema)
     avsc[100000] = 0;
     CHECK_STATUS(ERR_LIMIT, create(avsc));
     memset(avsc, ' ', sizeof avsc - 1);
+    CHECK_STATUS(ERR_LIMIT, create(avsc));
+    stop();
+}
+
+/* An enum that is wanted at three paths is made three times, with all its names. */
+TEST(avro_plan_says_of_too_many_names_that_the_schema_is_at_fault)
+{
+    static char symbol[200000], avsc[AVRO_SCHEMA_BYTES_MAX];
+
+    memset(symbol, 'a', sizeof symbol - 1);
+    (void)snprintf(avsc, sizeof avsc,
+                   "{\"type\":\"record\",\"name\":\"R\",\"fields\":["
+                   "{\"name\":\"user\",\"type\":{\"type\":\"enum\",\"name\":\"N\","
+                   "\"symbols\":[\"%s\"]}},{\"name\":\"item\",\"type\":\"N\"},"
+                   "{\"name\":\"type\",\"type\":\"N\"},{\"name\":\"ts\",\"type\":\"long\"}]}",
+                   symbol);
+    schema = schema_of(&event_mapping_default);
     CHECK_STATUS(ERR_LIMIT, create(avsc));
     stop();
 }
