@@ -10,6 +10,8 @@
 #define ACTIONS_PREFIX "events.actions"
 #define KEY_BYTES      256
 
+#define REGISTRY_BYTES_MAX 512
+
 const struct config_row events_config_rows[] = {
     {"events.mapping.user", CONFIG_TEXT, "/user", 0, 0, NULL,
      "where the user's id stands in an event: a JSON pointer, like /actor/id"},
@@ -192,6 +194,25 @@ static enum status keep_text(char **into, const struct config *config, const cha
     return *into != NULL ? OK : error_set(err, ERR_NOMEM, "no memory for %s", key);
 }
 
+/* The address is told in logs and by `config show`, and so holds no secret. */
+static enum status check_registry(const char *address, struct error *err)
+{
+    size_t scheme = strncmp(address, "http://", 7) == 0    ? 7
+                    : strncmp(address, "https://", 8) == 0 ? 8
+                                                           : 0;
+
+    if (scheme == 0)
+        return error_set(err, ERR_CONFIG, "events.registry is no http or https address");
+    if (strlen(address) > REGISTRY_BYTES_MAX)
+        return error_set(err, ERR_CONFIG, "events.registry is longer than %d bytes",
+                         REGISTRY_BYTES_MAX);
+    if (memchr(address, '@', scheme + strcspn(address + scheme, "/?#")) != NULL)
+        return error_set(err, ERR_CONFIG,
+                         "events.registry holds a user: put user:password into a file, and name it "
+                         "in events.registry_auth");
+    return OK;
+}
+
 static enum status set_format(struct event_schema *schema, const struct config *config,
                               struct error *err)
 {
@@ -214,11 +235,7 @@ static enum status set_format(struct event_schema *schema, const struct config *
         return error_set(err, ERR_CONFIG,
                          "events.format: %s needs events.registry or events.schemas",
                          formats[schema->format]);
-    if (schema->registry != NULL && strncmp(schema->registry, "http://", 7) != 0 &&
-        strncmp(schema->registry, "https://", 8) != 0)
-        return error_set(err, ERR_CONFIG, "events.registry: \"%.80s\" is no http or https address",
-                         schema->registry);
-    return OK;
+    return schema->registry == NULL ? OK : check_registry(schema->registry, err);
 }
 
 enum status event_schema_create(struct event_schema **schema, const struct config *config,

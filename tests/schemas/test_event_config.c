@@ -156,11 +156,23 @@ TEST(event_config_refuses_what_cannot_be)
         "events: {max_bytes: 2MiB}\n",
         "events: {max_future_skew: 2d}\n",
         "events: {key: none}\n",
+        "events: {format: avro}\n",
+        "events: {format: avro, registry: 'registry:8081'}\n",
+        "events: {format: avro, registry: 'http://user:secret@registry:8081'}\n",
+        "events: {format: avro, registry: 'https://user@registry/at'}\n",
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         if (create(cases[i]) != ERR_CONFIG)
             test_fail(__FILE__, __LINE__, "taken: %s", cases[i]);
+        else
+            CHECK(strstr(err.text, "secret@") == NULL);
+}
+
+TEST(event_config_takes_a_registry_whose_path_has_an_at)
+{
+    CHECK_STATUS(OK, create("events: {format: avro, registry: 'http://registry/me@work'}\n"));
+    stop();
 }
 
 TEST(event_config_takes_a_tombstone_as_an_erasure_where_it_says_so)
