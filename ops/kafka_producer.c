@@ -185,9 +185,9 @@ static bool reopen(struct kafka_producer *p, rd_kafka_resp_err_t why, bool denie
         open_client(p, &client, &err) != OK)
         return false;
     p->reopened_us = now_us;
-    p->replaced = p->replaced || !denied;
     log_event(denied ? LOG_DEBUG : LOG_ERROR, "kafka_producer_replaced", rd_kafka_err2str(why));
-    close_client(p, 0);
+    close_client(p, 0); /* its failures are still those of a client that is replaced */
+    p->replaced = p->replaced || !denied;
     p->client = client;
     return true;
 }
