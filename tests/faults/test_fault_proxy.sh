@@ -100,7 +100,7 @@ check 'what is no command is refused'
 
 printf '+OK\r\n-LOADING it loads\r\n' >"$folder/answer"
 "$bin/fault_proxy" answer 127.0.0.1:0 "$folder/answer" "$folder/fake.control" >"$folder/fake.log" &
-wait_for 10 test -s "$folder/fake.log"
+wait_for 60 test -s "$folder/fake.log"
 [ "$(redis-cli -p "$(sed -n '1s/.*://p' "$folder/fake.log")" PING)" = OK ]
 check 'a fake server answers with its file'
 

@@ -198,7 +198,7 @@ row_45() {
     more $((before + rounds - 1)) lost
     check "45: $(($(lost) - before)) answers were lost"
     right 45
-    wait_for 10 more "$seen" metric freshet_ingest_applied_unseen_total
+    wait_for 60 more "$seen" metric freshet_ingest_applied_unseen_total
     check '45: some of them were those of a commit, which was not done twice'
 }
 
@@ -256,7 +256,7 @@ row_46() {
     end_redis "$redis_pid"
     tell reset
     right 46
-    wait_for 10 more "$rewinds" metric freshet_ingest_rewinds_total
+    wait_for 60 more "$rewinds" metric freshet_ingest_rewinds_total
     check '46: ... after a rewind'
     fail_back
     right 46
@@ -317,7 +317,7 @@ answer_with() { # TEXT: what a server says to everything
     rm -f "$folder/fake.log"
     "$bin/fault_proxy" answer "unix:$folder/fake.sock" "$folder/answer" "$folder/fake.control" >"$folder/fake.log" &
     fake_pid=$!
-    wait_for 10 test -s "$folder/fake.log"
+    wait_for 60 test -s "$folder/fake.log"
     tell upstream "unix:$folder/fake.sock"
     tell reset
 }
@@ -380,7 +380,7 @@ row_49() {
     evicts() { [ "$(metric freshet_ingest_redis_may_evict)" = 1 ]; }
     wait_for 40 evicts
     check '49: a policy that was changed while it runs is told by a metric'
-    wait_for 10 reason '"ready":true,"degraded":".*allkeys-lru'
+    wait_for 60 reason '"ready":true,"degraded":".*allkeys-lru'
     check '49: ... by /readyz, which stays ready'
     [ "$(grep -c '"event":"redis_may_evict"' "$folder/ingest.log")" = 1 ]
     check '49: ... and once by the log'
@@ -403,7 +403,7 @@ row_52() {
         redis-server --port 0 --unixsocket "$folder/lame.sock" --save '' --dir "$folder/lame" \
             --logfile redis.log --daemonize no --rename-command "$verb" '' &
         lame_pid=$!
-        wait_for 10 test -S "$folder/lame.sock"
+        wait_for 60 test -S "$folder/lame.sock"
         run ingest --until-end --set "redis.url=unix://$folder/lame.sock" --set redis.password=
         [ "$?" = 2 ] && says "transactions.*$verb"
         check "52: a service without $verb is refused at the start, by its name"
@@ -528,7 +528,7 @@ row_57() {
     rm -f "$folder/fake.log"
     "$bin/fault_proxy" answer "unix:$folder/fake.sock" "$folder/answer" "$folder/fake.control" >"$folder/fake.log" &
     fake_pid=$!
-    wait_for 10 test -s "$folder/fake.log"
+    wait_for 60 test -s "$folder/fake.log"
     fault fake endless >/dev/null
     failed_before=$(metric freshet_redis_failures_total)
     tell upstream "unix:$folder/fake.sock"
@@ -567,7 +567,7 @@ row_58() {
     done
     touch_users 1380000100
     repaired() { [ $(($(metric freshet_ingest_values_repaired_total) - before)) = 40 ]; }
-    wait_for 10 repaired
+    wait_for 60 repaired
     check '58: 40 users that were gone are noticed by the reply of the patch'
     right 58
 }

@@ -326,26 +326,6 @@ try_start() { # DIR BROKERS
 }
 
 start() { # DIR BROKERS
-    local dir=$1 brokers=$2 node controller port cluster address=
-    cluster=$(head -c 16 /dev/urandom | base64 | tr '+/' 'ab' | tr -d '=')
-    controller=$(free_port)
-    for ((node = 1; node <= brokers; node++)); do
-        rm -rf "${dir:?}/$node"
-        mkdir -p "$dir/$node" || fail "could not make $dir/$node"
-        port=$(free_port)
-        address=$address${address:+,}127.0.0.1:$port
-        write_properties "$dir/$node" "$node" "$brokers" "$port" "$controller"
-        tool kafka.tools.StorageTool format -t "$cluster" -c "$dir/$node/properties" \
-            >"$dir/$node/log"
-        launch "$dir/$node"
-    done
-    for ((node = 1; node <= brokers; node++)); do
-        await_ready "$dir/$node" || return 1
-    done
-    printf '%s\n' "$address" >"$dir/address"
-}
-
-start() { # DIR BROKERS
     local dir=$1 brokers=$2 try
     [ -z "$(ls -A "$dir" 2>/dev/null)" ] || fail "$dir is not empty"
     mkdir -p "$dir" || fail "could not make $dir"

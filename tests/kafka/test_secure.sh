@@ -62,7 +62,7 @@ row_18() {
     mkfifo "$folder/hold"
     openssl s_server -accept 127.0.0.1:0 -cert "$tls/broker.crt" -key "$tls/broker.key" -tls1 \
         -cipher 'ALL:@SECLEVEL=0' -naccept 100000 <>"$folder/hold" >"$folder/tls1" 2>&1 &
-    wait_for 10 grep -q 'ACCEPT 127' "$folder/tls1"
+    wait_for 60 grep -q 'ACCEPT 127' "$folder/tls1"
     sed -n 's/^ACCEPT 127.0.0.1:\([0-9]*\).*/localhost:\1/p' "$folder/tls1" | head -n 1 \
         >"$folder/kafka/address.tls1"
     refused 'a server of TLS 1.0 only' tls1 "protocol: ssl, ca: $tls/ca.pem" \

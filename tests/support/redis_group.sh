@@ -16,7 +16,7 @@ start_node() { # NAME ARG...
             --appendonly no --dir "$folder/$name" --logfile redis.log --daemonize no \
             --enable-debug-command local "$@" >/dev/null 2>&1 &
         pid[$name]=$!
-        wait_for 15 node_answers_or_ended "$name"
+        wait_for 60 node_answers_or_ended "$name"
         node_answers "$name" && return 0
         wait "${pid[$name]}" 2>/dev/null
         rm -f "$folder/$name"/nodes.conf
@@ -77,7 +77,7 @@ sentinel failover-timeout $3 6000
 CONF
         redis-server "$folder/$name/sentinel.conf" --sentinel >/dev/null 2>&1 &
         pid[$name]=$!
-        wait_for 15 node_answers_or_ended "$name"
+        wait_for 60 node_answers_or_ended "$name"
         node_answers "$name" && return 0
         wait "${pid[$name]}" 2>/dev/null
     done

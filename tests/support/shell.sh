@@ -89,7 +89,7 @@ start_redis() { # ARG...
     redis-server --port 0 --unixsocket "$folder/redis.sock" --save '' --appendonly no \
         --dir "$folder" --logfile redis.log --daemonize no "$@" &
     redis_pid=$!
-    wait_for 10 test -S "$folder/redis.sock"
+    wait_for 60 test -S "$folder/redis.sock"
 }
 
 # The embedded broker. Sets address.
@@ -98,7 +98,7 @@ start_mock() { # TOPIC:PARTITIONS...
     rm -f "$folder/address" "$folder/control" # of an earlier one
     mkfifo "$folder/control"
     "$bin/kafka_tool" broker "$@" <>"$folder/control" >"$folder/address" &
-    wait_for 10 test -s "$folder/address"
+    wait_for 60 test -s "$folder/address"
     address=$(cat "$folder/address")
 }
 
@@ -129,7 +129,7 @@ start_broker() { # TOPIC:PARTITIONS...
 # says, its first line the address it listens on. `fault NAME COMMAND...` tells it.
 start_proxy() { # NAME LISTEN UPSTREAM
     "$bin/fault_proxy" proxy "$2" "$3" "$folder/$1.control" "${SEED:-1}" >"$folder/$1.log" 2>&1 &
-    wait_for 10 test -s "$folder/$1.log"
+    wait_for 60 test -s "$folder/$1.log"
 }
 fault() { # NAME COMMAND...
     local name=$1
