@@ -107,8 +107,14 @@ struct config_rule {
     enum status (*check)(const struct config *config, struct error *err);
 };
 
+/* A value as it may be seen: the password in an address, scheme://user:password@host, is ***.
+ * Returns the value itself, or the text in into. */
+#define CONFIG_SHOWN_BYTES 4112
+const char *config_shown(const char *value, char into[CONFIG_SHOWN_BYTES]);
+
 /* `freshet config show`: the whole configuration as YAML with help as comments; with
- * origin, where each value came from. Secrets print as their reference. free() it. */
+ * origin, where each value came from. Secrets print as their reference, passwords in addresses
+ * as ***. free() it. */
 MUST_CHECK enum status config_render(const struct config *config, bool origin, char **yaml,
                                      struct error *err);
 

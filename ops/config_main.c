@@ -125,6 +125,7 @@ static int run_check(struct command_line *line)
 static int show_json(const struct config *config)
 {
     char *buffer = malloc(RESULT_BYTES_MAX);
+    char shown[CONFIG_SHOWN_BYTES];
     struct config_entry entry;
     struct json_writer w;
     bool good;
@@ -136,7 +137,7 @@ static int show_json(const struct config *config)
     for (int i = 0; config_entry(config, i, &entry); i++) {
         json_key(&w, entry.key);
         json_object_begin(&w);
-        json_text(&w, "value", text_of(entry.value));
+        json_text(&w, "value", text_of(config_shown(entry.value, shown)));
         json_text(&w, "origin", text_of(entry.origin));
         json_object_end(&w);
     }

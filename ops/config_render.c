@@ -1,6 +1,8 @@
 /*
  * ops/config_render.c - the whole configuration as YAML that loads to the same again.
  *
+ * But for passwords in addresses, which nobody is to see who is sent the page.
+ *
  * Rows are printed in the order of the tables, values of one section together. What is
  * absent is a comment, so that the page is also the reference of what could be set.
  */
@@ -53,11 +55,27 @@ static bool is_plain(const char *text)
     return true;
 }
 
+const char *config_shown(const char *value, char into[CONFIG_SHOWN_BYTES])
+{
+    const char *from = strstr(value, "://"), *at, *colon;
+
+    if (from == NULL)
+        return value;
+    from += 3;
+    at = memrchr(from, '@', strcspn(from, "/?#"));
+    colon = at == NULL ? NULL : memchr(from, ':', (size_t)(at - from));
+    if (colon == NULL)
+        return value;
+    (void)snprintf(into, CONFIG_SHOWN_BYTES, "%.*s:***%s", (int)(colon - value), value, at);
+    return into;
+}
+
 static void print_text(FILE *out, const char *text, bool bare)
 {
-    char quoted[6 * 4096 + 3];
+    char quoted[6 * CONFIG_SHOWN_BYTES + 3], shown[CONFIG_SHOWN_BYTES];
     struct json_writer w;
 
+    text = config_shown(text, shown);
     if (bare || is_plain(text)) {
         (void)fputs(text, out);
         return;

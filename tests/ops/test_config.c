@@ -378,6 +378,33 @@ static void check_same(const struct config *a, const struct config *b)
     }
 }
 
+TEST(config_shown_hides_the_password_of_an_address)
+{
+    static const char *const cases[][2] = {
+        {"redis://user:hunter2@host:6379/0", "redis://user:***@host:6379/0"},
+        {"redis://:hunt@er2@host", "redis://:***@host"},
+        {"redis+cluster://u:p@a:1,b:2", "redis+cluster://u:***@a:1,b:2"},
+        {"redis://user@host", "redis://user@host"},
+        {"http://host:8081/a@b", "http://host:8081/a@b"},
+        {"unix:///run/a:b@c", "unix:///run/a:b@c"},
+        {"a:b@c", "a:b@c"},
+        {"", ""},
+    };
+    char into[CONFIG_SHOWN_BYTES];
+    const char *sets[] = {"serve.listen=redis://user:hunter2@host"};
+    struct config *config;
+    char *report, *yaml;
+    struct error err;
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        CHECK_TEXT(cases[i][1], config_shown(cases[i][0], into));
+    CHECK_STATUS(OK, load(&config, NULL, sets, 1, &report, &err));
+    CHECK_STATUS(OK, config_render(config, true, &yaml, &err));
+    CHECK(strstr(yaml, "redis://user:***@host") != NULL && strstr(yaml, "hunter2") == NULL);
+    free(yaml);
+    config_destroy(config);
+}
+
 TEST(config_render_loads_to_the_same_again)
 {
     static const char *const sets[] = {"serve.listen=\"quoted\": # no\\ncomment",
