@@ -19,6 +19,7 @@ struct key_scan {
     struct redis_nodes *nodes;
     int numbers[REDIS_NODES_MAX], numbers_count; /* of the nodes to walk; 0: not asked yet */
     int node;                                    /* at which of them */
+    uint64_t epoch;                              /* of its connection when its walk began */
     const struct redis_keys *keys;
     enum redis_key_kind kind;
     char pattern[REDIS_NAMESPACE_MAX + 8];
@@ -92,17 +93,26 @@ enum status key_scan_next(struct key_scan *scan, int64_t timeout_ms,
                                      text_of("MATCH"), text_of(scan->pattern),
                                      text_of("COUNT"), text_of(BATCH_ABOUT)};
     const struct redis_reply *reply, *list;
+    struct redis_connection *connection;
     struct key_scan_key *keys;
     enum status status = OK;
 
     *count = 0;
+    *more = true;
     if (scan->numbers_count == 0)
         status = redis_nodes_all(scan->nodes, timeout_ms, scan->numbers, &scan->numbers_count, err);
-    if (status == OK)
-        status = redis_call(redis_nodes_at(scan->nodes, scan->numbers[scan->node]), timeout_ms,
-                            arguments, 6, &reply, err);
     if (status != OK)
         return status;
+    connection = redis_nodes_at(scan->nodes, scan->numbers[scan->node]);
+    status = redis_call(connection, timeout_ms, arguments, 6, &reply, err);
+    if (status != OK)
+        return status;
+    /* Another process may answer now, to which the cursor means nothing: its walk begins anew. */
+    if (strcmp(scan->cursor, "0") != 0 && redis_connection_epoch(connection) != scan->epoch) {
+        (void)snprintf(scan->cursor, sizeof scan->cursor, "0");
+        return OK;
+    }
+    scan->epoch = redis_connection_epoch(connection);
     if (reply->type != REPLY_ARRAY || reply->count != 2 ||
         reply->elements[0]->type != REPLY_STRING || reply->elements[1]->type != REPLY_ARRAY ||
         reply->elements[0]->text.bytes >= sizeof scan->cursor)

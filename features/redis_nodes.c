@@ -147,12 +147,20 @@ enum redis_heed redis_nodes_heed(struct redis_nodes *nodes, struct redis_connect
 
 /* ---- blocking ---- */
 
+/* 0 once it has passed. */
+static int64_t left_ms(int64_t until_us)
+{
+    int64_t left_us = until_us - clock_monotonic_us();
+
+    return left_us > 0 ? (left_us + 999) / 1000 : 0;
+}
+
 /* One command, behind ASKING if need be. OK with an ERROR reply, too. */
-static enum status send_one(struct redis_connection *connection, bool asking, int64_t timeout_ms,
+static enum status send_one(struct redis_connection *connection, bool asking, int64_t until_us,
                             const struct text *arguments, int arguments_count,
                             const struct redis_reply **reply, struct error *err)
 {
-    enum status status = redis_connection_wait_ready(connection, timeout_ms, err);
+    enum status status = redis_connection_wait_ready(connection, left_ms(until_us), err);
     size_t bytes = 0;
 
     *reply = NULL;
@@ -167,9 +175,9 @@ static enum status send_one(struct redis_connection *connection, bool asking, in
     for (int i = 0; i < arguments_count; i++)
         redis_argument(connection, arguments[i].at, arguments[i].bytes);
     if (asking)
-        status = redis_connection_receive(connection, timeout_ms, reply, err);
+        status = redis_connection_receive(connection, left_ms(until_us), reply, err);
     if (status == OK)
-        status = redis_connection_receive(connection, timeout_ms, reply, err);
+        status = redis_connection_receive(connection, left_ms(until_us), reply, err);
     return status;
 }
 
@@ -195,8 +203,8 @@ enum status redis_nodes_call(struct redis_nodes *nodes, int64_t timeout_ms,
         struct redis_connection *connection = heed == REDIS_HEED_ASK ? nodes->connections[asking]
                                                                      : redis_nodes_of(nodes, slot);
 
-        status = send_one(connection, heed == REDIS_HEED_ASK, timeout_ms, arguments,
-                          arguments_count, reply, err);
+        status = send_one(connection, heed == REDIS_HEED_ASK, until_us, arguments, arguments_count,
+                          reply, err);
         if (status != OK)
             return status;
         assert(*reply != NULL);
@@ -204,7 +212,7 @@ enum status redis_nodes_call(struct redis_nodes *nodes, int64_t timeout_ms,
         heed = redis_nodes_heed(nodes, connection, *reply, &asking);
         if (heed != REDIS_HEED_LATER)
             continue;
-        if (clock_monotonic_us() >= until_us)
+        if (left_ms(until_us) <= LATER_MS)
             break;
         (void)poll(NULL, 0, LATER_MS);
         redirects--;

@@ -3,9 +3,9 @@
  * many shards: serve, the relay, the tools. On a single server, or behind sentinels, that is one
  * connection.
  *
- * Nothing here writes or watches (that is redis_store's and redis_dataset's, each on one
- * connection), so a command may be sent again, and one that is answered ASK may follow its key to
- * the node that it is moving to.
+ * Nothing here watches (that is redis_store's and redis_dataset's, each on one connection) and
+ * what is sent may be sent twice: reads, and `offsets reset`'s HSET and DEL. So a command that is
+ * answered ASK may follow its key to the node that it is moving to.
  *
  * Thread: one at a time.
  */

@@ -328,6 +328,7 @@ static enum status answer_of_cluster(struct redis_topology *t, const struct redi
         status = check_range(reply->elements[i], guide, &address, err);
     if (status != OK)
         return status;
+    t->stale = true; /* until all of it is taken */
     memset(t->node_of, 0, REDIS_SLOTS * sizeof *t->node_of);
     t->nodes_count = 0;
     for (int i = 0; i < reply->count && status == OK; i++) {

@@ -23,9 +23,10 @@
  *   (TRYAGAIN, when some are), and nothing of it is done. A patch of a user that has gone, or an
  *   HSET of an m that has gone, is refused while queueing already and aborts the rest. A key that
  *   never was there counts as gone: A cannot tell. So there is no second m, and no half commit.
- * - At B, whoever does not say ASKING is sent back to A. We never say it for anything that writes
- * or watches. (With it B would take a transaction whose keys have all come, but a new user's key
- * has not and never will: it is TRYAGAIN until the end, so nothing is won by it.)
+ * - At B, whoever does not say ASKING is sent back to A. We never say it for a WATCH or a
+ *   transaction, only for what may as well be done twice (features/redis_nodes.h). (With it B would
+ *   take a transaction whose keys have all come, but a new user's key has not and never will: it is
+ *   TRYAGAIN until the end, so nothing is won by it.)
  * - A key that is WATCHed and leaves is changed: EXEC answers nil, or ASK. When the slot is B's, A
  *   answers MOVED to EXEC, whatever was watched. There is no way to watch at A and write at B: a
  *   new connection begins with WATCH and reads m again.
@@ -97,7 +98,8 @@ enum redis_way redis_topology_way(struct redis_topology *topology, int slot, int
 int redis_topology_question(const struct redis_topology *topology, struct text words[3]);
 /**
  * A guide's answer. Errors: ERR_UNAVAILABLE (it knows of no such primary, or of no slots: the next
- * guide may), ERR_MALFORMED, ERR_LIMIT; nothing has changed then, and a silence is still owed.
+ * guide may), ERR_MALFORMED: nothing has changed then; ERR_LIMIT (more primaries than
+ * REDIS_NODES_MAX). A silence is still owed.
  */
 MUST_CHECK enum status redis_topology_answer(struct redis_topology *topology,
                                              const struct redis_address *guide,

@@ -11,7 +11,8 @@
  * Keys are features/redis_keys.h's: u<user> the value, m<tp> what is applied, o<tp> the outbox,
  * `set` the data set's record. There is one events topic, so a tp is one number here: partition and
  * log number, as in a value's header. m is a hash of three fields: token (16 bytes), stamp (16 hex
- * digits) and state:
+ * digits) and state. A reset that was applied leaves a state that is none, and what it was in a
+ * fourth field, closed (ingest/offsets.h):
  *
  *     state: "next watermark last_offset last_hash applied duplicate late dropped erased dead",
  *     decimal numbers with one blank between, last_hash 16 hex digits, "-" for no watermark and

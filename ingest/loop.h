@@ -9,7 +9,7 @@
  * ingest/machine.h; here is only what touches the world.
  * A record whose Avro schema is not known yet makes its partition wait, and nothing else
  * (ingest/schema_wait.h); one whose schema is refused is a dead letter.
- * Thread: one; loop_status may be read by the same thread only.
+ * Thread: one.
  */
 #ifndef INGEST_LOOP_H
 #define INGEST_LOOP_H
