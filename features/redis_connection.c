@@ -884,42 +884,6 @@ enum status redis_call(struct redis_connection *connection, int64_t timeout_ms,
     return status;
 }
 
-enum status redis_multi(struct redis_connection *connection, uint64_t epoch, struct error *err)
-{
-    if (connection->state != READY || connection->epoch != epoch)
-        return error_set(err, ERR_UNAVAILABLE,
-                         "the connection to redis was lost while keys were watched; nothing was "
-                         "written: try again");
-    if (!redis_begin(connection, 1, 16))
-        return error_set(err, ERR_FULL, "too much is waiting to be sent to redis");
-    redis_argument_text(connection, "MULTI");
-    return OK;
-}
-
-enum status redis_exec(struct redis_connection *connection, int commands, int64_t timeout_ms,
-                       const struct redis_reply **reply, struct error *err)
-{
-    enum status status = OK, refused = OK;
-    struct error first = {0};
-
-    *reply = NULL;
-    if (redis_begin(connection, 1, 16))
-        redis_argument_text(connection, "EXEC");
-    else
-        redis_connection_fail(connection, ERR_FULL, "too much is waiting to be sent");
-    for (int i = 0; i < commands + 2 && status == OK; i++) {
-        status = redis_connection_receive(connection, timeout_ms, reply, err);
-        if (status == OK && refused == OK)
-            refused = redis_reply_status(*reply, &first); /* the first says why, EXEC that */
-    }
-    if (status != OK)
-        return status;
-    if (refused != OK)
-        *err = first;
-    (void)redis_connection_heed(connection, *reply);
-    return refused;
-}
-
 enum status redis_get(struct redis_connection *connection, int64_t timeout_ms, struct text key,
                       struct text *value, struct error *err)
 {

@@ -117,18 +117,6 @@ MUST_CHECK enum status redis_connection_receive(struct redis_connection *connect
 MUST_CHECK enum status redis_call(struct redis_connection *connection, int64_t timeout_ms,
                                   const struct text *arguments, int arguments_count,
                                   const struct redis_reply **reply, struct error *err);
-/**
- * A transaction behind a WATCH: redis_multi() appends MULTI, the caller his commands, redis_exec()
- * EXEC, and waits for all the replies: *reply is EXEC's. redis_call() would connect anew on its way
- * and go on without the WATCH; so epoch, as it was when WATCH was answered, must still be it.
- * Errors: ERR_UNAVAILABLE (from redis_multi: nothing was sent; from redis_exec: it may have been
- *         carried out), ERR_TIMEOUT (likewise), ERR_FULL, what an error reply says
- */
-MUST_CHECK enum status redis_multi(struct redis_connection *connection, uint64_t epoch,
-                                   struct error *err);
-MUST_CHECK enum status redis_exec(struct redis_connection *connection, int commands,
-                                  int64_t timeout_ms, const struct redis_reply **reply,
-                                  struct error *err);
 /* GET. value->at == NULL: no such key. Valid until the next call. */
 MUST_CHECK enum status redis_get(struct redis_connection *connection, int64_t timeout_ms,
                                  struct text key, struct text *value, struct error *err);

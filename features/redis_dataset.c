@@ -1,6 +1,7 @@
 /* features/redis_dataset.c - reads, creates and compares the data set's record. */
 #include "features/redis_dataset.h"
 
+#include "features/redis_transaction.h"
 #include "ops/clock.h"
 #include "ops/defence.h"
 #include "ops/hash.h"
@@ -531,14 +532,15 @@ static enum status create(struct redis_connection *connection, const struct redi
         return status;
     if (reply->type != REPLY_NIL)
         return ASK(connection, &reply, "UNWATCH");
-    status = redis_multi(connection, epoch, err);
+    status = redis_transaction_begin(connection, epoch, err);
     if (status != OK)
         return status;
     if (!append_hset(connection, keys, record)) {
         redis_connection_fail(connection, ERR_FULL, "a transaction was given up");
         return error_set(err, ERR_FULL, "the data set's record does not fit a command");
     }
-    return redis_exec(connection, 1, timeout_ms, &reply, err); /* nil: the other one was faster */
+    return redis_transaction_exec(connection, 1, timeout_ms, &reply,
+                                  err); /* nil: the other one was faster */
 }
 
 enum status redis_dataset_open(struct redis_dataset *dataset, struct redis_connection *connection,
@@ -609,7 +611,7 @@ enum status redis_dataset_restart_partition(struct redis_connection *connection,
     char key[REDIS_KEY_BYTES_MAX], name[REDIS_TOPIC_MAX + 32];
     size_t key_bytes = redis_key_set(keys, key);
     const struct redis_reply *reply;
-    enum status status = redis_multi(connection, epoch, err);
+    enum status status = redis_transaction_begin(connection, epoch, err);
 
     if (status != OK)
         return status;
@@ -624,7 +626,7 @@ enum status redis_dataset_restart_partition(struct redis_connection *connection,
         redis_argument_text(connection, name);
         redis_argument_int(connection, numbers[i]);
     }
-    status = redis_exec(connection, 1, timeout_ms, &reply, err);
+    status = redis_transaction_exec(connection, 1, timeout_ms, &reply, err);
     if (status == OK && reply->type != REPLY_ARRAY)
         status = error_set(err, ERR_IN_USE,
                            "somebody else has changed the data set's record meanwhile");

@@ -101,7 +101,7 @@ MUST_CHECK enum status redis_dataset_add_partition(struct redis_dataset *dataset
  * what was skipped, in one transaction, which ends a WATCH of this connection.
  * epoch: of the connection, when WATCH was answered.
  * Errors: ERR_IN_USE (what the caller watches has changed: nothing was written), those of
- *         redis_multi() and redis_exec() */
+ *         redis_transaction_begin() and redis_transaction_exec() */
 MUST_CHECK enum status redis_dataset_restart_partition(struct redis_connection *connection,
                                                        uint64_t epoch,
                                                        const struct redis_keys *keys,

@@ -19,6 +19,7 @@
  * Broken off between 2 and 4 the partition stays stopped, and the same command finishes it: what
  * the shards had is kept in the field `closed`.
  */
+#include "features/redis_transaction.h"
 #include "ingest/ingest_main.h"
 #include "ingest/offsets_view.h"
 #include "ops/clock.h"
@@ -279,7 +280,7 @@ static enum status close_watched(struct reset *r, const char *key, const char *w
     const char *const words[] = {"HSET",         key,      "token", token, "state",
                                  OFFSETS_CLOSED, "closed", was};
     const struct redis_reply *reply;
-    enum status status = redis_multi(connection, r->epoch, err);
+    enum status status = redis_transaction_begin(connection, r->epoch, err);
 
     if (status != OK)
         return status;
@@ -290,7 +291,7 @@ static enum status close_watched(struct reset *r, const char *key, const char *w
     }
     for (int i = 0; i < 8; i++)
         redis_argument_text(connection, words[i]);
-    status = redis_exec(connection, 1, ASK_MS, &reply, err);
+    status = redis_transaction_exec(connection, 1, ASK_MS, &reply, err);
     if (status == OK && reply->type != REPLY_ARRAY)
         return error_set(err, ERR_IN_USE,
                          "somebody claims partition %d: an ingest of this data set runs; stop it "
