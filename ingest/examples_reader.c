@@ -64,6 +64,7 @@ static enum status read_page(struct reader *r, struct text key, struct example_o
         const struct redis_reply *fields = row->count == 2 ? row->elements[1] : NULL;
 
         if (fields == NULL || fields->count != 2 || fields->elements[1]->type != REPLY_STRING ||
+            row->elements[0]->type != REPLY_STRING ||
             sscanf(row->elements[0]->text.at, "%" SCNu64 "-%" SCNu64, &origin->id.high,
                    &origin->id.low) != 2)
             return error_set(err, ERR_MALFORMED, "an outbox holds a row that is none");

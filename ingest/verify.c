@@ -633,6 +633,11 @@ static void print_text(const struct verify *v)
         (void)printf("%" PRId64 " users are fed by several partitions: of them the sequences were "
                      "compared, not lists and examples\n",
                      v->mixed);
+    for (int i = 0; i < v->offsets.count; i++)
+        if (v->offsets.list[i].log_number > 0)
+            (void)printf("partition %d was reset: its users hold what was applied before, too, and "
+                         "cannot be judged\n",
+                         (int)v->offsets.list[i].partition);
     if (v->examples_why != NULL)
         (void)printf("examples were not compared: %s\n", v->examples_why);
     else
