@@ -26,6 +26,7 @@ static void on_error(rd_kafka_t *client, int code, const char *reason, void *opa
     struct admin *admin = opaque;
 
     (void)client;
+    kafka_error_count((rd_kafka_resp_err_t)code);
     (void)kafka_access_explain(&admin->access, (rd_kafka_resp_err_t)code, reason, NULL, false,
                                admin->why);
 }

@@ -296,13 +296,18 @@ void kafka_health_end(struct kafka_health *health)
     atomic_fetch_sub(&clients_open[health->kind], 1);
 }
 
+void kafka_error_count(rd_kafka_resp_err_t code)
+{
+    metric_add_of(&errors, (int)reason_of(code), 1);
+}
+
 void kafka_health_error(struct kafka_health *health, rd_kafka_resp_err_t code, const char *text,
                         const char *topic)
 {
     enum kafka_reason reason = reason_of(code);
     char explained[KAFKA_ACCESS_TEXT];
 
-    metric_add_of(&errors, (int)reason, 1);
+    kafka_error_count(code);
     if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
         show_up(health, false);
     if (kafka_access_explain(health->access, code, text, topic,

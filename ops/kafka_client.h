@@ -75,6 +75,8 @@ struct kafka_health {
 void kafka_health_begin(struct kafka_health *health, enum kafka_client_kind kind,
                         struct kafka_access *access);
 void kafka_health_end(struct kafka_health *health);
+/* Counts an error alone, for clients of one question, whose caller says what it was answered. */
+void kafka_error_count(rd_kafka_resp_err_t code);
 /* Counts an error and logs it, each kind of error at most once in half a minute. topic may be
  * NULL. */
 void kafka_health_error(struct kafka_health *health, rd_kafka_resp_err_t code, const char *text,

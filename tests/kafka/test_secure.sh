@@ -110,7 +110,7 @@ row_19() {
     start_ingest
     wait_for 30 reason 'refuse the login of app'
     check '19: a wrong password: ingest is not ready, and says whose'
-    ! gone "$ingest" && at_least 'freshet_kafka_errors_total{reason="authentication"}' 0
+    ! gone "$ingest" && wait_for 60 at_least 'freshet_kafka_errors_total{reason="authentication"}' 2
     check '19: ... it goes on trying'
     end_ingest
 
