@@ -58,10 +58,14 @@ static void check_operator_acl(const struct config *config, struct doctor_findin
     if (user != NULL)
         doctor_ok(
             finding,
-            "%.40s needs WRITE on topic %.40s for erase and dlq replay, READ on topic %.40s for "
-            "dlq, DESCRIBE on group %.40s and DESCRIBE_CONFIGS on topics for offsets and doctor",
+            "%.40s needs WRITE on topic %.40s for erase and dlq replay, READ on topics %.40s, "
+            "%.40s "
+            "and %.40s for verify and dlq, DESCRIBE on group %.40s and DESCRIBE_CONFIGS on topics "
+            "for offsets and doctor",
             user, config_text(config, "kafka.topics.events"),
-            config_text(config, "kafka.topics.dead"), config_text(config, "kafka.group"));
+            config_text(config, "kafka.topics.events"),
+            config_text(config, "kafka.topics.examples"), config_text(config, "kafka.topics.dead"),
+            config_text(config, "kafka.group"));
 }
 
 const struct doctor_check kafka_acl_checks[] = {

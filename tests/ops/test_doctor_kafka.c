@@ -79,3 +79,24 @@ TEST(doctor_kafka_names_the_address_that_does_not_answer)
     CHECK(strstr(finding.text, "127.0.0.1:1") != NULL);
     CHECK(strstr(finding.remedy, "kafka.brokers") != NULL);
 }
+
+TEST(doctor_kafka_lists_the_rights_that_operators_commands_need)
+{
+    const struct config_row *tables[] = {kafka_config_rows, NULL};
+    const char *sets[] = {"kafka.security.protocol=sasl_ssl", "kafka.security.username=app"};
+    const struct doctor_check *check = kafka_acl_checks;
+    struct config *config;
+    char *report = NULL;
+    struct error err;
+
+    CHECK_STATUS(OK, config_load(&config, tables, NULL, sets, 2, &report, &err));
+    free(report);
+    while (check->name != NULL && strcmp(check->name, "kafka-acl-commands") != 0)
+        check++;
+    CHECK(check->name != NULL);
+    check->run(config, &finding);
+    CHECK_INT(DOCTOR_OK, finding.result);
+    CHECK(strstr(finding.text, "app needs WRITE on topic events") != NULL);
+    CHECK(strstr(finding.text, "READ on topics events, examples and dead for verify") != NULL);
+    config_destroy(config);
+}
