@@ -129,8 +129,10 @@ struct event_schema;
 /**
  * From the section `events`. With events.registry_auth config is borrowed, too: the secret is read
  * anew. Where `events.actions` names at least one action, those named are all there are; else the
- * defaults below. Errors: ERR_CONFIG (two actions with one code, an unusable path, a reserved name,
- * a map to an action that is none), ERR_NOMEM
+ * defaults below.
+ *
+ * Errors: ERR_CONFIG (two actions with one code, an unusable path, a reserved name, a map to an
+ *         action that is none, a registry that cannot be asked), ERR_NOMEM
  */
 MUST_CHECK enum status event_schema_create(struct event_schema **schema,
                                            const struct config *config, struct error *err);
@@ -171,8 +173,8 @@ MUST_CHECK enum status event_decoder_ask_registry(struct event_decoder *decoder,
  * Decodes one record's value. On OK *why is REFUSAL_NONE. record_time_ms is the record's own
  * timestamp (a function of the log, not of our clock). value.at == NULL is a tombstone.
  * Errors: ERR_MALFORMED or ERR_LIMIT with *why set. ERR_NOMEM and ERR_UNAVAILABLE say nothing of
- * the record (*why is REFUSAL_NONE): the latter, that its Avro schema is not known yet; keep the
- *         record and those behind it, and decode it again.
+ *         the record (*why is REFUSAL_NONE): the latter, that its Avro schema is not known yet;
+ *         keep the record and those behind it, and decode it again.
  */
 MUST_CHECK enum status event_decode(struct event_decoder *decoder, struct text value,
                                     int64_t record_time_ms, struct event *event, enum refusal *why,
