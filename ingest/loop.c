@@ -15,6 +15,7 @@
 #include "ops/defence.h"
 #include "ops/hash.h"
 #include "ops/kafka_consumer.h"
+#include "ops/kafka_limits.h"
 #include "ops/log.h"
 #include "ops/metric.h"
 
@@ -29,7 +30,6 @@
 #define SLEEP_MAX_US     200000
 #define LETTERS_US       2000   /* how soon a delivery report is looked for */
 #define FULL_POLL_US     100000 /* the machine is full: the group must still see us poll */
-#define QUESTION_MS      2000
 #define ASK_AGAIN_US     500000
 #define REPORT_US        1000000
 #define SCHEMA_WHY_BYTES 240
@@ -40,7 +40,7 @@ METRIC_COUNTER(gaps, "freshet_ingest_stops_total", "partitions that were stopped
 
 /* A LIMITS command that Kafka has not answered yet. */
 struct question {
-    bool open;
+    bool open, asked;
     int32_t partition;
     uint64_t ticket;
     int64_t due_us;
@@ -61,6 +61,7 @@ struct loop {
     char topic[REDIS_TOPIC_MAX + 1];
     struct event_decoder *decoder;
     struct kafka_consumer *consumer;
+    struct kafka_limits *limits;
     struct redis_store *store;
     struct redis_policy *policy;
     struct machine *machine;
@@ -399,7 +400,10 @@ static void ask_limits(struct loop *l, const struct machine_command *command)
             at = i;
     assert(at < MACHINE_PARTITIONS_MAX); /* the machine has no more partitions than that */
     l->questions_open += !l->questions[at].open;
-    l->questions[at] = (struct question){true, command->partition, command->ticket, l->now_us};
+    l->questions[at] = (struct question){.open = true,
+                                         .partition = command->partition,
+                                         .ticket = command->ticket,
+                                         .due_us = l->now_us};
 }
 
 /* A rebuild begins a partition once. What is lost after that is lost again, and no less a reason to
@@ -409,28 +413,51 @@ static bool rebuilds(const struct loop *l, int32_t partition)
     return l->o.rebuild && ((size_t)partition >= sizeof l->begun || !l->begun[partition]);
 }
 
-static void answer_questions(struct loop *l)
+/* The question that this answers; NULL: a newer one took its place, or the partition is gone. */
+static struct question *question_of(struct loop *l, const struct kafka_limits_answer *answer)
 {
-    for (int i = 0; i < MACHINE_PARTITIONS_MAX && l->questions_open > 0; i++) {
-        struct question *q = &l->questions[i];
-        int64_t low, high, group;
-        struct error err;
+    for (int i = 0; i < MACHINE_PARTITIONS_MAX; i++)
+        if (l->questions[i].open && l->questions[i].ticket == answer->tag &&
+            l->questions[i].partition == answer->partition)
+            return &l->questions[i];
+    return NULL;
+}
 
-        if (!q->open || q->due_us > l->now_us)
+/* Brokers are asked by a thread (ops/kafka_limits.h): a claim cannot go on without an answer, but
+ * all else can. */
+static int take_answers(struct loop *l)
+{
+    struct kafka_limits_answer answer;
+    int count = 0;
+
+    for (; kafka_limits_take(l->limits, &answer); count++) {
+        struct question *q = question_of(l, &answer);
+
+        if (q == NULL)
             continue;
-        /* These two ask a broker and wait: a claim cannot go on without them. */
-        if (kafka_consumer_limits(l->consumer, q->partition, QUESTION_MS, &low, &high, &err) !=
-                OK ||
-            kafka_consumer_committed(l->consumer, q->partition, QUESTION_MS, &group, &err) != OK) {
-            loop_report_question(l->report, err.text);
-            q->due_us = clock_monotonic_us() + ASK_AGAIN_US;
-            return; /* the others would wait for the same broker */
+        loop_report_question(l->report, answer.status == OK ? "" : answer.why.text);
+        if (answer.status != OK) {
+            q->asked = false;
+            q->due_us = l->now_us + ASK_AGAIN_US;
+            continue;
         }
-        loop_report_question(l->report, "");
         q->open = false;
         l->questions_open--;
-        machine_limits(l->machine, q->partition, q->ticket, low, high,
-                       rebuilds(l, q->partition) ? KAFKA_OFFSET_NONE : group);
+        machine_limits(l->machine, q->partition, q->ticket, answer.low, answer.high,
+                       rebuilds(l, q->partition) ? KAFKA_OFFSET_NONE : answer.group);
+    }
+    return count;
+}
+
+static void ask_questions(struct loop *l)
+{
+    struct error err;
+
+    for (int i = 0; i < MACHINE_PARTITIONS_MAX && l->questions_open > 0; i++) {
+        struct question *q = &l->questions[i];
+
+        if (q->open && !q->asked && q->due_us <= l->now_us)
+            q->asked = kafka_limits_ask(l->limits, q->partition, q->ticket, &err) == OK;
     }
 }
 
@@ -523,8 +550,7 @@ static int carry_out_all(struct loop *l)
         carry_out(l, &command);
         count++;
     }
-    if (l->questions_open > 0)
-        answer_questions(l);
+    ask_questions(l);
     return count;
 }
 
@@ -535,6 +561,7 @@ static void sleep_until_news(struct loop *l)
     struct pollfd ready[] = {
         {.fd = redis_store_descriptor(l->store), .events = POLLIN},
         {.fd = relay_descriptor(l->relay), .events = POLLIN},
+        {.fd = kafka_limits_descriptor(l->limits), .events = POLLIN},
         {.fd = l->draining ? -1 : l->o.stop_descriptor, .events = POLLIN},
         {.fd = kafka_consumer_descriptor(l->consumer), .events = POLLIN},
     };
@@ -590,6 +617,7 @@ static bool turn(struct loop *l)
     happened += poll_redis(l);
     poll_letters(l);
     happened += poll_relay(l);
+    happened += take_answers(l);
     happened += carry_out_all(l);
     report(l);
     return happened > 0;
@@ -731,10 +759,12 @@ static enum status open_producers(struct loop *l, struct error *err)
 static enum status open_consumer(struct loop *l, struct error *err)
 {
     struct kafka_consumer_options options = {0};
+    enum status status;
 
     kafka_consumer_options_from(&options, l->o.config, "kafka.topics.events");
     options.end_events = true; /* behind the last record may lie markers of transactions */
-    return kafka_consumer_open(&l->consumer, &options, err);
+    status = kafka_limits_start(&l->limits, &options, err);
+    return status == OK ? kafka_consumer_open(&l->consumer, &options, err) : status;
 }
 
 enum status loop_open(struct loop **loop, const struct loop_options *options, struct error *err)
@@ -780,6 +810,7 @@ void loop_close(struct loop *loop)
         return;
     schema_wait_destroy(loop->waiting); /* its records are the consumer's */
     kafka_consumer_close(loop->consumer);
+    kafka_limits_stop(loop->limits);
     relay_stop(loop->relay);
     letter_box_close(loop->letters);
     machine_destroy(loop->machine);
