@@ -72,6 +72,25 @@ static enum status produce(const struct config *config, struct text user, struct
     return status;
 }
 
+/* Would ingest take it? A dead letter erases nobody. */
+static enum status check(const struct event_schema *schema, struct text user, struct text value,
+                         struct error *err)
+{
+    struct event_decoder *decoder;
+    struct event event;
+    enum refusal why;
+    enum status status = event_decoder_create(&decoder, schema, err);
+
+    if (status != OK)
+        return status;
+    status = event_decode_record(decoder, user, value, clock_wall_ms(), &event, &why, err);
+    event_decoder_destroy(decoder);
+    if (status == OK)
+        return OK;
+    (void)error_prefix(err, "nothing was written: ingest would refuse the record");
+    return err->status = ERR_CONFIG;
+}
+
 static int run_erase(struct command_line *line)
 {
     const struct config *config = command_config(line);
@@ -99,6 +118,8 @@ static int run_erase(struct command_line *line)
         if (bytes == 0)
             status = error_set(&err, ERR_MALFORMED, "the user id cannot be written as an event");
     }
+    if (status == OK)
+        status = check(schema, event.user, (struct text){value, bytes}, &err);
     if (status == OK)
         status = produce(config, event.user, (struct text){value, bytes}, &outcome, &err);
     event_schema_destroy(schema);

@@ -159,15 +159,22 @@ static enum status open_all(struct replay *r, struct error *err)
     return kafka_producer_open(&r->producer, &producer, err);
 }
 
-static void print_result(const struct replay *r)
+static int64_t refused_lines(const struct replay *r)
 {
-    double seconds = (double)(clock_monotonic_us() - r->begun_us) / 1e6;
     int64_t refused = 0;
-    char text[RESULT_ROOM];
-    struct json_writer w;
 
     for (int i = 0; i < REFUSAL_COUNT; i++)
         refused += r->refusals[i];
+    return refused;
+}
+
+static void print_result(const struct replay *r)
+{
+    double seconds = (double)(clock_monotonic_us() - r->begun_us) / 1e6;
+    int64_t refused = refused_lines(r);
+    char text[RESULT_ROOM];
+    struct json_writer w;
+
     if (!command_json(r->line)) {
         (void)printf("%" PRId64 " events delivered to \"%s\" in %.1f s, %" PRId64
                      " not delivered, %" PRId64 " lines refused; the last line was %" PRIu64 "\n",
@@ -229,6 +236,11 @@ static int run_replay(struct command_line *line)
     if (status == OK && r.deliveries.failed > 0)
         status = error_set(&err, ERR_UNAVAILABLE, "%" PRId64 " events were not delivered",
                            r.deliveries.failed);
+    if (status == OK && r.deliveries.delivered == 0 && refused_lines(&r) > 0)
+        status = error_set(&err, ERR_MALFORMED,
+                           "no line of %s is an event: see `freshet ingest "
+                           "--dry-run`",
+                           command_argument(line, 0));
     code = status == OK ? EXIT_DONE : command_fail(line, &err);
     kafka_producer_close(r.producer, 0);
     event_file_close(r.file);
@@ -257,7 +269,8 @@ const struct command replay_command = {
             "rating) or pairs of user and item, plain or gzip.\n"
             "\n"
             "Examples:\n"
-            "  freshet replay tests/data/movietweetings/events.csv.gz --speed 5000/s\n"
+            "  freshet replay tests/data/movietweetings/movietweetings100k_events.csv.gz --speed "
+            "5000/s\n"
             "  freshet replay clicks.csv --map ts=timestamp,user=userId,item=sku --unit ms\n",
     .arguments_min = 1,
     .arguments_max = 1,

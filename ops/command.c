@@ -203,9 +203,9 @@ static const char *remedy_of(enum status status)
     case ERR_TIMEOUT:
         return "is it running, and is its address right? `freshet doctor` looks at everything";
     case ERR_CONFIG:
-        return "`freshet config check` shows every mistake at once";
+        return "`freshet config check` looks at the configuration, `freshet doctor` at the servers";
     case ERR_IN_USE:
-        return "stop the other process, or give this one a folder of its own";
+        return "stop the other process, or give this one a folder or an address of its own";
     case ERR_REPLACED:
         return "another instance has taken over; do not restart this one at once";
     default:

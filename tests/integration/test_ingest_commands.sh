@@ -91,6 +91,9 @@ check 'a simulated past is the same bytes for the same seed and moment'
 run simulate --unlisted 7 --out "$folder/none.jsonl"
 [ "$?" = 2 ] && says 'unlisted is a share' && [ ! -e "$folder/none.jsonl" ]
 check 'simulate names the option that cannot be'
+run replay "$folder/seconds.jsonl"
+[ "$?" = 4 ] && says 'no line of'
+check 'replay of a file without events is bad data'
 run erase u1 --set kafka.brokers=127.0.0.1:1
 [ "$?" = 3 ] && says 'asking Kafka at 127.0.0.1:1' && says 'nothing was erased'
 check 'erase without Kafka says what it waited for'
@@ -114,6 +117,9 @@ run dlq show && has 'not_json  1 bytes'
 check '... and shown'
 run erase 1 --json && has '"erased_at_ms"'
 check 'erase is written'
+run erase 1 --at 1795351507
+[ "$?" = 2 ] && says 'nothing was written: ingest would refuse the record'
+check 'a time in seconds erases nobody, and is told'
 run replay "$data" --from 3002 --limit 10 --json --quiet && has '"skipped":3000' && has '"delivered":10'
 check 'replay goes on at a line'
 run ingest --until-end --json
