@@ -116,6 +116,22 @@ static enum status ask_examples(struct ingest *in, struct redis_dataset *wanted,
     return status;
 }
 
+/* There is no data set. May we make one? Another process that starts with us may have made it, and
+ * have committed, between our two questions: so Redis is asked once more before it is called a
+ * loss. */
+static enum status check_first(struct ingest *in, struct error *err)
+{
+    struct redis_dataset made = {0};
+    struct error absent;
+    enum status status = check_never_read(in, err);
+
+    if (status == ERR_CONFLICT &&
+        redis_dataset_load(&made, in->connection, &in->keys, REDIS_WAIT_MS, &absent) == OK)
+        status = OK;
+    redis_dataset_clear(&made);
+    return status;
+}
+
 static enum status try_dataset(struct ingest *in, struct error *err)
 {
     struct redis_dataset wanted, stored = {0};
@@ -129,7 +145,7 @@ static enum status try_dataset(struct ingest *in, struct error *err)
         wanted.examples_partitions = stored.examples_partitions;
     redis_dataset_clear(&stored);
     if (status == ERR_NOT_FOUND) {
-        status = command_flag(in->line, "rebuild") ? OK : check_never_read(in, err);
+        status = command_flag(in->line, "rebuild") ? OK : check_first(in, err);
         if (status == OK)
             status = ask_examples(in, &wanted, err);
     }

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -107,8 +108,7 @@ enum status kafka_limits_start(struct kafka_limits **limits,
     (void)pthread_mutex_init(&l->lock, NULL);
     (void)pthread_cond_init(&l->wake, NULL);
     if (l->properties != NULL && l->bell >= 0) {
-        strcpy(l->properties, PROPERTIES);
-        strcat(l->properties, own);
+        (void)snprintf(l->properties, strlen(own) + sizeof PROPERTIES, "%s%s", PROPERTIES, own);
         l->options.properties = l->properties;
         l->running = pthread_create(&l->thread, NULL, work, l) == 0;
     }
