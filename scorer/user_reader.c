@@ -411,8 +411,10 @@ static void step(struct user_reader *r)
     for (int n = 0; n < redis_nodes_count(r->nodes); n++)
         take_replies(r, n);
     serve_submitted(r);
-    for (int n = 0; n < redis_nodes_count(r->nodes); n++)
-        step_node(r, n, clock_monotonic_us()); /* writes what was just appended */
+    for (int n = 0; n < redis_nodes_count(r->nodes); n++) {
+        step_node(r, n, clock_monotonic_us()); /* writes what was just appended, */
+        take_replies(r, n);                    /* and reads: no poll would tell of that again */
+    }
     expire(r, clock_monotonic_us());
     up = r->dataset_known;
     for (int n = 0; n < redis_nodes_count(r->nodes); n++)
