@@ -43,6 +43,7 @@
 #define IDLE_MS_MAX      75000 /* between two requests of one connection */
 #define ANSWER_MS_MAX    60000 /* for a client to take its answer */
 #define SWEEP_PERIOD_MS  50
+#define FIRST_WORD_MS    1000 /* while closing: for a connected client to begin its request */
 
 static const char *const class_names[] = {"1xx", "2xx", "3xx", "4xx", "5xx"};
 METRIC_COUNTER_OF(answers, "freshet_http_answers_total", "answers by class of status", "class",
@@ -689,18 +690,58 @@ static void give_up_kept(struct http_server *s)
     }
 }
 
+/* The kernel has connected these clients: closed unseen, their requests would be cut, not refused.
+ * Who comes after finds nobody listening. */
+static void stop_listening(struct http_server *s)
+{
+    int listening = MHD_quiesce_daemon(s->daemon);
+    struct sockaddr_storage peer;
+
+    if (listening < 0)
+        return;
+    for (int i = 0; i < SOMAXCONN; i++) {
+        socklen_t bytes = sizeof peer;
+        int fd = accept4(listening, (struct sockaddr *)&peer, &bytes, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+        if (fd < 0)
+            break;
+        (void)MHD_add_connection(s->daemon, fd, (struct sockaddr *)&peer, bytes);
+    }
+    (void)close(listening);
+}
+
+/* Whether a request is at work, or is on its way on a connection made for it. With s->lock. */
+static bool expects_more(struct http_server *s, int64_t first_word_until_us)
+{
+    bool patient = clock_monotonic_us() < first_word_until_us;
+
+    if (s->busy_count > 0)
+        return true;
+    for (struct connection *c = s->open; c != NULL; c = c->next) {
+        enum phase phase = (enum phase)atomic_load(&c->phase);
+
+        if (phase == PHASE_ARRIVING || phase == PHASE_ANSWERING || (phase == PHASE_NEW && patient))
+            return true;
+    }
+    return false;
+}
+
 void http_server_close(struct http_server *s, int64_t drain_ms)
 {
+    int64_t now_us = clock_monotonic_us();
+    int64_t until_us = now_us + drain_ms * 1000;
     struct timespec until;
 
     if (s == NULL)
         return;
     atomic_store(&s->draining, true);
-    int listening = MHD_quiesce_daemon(s->daemon);
-    until_after(&until, drain_ms);
+    stop_listening(s);
     (void)pthread_mutex_lock(&s->lock);
-    while (s->busy_count > 0 && pthread_cond_timedwait(&s->changed, &s->lock, &until) != ETIMEDOUT)
-        ;
+    while (clock_monotonic_us() < until_us &&
+           expects_more(s, now_us + (int64_t)FIRST_WORD_MS * 1000)) {
+        until_after(&until, 5); /* a connection's phase changes without the lock */
+        (void)pthread_cond_timedwait(&s->changed, &s->lock, &until);
+    }
     s->stop = true;
     (void)pthread_cond_broadcast(&s->changed);
     while (s->kept != NULL) { /* again for what was not yet marked as kept, or is being answered */
@@ -713,7 +754,5 @@ void http_server_close(struct http_server *s, int64_t drain_ms)
     if (s->sweeping)
         (void)pthread_join(s->sweeper, NULL);
     MHD_stop_daemon(s->daemon);
-    if (listening >= 0)
-        (void)close(listening);
     free_server(s);
 }

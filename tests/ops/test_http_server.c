@@ -10,6 +10,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -551,6 +552,46 @@ TEST(http_server_drains_before_it_closes)
     http_answer(f.kept[0], 200, NULL, text_of("just in time"), NULL);
     CHECK(strstr(hear_all(fd), "just in time") != NULL);
     CHECK(pthread_join(closer, NULL) == 0);
+    (void)pthread_cond_destroy(&f.changed);
+    (void)pthread_mutex_destroy(&f.lock);
+}
+
+/* A client that is connected has a request on its way: it is refused, not cut. */
+TEST(http_server_answers_who_connected_before_it_closes)
+{
+    struct fixture f;
+    pthread_t closer;
+    int fds[8];
+
+    for (int threads = 1; threads <= 2; threads++) {
+        open_fixture(&f, threads);
+        for (int i = 0; i < 8; i++)
+            fds[i] = dial(&f); /* some of them wait to be accepted */
+        CHECK(pthread_create(&closer, NULL, close_patiently, f.server) == 0);
+        (void)poll(NULL, 0, 50); /* it is closing, or has closed: as a client on a slow line */
+        for (int i = 0; i < 8; i++) {
+            say(fds[i], "GET /echo HTTP/1.1\r\nHost: h\r\n\r\n");
+            int status = status_of(hear_all(fds[i]));
+            CHECK(status == 503 || status == 200);
+        }
+        CHECK(pthread_join(closer, NULL) == 0);
+        (void)pthread_cond_destroy(&f.changed);
+        (void)pthread_mutex_destroy(&f.lock);
+    }
+}
+
+/* One who never says a word does not keep it from closing. */
+TEST(http_server_does_not_wait_for_a_silent_client)
+{
+    struct fixture f;
+
+    open_fixture(&f, 1);
+    int fd = dial(&f);
+    int64_t since_us = clock_monotonic_us();
+    http_server_close(f.server, 60000);
+    CHECK(clock_monotonic_us() - since_us < 30000000);
+    CHECK(is_closed_soon(fd));
+    (void)close(fd);
     (void)pthread_cond_destroy(&f.changed);
     (void)pthread_mutex_destroy(&f.lock);
 }
