@@ -3,7 +3,7 @@
  *
  * Flow: rules -> commit -> [request -> Redis -> reply] -> commit
  *
- * The machine (ingest/machine.h) decides; whoever drives a store only carries requests out: the
+ * The machine (machine/machine.h) decides; whoever drives a store only carries requests out: the
  * Redis driver (features/redis_*) or a model of it (tests/support/store_model). A request is one
  * pipeline on the one connection of its shard, at most one in flight a shard, and its reply holds
  * everything that pipeline answered. No request needs code on the server.

@@ -15,7 +15,7 @@
 #ifndef INGEST_DEAD_LETTER_H
 #define INGEST_DEAD_LETTER_H
 
-#include "ingest/machine.h"
+#include "machine/machine.h"
 #include "ops/json.h"
 
 #define DEAD_LETTER_BYTES_MAX 2048

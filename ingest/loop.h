@@ -6,7 +6,7 @@
  * One thread: it polls the consumer, the store's connections, the producer of dead letters and the
  * relay's news, hands everything to the machine, carries its commands out, and sleeps on their
  * descriptors until something happens or the machine wants to be woken. What decides is in
- * ingest/machine.h; here is only what touches the world.
+ * machine/machine.h; here is only what touches the world.
  * A record whose Avro schema is not known yet makes its partition wait, and nothing else
  * (ingest/schema_wait.h); one whose schema is refused is a dead letter.
  * Thread: one.
@@ -15,7 +15,7 @@
 #define INGEST_LOOP_H
 
 #include "features/redis_dataset.h"
-#include "ingest/machine.h"
+#include "machine/machine.h"
 #include "ops/config.h"
 
 #include <stdbool.h>

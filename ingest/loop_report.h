@@ -7,7 +7,7 @@
 #define INGEST_LOOP_REPORT_H
 
 #include "features/redis_store.h"
-#include "ingest/machine.h"
+#include "machine/machine.h"
 #include "ops/kafka_consumer.h"
 
 #include <stdbool.h>

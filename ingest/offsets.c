@@ -19,7 +19,7 @@ static int by_partition(const void *a, const void *b)
     return (left->partition > right->partition) - (left->partition < right->partition);
 }
 
-/* The shard that ingest begins with (ingest/reading.c): the least `next`, of equal ones the one
+/* The shard that ingest begins with (machine/reading.c): the least `next`, of equal ones the one
  * that has seen most. */
 static void take_state(struct offsets_partition *p, int shard, const struct store_state *state)
 {

@@ -9,8 +9,8 @@
 #ifndef INGEST_OFFSETS_FORECAST_H
 #define INGEST_OFFSETS_FORECAST_H
 
-#include "ingest/machine.h"
 #include "ingest/offsets.h"
+#include "machine/machine.h"
 
 /* A partition as Kafka has it. */
 struct offsets_log {

@@ -13,11 +13,12 @@ ops:
 schemas: ops
 features: schemas ops
 kernels: schemas ops
-ingest: features schemas ops
+machine: features/store.h schemas ops/arena.h ops/defence.h ops/status.h ops/text.h
+ingest: machine features schemas ops
 scorer: features kernels schemas ops
 retrain: features kernels schemas ops scorer/rank.h
 '
-ours='ops schemas features kernels ingest scorer retrain'
+ours='ops schemas features kernels machine ingest scorer retrain'
 
 check_folder() {
     folder=$1; shift
@@ -26,6 +27,10 @@ check_folder() {
         for included in $(sed -n 's/^[[:space:]]*#[[:space:]]*include[[:space:]]*"\([^"]*\)".*/\1/p' "$file"); do
             top=${included%%/*}
             case " $ours " in *" $top "*) ;; *) continue ;; esac
+            case "$included" in
+            "$folder"/*) ;;
+            *_inside.h) refuse "$file includes \"$included\": what is inside $top/ stays there" ;;
+            esac
             case " $folder $* " in *" $top "* | *" $included "*) continue ;; esac
             refuse "$file includes \"$included\": $folder/ may include only: ${*:-nothing of ours}"
         done
@@ -38,6 +43,15 @@ for line in $(printf '%s' "$IFS_lines" | tr ' ' ','); do
     allowed=$(printf '%s' "${line#*:}" | tr ',' ' ')
     # shellcheck disable=SC2086
     check_folder "$folder" $allowed
+done
+
+# The machine decides and does nothing else: of the system it takes types, memory and assert.
+for hit in $(grep -hoE '^[[:space:]]*#[[:space:]]*include[[:space:]]*<[^>]*>' machine/*.[ch] |
+    sed 's/.*<//; s/>//' | sort -u); do
+    case "$hit" in
+    assert.h | inttypes.h | limits.h | stdbool.h | stddef.h | stdint.h | stdlib.h | string.h) ;;
+    *) refuse "machine/ includes <$hit>: it does no I/O and reads no clock" ;;
+    esac
 done
 
 # header pattern | files that may include it
@@ -58,7 +72,7 @@ avro\.h|schemas/avro_
 for row in $doors; do
     pattern=${row%%|*}; door=${row#*|}
     for hit in $(grep -lE "^[[:space:]]*#[[:space:]]*include[[:space:]]*<[^>]*$pattern" -r \
-        ops schemas features kernels ingest scorer retrain freshet.c 2>/dev/null); do
+        ops schemas features kernels machine ingest scorer retrain freshet.c 2>/dev/null); do
         case "$hit" in "$door"*) ;; *) refuse "$hit includes <$pattern>: its one door is $door*" ;; esac
     done
 done

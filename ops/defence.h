@@ -4,7 +4,7 @@
  *     if (DEFENCE(OVERSIZE) && bytes > limit)
  *
  * is what it says; built with -DWITHOUT_OVERSIZE, as `make mutants` does, the condition is false.
- * Each name stands in tests/faults/rows.txt, or in ingest/defences.h, with the test that then
+ * Each name stands in tests/faults/rows.txt, or in machine/defences.h, with the test that then
  * fails: a defence that nothing misses is none, or its test is blind. Names are in capitals and
  * unique in the tree. It is a constant: use it in `if`, never in `#if`.
  */

@@ -6,7 +6,7 @@
  */
 #include "tests/simulate/coverage.h"
 
-#include "ingest/machine_inside.h"
+#include "machine/machine_inside.h"
 
 #include <assert.h>
 #include <stdio.h>

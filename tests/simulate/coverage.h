@@ -11,7 +11,7 @@
 #ifndef TESTS_SIMULATE_COVERAGE_H
 #define TESTS_SIMULATE_COVERAGE_H
 
-#include "ingest/machine.h"
+#include "machine/machine.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -3,7 +3,7 @@
 #
 #     mutants.sh BUILD SEEDS [NAME...]     BUILD: build/release, with simulate and tests/run in it
 #
-# The bugs are in tests/simulate/mutants.txt, the defences of ingest/defences.h among them. Only
+# The bugs are in tests/simulate/mutants.txt, the defences of machine/defences.h among them. Only
 # what a bug changes is compiled anew. Schedules are run until one goes wrong, and that one is made
 # short; then the directed schedule that is named there must fail. Bugs that no random schedule
 # reaches are found by the directed one alone. Exit 1 when a bug was not found.
@@ -19,7 +19,7 @@ found=0
 failed=0
 libraries=${LIBRARIES:?the libraries to link, as make protocol-mutants gives them}
 flags="-std=c11 -O2 -I. -D_GNU_SOURCE -fPIE"
-test_objects=$(ls "$build"/tests/runner.o "$build"/tests/{ops,schemas,features,kernels,ingest,scorer,retrain,support}/*.o)
+test_objects=$(ls "$build"/tests/runner.o "$build"/tests/{ops,schemas,features,kernels,machine,ingest,scorer,retrain,support}/*.o)
 
 trim() { sed -E 's/^ +//; s/ +$//' <<<"$1"; }
 
@@ -38,7 +38,7 @@ make_objects() { # NAME FILE SED
         ${CC:-gcc} $flags -c "$out/$name/$(basename "$file")" -o "$out/$name/$(basename "$file" .c).o"
         return
     fi
-    for source in $(grep -lw -e "DEFENCE_$name" -e "DEFENCE($name)" ingest/*.c tests/support/*.c); do
+    for source in $(grep -lw -e "DEFENCE_$name" -e "DEFENCE($name)" machine/*.c ingest/*.c tests/support/*.c); do
         # shellcheck disable=SC2086
         ${CC:-gcc} $flags "-DWITHOUT_$name" -c "$source" -o "$out/$name/$(basename "$source" .c).o" || return 1
     done
@@ -104,9 +104,9 @@ while IFS='|' read -r name file test what_is sed; do
     rm -rf "${out:?}/$name"
 done <tests/simulate/mutants.txt
 # Every defence must stand in the table.
-for name in $(sed -n 's/^#define DEFENCE_[A-Z_]* *DEFENCE(\(.*\))/\1/p' ingest/defences.h); do
+for name in $(sed -n 's/^#define DEFENCE_[A-Z_]* *DEFENCE(\(.*\))/\1/p' machine/defences.h); do
     grep -q "^$name |" tests/simulate/mutants.txt || {
-        echo "$name of ingest/defences.h is not in tests/simulate/mutants.txt"
+        echo "$name of machine/defences.h is not in tests/simulate/mutants.txt"
         failed=$((failed + 1))
     }
 done

@@ -149,7 +149,7 @@ static void disconnect(struct world *world)
 }
 
 /* Where keys are deleted by hand no other answer is lost: that of a patch would tell that the value
- * was gone (ingest/README.md, limits). A repair's may be. */
+ * was gone (machine/README.md, limits). A repair's may be. */
 static bool lose_repair(struct world *world)
 {
     for (int i = 0; i < PROCESSES * SHARDS; i++) {

@@ -13,7 +13,7 @@
 #ifndef TESTS_SIMULATE_WORLD_H
 #define TESTS_SIMULATE_WORLD_H
 
-#include "ingest/machine.h"
+#include "machine/machine.h"
 #include "ops/arena.h"
 #include "ops/random.h"
 #include "tests/simulate/coverage.h"

@@ -7,7 +7,7 @@
 #ifndef TESTS_SUPPORT_MACHINE_DRIVER_H
 #define TESTS_SUPPORT_MACHINE_DRIVER_H
 
-#include "ingest/machine.h"
+#include "machine/machine.h"
 #include "tests/support/store_model.h"
 
 #define DRIVER_SHARDS     4

@@ -1,7 +1,7 @@
 /* tests/support/store_model.c - see store_model.h. */
 #include "tests/support/store_model.h"
 
-#include "ingest/defences.h"
+#include "machine/defences.h"
 #include "ops/hash.h"
 
 #include <assert.h>
