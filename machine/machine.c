@@ -1,6 +1,6 @@
 /*
- * machine/machine.c - see machine.h: what goes in, what comes out, and the machine's own
- * bookkeeping. The protocol itself is in claims.c, reading.c, commit.c, apply.c and tick.c.
+ * machine/machine.c - see machine.h: what goes in, what comes out. The protocol itself is in
+ * claims.c, reading.c, commit.c, apply.c and tick.c, what these share in machine_inside.c.
  */
 #include "machine/machine_inside.h"
 
@@ -14,13 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LINGER_US    INT64_C(5000)
-#define TICK_US      INT64_C(1000000)
-#define RETRY_US     INT64_C(100000)
-#define RETRY_MAX_US INT64_C(5000000)
-#define PAUSE_AFTER_US                                                                             \
-    INT64_C(250000) /* a pause makes librdkafka fetch again: not for a hiccup                      \
-                     */
+#define LINGER_US      INT64_C(5000)
+#define TICK_US        INT64_C(1000000)
+#define RETRY_US       INT64_C(100000)
+#define PAUSE_AFTER_US INT64_C(250000) /* librdkafka fetches anew after a pause */
 #define TTL_MARGIN_MS  INT64_C(3600000)
 #define BATCH_TARGET   256
 #define BATCH_MAX      2048
@@ -28,7 +25,6 @@
 #define MEMORY_BYTES   (INT64_C(256) << 20)
 #define OUTBOX_MAX     100000
 #define BLOCK_BYTES    (64 << 10)
-#define ARENA_LIMIT    ((size_t)1 << 30)
 #define COMMANDS_FIRST 64
 
 const char *const stop_reason_names[STOP_REASON_COUNT] = {
@@ -74,11 +70,6 @@ static void defaults(struct machine_options *options)
     default_i64(&options->cache_bytes, MEMORY_BYTES);
     default_i64(&options->outbox_max, OUTBOX_MAX);
     default_i64(&options->block_bytes, BLOCK_BYTES);
-}
-
-struct arena *machine_arena(const struct machine *machine)
-{
-    return arena_create((size_t)machine->options.block_bytes, ARENA_LIMIT);
 }
 
 static enum status create_shards(struct machine *machine, struct error *err)
@@ -166,125 +157,6 @@ void machine_destroy(struct machine *machine)
     free(machine->emissions);
     free(machine->image);
     free(machine);
-}
-
-/* ---- bookkeeping the units share ---- */
-
-uint64_t machine_random(struct machine *machine)
-{
-    uint64_t drawn;
-
-    machine->options.random(machine->options.random_context, &drawn, sizeof drawn);
-    return drawn;
-}
-
-int64_t machine_jitter(struct machine *machine, int64_t x)
-{
-    return x / 2 + (x < 2 ? 0 : (int64_t)(machine_random(machine) % (uint64_t)x));
-}
-
-int64_t machine_back_off(struct machine *machine, int failures)
-{
-    int64_t wait = machine->options.retry_us;
-
-    for (; failures > 0 && wait < RETRY_MAX_US; failures--)
-        wait *= 2;
-    return machine_jitter(machine, wait < RETRY_MAX_US ? wait : RETRY_MAX_US);
-}
-
-void machine_command(struct machine *machine, const struct machine_command *command)
-{
-    if (machine->commands_count == machine->commands_max) {
-        uint32_t max = 2 * machine->commands_max;
-        struct machine_command *larger = malloc(max * sizeof larger[0]);
-
-        assert(larger != NULL); /* a few hundred bytes a partition; a lost command is a hang */
-        for (uint32_t i = 0; i < machine->commands_count; i++)
-            larger[i] =
-                machine->commands[(machine->commands_first + i) & (machine->commands_max - 1)];
-        free(machine->commands);
-        machine->commands = larger;
-        machine->commands_max = max;
-        machine->commands_first = 0;
-    }
-    machine->commands[(machine->commands_first + machine->commands_count++) &
-                      (machine->commands_max - 1)] = *command;
-}
-
-struct partition *machine_partition(const struct machine *machine, int32_t number)
-{
-    if (number < 0 || number >= machine->slot_of_count || machine->slot_of[number] == 0)
-        return NULL;
-    return machine->partitions[machine->slot_of[number] - 1];
-}
-
-struct partition *machine_partition_of(const struct machine *machine, uint32_t tp)
-{
-    struct partition *partition = machine_partition(machine, store_tp_partition(tp));
-
-    return partition != NULL && partition->tp == tp ? partition : NULL;
-}
-
-static bool claiming(enum phase phase)
-{
-    return phase == PHASE_CLAIMING || phase == PHASE_START || phase == PHASE_INIT;
-}
-
-void machine_phase(struct machine *machine, struct partition *partition, enum phase phase)
-{
-    bool changes = (partition->phase == PHASE_READING) != (phase == PHASE_READING);
-
-    machine->claims_pending += (int)claiming(phase) - (int)claiming(partition->phase);
-    partition->phase = phase;
-    if (!changes)
-        return;
-    machine->membership++;
-    machine->reading_count = 0;
-    for (int i = 0; i < machine->partitions_count; i++)
-        if (machine->partitions[i]->phase == PHASE_READING)
-            machine->reading[machine->reading_count++] = machine->partitions[i];
-}
-
-void machine_forget(struct machine *machine, struct partition *partition)
-{
-    partition->generation = ++machine->generations;
-    partition->reading = false;
-    partition->paused = partition->outbox_full = false; /* a fresh assign resumes */
-    for (int s = 0; s < machine->options.shards; s++) {
-        struct progress *progress = &partition->shards[s];
-        struct record *record;
-
-        progress->unanswered_to = STORE_NO_OFFSET;
-        while ((record = record_queue_take(&progress->queue)) != NULL) {
-            backlog_drop(&machine->backlog, record);
-            machine->shards[s].queued--;
-        }
-    }
-}
-
-void machine_stop_partition(struct machine *machine, struct partition *partition,
-                            enum stop_reason reason, int64_t offset, int64_t found)
-{
-    machine_forget(machine, partition);
-    machine_phase(machine, partition, PHASE_STOPPED);
-    machine->stats.stops++;
-    machine_command(machine, &(struct machine_command){.kind = COMMAND_STOP,
-                                                       .partition = partition->number,
-                                                       .reason = reason,
-                                                       .offset = offset,
-                                                       .found = found});
-}
-
-void machine_drop_users(struct machine *machine, int shard)
-{
-    for (int i = 0; i < machine->partitions_count; i++)
-        machine->partitions[i]->shards[shard].cache_epoch++;
-}
-
-void machine_drop_all_users(struct machine *machine)
-{
-    for (int s = 0; s < machine->options.shards; s++)
-        machine_drop_users(machine, s);
 }
 
 /* ---- inputs ---- */

@@ -217,7 +217,7 @@ struct machine {
     uint8_t *image; /* USER_VALUE_BYTES_MAX */
 };
 
-/* ---- machine.c ---- */
+/* ---- bookkeeping ---- */
 
 uint64_t machine_random(struct machine *machine);
 struct arena *machine_arena(const struct machine *machine); /* for a shard's batches */
