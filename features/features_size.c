@@ -6,6 +6,7 @@
 #include "features/features_commands.h"
 #include "features/item_tables.h"
 #include "features/key_scan.h"
+#include "features/redis_call.h"
 #include "features/redis_dataset.h"
 #include "features/size_plan.h"
 #include "ops/json_writer.h"

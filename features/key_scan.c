@@ -2,6 +2,7 @@
  * takes the place of this one's. */
 #include "features/key_scan.h"
 
+#include "features/redis_call.h"
 #include "ops/arena.h"
 #include "ops/hash.h"
 #include "ops/map64.h"

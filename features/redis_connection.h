@@ -3,7 +3,7 @@
  *
  * Two ways to use it. A poll loop over many connections (ingest: one a shard) appends commands,
  * steps each connection when its descriptor is ready or its time has come, and takes replies as
- * they arrive. A program that wants one answer calls the blocking functions at the end.
+ * they arrive. A program that wants one answer calls the blocking functions of redis_call.h.
  *
  * Commands are formatted here by hand into one output buffer: hiredis' own formatting costs
  * 0.7-1.5 us a command, this 0.1-0.2 (LIMITS.md 2a). Replies are bounded (features/redis_reply.h):
@@ -92,33 +92,12 @@ bool redis_begin(struct redis_connection *connection, int arguments, size_t byte
 void redis_argument(struct redis_connection *connection, const void *bytes, size_t count);
 void redis_argument_text(struct redis_connection *connection, const char *zero_ended);
 void redis_argument_int(struct redis_connection *connection, int64_t value);
-/* The next reply, NULL when none has fully arrived. Valid until the next call on it. */
+/* The next reply, NULL when none has fully arrived. Valid until the next call on it. Any step may
+ * have read replies, one that was meant to write, too: ask until NULL behind the last step before
+ * waiting for the descriptor, which tells only what was not read yet. */
 const struct redis_reply *redis_connection_reply(struct redis_connection *connection);
 /* Bytes written and read since creation, for metrics. */
 void redis_connection_traffic(const struct redis_connection *connection, uint64_t *written,
                               uint64_t *read);
-
-/* ---- the same, blocking ---- */
-
-/* Steps until it is ready. Errors: ERR_TIMEOUT, ERR_UNAVAILABLE, ERR_CONFIG (wrong password) */
-MUST_CHECK enum status redis_connection_wait_ready(struct redis_connection *connection,
-                                                   int64_t timeout_ms, struct error *err);
-/**
- * Writes what was appended and waits for the next reply. An ERROR reply is OK here (see
- * redis_reply_status): the call worked.
- * Errors: ERR_UNAVAILABLE (the connection failed: replies still owed never come), ERR_TIMEOUT
- *         (it was dropped for it)
- */
-MUST_CHECK enum status redis_connection_receive(struct redis_connection *connection,
-                                                int64_t timeout_ms,
-                                                const struct redis_reply **reply,
-                                                struct error *err);
-/* Connects if need be, sends one command, waits for its reply; an ERROR reply is its status. */
-MUST_CHECK enum status redis_call(struct redis_connection *connection, int64_t timeout_ms,
-                                  const struct text *arguments, int arguments_count,
-                                  const struct redis_reply **reply, struct error *err);
-/* GET. value->at == NULL: no such key. Valid until the next call. */
-MUST_CHECK enum status redis_get(struct redis_connection *connection, int64_t timeout_ms,
-                                 struct text key, struct text *value, struct error *err);
 
 #endif

@@ -1,6 +1,7 @@
 /* features/redis_dataset.c - reads, creates and compares the data set's record. */
 #include "features/redis_dataset.h"
 
+#include "features/redis_call.h"
 #include "features/redis_transaction.h"
 #include "ops/clock.h"
 #include "ops/defence.h"

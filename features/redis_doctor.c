@@ -1,6 +1,7 @@
 /* features/redis_doctor.c - doctor's questions to Redis: does it answer, may it forget, can it
  * lose, does its clock agree, and do WATCH and EXEC work as the protocol needs them? */
 #include "features/features_main.h"
+#include "features/redis_call.h"
 #include "features/redis_dataset.h"
 #include "ops/clock.h"
 
@@ -350,7 +351,7 @@ static void check_acl(const struct config *config, struct doctor_finding *findin
     if (status != OK || redis_connection_create(&connection, &target, NULL, NULL, &err) != OK)
         return;
     (void)snprintf(key, sizeof key, "%s{00}probe", ns);
-    answers = redis_connection_wait_ready(connection, CONNECT_MS, &err) == OK;
+    answers = redis_call_wait_ready(connection, CONNECT_MS, &err) == OK;
 #define X(name, ...)                                                                               \
     answers = answers && may(connection, name, (const char *const[]){__VA_ARGS__, NULL}, forbidden);
     COMMAND_LIST(X)

@@ -1,6 +1,7 @@
 /* features/redis_nodes.c - connections by node; commands that find their node by their key. */
 #include "features/redis_nodes.h"
 
+#include "features/redis_call.h"
 #include "ops/clock.h"
 
 #include <assert.h>
@@ -160,24 +161,22 @@ static enum status send_one(struct redis_connection *connection, bool asking, in
                             const struct text *arguments, int arguments_count,
                             const struct redis_reply **reply, struct error *err)
 {
-    enum status status = redis_connection_wait_ready(connection, left_ms(until_us), err);
-    size_t bytes = 0;
+    enum status status = redis_call_wait_ready(connection, left_ms(until_us), err);
 
     *reply = NULL;
-    for (int i = 0; i < arguments_count; i++)
-        bytes += arguments[i].bytes;
     if (status != OK)
         return status;
     if (asking && redis_begin(connection, 1, 16))
         redis_argument_text(connection, "ASKING");
-    if (!redis_begin(connection, arguments_count, bytes))
-        return error_set(err, ERR_FULL, "too much is waiting to be sent to redis");
-    for (int i = 0; i < arguments_count; i++)
-        redis_argument(connection, arguments[i].at, arguments[i].bytes);
+    status = redis_call_append(connection, arguments, arguments_count, err);
+    if (status != OK && asking)
+        redis_connection_fail(connection, status, err->text); /* ASKING's answer is nobody's */
+    if (status != OK)
+        return status;
     if (asking)
-        status = redis_connection_receive(connection, left_ms(until_us), reply, err);
+        status = redis_call_receive(connection, left_ms(until_us), reply, err);
     if (status == OK)
-        status = redis_connection_receive(connection, left_ms(until_us), reply, err);
+        status = redis_call_receive(connection, left_ms(until_us), reply, err);
     return status;
 }
 
@@ -228,20 +227,14 @@ enum status redis_nodes_get(struct redis_nodes *nodes, int64_t timeout_ms, struc
     enum status status = redis_nodes_call(nodes, timeout_ms, arguments, 2, &reply, err);
 
     *value = (struct text){0};
-    if (status != OK)
-        return status;
-    if (reply->type == REPLY_STRING)
-        *value = reply->text;
-    else if (reply->type != REPLY_NIL)
-        return error_set(err, ERR_MALFORMED, "redis answered GET with another type");
-    return OK;
+    return status == OK ? redis_call_value(reply, value, err) : status;
 }
 
 enum status redis_nodes_all(struct redis_nodes *nodes, int64_t timeout_ms,
                             int numbers[REDIS_NODES_MAX], int *count, struct error *err)
 {
     int slots[REDIS_NODES_MAX];
-    enum status status = redis_connection_wait_ready(nodes->connections[0], timeout_ms, err);
+    enum status status = redis_call_wait_ready(nodes->connections[0], timeout_ms, err);
 
     *count = 0;
     if (status != OK)
@@ -252,6 +245,6 @@ enum status redis_nodes_all(struct redis_nodes *nodes, int64_t timeout_ms,
         for (int i = 0, all = redis_topology_slots(nodes->topology, slots); i < all; i++)
             numbers[(*count)++] = redis_nodes_number_of(nodes, slots[i]);
     for (int i = 0; i < *count && status == OK; i++)
-        status = redis_connection_wait_ready(nodes->connections[numbers[i]], timeout_ms, err);
+        status = redis_call_wait_ready(nodes->connections[numbers[i]], timeout_ms, err);
     return status;
 }

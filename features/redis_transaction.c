@@ -1,6 +1,8 @@
 /* features/redis_transaction.c - see redis_transaction.h. */
 #include "features/redis_transaction.h"
 
+#include "features/redis_call.h"
+
 #include <assert.h>
 
 enum status redis_transaction_begin(struct redis_connection *connection, uint64_t epoch,
@@ -29,7 +31,7 @@ enum status redis_transaction_exec(struct redis_connection *connection, int comm
     else
         redis_connection_fail(connection, ERR_FULL, "too much is waiting to be sent");
     for (int i = 0; i < commands + 2; i++) {
-        enum status status = redis_connection_receive(connection, timeout_ms, reply, err);
+        enum status status = redis_call_receive(connection, timeout_ms, reply, err);
 
         if (status != OK)
             return status;

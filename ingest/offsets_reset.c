@@ -19,6 +19,7 @@
  * Broken off between 2 and 4 the partition stays stopped, and the same command finishes it: what
  * the shards had is kept in the field `closed`.
  */
+#include "features/redis_call.h"
 #include "features/redis_transaction.h"
 #include "ingest/ingest_main.h"
 #include "ingest/offsets_view.h"

@@ -9,6 +9,7 @@
 #include "ingest/relay.h"
 
 #include "features/example_origin.h"
+#include "features/redis_call.h"
 #include "ingest/crash_point.h"
 #include "ops/clock.h"
 #include "ops/log.h"
@@ -420,7 +421,7 @@ static void ask_nodes(struct relay *r, struct asked asked[TRANSFERS_MAX], struct
         const struct transfer *t = &r->transfers[r->picked[i]];
         struct redis_connection *connection = redis_nodes_of(r->nodes,
                                                              redis_slot_of_shard(t->shard));
-        enum status status = redis_connection_wait_ready(connection, waited ? 0 : IDLE_MS, why);
+        enum status status = redis_call_wait_ready(connection, waited ? 0 : IDLE_MS, why);
 
         waited |= status != OK;
         asked[i] = (struct asked){0};
@@ -445,7 +446,7 @@ static void read_streams(struct relay *r)
 
         if (asked[i].connection != NULL &&
             redis_connection_epoch(asked[i].connection) == asked[i].epoch &&
-            redis_connection_receive(asked[i].connection, REDIS_MS, &reply, &err) == OK) {
+            redis_call_receive(asked[i].connection, REDIS_MS, &reply, &err) == OK) {
             (void)redis_nodes_heed(r->nodes, asked[i].connection, reply, &asking);
             take_rows(r, t, reply);
             continue;

@@ -120,7 +120,7 @@ static void bare_fill(void)
         redis_argument(bed.connection, value, sizeof value);
         redis_argument_text(bed.connection, "PX");
         redis_argument_int(bed.connection, 2592000000);
-        figure_must(redis_connection_receive(bed.connection, TESTBED_ASK_MS, &reply, &err), &err);
+        figure_must(redis_call_receive(bed.connection, TESTBED_ASK_MS, &reply, &err), &err);
     }
 }
 
@@ -158,13 +158,12 @@ static double bare_patches_per_s(void)
         for (; in_flight < 2; in_flight++)
             bare_batch();
         for (int i = 0; i < 2 + 2 * BARE_BATCH; i++)
-            figure_must(redis_connection_receive(bed.connection, TESTBED_ASK_MS, &reply, &err),
-                        &err);
+            figure_must(redis_call_receive(bed.connection, TESTBED_ASK_MS, &reply, &err), &err);
         in_flight--;
         done += BARE_BATCH;
     }
     while (redis_connection_owed(bed.connection) > 0)
-        figure_must(redis_connection_receive(bed.connection, TESTBED_ASK_MS, &reply, &err), &err);
+        figure_must(redis_call_receive(bed.connection, TESTBED_ASK_MS, &reply, &err), &err);
     return (double)done / ((double)(clock_monotonic_us() - begun_us) / 1e6);
 }
 

@@ -12,6 +12,7 @@
  *
  *     build/release/bench/bench_serve build/release/freshet
  */
+#include "features/redis_call.h"
 #include "features/redis_dataset.h"
 #include "features/scalars.h"
 #include "kernels/model_file.h"
@@ -215,7 +216,7 @@ static void fill_redis(void)
     rules_init(&wanted.rules, schema, SEED);
     figure_must(
         redis_connection_create(&connection, &target, &(struct redis_limits){0}, NULL, &err), &err);
-    figure_must(redis_connection_wait_ready(connection, 10000, &err), &err);
+    figure_must(redis_call_wait_ready(connection, 10000, &err), &err);
     figure_must(redis_dataset_open(&dataset, connection, &keys, &wanted, 10000, &err), &err);
     random_seed(&random, 7);
     value = (struct user_value){.running = HISTORY, .count = HISTORY};

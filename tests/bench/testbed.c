@@ -58,7 +58,7 @@ void testbed_start_redis(struct testbed *bed)
     (void)snprintf(url, sizeof url, "unix://%s", bed->socket_path);
     figure_must(redis_target_parse(&target, url, &err), &err);
     figure_must(redis_connection_create(&bed->connection, &target, NULL, "bench", &err), &err);
-    figure_must(redis_connection_wait_ready(bed->connection, TESTBED_ASK_MS, &err), &err);
+    figure_must(redis_call_wait_ready(bed->connection, TESTBED_ASK_MS, &err), &err);
 }
 
 void testbed_stop_redis(struct testbed *bed)

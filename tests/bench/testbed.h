@@ -5,7 +5,7 @@
 #ifndef TESTS_BENCH_TESTBED_H
 #define TESTS_BENCH_TESTBED_H
 
-#include "features/redis_connection.h"
+#include "features/redis_call.h"
 #include "ops/json.h"
 #include "ops/kafka_producer.h"
 #include "ops/process.h"

@@ -3,6 +3,7 @@
 
 #include "features/item_tables.h"
 #include "features/key_scan.h"
+#include "features/redis_call.h"
 #include "features/redis_dataset.h"
 #include "features/user_store.h"
 #include "ops/hash.h"
@@ -92,7 +93,7 @@ static void begin(void)
     CHECK_STATUS(OK, redis_keys_init(&keys, "fr", &err));
     CHECK_STATUS(OK, redis_target_parse(&target, server.url, &err));
     CHECK_STATUS(OK, redis_connection_create(&connection, &target, NULL, NULL, &err));
-    CHECK_STATUS(OK, redis_connection_wait_ready(connection, 5000, &err));
+    CHECK_STATUS(OK, redis_call_wait_ready(connection, 5000, &err));
     CHECK_STATUS(OK, redis_dataset_open(&dataset, connection, &keys, &wanted, 5000, &err));
     fill();
 }

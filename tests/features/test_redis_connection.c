@@ -4,6 +4,7 @@
  */
 #include "features/redis_connection.h"
 
+#include "features/redis_call.h"
 #include "ops/clock.h"
 #include "tests/support/redis_server.h"
 #include "tests/test.h"
@@ -36,7 +37,7 @@ TEST(redis_connection_pipelines_and_answers_in_order)
 
     redis_server_start(&server, NULL);
     connection = connect_to(server.url, NULL);
-    CHECK_STATUS(OK, redis_connection_wait_ready(connection, 5000, &err));
+    CHECK_STATUS(OK, redis_call_wait_ready(connection, 5000, &err));
     CHECK_INT(1, (int64_t)redis_connection_epoch(connection));
     memset(big, 'x', sizeof big);
     for (int i = 0; i < 300; i++) {
@@ -50,9 +51,9 @@ TEST(redis_connection_pipelines_and_answers_in_order)
     }
     CHECK_INT(600, redis_connection_owed(connection));
     for (int i = 0; i < 300; i++) {
-        CHECK_STATUS(OK, redis_connection_receive(connection, 5000, &reply, &err));
+        CHECK_STATUS(OK, redis_call_receive(connection, 5000, &reply, &err));
         CHECK(reply->type == REPLY_STATUS);
-        CHECK_STATUS(OK, redis_connection_receive(connection, 5000, &reply, &err));
+        CHECK_STATUS(OK, redis_call_receive(connection, 5000, &reply, &err));
         CHECK(reply->type == REPLY_STRING && reply->text.bytes == (size_t)i * 300);
     }
     CHECK_INT(0, redis_connection_owed(connection));
@@ -71,16 +72,16 @@ TEST(redis_connection_heals_and_says_so_by_its_epoch)
 
     redis_server_start(&server, NULL);
     connection = connect_to(server.url, &limits);
-    CHECK_STATUS(OK, redis_get(connection, 5000, text_of("none"), &value, &err));
+    CHECK_STATUS(OK, redis_call_get(connection, 5000, text_of("none"), &value, &err));
     CHECK(value.at == NULL);
     redis_server_kill(&server);
     CHECK(redis_begin(connection, 1, 8));
     redis_argument_text(connection, "PING");
-    CHECK_STATUS(ERR_UNAVAILABLE, redis_connection_receive(connection, 5000, &reply, &err));
+    CHECK_STATUS(ERR_UNAVAILABLE, redis_call_receive(connection, 5000, &reply, &err));
     CHECK_INT(0, redis_connection_owed(connection));
     CHECK(!redis_begin(connection, 1, 8));
     redis_server_restart(&server, NULL);
-    CHECK_STATUS(OK, redis_connection_wait_ready(connection, 5000, &err));
+    CHECK_STATUS(OK, redis_call_wait_ready(connection, 5000, &err));
     CHECK_INT(2, (int64_t)redis_connection_epoch(connection));
     redis_connection_destroy(connection);
     redis_server_stop(&server);
@@ -105,7 +106,7 @@ TEST(redis_connection_authenticates_and_a_wrong_password_is_said_at_once)
                                     : "right");
         CHECK_STATUS(OK, redis_connection_create(&connection, &target, NULL, "t", &err));
         CHECK_STATUS(round == 2 ? OK : ERR_CONFIG,
-                     redis_get(connection, 60000, text_of("k"), &value, &err));
+                     redis_call_get(connection, 60000, text_of("k"), &value, &err));
         CHECK(strstr(err.text, "wrong\"") == NULL);
         redis_connection_destroy(connection);
     }
@@ -142,33 +143,22 @@ TEST(redis_connection_sees_a_rotated_password)
     write_secret(&target, "old\n");
     CHECK_STATUS(OK, redis_connection_create(&connection, &target, &limits, "t", &err));
     CHECK_STATUS(OK, redis_call(connection, 5000, rotate, 4, &reply, &err));
-    CHECK_STATUS(OK, redis_get(connection, 5000, text_of("k"), &value, &err));
+    CHECK_STATUS(OK, redis_call_get(connection, 5000, text_of("k"), &value, &err));
     redis_connection_fail(connection, ERR_UNAVAILABLE, "test");
-    CHECK_STATUS(ERR_CONFIG, redis_connection_wait_ready(connection, 5000, &err) == OK
+    CHECK_STATUS(ERR_CONFIG, redis_call_wait_ready(connection, 5000, &err) == OK
                                  ? OK
                                  : redis_connection_why(connection)->status);
     write_secret(&target, "new\n");
     for (int tries = 0; tries < 6000 && !redis_connection_ready(connection); tries++) {
-        if (redis_connection_wait_ready(connection, 5000, &err) != OK)
+        if (redis_call_wait_ready(connection, 5000, &err) != OK)
             clock_sleep_us(5000);
     }
-    CHECK_STATUS(OK, redis_get(connection, 5000, text_of("k"), &value, &err));
+    CHECK_STATUS(OK, redis_call_get(connection, 5000, text_of("k"), &value, &err));
     write_secret(&target, "");
     redis_connection_fail(connection, ERR_UNAVAILABLE, "test");
-    CHECK(redis_connection_wait_ready(connection, 5000, &err) != OK);
+    CHECK(redis_call_wait_ready(connection, 5000, &err) != OK);
     redis_connection_destroy(connection);
     redis_server_stop(&server);
-}
-
-TEST(redis_connection_to_nobody_reports_within_its_deadline)
-{
-    struct redis_connection *connection = connect_to("unix:///nowhere/redis.sock", NULL);
-    struct text value;
-    struct error err;
-
-    CHECK_STATUS(ERR_UNAVAILABLE, redis_get(connection, 30, text_of("k"), &value, &err));
-    CHECK(strstr(err.text, "/nowhere/redis.sock") != NULL);
-    redis_connection_destroy(connection);
 }
 
 /* A server that greets rightly and then says one thing. */

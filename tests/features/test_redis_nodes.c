@@ -4,6 +4,7 @@
  */
 #include "features/redis_nodes.h"
 
+#include "features/redis_call.h"
 #include "features/redis_store.h"
 #include "ops/clock.h"
 #include "tests/support/redis_script.h"
@@ -154,10 +155,10 @@ TEST(redis_connection_takes_no_replica_for_the_primary)
 
     begin_sentinel("slave");
     CHECK_STATUS(OK, redis_connection_create(&connection, &target, NULL, NULL, &err));
-    CHECK_STATUS(ERR_UNAVAILABLE, redis_connection_wait_ready(connection, 300, &err));
+    CHECK_STATUS(ERR_UNAVAILABLE, redis_call_wait_ready(connection, 300, &err));
     CHECK(strstr(err.text, "replica") != NULL);
     redis_script_says(&b, "ROLE", "*1\r\n$6\r\nmaster\r\n");
-    CHECK_STATUS(OK, redis_connection_wait_ready(connection, 20000, &err));
+    CHECK_STATUS(OK, redis_call_wait_ready(connection, 20000, &err));
     CHECK_INT(b.port, redis_connection_address(connection)->port);
     redis_connection_destroy(connection);
     end();
@@ -170,14 +171,14 @@ TEST(redis_connection_says_when_no_sentinel_knows_the_name)
     begin_sentinel("master");
     redis_script_says(&a, "SENTINEL GET-MASTER-ADDR-BY-NAME prime", "*-1\r\n");
     CHECK_STATUS(OK, redis_connection_create(&connection, &target, NULL, NULL, &err));
-    CHECK_STATUS(ERR_UNAVAILABLE, redis_connection_wait_ready(connection, 300, &err));
+    CHECK_STATUS(ERR_UNAVAILABLE, redis_call_wait_ready(connection, 300, &err));
     CHECK(strstr(err.text, "prime") != NULL && strstr(err.text, "sentinel") != NULL);
     redis_connection_destroy(connection);
 
     /* A server that is no sentinel is a mistake that no waiting mends. */
     redis_script_says(&a, "SENTINEL GET-MASTER-ADDR-BY-NAME prime", "-ERR unknown command\r\n");
     CHECK_STATUS(OK, redis_connection_create(&connection, &target, NULL, NULL, &err));
-    CHECK_STATUS(ERR_CONFIG, redis_connection_wait_ready(connection, 60000, &err));
+    CHECK_STATUS(ERR_CONFIG, redis_call_wait_ready(connection, 60000, &err));
     redis_connection_destroy(connection);
     end();
 }

@@ -2,6 +2,7 @@
  * connection that was made anew since. */
 #include "features/redis_transaction.h"
 
+#include "features/redis_call.h"
 #include "tests/support/redis_server.h"
 #include "tests/test.h"
 
@@ -74,7 +75,7 @@ TEST(redis_transaction_writes_nothing_by_a_connection_made_anew)
     (void)REDIS_COMMAND(&server, "SET", "k", "theirs");
     redis_connection_fail(connection, ERR_UNAVAILABLE, "by the test");
     CHECK_STATUS(ERR_UNAVAILABLE, set(epoch, "SET")); /* gone */
-    CHECK_STATUS(OK, redis_connection_wait_ready(connection, 30000, &err));
+    CHECK_STATUS(OK, redis_call_wait_ready(connection, 30000, &err));
     CHECK_STATUS(ERR_UNAVAILABLE, set(epoch, "SET")); /* and there again, without the watch */
     CHECK_TEXT("theirs", REDIS_COMMAND(&server, "GET", "k"));
     end();

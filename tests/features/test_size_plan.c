@@ -1,7 +1,7 @@
 /* Tests features/size_plan: size classes, and the plan against a real redis-server's memory. */
 #include "features/size_plan.h"
 
-#include "features/redis_connection.h"
+#include "features/redis_call.h"
 #include "schemas/user_value.h"
 #include "tests/support/redis_server.h"
 #include "tests/test.h"
@@ -67,7 +67,7 @@ static int64_t measure(const struct redis_server *server, int users, size_t valu
     memset(value, 'x', sizeof value);
     CHECK_STATUS(OK, redis_target_parse(&target, server->url, &err));
     CHECK_STATUS(OK, redis_connection_create(&connection, &target, NULL, NULL, &err));
-    CHECK_STATUS(OK, redis_connection_wait_ready(connection, 5000, &err));
+    CHECK_STATUS(OK, redis_call_wait_ready(connection, 5000, &err));
     before = used_memory(server);
     for (int begin = 0; begin < users; begin += 500) {
         for (int i = begin; i < begin + 500; i++) {
@@ -81,7 +81,7 @@ static int64_t measure(const struct redis_server *server, int users, size_t valu
             redis_argument_int(connection, 2000000000);
         }
         for (int i = 0; i < 500; i++)
-            CHECK_STATUS(OK, redis_connection_receive(connection, 5000, &reply, &err));
+            CHECK_STATUS(OK, redis_call_receive(connection, 5000, &reply, &err));
     }
     redis_connection_destroy(connection);
     /* The client's buffers are gone with it, after a moment: ask until nothing changes. */

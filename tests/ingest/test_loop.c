@@ -6,6 +6,7 @@
 #include "ingest/loop.h"
 
 #include "features/features_main.h"
+#include "features/redis_call.h"
 #include "features/user_store.h"
 #include "features/world.h"
 #include "ingest/ingest_config.h"
@@ -307,9 +308,9 @@ static void compare_user(void *context, struct text user, const struct user_valu
     int shard = rules_shard(&dataset.rules, user, dataset.shards);
 
     c->users++;
-    CHECK_STATUS(OK, redis_get(c->connection, TIMEOUT_MS,
-                               (struct text){key, redis_key_user(&keys, shard, user, key)}, &value,
-                               &err));
+    CHECK_STATUS(OK, redis_call_get(c->connection, TIMEOUT_MS,
+                                    (struct text){key, redis_key_user(&keys, shard, user, key)},
+                                    &value, &err));
     arena_reset(c->arena);
     if (value.at == NULL ||
         user_value_decode(&got, (const uint8_t *)value.at, value.bytes, c->arena, &err) != OK ||

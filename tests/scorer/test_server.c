@@ -4,6 +4,7 @@
  */
 #include "scorer/server.h"
 
+#include "features/redis_call.h"
 #include "features/redis_dataset.h"
 #include "features/scalars.h"
 #include "ops/clock.h"
@@ -56,7 +57,7 @@ static void open_dataset(struct fixture *f)
     CHECK_STATUS(OK, redis_target_parse(&target, f->redis.url, &err));
     CHECK_STATUS(OK, redis_connection_create(&f->connection, &target, &(struct redis_limits){0},
                                              NULL, &err));
-    CHECK_STATUS(OK, redis_connection_wait_ready(f->connection, 5000, &err));
+    CHECK_STATUS(OK, redis_call_wait_ready(f->connection, 5000, &err));
     CHECK_STATUS(OK, redis_dataset_open(&f->dataset, f->connection, &f->keys, &wanted, 5000, &err));
     CHECK(f->dataset.rules.seed == FIXTURE_SEED);
 }

@@ -1,7 +1,7 @@
 /* tests/support/redis_server.c - starts, asks and ends a private redis-server. */
 #include "tests/support/redis_server.h"
 
-#include "features/redis_connection.h"
+#include "features/redis_call.h"
 #include "tests/test.h"
 
 #include <errno.h>
