@@ -175,7 +175,9 @@ int64_t redis_store_due_us(const struct redis_store *store)
     int64_t due_us = INT64_MAX;
 
     for (int shard = 0; shard < store->shards; shard++) {
-        int64_t lane_us = redis_connection_due_us(store->lanes[shard].connection);
+        const struct lane *lane = &store->lanes[shard];
+        /* What a step has read already, the one that sent it perhaps, no descriptor tells. */
+        int64_t lane_us = lane->touched ? 0 : redis_connection_due_us(lane->connection);
 
         if (lane_us < due_us)
             due_us = lane_us;

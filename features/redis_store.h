@@ -33,7 +33,8 @@ MUST_CHECK enum status redis_store_create(struct redis_store **store,
                                           struct error *err);
 void redis_store_destroy(struct redis_store *store); /* NULL is fine */
 
-/* Readable when a step is due because of some connection; and the moment a step is due anyway. */
+/* Readable when a step is due because of some connection; and the moment a step is due anyway: at
+ * once (0) while redis_store_next() has not said that nothing is left. */
 int redis_store_descriptor(const struct redis_store *store);
 int64_t redis_store_due_us(const struct redis_store *store);
 void redis_store_step(struct redis_store *store, int64_t now_us);

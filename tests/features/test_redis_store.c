@@ -25,13 +25,15 @@ static struct redis_store_event event;
 /* Steps until something happens. */
 static void next_event(void)
 {
-    int64_t until_us = clock_monotonic_us() + 10000000;
+    int64_t until_us = clock_monotonic_us() + 60000000;
 
     while (!redis_store_next(store, &event)) {
         struct pollfd ready = {.fd = redis_store_descriptor(store), .events = POLLIN};
+        int64_t wait_us = redis_store_due_us(store) - clock_monotonic_us();
 
         CHECK(clock_monotonic_us() < until_us);
-        (void)poll(&ready, 1, 20);
+        if (wait_us > 0)
+            (void)poll(&ready, 1, wait_us > 10000000 ? 10000 : (int)(wait_us / 1000) + 1);
         redis_store_step(store, clock_monotonic_us());
     }
 }
@@ -370,6 +372,35 @@ TEST(redis_store_loses_what_was_in_flight_and_connects_again)
         back++;
     }
     CHECK_INT(STORE_OK, ask(&request)->result);
+    end();
+}
+
+/* The answer is read by a step before anybody looks: the descriptor is silent then, so a loop that
+ * slept on it would sleep until its next tick. */
+TEST(redis_store_is_due_while_an_answer_waits_to_be_taken)
+{
+    static const uint32_t tps[] = {7};
+    struct store_request request = {
+        .kind = STORE_READ, .shard = 1, .fresh = true, .tps = tps, .tps_count = 1};
+    struct pollfd ready;
+
+    begin(NULL);
+    while (redis_store_next(store, &event))
+        CHECK(event.kind != REDIS_STORE_DISCONNECTED);
+    CHECK(redis_store_due_us(store) > clock_monotonic_us());
+    redis_store_send(store, &request);
+    CHECK(redis_store_due_us(store) <= clock_monotonic_us()); /* it may be there already */
+    CHECK(!redis_store_next(store, &event) || event.kind == REDIS_STORE_REPLY);
+    if (event.kind != REDIS_STORE_REPLY) {
+        ready = (struct pollfd){.fd = redis_store_descriptor(store), .events = POLLIN};
+        CHECK(redis_store_due_us(store) > clock_monotonic_us());
+        CHECK_INT(1, poll(&ready, 1, 60000));
+        redis_store_step(store, clock_monotonic_us());
+        CHECK(redis_store_due_us(store) <= clock_monotonic_us());
+        next_event();
+    }
+    CHECK_INT(REDIS_STORE_REPLY, event.kind);
+    CHECK_INT(1, event.shard);
     end();
 }
 
