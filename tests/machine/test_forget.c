@@ -4,34 +4,20 @@
  * change nothing of it.
  */
 #include "schemas/example.h"
-#include "tests/support/machine_driver.h"
+#include "tests/support/machine_stage.h"
 #include "tests/test.h"
 
 #include <stdio.h>
 #include <string.h>
 
-struct stage {
-    struct arena *arena;
-    struct store_model node;
-    struct driver one;
-    char other[32]; /* a user of ann's shard */
-};
+static char other[32]; /* a user of ann's shard */
 
 static void begin(struct stage *stage)
 {
-    stage->arena = arena_create(1 << 16, 1 << 28);
-    store_model_init(&stage->node, stage->arena);
-    driver_open(&stage->one, &stage->node, stage->arena, NULL);
+    stage_begin(stage, NULL);
     driver_assign(&stage->one, 0);
     driver_assign(&stage->one, 1);
-    for (int i = 0; i == 0 || driver_shard(stage->other) != driver_shard("ann"); i++)
-        (void)snprintf(stage->other, sizeof stage->other, "other%d", i);
-}
-
-static void end(struct stage *stage)
-{
-    driver_close(&stage->one);
-    arena_destroy(stage->arena);
+    (void)snprintf(other, sizeof other, "%s", driver_user_in(driver_shard("ann"), 0));
 }
 
 static void show(struct stage *stage, int partition, const char *user, int n, int seconds)
@@ -59,7 +45,7 @@ TEST(forget_takes_the_users_rows_of_every_partition_and_nobody_elses)
 
     begin(&stage);
     show(&stage, 0, "ann", 1, 10);
-    show(&stage, 0, stage.other, 2, 11);
+    show(&stage, 0, other, 2, 11);
     show(&stage, 1, "ann", 3, 12);
     driver_event(&stage.one, 0, "ann", 2, "i1", 15); /* a label of the last list */
     driver_wait(&stage.one, 10000);
@@ -72,7 +58,7 @@ TEST(forget_takes_the_users_rows_of_every_partition_and_nobody_elses)
     CHECK_INT(EXAMPLE_ERASE, kind_at(&stage, 0, 1));
     CHECK_INT(0, driver_rows(&stage.one, 1, "ann"));
     CHECK_TEXT("", driver_times(&stage.one, "ann"));
-    end(&stage);
+    stage_end(&stage);
 }
 
 TEST(forget_leaves_what_came_after_the_erasures_time)
@@ -86,7 +72,7 @@ TEST(forget_leaves_what_came_after_the_erasures_time)
     driver_wait(&stage.one, 10000);
     CHECK_INT(2, driver_rows(&stage.one, 0, "ann"));
     CHECK_INT(EXAMPLE_SHOWN, kind_at(&stage, 0, 0));
-    end(&stage);
+    stage_end(&stage);
 }
 
 TEST(forget_takes_a_later_list_whose_history_reaches_back)
@@ -101,7 +87,7 @@ TEST(forget_takes_a_later_list_whose_history_reaches_back)
     driver_wait(&stage.one, 10000);
     CHECK_INT(1, driver_rows(&stage.one, 0, "ann"));
     CHECK_INT(EXAMPLE_ERASE, kind_at(&stage, 0, 0));
-    end(&stage);
+    stage_end(&stage);
 }
 
 TEST(forget_takes_what_its_own_batch_would_append)
@@ -110,16 +96,16 @@ TEST(forget_takes_what_its_own_batch_would_append)
 
     begin(&stage);
     driver_impression(&stage.one, 0, "ann", "r1", "i1", 10);
-    driver_impression(&stage.one, 0, stage.other, "r2", "i1", 10);
+    driver_impression(&stage.one, 0, other, "r2", "i1", 10);
     driver_erase(&stage.one, 0, "ann", 11);
     driver_impression(&stage.one, 0, "ann", "r3", "i1", 12);
     driver_wait(&stage.one, 10000);
-    CHECK_INT(1, (int)machine_stats(stage.one.machine)->commits);
+    CHECK_INT(1, (int)driver_stats(&stage.one)->commits);
     CHECK_INT(3, driver_rows(&stage.one, 0, "ann"));
     CHECK_INT(EXAMPLE_SHOWN, kind_at(&stage, 0, 0)); /* the other's */
     CHECK_INT(EXAMPLE_ERASE, kind_at(&stage, 0, 1));
     CHECK_INT(EXAMPLE_SHOWN, kind_at(&stage, 0, 2));
-    end(&stage);
+    stage_end(&stage);
 }
 
 TEST(forget_reads_an_outbox_of_many_pages)
@@ -129,14 +115,14 @@ TEST(forget_reads_an_outbox_of_many_pages)
 
     begin(&stage);
     for (int i = 0; i < rows; i++)
-        show(&stage, 0, i % 3 == 0 ? "ann" : stage.other, i, 10 + i);
+        show(&stage, 0, i % 3 == 0 ? "ann" : other, i, 10 + i);
     CHECK_INT(rows, driver_rows(&stage.one, 0, "ann"));
     memset(stage.one.sent, 0, sizeof stage.one.sent);
     driver_erase(&stage.one, 0, "ann", 9999);
     driver_wait(&stage.one, 10000);
     CHECK_INT(rows - (rows + 2) / 3 + 1, driver_rows(&stage.one, 0, "ann"));
     CHECK_INT(3 + 1, stage.one.sent[STORE_ROWS]); /* of the other partition: one */
-    end(&stage);
+    stage_end(&stage);
 }
 
 TEST(forget_asks_for_no_rows_where_nobody_is_erased)
@@ -146,7 +132,7 @@ TEST(forget_asks_for_no_rows_where_nobody_is_erased)
     begin(&stage);
     show(&stage, 0, "ann", 1, 10);
     CHECK_INT(0, stage.one.sent[STORE_ROWS]);
-    end(&stage);
+    stage_end(&stage);
 }
 
 TEST(forget_survives_lost_answers_and_lost_pages)
@@ -171,7 +157,7 @@ TEST(forget_survives_lost_answers_and_lost_pages)
     CHECK_INT(1, driver_rows(&stage.one, 0, "ann"));
     CHECK_INT(EXAMPLE_ERASE, kind_at(&stage, 0, 0));
     CHECK_INT(0, (int)stage.node.append_errors);
-    end(&stage);
+    stage_end(&stage);
 }
 
 TEST(forget_leaves_the_rows_of_a_user_whose_value_is_unusable)
@@ -190,5 +176,5 @@ TEST(forget_leaves_the_rows_of_a_user_whose_value_is_unusable)
     driver_wait(&stage.one, 1000000);
     CHECK_INT(1, driver_rows(&stage.one, 0, "ann"));
     CHECK_INT(1, driver_count(&stage.one, COMMAND_LETTER));
-    end(&stage);
+    stage_end(&stage);
 }

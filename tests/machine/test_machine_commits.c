@@ -2,23 +2,14 @@
  * Tests machine/machine: commits when nothing fails, and the bounds: batches, patches, outbox rows,
  * dead letters, quarantine, ticks, pauses, draining.
  */
-#include "tests/support/machine_driver.h"
+#include "tests/support/machine_stage.h"
 #include "tests/test.h"
 
 #include <stdio.h>
-#include <string.h>
-
-struct stage {
-    struct arena *arena;
-    struct store_model node;
-    struct driver one;
-};
 
 static void begin_with(struct stage *stage, const struct machine_options *options)
 {
-    stage->arena = arena_create(1 << 16, 1 << 28);
-    store_model_init(&stage->node, stage->arena);
-    driver_open(&stage->one, &stage->node, stage->arena, options);
+    stage_begin(stage, options);
     driver_assign(&stage->one, 0);
 }
 
@@ -27,40 +18,17 @@ static void begin(struct stage *stage)
     begin_with(stage, NULL);
 }
 
-static void end(struct stage *stage)
-{
-    driver_close(&stage->one);
-    arena_destroy(stage->arena);
-}
-
-static const struct machine_stats *stats(struct stage *stage)
-{
-    return machine_stats(stage->one.machine);
-}
-
-/* A user of the given shard, the n-th of them. */
-static const char *user_in(int shard, int n)
-{
-    static char name[32];
-
-    for (int i = 0;; i++) {
-        (void)snprintf(name, sizeof name, "user%d", i);
-        if (driver_shard(name) == shard && n-- == 0)
-            return name;
-    }
-}
-
 TEST(machine_shards_users_as_the_rules_say)
 {
     struct stage stage;
 
     begin(&stage);
     for (int shard = 0; shard < DRIVER_SHARDS; shard++)
-        driver_event(&stage.one, 0, user_in(shard, 1), 2, "i1", 10);
+        driver_event(&stage.one, 0, driver_user_in(shard, 1), 2, "i1", 10);
     driver_wait(&stage.one, 10000);
     for (int shard = 0; shard < DRIVER_SHARDS; shard++)
-        CHECK_TEXT("10", driver_times(&stage.one, user_in(shard, 1)));
-    end(&stage);
+        CHECK_TEXT("10", driver_times(&stage.one, driver_user_in(shard, 1)));
+    stage_end(&stage);
 }
 
 TEST(machine_commits_with_one_round_trip_when_users_are_cached)
@@ -80,9 +48,9 @@ TEST(machine_commits_with_one_round_trip_when_users_are_cached)
     CHECK_INT(execs + 1, stage.one.sent[STORE_EXEC]);
     CHECK_INT(reads, stage.one.sent[STORE_READ]);
     CHECK_TEXT("13 14 15 20", driver_times(&stage.one, "ann"));
-    CHECK_INT(3, (int64_t)stats(&stage)->patched); /* since the ring is full */
+    CHECK_INT(3, (int64_t)driver_stats(&stage.one)->patched); /* since the ring is full */
     CHECK_INT(7, driver_m(&stage.one, 0, shard).state.counts[OUTCOME_APPLIED]);
-    end(&stage);
+    stage_end(&stage);
 }
 
 TEST(machine_waits_for_company_and_not_longer_than_linger)
@@ -105,7 +73,7 @@ TEST(machine_waits_for_company_and_not_longer_than_linger)
     CHECK_TEXT("10 11 12", driver_times(&stage.one, "ann"));
     driver_wait(&stage.one, 1);
     CHECK_TEXT("10 11 12 13", driver_times(&stage.one, "ann"));
-    end(&stage);
+    stage_end(&stage);
 }
 
 TEST(machine_splits_a_batch_and_says_where_each_part_ends)
@@ -129,7 +97,7 @@ TEST(machine_splits_a_batch_and_says_where_each_part_ends)
     driver_wait(&stage.one, 10);
     CHECK_INT(41, driver_m(&stage.one, 0, shard).state.next);
     CHECK_TEXT("11 12 13 14", driver_times(&stage.one, "ann"));
-    end(&stage);
+    stage_end(&stage);
 }
 
 TEST(machine_moves_quiet_shards_with_the_tick)
@@ -149,7 +117,7 @@ TEST(machine_moves_quiet_shards_with_the_tick)
     CHECK_INT(COMMAND_MARK, driver_last(&stage.one, COMMAND_MARK)->kind);
     CHECK_INT(1, driver_last(&stage.one, COMMAND_MARK)->offset);
     CHECK_INT(INT64_C(1700000010000), driver_last(&stage.one, COMMAND_MARK)->watermark_ms);
-    end(&stage);
+    stage_end(&stage);
 }
 
 TEST(machine_moves_partitions_without_records_with_the_tick)
@@ -160,8 +128,8 @@ TEST(machine_moves_partitions_without_records_with_the_tick)
     begin(&stage);
     driver_assign(&stage.one, 1);
     driver_wait(&stage.one, 2000000); /* the first tick is over */
-    driver_event(&stage.one, 0, user_in(0, 0), 2, "i1", 10);
-    driver_event(&stage.one, 1, user_in(1, 0), 2, "i1", 10);
+    driver_event(&stage.one, 0, driver_user_in(0, 0), 2, "i1", 10);
+    driver_event(&stage.one, 1, driver_user_in(1, 0), 2, "i1", 10);
     driver_wait(&stage.one, 10000);
     CHECK_INT(1, driver_m(&stage.one, 0, 0).state.next);
     CHECK_INT(0, driver_m(&stage.one, 1, 0).state.next); /* nothing of 1 was in that batch */
@@ -169,7 +137,7 @@ TEST(machine_moves_partitions_without_records_with_the_tick)
     CHECK_INT(1, view.applied); /* and nothing of it waits */
     driver_wait(&stage.one, 1100000);
     CHECK_INT(1, driver_m(&stage.one, 1, 0).state.next);
-    end(&stage);
+    stage_end(&stage);
 }
 
 TEST(machine_hints_only_what_every_shard_has_answered)
@@ -189,7 +157,7 @@ TEST(machine_hints_only_what_every_shard_has_answered)
     driver_reconnect(&stage.one, other);
     driver_wait(&stage.one, 1100000);
     CHECK_INT(1, stage.one.group[0]);
-    end(&stage);
+    stage_end(&stage);
 }
 
 TEST(machine_sorts_outbox_rows_and_tells_the_relay)
@@ -197,12 +165,9 @@ TEST(machine_sorts_outbox_rows_and_tells_the_relay)
     struct stage stage;
     int shard = driver_shard("ann");
     struct model_key *outbox;
-    const char *other = NULL;
+    const char *other = driver_user_in(shard, 0);
 
     begin(&stage);
-    for (int n = 0; other == NULL; n++)
-        if (strcmp(user_in(shard, n), "ann") != 0)
-            other = user_in(shard, n);
     driver_impression(&stage.one, 0, "ann", "r1", "i1", 10);
     driver_impression(&stage.one, 0, other, "r2", "i1", 11);
     driver_impression(&stage.one, 0, "ann", "r3", "i1", 12); /* users are applied one by one */
@@ -214,7 +179,7 @@ TEST(machine_sorts_outbox_rows_and_tells_the_relay)
         CHECK_INT(i + 1, (int64_t)outbox->now.rows[i].id.high);
     CHECK_INT(0, (int64_t)stage.node.append_errors);
     CHECK_INT(shard, driver_last(&stage.one, COMMAND_OUTBOX)->shard);
-    end(&stage);
+    stage_end(&stage);
 }
 
 TEST(machine_delivers_dead_letters_before_the_commit_that_passes_them)
@@ -224,10 +189,10 @@ TEST(machine_delivers_dead_letters_before_the_commit_that_passes_them)
 
     begin(&stage);
     stage.one.hold_letters = true;
-    driver_event(&stage.one, 0, user_in(0, 0), 2, "i1", 10);
+    driver_event(&stage.one, 0, driver_user_in(0, 0), 2, "i1", 10);
     driver_dead(&stage.one, 0);
     driver_dead(&stage.one, 0);
-    driver_event(&stage.one, 0, user_in(1, 0), 2, "i1", 11);
+    driver_event(&stage.one, 0, driver_user_in(1, 0), 2, "i1", 11);
     driver_wait(&stage.one, 3000000);
     CHECK_INT(2, stage.one.letters_count);
     letter = &driver_last(&stage.one, COMMAND_LETTER)->letter;
@@ -243,15 +208,14 @@ TEST(machine_delivers_dead_letters_before_the_commit_that_passes_them)
     CHECK_INT(4, driver_m(&stage.one, 0, 0).state.next);
     CHECK_INT(2, driver_m(&stage.one, 0, 0).state.counts[OUTCOME_DEAD]);
     CHECK_INT(1, driver_m(&stage.one, 0, 0).state.counts[OUTCOME_APPLIED]);
-    end(&stage);
+    stage_end(&stage);
 }
 
 TEST(machine_quarantines_a_user_and_goes_on_with_the_others)
 {
     struct stage stage;
     int shard = driver_shard("ann");
-    const char *other = strcmp(user_in(shard, 0), "ann") == 0 ? user_in(shard, 1)
-                                                              : user_in(shard, 0);
+    const char *other = driver_user_in(shard, 0);
 
     for (int corrupt = 0; corrupt < 2; corrupt++) {
         begin(&stage);
@@ -273,7 +237,7 @@ TEST(machine_quarantines_a_user_and_goes_on_with_the_others)
         CHECK_TEXT(corrupt ? "corrupt" : "bad type", driver_times(&stage.one, "ann"));
         CHECK_INT(2, driver_m(&stage.one, 0, shard).state.counts[OUTCOME_DEAD]);
         CHECK_INT(1, driver_m(&stage.one, 0, shard).state.counts[OUTCOME_APPLIED]);
-        end(&stage);
+        stage_end(&stage);
     }
 }
 
@@ -296,15 +260,15 @@ TEST(machine_writes_a_value_that_was_gone_whole_again_at_once)
         driver_event(&stage.one, 0, "ann", 2, "i1", 20); /* patches a value that is not there */
         driver_wait(&stage.one, 10000);
         CHECK_TEXT("11 12 13 20", driver_times(&stage.one, "ann"));
-        CHECK_INT(1, (int64_t)stats(&stage)->repaired);
+        CHECK_INT(1, (int64_t)driver_stats(&stage.one)->repaired);
         key = store_model_find(&stage.node, MODEL_USER, shard, 0, text_of("ann"));
         CHECK(key->now.expires_at_ms > 0);
         CHECK_INT(5, driver_m(&stage.one, 0, shard).state.counts[OUTCOME_APPLIED]);
         driver_event(&stage.one, 0, "ann", 2, "i1", 21);
         driver_wait(&stage.one, 10000);
         CHECK_TEXT("12 13 20 21", driver_times(&stage.one, "ann"));
-        CHECK_INT(1, (int64_t)stats(&stage)->repaired);
-        end(&stage);
+        CHECK_INT(1, (int64_t)driver_stats(&stage.one)->repaired);
+        stage_end(&stage);
     }
 }
 
@@ -344,7 +308,7 @@ TEST(machine_reads_again_what_may_expire_and_renews_an_eighth)
     driver_event(&stage.one, 0, "ann", 2, "i1", 23);
     driver_wait(&stage.one, 10000);
     CHECK_TEXT("23", driver_times(&stage.one, "ann"));
-    end(&stage);
+    stage_end(&stage);
 }
 
 TEST(machine_pauses_when_a_shard_hangs_and_resumes)
@@ -357,7 +321,7 @@ TEST(machine_pauses_when_a_shard_hangs_and_resumes)
     machine_disconnected(stage.one.machine, shard);
     for (int i = 0; machine_room(stage.one.machine) > 0; i++)
         driver_event(&stage.one, 0, "ann", 2, "i1", 10 + i);
-    CHECK_INT(20, stats(&stage)->backlog);
+    CHECK_INT(20, driver_stats(&stage.one)->backlog);
     driver_settle(&stage.one);
     CHECK_INT(0, driver_count(&stage.one, COMMAND_PAUSE)); /* a hiccup is no reason */
     driver_wait(&stage.one, 300000);
@@ -367,9 +331,9 @@ TEST(machine_pauses_when_a_shard_hangs_and_resumes)
     driver_reconnect(&stage.one, shard);
     driver_wait(&stage.one, 300000);
     CHECK_INT(1, driver_count(&stage.one, COMMAND_RESUME));
-    CHECK_INT(0, stats(&stage)->backlog);
+    CHECK_INT(0, driver_stats(&stage.one)->backlog);
     CHECK_TEXT("26 27 28 29", driver_times(&stage.one, "ann"));
-    end(&stage);
+    stage_end(&stage);
 }
 
 TEST(machine_pauses_a_partition_whose_outbox_is_full_until_it_is_trimmed)
@@ -400,7 +364,7 @@ TEST(machine_pauses_a_partition_whose_outbox_is_full_until_it_is_trimmed)
     outbox = store_model_find(&stage.node, MODEL_OUTBOX, shard, user_value_writer(0, 0),
                               (struct text){0});
     CHECK_INT(1, outbox->now.rows_count);
-    end(&stage);
+    stage_end(&stage);
 }
 
 TEST(machine_bounds_the_trims_that_wait)
@@ -417,7 +381,7 @@ TEST(machine_bounds_the_trims_that_wait)
     driver_reconnect(&stage.one, 1);
     driver_settle(&stage.one);
     CHECK(machine_trim(stage.one.machine, 0, 1, &id, 1));
-    end(&stage);
+    stage_end(&stage);
 }
 
 TEST(machine_drains_what_waits_and_ticks_once_more)
@@ -439,7 +403,7 @@ TEST(machine_drains_what_waits_and_ticks_once_more)
     for (int s = 0; s < DRIVER_SHARDS; s++)
         CHECK_INT(1, driver_m(&stage.one, 0, s).state.next);
     CHECK_INT(1, stage.one.group[0]);
-    end(&stage);
+    stage_end(&stage);
 }
 
 TEST(machine_drains_at_once_when_it_owns_nothing)
@@ -451,7 +415,7 @@ TEST(machine_drains_at_once_when_it_owns_nothing)
     machine_drain(stage.one.machine);
     driver_settle(&stage.one);
     CHECK(machine_drained(stage.one.machine));
-    end(&stage);
+    stage_end(&stage);
 }
 
 TEST(machine_counts_every_record_once_by_what_became_of_it)
@@ -476,6 +440,6 @@ TEST(machine_counts_every_record_once_by_what_became_of_it)
     CHECK_INT(1, m.state.counts[OUTCOME_DUPLICATE]);
     CHECK_INT(1, m.state.counts[OUTCOME_LATE]);
     CHECK_INT(1, m.state.counts[OUTCOME_DROPPED]);
-    CHECK_INT(5, (int64_t)stats(&stage)->outcomes[OUTCOME_APPLIED]);
-    end(&stage);
+    CHECK_INT(5, (int64_t)driver_stats(&stage.one)->outcomes[OUTCOME_APPLIED]);
+    stage_end(&stage);
 }

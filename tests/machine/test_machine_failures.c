@@ -2,39 +2,8 @@
  * Tests machine/machine: one directed schedule for each interleaving that broke an earlier wording
  * of the protocol, or that random search does not reach (DESIGN.md 3).
  */
-#include "tests/support/machine_driver.h"
+#include "tests/support/machine_stage.h"
 #include "tests/test.h"
-
-#include <string.h>
-
-struct stage {
-    struct arena *arena;
-    struct store_model node;
-    struct driver one, two;
-};
-
-/* A tick would come in between: where it matters, tests let a second pass. */
-static void begin(struct stage *stage)
-{
-    struct machine_options options = {.tick_us = 1000000};
-
-    stage->arena = arena_create(1 << 16, 1 << 28);
-    store_model_init(&stage->node, stage->arena);
-    driver_open(&stage->one, &stage->node, stage->arena, &options);
-    driver_open(&stage->two, &stage->node, stage->arena, &options);
-}
-
-static void end(struct stage *stage)
-{
-    driver_close(&stage->one);
-    driver_close(&stage->two);
-    arena_destroy(stage->arena);
-}
-
-static const struct machine_stats *stats(struct driver *driver)
-{
-    return machine_stats(driver->machine);
-}
 
 static uint32_t tp(int partition)
 {
@@ -46,7 +15,7 @@ TEST(machine_finds_a_commit_applied_whose_answer_was_lost)
     struct stage stage;
     int shard = driver_shard("ann");
 
-    begin(&stage);
+    stage_begin(&stage, NULL);
     driver_assign(&stage.one, 0);
     for (int i = 0; i < 4; i++)
         driver_event(&stage.one, 0, "ann", 2, "i1", 10 + i);
@@ -57,9 +26,9 @@ TEST(machine_finds_a_commit_applied_whose_answer_was_lost)
     driver_event(&stage.one, 0, "ann", 2, "i1", 21); /* on what is stored, not on the old cache */
     driver_wait(&stage.one, 10000);
     CHECK_TEXT("12 13 20 21", driver_times(&stage.one, "ann"));
-    CHECK_INT(1, (int64_t)stats(&stage.one)->applied_unseen);
+    CHECK_INT(1, (int64_t)driver_stats(&stage.one)->applied_unseen);
     CHECK_INT(6, driver_m(&stage.one, 0, shard).state.counts[OUTCOME_APPLIED]);
-    end(&stage);
+    stage_end(&stage);
 }
 
 TEST(machine_sends_a_commit_again_that_was_never_carried_out)
@@ -67,7 +36,7 @@ TEST(machine_sends_a_commit_again_that_was_never_carried_out)
     struct stage stage;
     int shard = driver_shard("ann");
 
-    begin(&stage);
+    stage_begin(&stage, NULL);
     driver_assign(&stage.one, 0);
     driver_event(&stage.one, 0, "ann", 2, "i1", 10);
     driver_send_exec(&stage.one, shard);
@@ -75,8 +44,8 @@ TEST(machine_sends_a_commit_again_that_was_never_carried_out)
     driver_wait(&stage.one, 10000);
     CHECK_TEXT("10", driver_times(&stage.one, "ann"));
     CHECK_INT(1, driver_m(&stage.one, 0, shard).state.counts[OUTCOME_APPLIED]);
-    CHECK_INT(1, (int64_t)stats(&stage.one)->lost);
-    end(&stage);
+    CHECK_INT(1, (int64_t)driver_stats(&stage.one)->lost);
+    stage_end(&stage);
 }
 
 TEST(machine_lets_only_one_of_a_delayed_and_a_repeated_commit_through)
@@ -88,7 +57,7 @@ TEST(machine_lets_only_one_of_a_delayed_and_a_repeated_commit_through)
     struct store_reply reply;
 
     for (int late = 0; late < 2; late++) {
-        begin(&stage);
+        stage_begin(&stage, NULL);
         driver_assign(&stage.one, 0);
         driver_event(&stage.one, 0, "ann", 2, "i1", 10);
         driver_send_exec(&stage.one, shard);
@@ -104,7 +73,7 @@ TEST(machine_lets_only_one_of_a_delayed_and_a_repeated_commit_through)
         driver_wait(&stage.one, 10000);
         CHECK_TEXT("10", driver_times(&stage.one, "ann"));
         CHECK_INT(1, driver_m(&stage.one, 0, shard).state.counts[OUTCOME_APPLIED]);
-        end(&stage);
+        stage_end(&stage);
     }
 }
 
@@ -113,7 +82,7 @@ TEST(machine_rewinds_after_a_rollback_and_never_adopts_it)
     struct stage stage;
     int shard = driver_shard("ann");
 
-    begin(&stage);
+    stage_begin(&stage, NULL);
     driver_assign(&stage.one, 0);
     for (int i = 0; i < 3; i++) {
         driver_event(&stage.one, 0, "ann", 2, "i1", 10 + i);
@@ -122,29 +91,29 @@ TEST(machine_rewinds_after_a_rollback_and_never_adopts_it)
     driver_failover(&stage.one, 2);
     CHECK_TEXT("10", driver_times(&stage.one, "ann"));
     driver_wait(&stage.one, 1100000);
-    CHECK_INT(1, (int64_t)stats(&stage.one)->behind);
+    CHECK_INT(1, (int64_t)driver_stats(&stage.one)->behind);
     CHECK_INT(0, stage.one.assigned_at[0]); /* the minimum: quiet shards lost their tick too */
     for (int i = 0; i < 3; i++)
         driver_event_at(&stage.one, 0, i, "ann", 2, "i1", 10 + i);
     driver_wait(&stage.one, 1100000);
     CHECK_TEXT("10 11 12", driver_times(&stage.one, "ann"));
     CHECK_INT(3, driver_m(&stage.one, 0, shard).state.counts[OUTCOME_APPLIED]);
-    end(&stage);
+    stage_end(&stage);
 }
 
 TEST(machine_notices_a_rollback_under_a_quiet_topic)
 {
     struct stage stage;
 
-    begin(&stage);
+    stage_begin(&stage, NULL);
     driver_assign(&stage.one, 0);
     driver_event(&stage.one, 0, "ann", 2, "i1", 10);
     driver_wait(&stage.one, 1100000);
     CHECK_INT(1, stage.one.group[0]);
     driver_failover(&stage.one, 4);
     driver_wait(&stage.one, 1100000); /* nothing is read, only the tick looks */
-    CHECK_INT(1, (int64_t)stats(&stage.one)->behind);
-    end(&stage);
+    CHECK_INT(1, (int64_t)driver_stats(&stage.one)->behind);
+    stage_end(&stage);
 }
 
 TEST(machine_keeps_next_where_a_shard_is_ahead_of_what_is_read)
@@ -152,7 +121,7 @@ TEST(machine_keeps_next_where_a_shard_is_ahead_of_what_is_read)
     struct stage stage;
     int shard = driver_shard("ann"), quiet = (shard + 1) % DRIVER_SHARDS;
 
-    begin(&stage);
+    stage_begin(&stage, NULL);
     driver_assign(&stage.one, 0);
     for (int i = 0; i < 5; i++)
         driver_event(&stage.one, 0, "ann", 2, "i1", 10 + i);
@@ -166,7 +135,7 @@ TEST(machine_keeps_next_where_a_shard_is_ahead_of_what_is_read)
     CHECK_INT(5, driver_m(&stage.two, 0, shard).state.counts[OUTCOME_APPLIED]);
     CHECK_INT(2, driver_m(&stage.two, 0, quiet).state.next);
     CHECK_INT(2, stage.two.group[0]);
-    end(&stage);
+    stage_end(&stage);
 }
 
 TEST(machine_is_fenced_by_a_claim_between_watch_and_exec)
@@ -174,20 +143,20 @@ TEST(machine_is_fenced_by_a_claim_between_watch_and_exec)
     struct stage stage;
     int shard = driver_shard("ann");
 
-    begin(&stage);
+    stage_begin(&stage, NULL);
     driver_assign(&stage.one, 0);
     driver_event(&stage.one, 0, "ann", 2, "i1", 10);
     driver_send_exec(&stage.one, shard);
     driver_assign(&stage.two, 0); /* the old owner does not know yet */
     driver_settle(&stage.one);
     CHECK_TEXT("absent", driver_times(&stage.one, "ann"));
-    CHECK_INT(1, (int64_t)stats(&stage.one)->aborted);
-    CHECK_INT(1, (int64_t)stats(&stage.one)->fenced);
+    CHECK_INT(1, (int64_t)driver_stats(&stage.one)->aborted);
+    CHECK_INT(1, (int64_t)driver_stats(&stage.one)->fenced);
     driver_event_at(&stage.two, 0, 0, "ann", 2, "i1", 10);
     driver_wait(&stage.two, 1100000);
     CHECK_TEXT("10", driver_times(&stage.two, "ann"));
     CHECK_INT(1, driver_m(&stage.two, 0, shard).state.counts[OUTCOME_APPLIED]);
-    end(&stage);
+    stage_end(&stage);
 }
 
 TEST(machine_watches_again_after_a_claim_on_the_same_connection)
@@ -195,7 +164,7 @@ TEST(machine_watches_again_after_a_claim_on_the_same_connection)
     struct stage stage;
     int shard = driver_shard("ann");
 
-    begin(&stage);
+    stage_begin(&stage, NULL);
     driver_assign(&stage.one, 0);
     driver_wait(&stage.one, 1100000); /* every shard watches */
     driver_assign(&stage.one, 1);     /* the claim ends that */
@@ -204,13 +173,13 @@ TEST(machine_watches_again_after_a_claim_on_the_same_connection)
     driver_wait(&stage.one, 10000);
     CHECK_TEXT("absent", driver_times(&stage.one, "ann"));
     CHECK_INT(0, driver_m(&stage.two, 0, shard).state.next);
-    end(&stage);
+    stage_end(&stage);
 }
 
 /* Two partitions feed ann. One owns partition 0 and has her cached; two owns partition 1. */
 static void take_over(struct stage *stage)
 {
-    begin(stage);
+    stage_begin(stage, NULL);
     driver_assign(&stage->one, 0);
     driver_assign(&stage->two, 1);
     driver_event(&stage->one, 0, "ann", 2, "i1", 10);
@@ -231,8 +200,8 @@ TEST(machine_stamps_the_old_writer_who_then_reads_again)
     CHECK_TEXT("10 11 12", driver_times(&stage.one, "ann"));
     CHECK(driver_writer(&stage.one, "ann") == tp(0));
     CHECK(driver_m(&stage.one, 1, driver_shard("ann")).stamp != 0);
-    CHECK_INT(1, (int64_t)stats(&stage.one)->stamps_seen);
-    end(&stage);
+    CHECK_INT(1, (int64_t)driver_stats(&stage.one)->stamps_seen);
+    stage_end(&stage);
 }
 
 /* Takeover, rollback, takeover again: a number that counts would stand where it stood before. */
@@ -255,7 +224,7 @@ TEST(machine_gives_another_stamp_after_a_rollback)
     }
     CHECK_INT(0, (int64_t)driver_m(&stage.one, 0, shard).stamp);
     driver_wait(&stage.two, 1100000); /* two is BEHIND, rewinds and does it again */
-    CHECK_INT(1, (int64_t)stats(&stage.two)->behind);
+    CHECK_INT(1, (int64_t)driver_stats(&stage.two)->behind);
     driver_event_at(&stage.two, 1, 0, "ann", 2, "i2", 11);
     driver_wait(&stage.two, 10000);
     CHECK(driver_m(&stage.one, 0, shard).stamp != 0);
@@ -263,7 +232,7 @@ TEST(machine_gives_another_stamp_after_a_rollback)
     driver_event(&stage.one, 0, "ann", 2, "i3", 12);
     driver_wait(&stage.one, 10000);
     CHECK_TEXT("10 11 12", driver_times(&stage.one, "ann"));
-    end(&stage);
+    stage_end(&stage);
 }
 
 /* A's record changes B's user, A moves away, a rollback loses it: B's `next` never moved. */
@@ -286,13 +255,13 @@ TEST(machine_moves_the_writer_with_every_change)
     CHECK_TEXT("10 11", driver_times(&stage.one, "ann"));
     driver_event(&stage.one, 0, "ann", 2, "i4", 14); /* partition 0 itself did not go back */
     driver_wait(&stage.one, 1100000);
-    CHECK_INT(1, (int64_t)stats(&stage.one)->behind);
+    CHECK_INT(1, (int64_t)driver_stats(&stage.one)->behind);
     driver_event_at(&stage.one, 1, 0, "ann", 2, "i2", 11);
     driver_event_at(&stage.one, 1, 1, "ann", 2, "i2", 13);
     driver_wait(&stage.one, 1100000);
     CHECK_TEXT("10 11 13 14", driver_times(&stage.one, "ann"));
     CHECK_INT(2, driver_m(&stage.one, 1, shard).state.next);
-    end(&stage);
+    stage_end(&stage);
 }
 
 TEST(machine_aborts_when_an_uncached_user_changes_before_the_commit)
@@ -300,7 +269,7 @@ TEST(machine_aborts_when_an_uncached_user_changes_before_the_commit)
     struct stage stage;
     int shard = driver_shard("ann");
 
-    begin(&stage);
+    stage_begin(&stage, NULL);
     driver_assign(&stage.one, 0);
     driver_assign(&stage.two, 1);
     driver_event(&stage.one, 0, "ann", 2, "i1", 10);
@@ -310,15 +279,15 @@ TEST(machine_aborts_when_an_uncached_user_changes_before_the_commit)
     driver_settle(&stage.one);
     driver_wait(&stage.one, 10000);
     CHECK_TEXT("10 11", driver_times(&stage.one, "ann"));
-    CHECK_INT(1, (int64_t)stats(&stage.one)->aborted);
-    end(&stage);
+    CHECK_INT(1, (int64_t)driver_stats(&stage.one)->aborted);
+    stage_end(&stage);
 }
 
 TEST(machine_drops_cached_users_of_a_partition_it_claims_again)
 {
     struct stage stage;
 
-    begin(&stage);
+    stage_begin(&stage, NULL);
     driver_assign(&stage.one, 0);
     for (int i = 0; i < 4; i++)
         driver_event(&stage.one, 0, "ann", 2, "i1", 10 + i);
@@ -332,8 +301,8 @@ TEST(machine_drops_cached_users_of_a_partition_it_claims_again)
     driver_event_at(&stage.one, 0, 6, "ann", 2, "i1", 16);
     driver_wait(&stage.one, 1100000);
     CHECK_TEXT("13 14 15 16", driver_times(&stage.one, "ann"));
-    CHECK_INT(0, (int64_t)stats(&stage.one)->fenced);
-    end(&stage);
+    CHECK_INT(0, (int64_t)driver_stats(&stage.one)->fenced);
+    stage_end(&stage);
 }
 
 TEST(machine_drops_records_of_an_older_assignment)
@@ -347,7 +316,7 @@ TEST(machine_drops_records_of_an_older_assignment)
                           .time_ms = INT64_C(1700000900000)};
     struct error err;
 
-    begin(&stage);
+    stage_begin(&stage, NULL);
     driver_assign(&stage.one, 0);
     driver_assign(&stage.one, 0); /* a second epoch */
     record.event = &event;
@@ -356,8 +325,8 @@ TEST(machine_drops_records_of_an_older_assignment)
     driver_event(&stage.one, 0, "ann", 2, "i1", 10);
     driver_wait(&stage.one, 10000);
     CHECK_TEXT("10", driver_times(&stage.one, "ann"));
-    CHECK_INT(1, (int64_t)stats(&stage.one)->skipped);
-    end(&stage);
+    CHECK_INT(1, (int64_t)driver_stats(&stage.one)->skipped);
+    stage_end(&stage);
 }
 
 TEST(machine_forgets_what_waits_when_a_partition_is_revoked)
@@ -365,7 +334,7 @@ TEST(machine_forgets_what_waits_when_a_partition_is_revoked)
     struct stage stage;
     int shard = driver_shard("ann");
 
-    begin(&stage);
+    stage_begin(&stage, NULL);
     driver_assign(&stage.one, 0);
     driver_assign(&stage.one, 1);
     driver_event(&stage.one, 0, "ann", 2, "i1", 10);
@@ -379,8 +348,8 @@ TEST(machine_forgets_what_waits_when_a_partition_is_revoked)
     driver_wait(&stage.one, 10000);
     CHECK_TEXT("11", driver_times(&stage.one, "ann"));
     CHECK_INT(0, driver_m(&stage.one, 0, shard).state.next);
-    CHECK_INT(0, stats(&stage.one)->backlog);
-    end(&stage);
+    CHECK_INT(0, driver_stats(&stage.one)->backlog);
+    stage_end(&stage);
 }
 
 TEST(machine_settles_a_commit_whose_partition_went_while_it_was_on_its_way)
@@ -388,7 +357,7 @@ TEST(machine_settles_a_commit_whose_partition_went_while_it_was_on_its_way)
     struct stage stage;
     int shard = driver_shard("ann");
 
-    begin(&stage);
+    stage_begin(&stage, NULL);
     driver_assign(&stage.one, 0);
     driver_assign(&stage.one, 1);
     driver_event(&stage.one, 0, "ann", 2, "i1", 10);
@@ -401,7 +370,7 @@ TEST(machine_settles_a_commit_whose_partition_went_while_it_was_on_its_way)
     CHECK_TEXT("10 11 12", driver_times(&stage.one, "ann"));
     CHECK_INT(1, driver_m(&stage.one, 0, shard).state.next);
     CHECK_INT(2, driver_m(&stage.one, 1, shard).state.next);
-    end(&stage);
+    stage_end(&stage);
 }
 
 TEST(machine_tries_again_after_a_refusal_and_backs_off)
@@ -409,21 +378,21 @@ TEST(machine_tries_again_after_a_refusal_and_backs_off)
     struct stage stage;
     int sent;
 
-    begin(&stage);
+    stage_begin(&stage, NULL);
     driver_assign(&stage.one, 0);
     stage.node.refusing = true; /* OOM */
     driver_event(&stage.one, 0, "ann", 2, "i1", 10);
     for (int i = 0; i < 100; i++)
         driver_wait(&stage.one, 100000);
     sent = stage.one.sent[STORE_EXEC];
-    CHECK(stats(&stage.one)->refused >= 2);
+    CHECK(driver_stats(&stage.one)->refused >= 2);
     CHECK(sent < 60); /* 10 s: doubling up to 5 s, and the quiet shards' empty ticks */
     CHECK_TEXT("absent", driver_times(&stage.one, "ann"));
     stage.node.refusing = false;
     driver_wait(&stage.one, 10000000);
     CHECK_TEXT("10", driver_times(&stage.one, "ann"));
     CHECK_INT(1, driver_m(&stage.one, 0, driver_shard("ann")).state.counts[OUTCOME_APPLIED]);
-    end(&stage);
+    stage_end(&stage);
 }
 
 TEST(machine_makes_the_same_outbox_rows_again_after_a_rollback)
@@ -433,7 +402,7 @@ TEST(machine_makes_the_same_outbox_rows_again_after_a_rollback)
     const struct model_key *outbox;
     struct store_id ids[2];
 
-    begin(&stage);
+    stage_begin(&stage, NULL);
     driver_assign(&stage.one, 0);
     driver_impression(&stage.one, 0, "ann", "r1", "i1", 10);
     driver_event(&stage.one, 0, "ann", 2, "i1", 11);
@@ -454,5 +423,5 @@ TEST(machine_makes_the_same_outbox_rows_again_after_a_rollback)
     CHECK(outbox != NULL && outbox->now.rows_count == 2);
     for (int i = 0; i < 2; i++)
         CHECK_INT(0, store_id_compare(ids[i], outbox->now.rows[i].id));
-    end(&stage);
+    stage_end(&stage);
 }

@@ -35,51 +35,10 @@
  * every value; xkey is one expression of the relay. Those not below stand in test_machine_claims.c,
  * test_machine_commits.c and test_machine_failures.c.
  */
-#include "tests/support/machine_driver.h"
+#include "tests/support/machine_stage.h"
 #include "tests/test.h"
 
-#include <stdio.h>
 #include <string.h>
-
-struct stage {
-    struct arena *arena;
-    struct store_model node;
-    struct driver one, two;
-};
-
-static void begin(struct stage *stage)
-{
-    struct machine_options options = {.tick_us = 1000000};
-
-    stage->arena = arena_create(1 << 16, 1 << 28);
-    store_model_init(&stage->node, stage->arena);
-    driver_open(&stage->one, &stage->node, stage->arena, &options);
-    driver_open(&stage->two, &stage->node, stage->arena, &options);
-}
-
-static void end(struct stage *stage)
-{
-    driver_close(&stage->one);
-    driver_close(&stage->two);
-    arena_destroy(stage->arena);
-}
-
-static const struct machine_stats *stats(struct driver *driver)
-{
-    return machine_stats(driver->machine);
-}
-
-/* A user of the given shard. */
-static const char *user_in(int shard)
-{
-    static char name[32];
-
-    for (int i = 0;; i++) {
-        (void)snprintf(name, sizeof name, "user%d", i);
-        if (driver_shard(name) == shard)
-            return name;
-    }
-}
 
 /* Whoever changes the writer stamps the m of the old one, also when both are its own. */
 TEST(machine_stamps_a_partition_of_its_own_too)
@@ -87,7 +46,7 @@ TEST(machine_stamps_a_partition_of_its_own_too)
     struct stage stage;
     int shard = driver_shard("ann");
 
-    begin(&stage);
+    stage_begin(&stage, NULL);
     driver_assign(&stage.one, 0);
     driver_assign(&stage.one, 1);
     driver_event(&stage.one, 0, "ann", 2, "i1", 10);
@@ -97,11 +56,11 @@ TEST(machine_stamps_a_partition_of_its_own_too)
     driver_wait(&stage.one, 10000);
     CHECK(driver_m(&stage.one, 0, shard).stamp != 0);
     CHECK(driver_m(&stage.one, 1, shard).stamp == 0);
-    CHECK_INT(0, (int64_t)stats(&stage.one)->stamps_seen); /* it knows its own */
+    CHECK_INT(0, (int64_t)driver_stats(&stage.one)->stamps_seen); /* it knows its own */
     driver_event(&stage.one, 0, "ann", 2, "i3", 12);
     driver_wait(&stage.one, 10000);
     CHECK_TEXT("10 11 12", driver_times(&stage.one, "ann"));
-    end(&stage);
+    stage_end(&stage);
 }
 
 /* The answer is lost before the commit is carried out, it is looked at and planned again, and only
@@ -114,7 +73,7 @@ TEST(machine_forgets_the_cache_when_a_delayed_commit_of_its_own_came_through)
     struct model_connection old;
     struct store_reply reply;
 
-    begin(&stage);
+    stage_begin(&stage, NULL);
     driver_assign(&stage.one, 0);
     for (int i = 0; i < 4; i++)
         driver_event(&stage.one, 0, "ann", 2, "i1", 10 + i);
@@ -129,11 +88,11 @@ TEST(machine_forgets_the_cache_when_a_delayed_commit_of_its_own_came_through)
     CHECK_INT(STORE_OK, reply.result);
     driver_event(&stage.one, 0, "ann", 2, "i1", 21);
     driver_wait(&stage.one, 10000);
-    CHECK_INT(1, (int64_t)stats(&stage.one)->aborted);
-    CHECK_INT(1, (int64_t)stats(&stage.one)->ahead);
+    CHECK_INT(1, (int64_t)driver_stats(&stage.one)->aborted);
+    CHECK_INT(1, (int64_t)driver_stats(&stage.one)->ahead);
     CHECK_TEXT("12 13 20 21", driver_times(&stage.one, "ann"));
     CHECK_INT(6, driver_m(&stage.one, 0, shard).state.counts[OUTCOME_APPLIED]);
-    end(&stage);
+    stage_end(&stage);
 }
 
 /* The batch that is made anew after a lost answer holds more: only what is not applied counts. */
@@ -143,7 +102,7 @@ TEST(machine_makes_a_larger_batch_after_a_lost_answer)
     int shard = driver_shard("ann");
 
     for (int carried_out = 0; carried_out < 2; carried_out++) {
-        begin(&stage);
+        stage_begin(&stage, NULL);
         driver_assign(&stage.one, 0);
         driver_event(&stage.one, 0, "ann", 2, "i1", 10);
         driver_send_exec(&stage.one, shard);
@@ -157,8 +116,8 @@ TEST(machine_makes_a_larger_batch_after_a_lost_answer)
         CHECK_TEXT("10 11 12", driver_times(&stage.one, "ann"));
         CHECK_INT(3, driver_m(&stage.one, 0, shard).state.counts[OUTCOME_APPLIED]);
         CHECK_INT(3, driver_m(&stage.one, 0, shard).state.next);
-        CHECK_INT(carried_out, (int64_t)stats(&stage.one)->applied_unseen);
-        end(&stage);
+        CHECK_INT(carried_out, (int64_t)driver_stats(&stage.one)->applied_unseen);
+        stage_end(&stage);
     }
 }
 
@@ -170,7 +129,7 @@ TEST(machine_watches_again_before_another_claim_is_answered_everywhere)
     int shard = driver_shard("ann");
     struct error err;
 
-    begin(&stage);
+    stage_begin(&stage, NULL);
     driver_assign(&stage.one, 0);
     driver_wait(&stage.one, 1100000); /* every shard watches */
     CHECK_STATUS(OK, machine_assigned(stage.one.machine, 1, 0, &err));
@@ -186,8 +145,8 @@ TEST(machine_watches_again_before_another_claim_is_answered_everywhere)
     }
     CHECK_TEXT("absent", driver_times(&stage.one, "ann"));
     CHECK_INT(0, driver_m(&stage.two, 0, shard).state.next);
-    CHECK_INT(1, (int64_t)stats(&stage.one)->fenced);
-    end(&stage);
+    CHECK_INT(1, (int64_t)driver_stats(&stage.one)->fenced);
+    stage_end(&stage);
 }
 
 TEST(machine_draws_another_token_for_every_claim)
@@ -195,7 +154,7 @@ TEST(machine_draws_another_token_for_every_claim)
     struct stage stage;
     uint8_t tokens[3][STORE_TOKEN_BYTES];
 
-    begin(&stage);
+    stage_begin(&stage, NULL);
     for (int i = 0; i < 3; i++) {
         driver_assign(i == 1 ? &stage.two : &stage.one, 0);
         memcpy(tokens[i], driver_m(&stage.one, 0, 1).token, STORE_TOKEN_BYTES);
@@ -205,7 +164,7 @@ TEST(machine_draws_another_token_for_every_claim)
     CHECK(memcmp(tokens[0], tokens[1], STORE_TOKEN_BYTES) != 0);
     CHECK(memcmp(tokens[0], tokens[2], STORE_TOKEN_BYTES) != 0);
     CHECK(memcmp(tokens[1], tokens[2], STORE_TOKEN_BYTES) != 0);
-    end(&stage);
+    stage_end(&stage);
 }
 
 /* Another owner has claimed a shard but written nothing yet: its `next` is not ours to write. */
@@ -214,7 +173,7 @@ TEST(machine_does_not_write_the_first_next_under_anothers_token)
     struct stage stage;
     struct error err;
 
-    begin(&stage);
+    stage_begin(&stage, NULL);
     CHECK_STATUS(OK, machine_assigned(stage.one.machine, 0, 0, &err));
     for (int i = 0; i < 2; i++) { /* claims, start */
         driver_take(&stage.one);
@@ -230,10 +189,10 @@ TEST(machine_does_not_write_the_first_next_under_anothers_token)
     driver_settle(&stage.one);
     for (int s = 0; s < DRIVER_SHARDS; s++)
         CHECK_INT(-1, driver_m(&stage.one, 0, s).state.next);
-    CHECK_INT(1, (int64_t)stats(&stage.one)->fenced);
+    CHECK_INT(1, (int64_t)driver_stats(&stage.one)->fenced);
     driver_settle(&stage.two);
     CHECK_INT(0, stage.two.assigned_at[0]);
-    end(&stage);
+    stage_end(&stage);
 }
 
 /* One shard is far ahead, with a late watermark; the record that the others still need is old by
@@ -243,11 +202,11 @@ TEST(machine_reads_with_the_watermark_of_the_shard_that_is_least_far)
     struct stage stage;
     int behind = 0, ahead = DRIVER_SHARDS - 1;
 
-    begin(&stage);
+    stage_begin(&stage, NULL);
     driver_assign(&stage.one, 0);
     machine_disconnected(stage.one.machine, behind);
-    driver_event(&stage.one, 0, user_in(behind), 2, "i1", 10);
-    driver_event(&stage.one, 0, user_in(ahead), 2, "i1", 100);
+    driver_event(&stage.one, 0, driver_user_in(behind, 0), 2, "i1", 10);
+    driver_event(&stage.one, 0, driver_user_in(ahead, 0), 2, "i1", 100);
     driver_wait(&stage.one, 10000);
     CHECK_INT(0, driver_m(&stage.one, 0, behind).state.next);
     CHECK_INT(2, driver_m(&stage.one, 0, ahead).state.next);
@@ -255,14 +214,14 @@ TEST(machine_reads_with_the_watermark_of_the_shard_that_is_least_far)
 
     driver_assign(&stage.two, 0);
     CHECK_INT(0, stage.two.assigned_at[0]);
-    driver_event_at(&stage.two, 0, 0, user_in(behind), 2, "i1", 10);
-    driver_event_at(&stage.two, 0, 1, user_in(ahead), 2, "i1", 100);
+    driver_event_at(&stage.two, 0, 0, driver_user_in(behind, 0), 2, "i1", 10);
+    driver_event_at(&stage.two, 0, 1, driver_user_in(ahead, 0), 2, "i1", 100);
     driver_wait(&stage.two, 10000);
-    CHECK_TEXT("10", driver_times(&stage.two, user_in(behind)));
+    CHECK_TEXT("10", driver_times(&stage.two, driver_user_in(behind, 0)));
     CHECK_INT(1, driver_m(&stage.two, 0, behind).state.counts[OUTCOME_APPLIED]);
     CHECK_INT(0, driver_m(&stage.two, 0, behind).state.counts[OUTCOME_DROPPED]);
     CHECK_INT(1, driver_m(&stage.two, 0, ahead).state.counts[OUTCOME_APPLIED]);
-    end(&stage);
+    stage_end(&stage);
 }
 
 /* What a row holds must not depend on where a batch ended, for that is another after a rollback. */
@@ -271,7 +230,7 @@ TEST(machine_emits_a_label_of_the_same_batch_as_a_row_of_its_own)
     struct stage stage;
 
     for (int together = 0; together < 2; together++) {
-        begin(&stage);
+        stage_begin(&stage, NULL);
         driver_assign(&stage.one, 0);
         driver_impression(&stage.one, 0, "ann", "r1", "i1", 10);
         if (!together)
@@ -279,7 +238,7 @@ TEST(machine_emits_a_label_of_the_same_batch_as_a_row_of_its_own)
         driver_event(&stage.one, 0, "ann", 2, "i1", 11);
         driver_wait(&stage.one, 10000);
         CHECK_INT(2, driver_rows(&stage.one, 0, "ann"));
-        end(&stage);
+        stage_end(&stage);
     }
 }
 
@@ -290,7 +249,7 @@ TEST(machine_looks_again_when_the_read_behind_a_commit_failed)
     int shard = driver_shard("ann"), reads;
     struct store_reply reply;
 
-    begin(&stage);
+    stage_begin(&stage, NULL);
     driver_assign(&stage.one, 0);
     driver_event(&stage.one, 0, "ann", 2, "i1", 10);
     driver_send_exec(&stage.one, shard);
@@ -304,7 +263,7 @@ TEST(machine_looks_again_when_the_read_behind_a_commit_failed)
     CHECK_INT(reads + 1, stage.one.sent[STORE_READ]);
     CHECK_TEXT("10 11", driver_times(&stage.one, "ann"));
     CHECK_INT(2, driver_m(&stage.one, 0, shard).state.counts[OUTCOME_APPLIED]);
-    end(&stage);
+    stage_end(&stage);
 }
 
 /* The one loss that cannot be seen (machine/README.md, limits): a key deleted by hand, a patch of
@@ -314,7 +273,7 @@ TEST(machine_quarantines_a_value_whose_loss_a_lost_answer_hid)
     struct stage stage;
     int shard = driver_shard("ann");
 
-    begin(&stage);
+    stage_begin(&stage, NULL);
     driver_assign(&stage.one, 0);
     for (int i = 0; i < 4; i++)
         driver_event(&stage.one, 0, "ann", 2, "i1", 10 + i);
@@ -331,5 +290,5 @@ TEST(machine_quarantines_a_value_whose_loss_a_lost_answer_hid)
     CHECK_INT(5, driver_last(&stage.one, COMMAND_LETTER)->letter.offset);
     CHECK_INT(1, driver_m(&stage.one, 0, shard).state.counts[OUTCOME_DEAD]);
     CHECK_INT(6, driver_m(&stage.one, 0, shard).state.next);
-    end(&stage);
+    stage_end(&stage);
 }

@@ -269,6 +269,22 @@ int driver_shard(const char *user)
     return rules_shard(driver_rules(), text_of(user), DRIVER_SHARDS);
 }
 
+const char *driver_user_in(int shard, int n)
+{
+    static char name[32];
+
+    for (int i = 0;; i++) {
+        (void)snprintf(name, sizeof name, "user%d", i);
+        if (driver_shard(name) == shard && n-- == 0)
+            return name;
+    }
+}
+
+const struct machine_stats *driver_stats(struct driver *driver)
+{
+    return machine_stats(driver->machine);
+}
+
 int driver_rows(struct driver *driver, int partition, const char *user)
 {
     struct model_key *key = store_model_find(driver->node, MODEL_OUTBOX, driver_shard(user),

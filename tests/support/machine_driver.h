@@ -72,6 +72,9 @@ void driver_dead(struct driver *driver, int partition);
 uint64_t driver_hash(int64_t offset); /* of the records above */
 
 int driver_shard(const char *user);
+/* A user of the given shard, the n-th of them, none of whom a test names itself. Static storage. */
+const char *driver_user_in(int shard, int n);
+const struct machine_stats *driver_stats(struct driver *driver);
 /* Rows that wait in the partition's outbox of that user's shard. */
 int driver_rows(struct driver *driver, int partition, const char *user);
 /* How often such a command came. */
