@@ -9,6 +9,7 @@
 
 #include "features/redis_dataset.h"
 #include "ingest/dry_run.h"
+#include "ingest/first_start.h"
 #include "ingest/ingest_config.h"
 #include "ingest/loop.h"
 #include "ingest/simulate.h"
@@ -71,8 +72,9 @@ static bool pause_for(int64_t wait_ms)
 
 /* Does the group have an offset in some partition of events? Then somebody has applied records of
  * it, and a Redis without a data set has lost them. */
-static enum status check_never_read(const struct ingest *in, struct error *err)
+static enum status check_never_read(void *context, struct error *err)
 {
+    const struct ingest *in = context;
     struct kafka_consumer_options kafka = {0};
     struct kafka_consumer *consumer = NULL;
     int partitions = 0;
@@ -100,58 +102,39 @@ static enum status check_never_read(const struct ingest *in, struct error *err)
                      in->keys.ns);
 }
 
-/* How many partitions `examples` has, when neither the configuration nor a record says. */
-static enum status ask_examples(struct ingest *in, struct redis_dataset *wanted, struct error *err)
+static enum status ask_partitions(void *context, int *partitions, struct error *err)
 {
+    const struct ingest *in = context;
     struct kafka_consumer_options kafka = {0};
     enum status status;
 
-    if (config_given(in->config, "dataset.examples_partitions"))
-        return OK;
     kafka_consumer_options_from(&kafka, in->config, "kafka.topics.examples");
-    status = kafka_topic_partitions_as(&kafka, KAFKA_WAIT_MS, &wanted->examples_partitions, err);
+    status = kafka_topic_partitions_as(&kafka, KAFKA_WAIT_MS, partitions, err);
     if (status == ERR_NOT_FOUND)
         return error_set(err, ERR_UNAVAILABLE, "topic \"%s\" does not exist yet: create it",
                          kafka.topic);
     return status;
 }
 
-/* There is no data set. May we make one? Another process that starts with us may have made it, and
- * have committed, between our two questions: so Redis is asked once more before it is called a
- * loss. */
-static enum status check_first(struct ingest *in, struct error *err)
-{
-    struct redis_dataset made = {0};
-    struct error absent;
-    enum status status = check_never_read(in, err);
-
-    if (status == ERR_CONFLICT &&
-        redis_dataset_load(&made, in->connection, &in->keys, REDIS_WAIT_MS, &absent) == OK)
-        status = OK;
-    redis_dataset_clear(&made);
-    return status;
-}
-
 static enum status try_dataset(struct ingest *in, struct error *err)
 {
-    struct redis_dataset wanted, stored = {0};
+    struct first_start how = {
+        .connection = in->connection,
+        .keys = &in->keys,
+        .timeout_ms = REDIS_WAIT_MS,
+        .rebuild = command_flag(in->line, "rebuild"),
+        .partitions_given = config_given(in->config, "dataset.examples_partitions"),
+        .never_read = check_never_read,
+        .ask_partitions = ask_partitions,
+        .context = in,
+    };
+    struct redis_dataset wanted;
     enum status status = ingest_wanted_dataset(&wanted, in->config, in->schema, err);
 
     if (status == OK)
         status = redis_dataset_check_server(&in->target, &in->keys, REDIS_WAIT_MS, err);
     if (status == OK)
-        status = redis_dataset_load(&stored, in->connection, &in->keys, REDIS_WAIT_MS, err);
-    if (status == OK && !config_given(in->config, "dataset.examples_partitions"))
-        wanted.examples_partitions = stored.examples_partitions;
-    redis_dataset_clear(&stored);
-    if (status == ERR_NOT_FOUND) {
-        status = command_flag(in->line, "rebuild") ? OK : check_first(in, err);
-        if (status == OK)
-            status = ask_examples(in, &wanted, err);
-    }
-    if (status == OK)
-        status = redis_dataset_open(&in->dataset, in->connection, &in->keys, &wanted, REDIS_WAIT_MS,
-                                    err);
+        status = first_start(&in->dataset, &how, &wanted, err);
     return status;
 }
 
