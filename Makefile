@@ -25,6 +25,7 @@ packages := rdkafka hiredis yaml-0.1 libmicrohttpd libcurl libxxhash libsodium z
 TLS ?= $(shell pkg-config --exists openssl && echo yes)
 packages += $(if $(TLS),openssl)
 features_redis_tls_flags = $(if $(TLS),-DFRESHET_TLS)
+tests_features_test_redis_tls_flags = $(features_redis_tls_flags)
 libraries = $(shell pkg-config --libs $(packages) 2>/dev/null) -lsimdjson -lstdc++ -lm -lpthread
 
 warnings := -Wall -Wextra -Werror -Wshadow -Wpointer-arith -Wformat=2 -Wundef -Wwrite-strings -Wvla
