@@ -16,6 +16,7 @@
 #include <string.h>
 
 #define EXPECTED_MAX 1024
+#define TRAINED_EACH 16
 
 struct expected { /* a row that must have been published */
     int log, user;
@@ -396,6 +397,51 @@ static int user_of_row(struct court *court, const struct published *have)
     return -1;
 }
 
+/* Its tables are larger than all of this world: a share of the schedules is enough. */
+static bool trains(const struct world *world)
+{
+    return world->seed % TRAINED_EACH == 0;
+}
+
+static bool user_is_simple(const struct court *court, int user)
+{
+    const struct world *world = court->world;
+
+    for (int i = 0; i < world->expired_count; i++)
+        if (world->expired[i].user == user)
+            return false;
+    for (int i = 0; i < court->expected_count; i++)
+        if (court->expected[i].user == user && court->expected[i].erased)
+            return false;
+    return !world->unsure[user];
+}
+
+/* The labels of users fed by two partitions are the same in any interleaving, as they name their
+ * request; a view is none. */
+static void check_trainer(struct court *court)
+{
+    struct world *world = court->world;
+    uint64_t *examples = arena_alloc(world->arena, EXPECTED_MAX * sizeof examples[0]), of;
+    struct trainer_label *labels = arena_alloc(world->arena, EXPECTED_MAX * sizeof labels[0]);
+    int examples_count = 0, labels_count = 0;
+    bool simple[USERS];
+
+    for (int u = 0; u < USERS; u++)
+        simple[u] = user_is_simple(court, u);
+    for (int i = 0; i < court->expected_count; i++) {
+        const struct expected *want = &court->expected[i];
+        struct label label;
+
+        if (!simple[want->user] || !label_of(court, want->bytes, want->bytes_count, &label, &of))
+            continue;
+        if (label.row < 0)
+            examples[examples_count++] = label.example;
+        else if (world->rules->actions[label.action].label > 0)
+            labels[labels_count++] = (struct trainer_label){label.example, label.row};
+    }
+    trainer_check(world, examples, examples_count, labels, labels_count);
+}
+
 /* The value ended at or before this record of its log. Emitted before that, lost in a failover and
  * emitted again, the record's rows tell another history, and labels may have lost their list. */
 static bool ended_before(const struct world *world, int user, int log, int64_t offset)
@@ -438,6 +484,8 @@ static void check_examples(struct court *court)
             world_violation(world, "a row is invented", "p%d/%llu of %s", have->log,
                             (unsigned long long)have->row->id.high - 1, workload_user(user).at);
     }
+    if (trains(world))
+        check_trainer(court);
 }
 
 /* ---- stops ---- */
@@ -507,6 +555,9 @@ void judge(struct world *world)
             world_violation(world, "the outbox refused a row", "node %d", n);
     if (world->quarantined > 0 && !world->features.planting)
         world_violation(world, "a value was unusable", "%d times", (int)world->quarantined);
+    if (world->behind > 0 && !world->rolled_back)
+        world_violation(world, "a rollback was seen where none was", "%d times",
+                        (int)world->behind);
     check_users(&court);
     check_counts(&court);
     check_examples(&court);

@@ -4,9 +4,14 @@
 #     mutants.sh BUILD SEEDS [NAME...]     BUILD: build/release, with simulate and tests/run in it
 #
 # The bugs are in tests/simulate/mutants.txt, the defences of machine/defences.h among them. Only
-# what a bug changes is compiled anew. Schedules are run until one goes wrong, and that one is made
-# short; then the directed schedule that is named there must fail. Bugs that no random schedule
-# reaches are found by the directed one alone. Exit 1 when a bug was not found.
+# what a bug changes is compiled anew. A bug is found when all of this holds:
+#
+#     random    one of the first SEEDS schedules goes wrong; only the bugs on the list
+#               `directed-only` there may do without
+#     shrunk    that schedule is made short: at most `readable` steps and faults are left of it
+#     directed  the directed schedule that is named there passes, and fails with the bug
+#
+# Exit 1 when one does not.
 set -u
 cd "$(dirname "$0")/../.." || exit 70
 build=$1
@@ -14,12 +19,13 @@ seeds=$2
 shift 2
 wanted=" $* "
 out=$build/mutants
-readable=60 # steps of a history, at most
+readable=60 # steps and faults of a history, at most: a page
 found=0
 failed=0
 libraries=${LIBRARIES:?the libraries to link, as make protocol-mutants gives them}
 flags="-std=c11 -O2 -I. -D_GNU_SOURCE -fPIE"
-test_objects=$(ls "$build"/tests/runner.o "$build"/tests/{ops,schemas,features,kernels,machine,ingest,scorer,retrain,support}/*.o)
+test_objects=${TEST_OBJECTS:?those of tests/run, as make protocol-mutants gives them}
+directed_only=" $(sed -n 's/^directed-only |//p' tests/simulate/mutants.txt) "
 
 trim() { sed -E 's/^ +//; s/ +$//' <<<"$1"; }
 
@@ -55,8 +61,9 @@ link_program() { # NAME PROGRAM OBJECT...
     ${CC:-gcc} -pie -o "$out/$name/$program" "$out/$name"/*.o "${kept[@]}" "$build/libfreshet.a" $libraries
 }
 
-by_chance() { # NAME: sets random and shrunk
-    local name=$1 result seed
+# Sets random, shrunk and what. False: not found, or not made short.
+by_chance() { # NAME
+    local name=$1 result seed left
     random='not in '$seeds shrunk=''
     result=$("$out/$name/simulate" --seeds "$seeds" --until-found)
     [ $? = 1 ] || return 1
@@ -64,12 +71,31 @@ by_chance() { # NAME: sets random and shrunk
     what=$(sed -nE 's/^first: seed [0-9]+: ([^(]*[^( ]).*; see.*/\1/p' <<<"$result")
     seed=$(sed -nE 's/^first: seed ([0-9]+): .*/\1/p' <<<"$result")
     shrunk=$("$out/$name/simulate" --shrink "$seed" | sed -nE 's/^shrunk to ([0-9]+) steps, ([0-9]+) faults, ([0-9]+) records.*/\1+\2, \3/p')
+    left=${shrunk%%,*}
+    [ -n "$left" ] && [ $((left)) -le "$readable" ] # steps+faults
+}
+
+# Sets directed, and what where chance said nothing. False: the test does not tell.
+by_test() { # NAME TEST
+    local name=$1 test=$2
+    # shellcheck disable=SC2086
+    link_program "$name" run $test_objects || exit 70
+    if ! timeout 120 "$build/tests/run" "$test" >"$out/$name/run.log" 2>&1; then
+        directed='no test'
+        return 1
+    fi
+    if timeout 120 "$out/$name/run" "$test" >"$out/$name/run.log" 2>&1; then
+        directed=PASSES
+        return 1
+    fi
+    directed=fails
+    [ -n "$what" ] || what=$(sed -nE 's/^FAILED +([a-z0-9_]+).*/\1/p' "$out/$name/run.log" | head -n 1)
 }
 
 printf '%-16s %9s  %-12s %-9s %-34s %s\n' bug schedules shrunk-to directed noticed 'what was planted'
 while IFS='|' read -r name file test what_is sed; do
     name=$(trim "$name")
-    [[ -n $name && $name != \#* ]] || continue
+    [[ -n $name && $name != \#* && $name != directed-only ]] || continue
     [[ $wanted == "  " || $wanted == *" $name "* ]] || continue
     file=$(trim "$file") test=$(trim "$test") what='' directed=-
     if ! make_objects "$name" "$file" "$(trim "$sed")"; then
@@ -78,27 +104,10 @@ while IFS='|' read -r name file test what_is sed; do
         continue
     fi
     ok=1
-    if [[ $file == retrain/* ]]; then
-        random=- shrunk=''
-    else
-        # shellcheck disable=SC2046
-        link_program "$name" simulate $(ls "$build"/tests/simulate/*.o) "$build/tests/support/store_model.o" || exit 70
-        by_chance "$name" || ok=0
-        [ "${shrunk%%+*}" -le "$readable" ] 2>/dev/null || [ -z "$shrunk" ] || ok=0
-    fi
-    if [ "$test" != - ]; then
-        # shellcheck disable=SC2086
-        link_program "$name" run $test_objects || exit 70
-        if ! timeout 120 "$build/tests/run" "$test" >"$out/$name/run.log" 2>&1; then
-            directed='no test' ok=0
-        elif timeout 120 "$out/$name/run" "$test" >"$out/$name/run.log" 2>&1; then
-            directed=PASSES ok=0
-        else
-            directed=fails
-            ok=1
-            [ -n "$what" ] || what=$(sed -nE 's/^FAILED +([a-z0-9_]+).*/\1/p' "$out/$name/run.log" | head -n 1)
-        fi
-    fi
+    # shellcheck disable=SC2086
+    link_program "$name" simulate ${SIMULATE_OBJECTS:?those of simulate} || exit 70
+    by_chance "$name" || [[ -z $shrunk && $directed_only == *" $name "* ]] || ok=0
+    [ "$test" = - ] || by_test "$name" "$test" || ok=0
     if [ "$ok" = 1 ]; then found=$((found + 1)); else failed=$((failed + 1)); fi
     printf '%-16s %9s  %-12s %-9s %-34s %s\n' "$name" "$random" "$shrunk" "$directed" "$what" "$(trim "$what_is")"
     rm -rf "${out:?}/$name"

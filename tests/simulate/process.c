@@ -123,9 +123,17 @@ enum fault_kind process_disconnect(struct world *world, struct process *process,
     return kind;
 }
 
+void process_count(struct world *world, const struct process *process)
+{
+    const struct machine_stats *stats = machine_stats(process->machine);
+
+    world->quarantined += stats->quarantined;
+    world->behind += stats->behind;
+}
+
 static void replace(struct world *world, struct process *process)
 {
-    world->quarantined += machine_stats(process->machine)->quarantined;
+    process_count(world, process);
     process_end(world, process);
     process_start(world, process);
 }

@@ -21,6 +21,7 @@ simulate-soak: $(B)/simulate ## ten million schedules, an hour or so; SIGTERM en
 mutants: protocol-mutants fault-mutants ## take each defence away: the simulator, or its fault's test, must notice
 .PHONY: protocol-mutants
 protocol-mutants: $(B)/simulate $(B)/tests/run ## those of the protocol alone; MUTANTS="TICK LAST" picks some
-	@CC="$(CC)" LIBRARIES="$(libraries)" bash tests/simulate/mutants.sh $(B) 10000 $(MUTANTS)
+	@CC="$(CC)" LIBRARIES="$(libraries)" SIMULATE_OBJECTS="$(simulate_objects)" \
+		TEST_OBJECTS="$(test_objects)" bash tests/simulate/mutants.sh $(B) 10000 $(MUTANTS)
 
 -include $(simulate_objects:.o=.d)

@@ -92,6 +92,7 @@ static void failover(struct world *world)
         lost = store_model_rollback(&world->nodes[node], sizes[world_below(world, 6)]);
         NOTE(world, "FAILOVER of node %d loses %d writes", node, lost);
     }
+    world->rolled_back = true;
     happened(world, FAULT_FAILOVER);
 }
 
@@ -131,9 +132,30 @@ static int busy_connection(const struct world *world, int first, bool writes)
     return -1;
 }
 
+/* The hiccup that lost the answer to a commit lasts: before the process can look at what became of
+ * it, it loses a partition that the commit was of, and only that one. */
+static void lose_partition_too(struct world *world, int number, const struct store_request *request)
+{
+    int first = world_below(world, request->ms_count);
+
+    for (int i = 0; i < request->ms_count; i++) {
+        const struct store_m_write *m = &request->ms[(first + i) % request->ms_count];
+        int log = store_tp_partition(m->tp);
+
+        if (!m->has_state || world->owner[log] != number)
+            continue;
+        world->owner[log] = (number + 1 + world_below(world, PROCESSES - 1)) % PROCESSES;
+        NOTE(world, "REBALANCE: p%d belongs to P%d, and P%d knows", log, world->owner[log], number);
+        process_give_up(world, &world->processes[number], log);
+        happened(world, FAULT_REBALANCE);
+        return;
+    }
+}
+
 /* A connection is lost, rather one with a request on it, best one with a commit. */
 static void disconnect(struct world *world)
 {
+    const struct store_request *request;
     int first = world_below(world, PROCESSES * SHARDS);
     int chosen = busy_connection(world, first, world_chance(world, 75));
     bool ghost = world_chance(world, 50);
@@ -143,9 +165,13 @@ static void disconnect(struct world *world)
         chosen = busy_connection(world, first, false);
     if (chosen < 0)
         chosen = first;
+    request = world->processes[chosen / SHARDS].wires[chosen % SHARDS].request;
     kind = process_disconnect(world, &world->processes[chosen / SHARDS], chosen % SHARDS, ghost);
     if (kind != FAULT_COUNT)
         happened(world, kind);
+    if (kind == FAULT_LOST_REPLY && request->writes_count > 0 && request->ms_count > 0 &&
+        world->features.zombie && world_chance(world, 40))
+        lose_partition_too(world, chosen / SHARDS, request);
 }
 
 /* Where keys are deleted by hand no other answer is lost: that of a patch would tell that the value
@@ -247,21 +273,48 @@ static void damage(struct world *world)
 
     if (m == NULL || !m->now.m.has_state)
         return;
-    NOTE(world, "HAND: m of p%d in shard %d is damaged", log, shard);
-    store_model_damage(node, m);
-    world->damaged[log] = true;
+    if (world_chance(world, 50)) {
+        NOTE(world, "HAND: m of p%d in shard %d is damaged", log, shard);
+        store_model_damage(node, m);
+        world->damaged[log] = true;
+    } else {
+        /* All of the shard is read again, onto values that are there and past rows that wait. */
+        NOTE(world, "HAND: m of p%d in shard %d is deleted", log, shard);
+        store_model_delete(node, m);
+        for (int u = 0; u < USERS; u++)
+            world->unsure[u] |= workload_shard(world->rules, u) == shard;
+    }
     happened(world, FAULT_BY_HAND);
 }
 
-/* The log is re-created, or cut by an unclean election; who reads it hears of that. */
+/* Where ours ends in the log: behind the last record that any shard has applied. -1: nowhere. */
+static int end_of_ours(struct world *world, int log)
+{
+    int64_t last = -1;
+
+    for (int s = 0; s < SHARDS; s++) {
+        const struct model_key *m = store_model_find(&world->nodes[node_of(s)], MODEL_M, s,
+                                                     user_value_writer(log, 0), (struct text){0});
+
+        if (m != NULL && m->now.m.has_state && m->now.m.state.last_offset > last)
+            last = m->now.m.state.last_offset;
+    }
+    return last < 0 || last >= world->logs[log].high ? -1 : (int)last + 1;
+}
+
+/* The log is re-created, or cut by an unclean election, rather where nothing that we applied is
+ * lost: there nobody may be wrong. Who reads it hears of that. */
 static void relog(struct world *world)
 {
     int log = world_below(world, world->logs_count);
     int from = world_chance(world, 50) ? 0 : world_below(world, world->logs[log].high + 1);
+    int end = end_of_ours(world, log);
 
     for (int i = from; i < world->logs[log].high && world_chance(world, 70); i++)
         if (world->logs[log].entries[i].kind == ENTRY_GAP)
             from = i; /* another record may come to where there was none */
+    if (end >= 0 && world_chance(world, 50))
+        from = end;
     if (world->old_logs[log].count > 0)
         return;
     workload_change(world, log, from);
@@ -580,7 +633,7 @@ const char *world_run(struct stage *stage, uint64_t seed, const struct plan *pla
     if (world->violation == NULL)
         quiet(world);
     for (int p = 0; p < PROCESSES; p++)
-        world->quarantined += machine_stats(world->processes[p].machine)->quarantined;
+        process_count(world, &world->processes[p]);
     if (world->violation == NULL)
         judge(world);
     for (int p = 0; p < PROCESSES; p++)

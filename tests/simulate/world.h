@@ -167,6 +167,7 @@ struct world {
     bool moved[USERS];             /* fed by two partitions */
     bool unsure[USERS];            /* deleted or planted by hand: not compared */
     bool damaged[LOGS_MAX];        /* some m of it was */
+    bool rolled_back;              /* some write was lost by a failover */
     bool start_lost[LOGS_MAX];     /* its recorded start was once asked for and not there */
     struct store_model nodes[NODES];
     struct process processes[PROCESSES];
@@ -190,10 +191,12 @@ struct world {
 
     bool calm; /* no more faults */
     bool show;
-    int slots;             /* places for steps */
-    int steps, faults;     /* that did something */
-    bool acted;            /* the step at hand did something */
-    uint64_t quarantined;  /* users met with an unusable value, by processes that are gone */
+    int slots;         /* places for steps */
+    int steps, faults; /* that did something */
+    bool acted;        /* the step at hand did something */
+    /* by processes that are gone, and at the end by all: */
+    uint64_t quarantined;  /* users met with an unusable value */
+    uint64_t behind;       /* times a rollback was seen */
     const char *violation; /* NULL: none */
     char detail[200];
 };
@@ -241,6 +244,8 @@ int64_t workload_watermark(const struct log *log, int64_t offset); /* before the
 
 /* ---- process.c ---- */
 
+/* What it counted is not forgotten with it. */
+void process_count(struct world *world, const struct process *process);
 void process_start(struct world *world, struct process *process);
 void process_end(struct world *world, struct process *process);
 /* It dies, and another takes its place. False: it owns nothing, so nothing happened. */
@@ -273,6 +278,17 @@ bool process_ghost(struct world *world, int index);
 /* Leaves out all that it can while the seed's violation stays, but for the plan's crash. Returns
  * how many runs that took; 0: the seed breaks nothing. */
 int shrink(struct stage *stage, uint64_t seed, struct plan *plan);
+
+/* ---- trainer.c ---- */
+
+/* What a trainer makes of all that was published; labels are those that must be there, of users
+ * whose every row is known. */
+struct trainer_label {
+    uint64_t example;
+    int row;
+};
+void trainer_check(struct world *world, const uint64_t *examples, int examples_count,
+                   const struct trainer_label *labels, int labels_count);
 
 /* ---- judge.c ---- */
 
