@@ -93,6 +93,7 @@ struct redis_tls_session {
     SSL *ssl;
     short wants;
     bool refused; /* by an alert of the server's */
+    bool ended;   /* it said goodbye */
     char why[120];
 };
 
@@ -222,7 +223,8 @@ void redis_tls_end(struct redis_tls_session *session)
     free(session);
 }
 
-/* What a call that did not succeed waits for: true, or false when the session is broken. */
+/* What a call that did not succeed waits for: true, or false when the session is over. OpenSSL is
+ * asked once: without its queue, which reason() empties, it takes an alert for a goodbye. */
 static bool waits(struct redis_tls_session *session, int result)
 {
     int error = SSL_get_error(session->ssl, result);
@@ -233,6 +235,7 @@ static bool waits(struct redis_tls_session *session, int result)
                                                              : 0);
     if (session->wants != 0)
         return true;
+    session->ended = error == SSL_ERROR_ZERO_RETURN;
     session->refused = error == SSL_ERROR_SSL && cause >= SSL_AD_REASON_OFFSET;
     (void)snprintf(session->why, sizeof session->why, "%s", reason());
     return false;
@@ -277,7 +280,7 @@ ssize_t redis_tls_receive(struct redis_tls_session *session, void *into, size_t 
         errno = EAGAIN;
         return -1;
     }
-    if (SSL_get_error(session->ssl, result) == SSL_ERROR_ZERO_RETURN)
+    if (session->ended)
         return 0;
     errno = EPROTO;
     return -1;

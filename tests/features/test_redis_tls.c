@@ -11,7 +11,7 @@
 
 TEST(redis_tls_says_that_this_build_has_none)
 {
-    struct redis_tls_files files = {{0}};
+    static struct redis_tls_files files;
     struct redis_tls *tls;
     struct error err;
 
@@ -84,7 +84,7 @@ static X509 *make_certificate(EVP_PKEY *key, const char *names, long from_days, 
 
 static void begin_as(const char *names, long from_days, long to_days)
 {
-    files = (struct redis_tls_files){{0}};
+    memset(&files, 0, sizeof files);
     peer = (struct peer){.key = EVP_EC_gen("P-256"), .descriptor = -1};
     CHECK(peer.key != NULL);
     peer.certificate = make_certificate(peer.key, names, from_days, to_days);
@@ -237,9 +237,14 @@ TEST(redis_tls_tells_a_peer_without_tls_from_one_that_refuses_us)
     SSL_CTX_set_verify(peer.context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     open_session("redis.test");
     if (shake() == OK) {
+        ssize_t got = -1;
         char byte;
 
-        CHECK(redis_tls_receive(session, &byte, 1) == -1 && errno == EPROTO);
+        for (int turn = 0; turn < 100 && got == -1 && (turn == 0 || errno == EAGAIN); turn++) {
+            (void)SSL_do_handshake(peer.ssl);
+            got = redis_tls_receive(session, &byte, 1);
+        }
+        CHECK(got == -1 && errno == EPROTO);
         CHECK_STATUS(ERR_CONFIG, redis_tls_why(session, &err));
     }
     CHECK_STATUS(ERR_CONFIG, err.status);
@@ -267,11 +272,12 @@ TEST(redis_tls_carries_everything_in_whatever_pieces)
     CHECK(redis_tls_receive(session, &byte, 1) == -1 && errno == EAGAIN);
     CHECK_INT(POLLIN, redis_tls_wants(session));
     for (int turn = 0; turn < 100000 && in < ALL; turn++) {
-        ssize_t part = out < ALL ? redis_tls_send(session, sent + out, ALL - out) : 0;
+        ssize_t part;
 
-        CHECK(part >= 0 || errno == EAGAIN);
-        waited |= part < 0 && redis_tls_wants(session) == POLLOUT;
-        out += part > 0 ? (size_t)part : 0;
+        while (out < ALL && (part = redis_tls_send(session, sent + out, ALL - out)) > 0)
+            out += (size_t)part;
+        CHECK(out == ALL || (errno == EAGAIN && redis_tls_wants(session) == POLLOUT));
+        waited |= out < ALL;
         if (SSL_read_ex(peer.ssl, got + in, ALL - in, &count) == 1)
             in += count;
     }
