@@ -226,6 +226,12 @@ enum status trainer_set_sampler(struct trainer *trainer, const float *weights, i
     return sampler_set(&trainer->sampler, weights, V, err);
 }
 
+void trainer_set_rate(struct trainer *trainer, float learning_rate)
+{
+    assert(learning_rate >= 0);
+    trainer->config.learning_rate = learning_rate;
+}
+
 int64_t trainer_steps(const struct trainer *trainer)
 {
     return trainer->steps;

@@ -87,6 +87,10 @@ void trainer_destroy(struct trainer *trainer); /* NULL is fine */
 MUST_CHECK enum status trainer_set_sampler(struct trainer *trainer, const float *weights, int32_t V,
                                            struct error *err);
 
+/* The learning rate from the next step on, warm-up included: what a schedule calls. At least 0. Not
+ * part of the saved state. */
+void trainer_set_rate(struct trainer *trainer, float learning_rate);
+
 /**
  * One step on the whole batch. *losses (may be NULL) holds what was lost before the step.
  * model_prepare() must be called before the model scores again.

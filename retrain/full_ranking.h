@@ -1,0 +1,94 @@
+/*
+ * retrain/full_ranking.h - every target ranked among all items, by every arm.
+ *
+ * Flow: split, signals, network, fusion -> [full ranking] -> ranks -> eval's rows
+ *
+ * Candidates are all items of the data, never a sample of them; the items of the user's training
+ * events are masked (a target among them is a miss) unless seen ones are kept. Ties are averaged.
+ * An item without a training event has no row that was ever trained: the network puts it last.
+ * Where the data knows no repeats the model's arms leave out the whole history, as serving does.
+ *
+ * Each thread has a range of targets and writes each one's ranks in its place, so the result is the
+ * same for any number of threads.
+ * Thread: one.
+ */
+#ifndef RETRAIN_FULL_RANKING_H
+#define RETRAIN_FULL_RANKING_H
+
+#include "kernels/crew.h"
+#include "kernels/model.h"
+#include "ops/progress.h"
+#include "retrain/ftrl.h"
+#include "retrain/fusion.h"
+#include "retrain/signals.h"
+#include "retrain/split.h"
+#include "retrain/two_tower.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define FULL_RANKING_TOP 10 /* items of a list that exposure and stability look at */
+
+/* clang-format off */
+#define FULL_RANKING_ARM_LIST(X)                    \
+    X(MODEL,             "model")                   \
+    X(NETWORK,           "network")                 \
+    X(POPULARITY,        "popularity")              \
+    X(POPULARITY_NOW,    "popularity_7d")           \
+    X(COVISITATION,      "covisitation")            \
+    X(COVISITATION_ONLY, "covisitation_only")       \
+    X(ITEM_KNN,          "item_knn")                \
+    X(FTRL,              "ftrl")                    \
+    X(TWO_TOWER,         "two_tower")
+
+enum full_ranking_arm {
+#define X(id, name) ARM_##id,
+    FULL_RANKING_ARM_LIST(X)
+#undef X
+    ARM_COUNT
+};
+/* clang-format on */
+extern const char *const full_ranking_arm_names[ARM_COUNT];
+
+struct full_ranking_world {
+    const struct split *split;
+    const struct signals *signals;
+    struct crew *crew;
+    const struct ftrl *ftrl; /* NULL: not asked for */
+    const struct two_tower *two_tower;
+    struct model *model;         /* NULL: no network, and the model's arm is fusion alone */
+    const struct fusion *fusion; /* NULL: the beginning weights */
+    bool (*stopping)(void);      /* asked now and then; NULL: never */
+    bool keep_seen;
+    bool repeats; /* the data has some: history items may be chosen again */
+};
+
+/* Is a choice of what the user has had common in training? */
+bool full_ranking_repeats(const struct split *split);
+
+struct full_ranking {
+    int64_t count;
+    double *rank[ARM_COUNT]; /* (count) RANKING_METRICS_MISS where masked; NULL: not asked for */
+    int64_t *exposed[ARM_COUNT]; /* (V) in how many top lists */
+    int32_t *candidates;         /* (count) items that were not masked */
+    float *overlap;              /* (count) RBO of the model's top list and the network's */
+    uint8_t *same_first;         /* (count) and whether they begin alike */
+};
+
+/* Errors: ERR_NOMEM, ERR_CANCELLED */
+MUST_CHECK enum status full_ranking_run(struct full_ranking *ranking,
+                                        const struct full_ranking_world *world,
+                                        const struct split_targets *targets,
+                                        struct progress *progress, struct error *err);
+void full_ranking_clear(struct full_ranking *ranking); /* zeroed is fine */
+
+/* The network's ranks alone, for early stopping: ranks (targets). Errors: ERR_NOMEM */
+MUST_CHECK enum status full_ranking_network(double *ranks, const struct full_ranking_world *world,
+                                            const struct split_targets *targets, struct error *err);
+
+/* What fusion learns from. Errors: ERR_NOMEM */
+MUST_CHECK enum status full_ranking_lesson(struct fusion_lesson *lesson,
+                                           const struct full_ranking_world *world,
+                                           const struct split_targets *targets, struct error *err);
+
+#endif

@@ -1,0 +1,199 @@
+/*
+ * Tests `freshet eval` as programs run it: the rows of --json, both protocols, all formats, the
+ * same bits twice, interrupted and gone on with, wrong usage and bad files.
+ */
+#include "retrain/eval_main.h"
+
+#include "features/features_main.h"
+#include "kernels/model_rows.h"
+#include "ops/file.h"
+#include "ops/json.h"
+#include "ops/ops_main.h"
+#include "retrain/retrain_main.h"
+#include "tests/retrain/eval_fixture.h"
+#include "tests/retrain/retrain_fixture.h"
+#include "tests/support/command_run.h"
+#include "tests/test.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct command *const *const commands[] = {retrain_commands, NULL};
+static const struct config_row *const config_tables[] = {ops_config_rows,      events_config_rows,
+                                                         features_config_rows, model_config_rows,
+                                                         retrain_config_rows,  NULL};
+static const struct doctor_check *const checks[] = {NULL};
+static const struct command_tables tables = {commands, config_tables, checks, NULL};
+
+static struct command_result result;
+static struct error err;
+
+static const char *path_of(const char *name)
+{
+    static char path[300];
+
+    (void)snprintf(path, sizeof path, "%s/%s", test_folder(), name);
+    return path;
+}
+
+static int run(const char *name, const char *options)
+{
+    char line[900];
+
+    (void)snprintf(line, sizeof line, "eval %s %s", path_of(name), options);
+    command_run(&result, &tables, line);
+    return result.code;
+}
+
+static const struct json_node *parsed(struct json_parser *parser)
+{
+    const struct json_node *root;
+    size_t bytes = strlen(result.out);
+
+    CHECK(bytes > 0 && result.out[bytes - 1] == '\n');
+    result.out[bytes - 1] = 0;
+    CHECK(strchr(result.out, '\n') == NULL); /* alone */
+    CHECK_STATUS(OK, json_parse(parser, text_of(result.out), &root, &err));
+    return root;
+}
+
+static const struct json_node *row_named(const struct json_node *root, const char *name)
+{
+    const struct json_node *row = json_member(root, "rows")->child;
+
+    while (row != NULL && !text_equal(json_text_or(json_member(row, "name"), ""), text_of(name)))
+        row = row->next;
+    CHECK(row != NULL);
+    return row;
+}
+
+static double metric(const struct json_node *root, const char *row, const char *name)
+{
+    const struct json_node *value = json_member(row_named(root, row), name);
+
+    CHECK(value != NULL);
+    return json_real_or(value, -1);
+}
+
+/* What a run measured of time is cut off: it stands at the end. */
+static void cut_times(char *json)
+{
+    char *at = strstr(json, "\"training_s\""), *curve = strstr(json, "\"curve\"");
+
+    CHECK(at != NULL && curve != NULL);
+    memmove(at, curve, strlen(curve) + 1);
+}
+
+TEST(eval_json_holds_the_rows_that_programs_read)
+{
+    static const char *const rows[] = {"model",         "network",      "popularity",
+                                       "popularity_7d", "covisitation", "covisitation_only",
+                                       "item_knn"};
+    static const char *const metrics[] = {"hr@10", "ndcg@10", "ndcg@20",
+                                          "mrr",   "auc",     "coverage@10"};
+    struct json_parser *parser = json_parser_create(1 << 18, 16384);
+    const struct json_node *root;
+
+    eval_fixture_write(path_of("data"), 8, false);
+    CHECK_INT(EXIT_DONE,
+              run("data", "--format user-item --protocol leave-one-out --preset small "
+                          "--epochs 8 --learning-rate 0.003 --seed 1 --threads 2 --json"));
+    root = parsed(parser);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (size_t k = 0; k < sizeof metrics / sizeof *metrics; k++)
+            CHECK(metric(root, rows[i], metrics[k]) >= 0 && metric(root, rows[i], metrics[k]) <= 1);
+    CHECK_INT(EVAL_FIXTURE_USERS, json_int_or(json_member(root, "targets"), -1));
+    CHECK_INT(0, json_int_or(json_member(root, "masked_targets"), -1));
+    CHECK(json_real_or(json_member(root, "training_s"), -1) >= 0);
+    CHECK_INT(8, json_int_or(json_member(json_member(root, "settings"), "epochs_planned"), -1));
+    CHECK(metric(root, "model", "ndcg@10") > metric(root, "popularity", "ndcg@10") + .2);
+    json_parser_destroy(parser);
+}
+
+TEST(eval_of_one_seed_and_thread_count_is_bit_for_bit_the_same)
+{
+    static char first[sizeof result.out];
+    const char *options = "--epochs 2 --threads 2 --seed 5 --json";
+
+    eval_fixture_write(path_of("data"), 4, false);
+    CHECK_INT(EXIT_DONE, run("data", options));
+    cut_times(result.out);
+    strcpy(first, result.out);
+    CHECK_INT(EXIT_DONE, run("data", options));
+    cut_times(result.out);
+    CHECK_TEXT(first, result.out);
+    CHECK_INT(EXIT_DONE, run("data", "--epochs 2 --threads 2 --seed 6 --json"));
+    cut_times(result.out);
+    CHECK(strcmp(first, result.out) != 0);
+}
+
+TEST(eval_takes_csv_and_events_and_both_protocols)
+{
+    FILE *csv = fopen(path_of("data.csv"), "we"), *events = fopen(path_of("data.jsonl"), "we");
+
+    CHECK(csv != NULL && events != NULL);
+    (void)fprintf(csv, "rating,movieId,timestamp,userId\n");
+    for (int i = 0; i < 600; i++) {
+        struct event event = retrain_event(i);
+
+        (void)fprintf(csv, "3,%.*s,%lld,%.*s\n", TEXT_ARGS(event.item),
+                      (long long)event.time_ms / 1000, TEXT_ARGS(event.user));
+        (void)fprintf(events,
+                      "{\"type\":\"click\",\"user\":\"%.*s\",\"item\":\"%.*s\",\"ts\":%lld}\n",
+                      TEXT_ARGS(event.user), TEXT_ARGS(event.item), (long long)event.time_ms);
+    }
+    CHECK(fclose(csv) == 0 && fclose(events) == 0);
+    CHECK_INT(EXIT_DONE, run("data.csv", "--format csv --protocol time-split --epochs 1 --json"));
+    CHECK(strstr(result.out, "\"timed\":true") != NULL);
+    CHECK_INT(EXIT_DONE, run("data.jsonl", "--format jsonl --protocol time-split --epochs 1 "
+                                           "--keep-seen --json"));
+    CHECK(strstr(result.out, "\"masked_targets\":0") != NULL);
+    CHECK_INT(EXIT_DONE, run("data.jsonl", "--format jsonl --baselines"));
+    CHECK(strstr(result.out, "item_knn") != NULL && strstr(result.out, "\nnetwork") == NULL);
+}
+
+TEST(eval_writes_a_plot_of_the_learning_curve)
+{
+    char options[500], *svg;
+    size_t bytes;
+
+    eval_fixture_write(path_of("data"), 8, false);
+    (void)snprintf(options, sizeof options, "--epochs 3 --plot %s/curve.svg", test_folder());
+    CHECK_INT(EXIT_DONE, run("data", options));
+    svg = retrain_read(path_of("curve.svg"), &bytes);
+    CHECK(strstr(svg, "<svg") == svg && strstr(svg, "</svg>") != NULL);
+    CHECK(strstr(svg, "polyline") != NULL);
+    free(svg);
+}
+
+TEST(eval_refuses_wrong_usage_and_bad_files)
+{
+    eval_fixture_write(path_of("data"), 8, false);
+    CHECK_INT(EXIT_USAGE, run("data", "--format xml"));
+    CHECK_INT(EXIT_USAGE, run("data", "--protocol guess"));
+    CHECK_INT(EXIT_USAGE, run("data", "--preset tiny"));
+    CHECK_INT(EXIT_USAGE, run("data", "--threads 0"));
+    CHECK_INT(EXIT_USAGE, run("data", "--epochs -1"));
+    CHECK(run("missing", "--json") != EXIT_DONE);
+    CHECK(strstr(result.out, "\"error\"") != NULL);
+    retrain_write(path_of("empty"), "", 0);
+    CHECK_INT(EXIT_BAD_DATA, run("empty", "--seed 1"));
+    retrain_write(path_of("lonely"), "a 1\nb 2\nc 3\n", 12);
+    CHECK_INT(EXIT_BAD_DATA, run("lonely", "--seed 1"));
+}
+
+TEST(eval_goes_on_from_a_checkpoint_but_not_from_one_of_other_options)
+{
+    char options[500];
+
+    eval_fixture_write(path_of("data"), 8, false);
+    retrain_write(path_of("state"), "not a checkpoint", 16);
+    (void)snprintf(options, sizeof options, "--epochs 2 --checkpoint %s/state", test_folder());
+    CHECK_INT(EXIT_BAD_DATA, run("data", options));
+    CHECK_INT(0, unlink(path_of("state")));
+    CHECK_INT(EXIT_DONE, run("data", options));
+    CHECK(access(path_of("state"), F_OK) != 0); /* done: nothing to go on with */
+}

@@ -1,0 +1,106 @@
+/* Tests retrain/fusion: planted weights are found, useless ones stay near where they began. */
+#include "retrain/fusion.h"
+
+#include "ops/random.h"
+#include "tests/test.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TARGETS 1500
+#define ROWS    40
+
+static struct error err;
+
+/* Lessons in which the target is drawn by a softmax over two features. */
+static struct fusion_lesson *planted(double network, double covis)
+{
+    struct fusion_lesson *lesson;
+    struct random random;
+
+    random_seed(&random, test_seed());
+    CHECK_STATUS(OK, fusion_lesson_create(&lesson, TARGETS, &err));
+    for (int64_t t = 0; t < TARGETS; t++) {
+        float *rows = fusion_lesson_rows(lesson, t), moved[FUSION_FEATURES];
+        double most = -INFINITY;
+        int chosen = 0;
+
+        memset(rows, 0, ROWS * FUSION_FEATURES * sizeof *rows);
+        for (int i = 0; i < ROWS; i++) {
+            float *row = rows + (ptrdiff_t)i * FUSION_FEATURES;
+            double score;
+
+            row[FUSION_NETWORK] = (float)random_normal(&random);
+            row[FUSION_COVIS] = (float)random_normal(&random);
+            row[FUSION_KNN] = (float)random_normal(&random);
+            score = network * (double)row[FUSION_NETWORK] + covis * (double)row[FUSION_COVIS] -
+                    log(-log(random_unit(&random) + 1e-300));
+            if (score > most) {
+                most = score;
+                chosen = i;
+            }
+        }
+        memcpy(moved, rows, sizeof moved);
+        memcpy(rows, rows + (ptrdiff_t)chosen * FUSION_FEATURES, sizeof moved);
+        memcpy(rows + (ptrdiff_t)chosen * FUSION_FEATURES, moved, sizeof moved);
+        fusion_lesson_set(lesson, t, ROWS);
+    }
+    return lesson;
+}
+
+TEST(fusion_finds_planted_weights)
+{
+    struct fusion_lesson *lesson = planted(2, 1);
+    struct fusion_report report;
+    struct fusion fusion;
+
+    fusion_begin(&fusion);
+    fusion_learn(&fusion, lesson, &report);
+    CHECK_INT(TARGETS, report.targets);
+    CHECK(report.likelihood_after > report.likelihood_before);
+    CHECK(report.ndcg_after >= report.ndcg_before);
+    CHECK_NEAR(.5, (double)(fusion.weight[FUSION_COVIS] / fusion.weight[FUSION_NETWORK]), .08);
+    CHECK(fabsf(fusion.weight[FUSION_KNN]) < .15f);
+    CHECK(fusion.weight[FUSION_LIFETIME] == 0); /* constant: nothing to learn it from */
+    fusion_lesson_destroy(lesson);
+}
+
+TEST(fusion_without_a_lesson_is_as_it_began)
+{
+    struct fusion_lesson *lesson;
+    struct fusion_report report;
+    struct fusion fusion, begun;
+
+    CHECK_STATUS(OK, fusion_lesson_create(&lesson, 0, &err));
+    fusion_begin(&fusion);
+    fusion_begin(&begun);
+    fusion_learn(&fusion, lesson, &report);
+    CHECK(memcmp(&fusion, &begun, sizeof fusion) == 0 && report.targets == 0);
+    fusion_lesson_destroy(lesson);
+    fusion_lesson_destroy(NULL);
+}
+
+TEST(fusion_features_are_finite_where_there_is_no_evidence)
+{
+    enum { V = 5 };
+    static const float none[V] = {0}, lifetime[V] = {0, 3, 0, 1, 0};
+    static float memory[FUSION_FEATURES][V];
+    const struct fusion_world world = {V, 4, lifetime, true};
+    const float *of[SIGNAL_COUNT];
+    float *features[FUSION_FEATURES];
+    struct fusion fusion;
+    float scores[V];
+
+    for (int k = 0; k < SIGNAL_COUNT; k++)
+        of[k] = none;
+    of[SIGNAL_LIFETIME] = lifetime;
+    for (int k = 0; k < FUSION_FEATURES; k++)
+        features[k] = memory[k];
+    fusion_features(features, &world, none, of);
+    fusion_begin(&fusion);
+    fusion_score(scores, &fusion, (const float *const *)features, V);
+    for (int v = 0; v < V; v++)
+        CHECK(isfinite(scores[v]));
+    CHECK(scores[1] > scores[3] && scores[3] > scores[2] && scores[2] == scores[4]);
+}
