@@ -96,7 +96,7 @@ static int run(struct command_line *line)
 {
     static struct eval_result result;
     struct event_schema *schema = NULL;
-    struct eval_options how;
+    struct eval_options how = {0};
     struct rules rules;
     struct error err;
     enum status status = OK;

@@ -242,12 +242,12 @@ static double climb(double weight[K], const double begin[K], const struct fusion
     double best = likelihood(&n, weight, begin, l, true);
 
     for (int i = 0; i < NEWTON_STEPS; i++) {
-        double step[K], next[K], share = 1, value = -INFINITY;
+        double step[K], next[K], value = -INFINITY;
 
         solve(step, &n);
-        for (; share > 1e-4; share /= 2) {
+        for (int halved = 0; halved < 14; halved++) {
             for (int k = 0; k < K; k++)
-                next[k] = weight[k] + share * step[k];
+                next[k] = weight[k] + ldexp(step[k], -halved);
             value = likelihood(&tried, next, begin, l, false);
             if (value > best)
                 break;

@@ -153,7 +153,7 @@ static void find_separator(struct interactions_line *r, struct text line, bool h
             continue;
         if (!header && has(line, " ") && candidates[i][0] != ':')
             continue;
-        strcpy(r->separator, candidates[i]);
+        memcpy(r->separator, candidates[i], strlen(candidates[i]) + 1);
         return;
     }
     r->blanks = true;
@@ -277,7 +277,7 @@ static bool time_of_number(const char *digits, int64_t *time_ms)
 
 bool interactions_time(struct text field, int64_t *time_ms)
 {
-    char text[TIME_CHARS + 16];
+    char text[TIME_CHARS + 16] = {0};
     size_t bytes = field.bytes, digits = 0;
 
     if (bytes == 0 || bytes > TIME_CHARS)
@@ -291,7 +291,7 @@ bool interactions_time(struct text field, int64_t *time_ms)
     if (digits != 4) /* ISO begins with a year */
         return false;
     if (bytes == 10) { /* a date alone */
-        strcpy(text + bytes, "T00:00Z");
+        memcpy(text + bytes, "T00:00Z", 8);
         bytes += 7;
     } else if (text[bytes - 1] != 'Z' && text[bytes - 1] != 'z' &&
                strpbrk(text + 10, "+-") == NULL) {

@@ -185,9 +185,9 @@ static void run_part(void *context, int member)
     size_t V = (size_t)m->split->data->items;
 
     p->sums = calloc(V, sizeof *p->sums);
-    p->touched = malloc(V * sizeof *p->touched);
+    p->touched = calloc(V, sizeof *p->touched);
     p->seen = calloc(V, sizeof *p->seen);
-    p->row = malloc(V * sizeof *p->row);
+    p->row = calloc(V, sizeof *p->row);
     p->failed = p->sums == NULL || p->touched == NULL || p->seen == NULL || p->row == NULL;
     for (int32_t v = p->first; v < p->last && !p->failed; v++) {
         count_row(m, p, v);
