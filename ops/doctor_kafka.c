@@ -1,5 +1,6 @@
 /* ops/doctor_kafka.c - doctor's questions to Kafka: does it answer, are the topics there, and set
  * as they must be? */
+#include "ops/clock.h"
 #include "ops/kafka_admin.h"
 #include "ops/kafka_ask.h"
 #include "ops/ops_main.h"
@@ -188,11 +189,58 @@ static void check_settings(const struct config *config, struct doctor_finding *f
     doctor_ok(finding, "%d topics: retention, compaction and copies are as they should be", seen);
 }
 
+/* ---- clocks ---- */
+
+/* No answer of a broker carries its clock. What a clock that is ahead leaves behind are records
+ * from the future: the broker's where it stamps them (LogAppendTime), else a producer's. One that
+ * is behind looks like a topic that is quiet. */
+static void check_times(const struct config *config, struct doctor_finding *finding)
+{
+    static const struct {
+        int64_t ahead_ms;
+        const char *text;
+    } steps[] = {{5000, "5 s"}, {60000, "a minute"}, {3600000, "an hour"}, {DAY_MS, "a day"}};
+    const char *topic = config_text(config, "kafka.topics.events"), *ahead = NULL;
+    struct kafka_setting stamps = {.name = "message.timestamp.type"};
+    int64_t now_ms = clock_wall_ms();
+    int partitions, later = 0, seen = 0;
+    bool brokers;
+    struct error err;
+    enum status status = partitions_of(config, topic, &partitions, &err);
+
+    for (size_t i = 0; i < sizeof steps / sizeof *steps && status == OK; i++) {
+        status = kafka_partitions_since(config, topic, partitions, now_ms + steps[i].ahead_ms,
+                                        TIMEOUT_MS, &later, &err);
+        if (status != OK || later == 0)
+            break;
+        ahead = steps[i].text;
+        seen = later;
+    }
+    if (status != OK) {
+        doctor_skip(finding, "the brokers do not tell: %s", err.text);
+        return;
+    }
+    if (ahead == NULL) {
+        doctor_ok(finding, "no record of %s is stamped later than now", topic);
+        return;
+    }
+    brokers = kafka_settings_of(config, topic, &stamps, 1, TIMEOUT_MS, &err) == OK &&
+              strcmp(stamps.value, "LogAppendTime") == 0;
+    doctor_warn(finding,
+                brokers ? "run an NTP service on the brokers and here"
+                        : "run an NTP service where producers run, and here",
+                "%d of %d partitions of %s hold a record that is stamped %s or more ahead of our "
+                "clock, by %s",
+                seen, partitions, topic, ahead,
+                brokers ? "a broker (LogAppendTime)" : "its producer");
+}
+
 const struct doctor_check kafka_doctor_checks[] = {
     {"kafka", "the brokers answer, with the security that is configured", check_reachable, NULL},
     {"kafka-version", "librdkafka and the brokers understand what is needed", check_version,
      "kafka"},
     {"kafka-topics", "every topic of kafka.topics is there", check_topics, "kafka"},
     {"kafka-settings", "retention, compaction and copies of the topics", check_settings, "kafka"},
+    {"kafka-clock", "no record is stamped later than now", check_times, "kafka"},
     {0},
 };

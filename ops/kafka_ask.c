@@ -232,28 +232,55 @@ enum status kafka_replicas(const struct config *config, const char *topic, int64
     return status;
 }
 
-enum status kafka_offset_at(const struct config *config, const char *topic, int32_t partition,
-                            int64_t time_ms, int64_t timeout_ms, int64_t *offset, struct error *err)
+/* Replaces the times in a list by the first offsets that have them; -1: none. */
+static enum status ask_times(const struct config *config, const char *topic,
+                             rd_kafka_topic_partition_list_t *list, int64_t timeout_ms,
+                             struct error *err)
 {
-    rd_kafka_topic_partition_list_t *one;
     rd_kafka_resp_err_t code;
     rd_kafka_t *client;
     enum status status = open_client(&client, config, err);
 
-    *offset = OFFSET_NONE;
     if (status != OK)
         return status;
-    one = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_list_add(one, topic, partition)->offset = time_ms;
-    code = rd_kafka_offsets_for_times(client, one, (int)timeout_ms);
-    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
-        code = one->elems[0].err;
+    code = rd_kafka_offsets_for_times(client, list, (int)timeout_ms);
+    for (int i = 0; i < list->cnt && code == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
+        code = list->elems[i].err;
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
         status = refused(code, "first record of a time in topic", topic, NULL, err);
-    else if (one->elems[0].offset >= 0)
+    rd_kafka_destroy(client);
+    return status;
+}
+
+enum status kafka_offset_at(const struct config *config, const char *topic, int32_t partition,
+                            int64_t time_ms, int64_t timeout_ms, int64_t *offset, struct error *err)
+{
+    rd_kafka_topic_partition_list_t *one = rd_kafka_topic_partition_list_new(1);
+    enum status status;
+
+    *offset = OFFSET_NONE;
+    rd_kafka_topic_partition_list_add(one, topic, partition)->offset = time_ms;
+    status = ask_times(config, topic, one, timeout_ms, err);
+    if (status == OK && one->elems[0].offset >= 0)
         *offset = one->elems[0].offset;
     rd_kafka_topic_partition_list_destroy(one);
-    rd_kafka_destroy(client);
+    return status;
+}
+
+enum status kafka_partitions_since(const struct config *config, const char *topic, int partitions,
+                                   int64_t time_ms, int64_t timeout_ms, int *count,
+                                   struct error *err)
+{
+    rd_kafka_topic_partition_list_t *all = rd_kafka_topic_partition_list_new(partitions);
+    enum status status;
+
+    *count = 0;
+    for (int p = 0; p < partitions; p++)
+        rd_kafka_topic_partition_list_add(all, topic, p)->offset = time_ms;
+    status = ask_times(config, topic, all, timeout_ms, err);
+    for (int p = 0; p < partitions && status == OK; p++)
+        *count += all->elems[p].offset >= 0;
+    rd_kafka_topic_partition_list_destroy(all);
     return status;
 }
 

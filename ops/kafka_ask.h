@@ -47,6 +47,12 @@ MUST_CHECK enum status kafka_offset_at(const struct config *config, const char *
                                        int32_t partition, int64_t time_ms, int64_t timeout_ms,
                                        int64_t *offset, struct error *err);
 
+/* How many of a topic's first partitions hold a record with a timestamp at or after time_ms.
+ * Errors: as above */
+MUST_CHECK enum status kafka_partitions_since(const struct config *config, const char *topic,
+                                              int partitions, int64_t time_ms, int64_t timeout_ms,
+                                              int *count, struct error *err);
+
 /* Version of the librdkafka that is loaded, "2.0.2". */
 const char *kafka_library_version(void);
 

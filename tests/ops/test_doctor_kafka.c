@@ -4,6 +4,7 @@
  */
 #include "ops/clock.h"
 #include "ops/kafka_admin.h"
+#include "ops/kafka_producer.h"
 #include "ops/ops_main.h"
 #include "tests/test.h"
 
@@ -71,6 +72,39 @@ TEST(kafka_apache_doctor_sees_topics_that_are_set_wrongly)
     CHECK(strstr(finding.text, "librdkafka") != NULL);
     CHECK_INT(DOCTOR_OK, look(brokers, good, "kafka"));
     CHECK_INT(DOCTOR_FAIL, look(brokers, good, "kafka-topics")); /* the others are missing */
+}
+
+TEST(kafka_apache_doctor_sees_records_from_the_future)
+{
+    const char *brokers = getenv("FRESHET_KAFKA"), *topic;
+    struct kafka_producer_options options = {.brokers = brokers};
+    struct kafka_message message = {.value = {"x", 1}};
+    struct kafka_producer *producer;
+    struct error err;
+
+    if (brokers == NULL || brokers[0] == 0)
+        SKIP("no Apache Kafka (FRESHET_KAFKA is not set); tests/kafka/test_door.sh starts one");
+    topic = make_topic(brokers, "delete", "864000000");
+    CHECK_INT(DOCTOR_OK, look(brokers, topic, "kafka-clock"));
+    CHECK_STATUS(OK, kafka_producer_open(&producer, &options, &err));
+    message.topic = topic;
+    message.timestamp_ms = clock_wall_ms();
+    CHECK_STATUS(OK, kafka_produce(producer, &message, &err));
+    CHECK_STATUS(OK, kafka_producer_flush(producer, TIMEOUT_MS, &err));
+    CHECK_INT(DOCTOR_OK, look(brokers, topic, "kafka-clock"));
+    message.timestamp_ms = clock_wall_ms() + 1800000;
+    CHECK_STATUS(OK, kafka_produce(producer, &message, &err));
+    CHECK_STATUS(OK, kafka_producer_flush(producer, TIMEOUT_MS, &err));
+    kafka_producer_close(producer, 0);
+    CHECK_INT(DOCTOR_WARN, look(brokers, topic, "kafka-clock"));
+    CHECK(strstr(finding.text, "1 of 1 partitions") != NULL);
+    CHECK(strstr(finding.text, "a minute or more ahead of our clock, by its producer") != NULL);
+    CHECK(strstr(finding.remedy, "producers") != NULL);
+}
+
+TEST(doctor_kafka_does_not_guess_at_clocks_that_it_cannot_see)
+{
+    CHECK_INT(DOCTOR_SKIP, look("127.0.0.1:1", "events", "kafka-clock"));
 }
 
 TEST(doctor_kafka_names_the_address_that_does_not_answer)

@@ -87,6 +87,12 @@ TEST(kafka_apache_ask_tells_settings_times_and_copies)
     CHECK_INT(1, offset);
     CHECK_STATUS(OK, kafka_offset_at(config, topic, 0, base_ms + 9000, TIMEOUT_MS, &offset, &err));
     CHECK_INT(KAFKA_OFFSET_NONE, offset);
+    CHECK_STATUS(
+        OK, kafka_partitions_since(config, topic, 1, base_ms + 1500, TIMEOUT_MS, &count, &err));
+    CHECK_INT(1, count);
+    CHECK_STATUS(
+        OK, kafka_partitions_since(config, topic, 1, base_ms + 9000, TIMEOUT_MS, &count, &err));
+    CHECK_INT(0, count);
     CHECK_STATUS(ERR_NOT_FOUND,
                  kafka_settings_of(config, "not-there", settings, 1, TIMEOUT_MS, &err));
     config_destroy(config);
@@ -154,6 +160,8 @@ TEST(kafka_ask_gives_up_when_nobody_answers)
     status = kafka_settings_of(config, "events", &setting, 1, 500, &err);
     CHECK(status == ERR_TIMEOUT || status == ERR_UNAVAILABLE);
     status = kafka_offset_at(config, "events", 0, 1, 500, &offset, &err);
+    CHECK(status == ERR_TIMEOUT || status == ERR_UNAVAILABLE);
+    status = kafka_partitions_since(config, "events", 4, 1, 500, &members, &err);
     CHECK(status == ERR_TIMEOUT || status == ERR_UNAVAILABLE);
     CHECK(kafka_library_version()[0] != 0);
     config_destroy(config);
