@@ -6,8 +6,7 @@
  * A server that evicts is refused at the start (redis_dataset_check_server); its maxmemory-policy
  * may be changed while we run (FAULTS 49). Nothing is wrong yet at that moment, and stopping would
  * mend nothing, so this only tells: an operator must set it back. A server that does not answer,
- * or not this question, tells nothing. Of a cluster it asks the node of the data set's record; the
- * start and `freshet doctor` ask all.
+ * or not this question, tells nothing. Of a cluster it asks every node that holds slots.
  * Thread: one.
  */
 #ifndef FEATURES_REDIS_POLICY_H
