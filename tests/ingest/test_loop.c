@@ -391,13 +391,14 @@ static int count_examples(const char *topic, int partitions, int64_t least)
     struct kafka_event events[KAFKA_EVENTS_MAX];
     struct error err;
     uint64_t epoch;
+    int64_t until_us = clock_monotonic_us() + PATIENCE_US;
     int count = 0, ends = 0, events_count;
 
     (void)least;
     CHECK_STATUS(OK, kafka_consumer_open(&consumer, &options, &err));
     for (int p = 0; p < partitions; p++)
         CHECK_STATUS(OK, kafka_consumer_assign(consumer, p, 0, &epoch, &err));
-    while (ends < partitions) {
+    while (ends < partitions && clock_monotonic_us() < until_us) {
         int taken = kafka_consumer_poll(consumer, 1000, records, 256, events, &events_count);
 
         count += taken;
@@ -406,6 +407,7 @@ static int count_examples(const char *topic, int partitions, int64_t least)
             ends += events[i].kind == KAFKA_END;
     }
     kafka_consumer_close(consumer);
+    CHECK_INT(partitions, ends);
     return count;
 }
 
