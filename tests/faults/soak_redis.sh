@@ -18,8 +18,7 @@ RANDOM=$SEED
 printf 'SEED=%s\n' "$SEED"
 
 need_programs redis-server redis-cli curl
-make -s -j2 integration-tools >"$folder/build.log" 2>&1
-check 'freshet and the tools build'
+build_tools
 start_mock events:8 examples:4 dead:1
 
 server() { # SOCKET FOLDER ARG...: sets server_pid
@@ -30,7 +29,7 @@ server() { # SOCKET FOLDER ARG...: sets server_pid
     redis-server --port 0 --unixsocket "$socket" --save '' --appendonly yes --appendfsync no \
         --repl-diskless-sync-delay 0 --dir "$at" --logfile redis.log --daemonize no "$@" &
     server_pid=$!
-    wait_for 20 redis-cli -s "$socket" PING
+    wait_for 60 redis-cli -s "$socket" PING
 }
 at=0 # which of the two folders the primary lives in
 socket() { printf '%s/redis%s.sock' "$folder" "$1"; }
@@ -102,7 +101,7 @@ cut_short() {
     # Redis 7.0 leaves the first half of a torn transaction in the file, and the next restart would
     # carry it out (freshet runbook state-lost): written anew, it is gone.
     primary BGREWRITEAOF >/dev/null
-    wait_for 30 rewritten
+    wait_for 60 rewritten
 }
 rewritten() { primary INFO persistence | grep -q '^aof_rewrite_in_progress:0'; }
 follows() { redis-cli -s "$(socket $((1 - at)))" INFO replication | grep -q '^master_link_status:up'; }
@@ -114,7 +113,7 @@ fail_over() {
     fault link reset >/dev/null
     rm -rf "$folder/redis$((1 - at))"
     server "$(socket $((1 - at)))" "$folder/redis$((1 - at))" --replicaof 127.0.0.1 "$(sed -n '1s/.*://p' "$folder/link.log")"
-    wait_for 30 follows
+    wait_for 60 follows
     fault link cut down >/dev/null
     produce 200
     redis-cli -s "$(socket $((1 - at)))" REPLICAOF NO ONE >/dev/null
@@ -151,7 +150,7 @@ while [ "$SECONDS" -lt "$limit" ] && [ "$failed" = 0 ]; do
         produce $((100 + RANDOM % 400))
     done
     fault way heal >/dev/null
-    wait_for 120 applied
+    wait_for 300 applied
     check "round $round: after the faults everything is applied, and counted once"
     equal
     check "round $round: every user is right"

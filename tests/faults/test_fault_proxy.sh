@@ -7,8 +7,7 @@ cd "$(dirname "$0")/../.." || exit 70
 . tests/support/shell.sh
 script_begin test_fault_proxy
 need_programs redis-server redis-cli python3
-make -s -j2 integration-tools >"$folder/build.log" 2>&1
-check 'freshet and the tools build'
+build_tools
 start_redis
 start_proxy tcp 127.0.0.1:0 "unix:$folder/redis.sock"
 port=$(sed -n '1s/.*://p' "$folder/tcp.log")

@@ -10,8 +10,7 @@ script_begin test_process_faults
 data=tests/data/movietweetings/movietweetings100k_events.csv.gz
 
 need_programs redis-server redis-cli curl
-make -s -j2 integration-tools >"$folder/build.log" 2>&1
-check 'freshet and the tool build'
+build_tools
 start_redis
 start_mock events:4 examples:2 items:1 dead:1
 cat >"$FRESHET_CONFIG" <<YAML

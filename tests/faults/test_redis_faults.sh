@@ -6,7 +6,7 @@
 # After each row every record must be counted once, and every user equal the replay through the
 # memory store (freshet verify).
 #
-# SEED=n draws other faults. SOAK=1 (make soak): outages of 60 s, ten times the lost replies.
+# SEED=n draws other faults. SOAK=1 (make soak): outages of 60 s, ten times the lost answers.
 set -u
 cd "$(dirname "$0")/../.." || exit 70
 . tests/support/shell.sh
@@ -22,14 +22,13 @@ trap '' XFSZ # a file that may not grow is an error, as on a full disk (54)
 # ---- servers ----
 
 need_programs redis-server redis-cli curl prlimit
-make -s -j2 integration-tools >"$folder/build.log" 2>&1
-check 'freshet and the tools build'
+build_tools
 start_mock events:4 examples:2 dead:1
 
 write_secret() { printf '%s\n' "$1" >"$folder/secret"; }
 # A user of its own, so that its rights and password can change. Redis is killed in these rows: what
 # it has said yes to is on disk.
-server_options=(--appendonly yes --appendfsync no --user fresh on '>one' '~*' '&*' +@all
+server_options=(--appendonly yes --appendfsync no --user fresh on '>sesame-1' '~*' '&*' +@all
     --enable-debug-command yes --repl-diskless-sync-delay 0 --loading-process-events-interval-bytes 1024)
 start_lasting_redis() { start_redis "${server_options[@]}" "$@"; }
 end_redis() { # PID
@@ -39,12 +38,12 @@ end_redis() { # PID
 tell() { fault way "$@" >/dev/null; }
 lost() { fault way stats | sed 's/.*lost //'; }
 
-write_secret one
+write_secret sesame-1
 start_lasting_redis
 start_proxy way 127.0.0.1:0 "unix:$folder/redis.sock"
 cat >"$FRESHET_CONFIG" <<YAML
 kafka: {brokers: "$address", group: faults, instance_id: one, session_timeout: 6s}
-redis: {url: "redis://fresh@$(head -n 1 "$folder/way.log")", password: "file:$folder/secret", reply_timeout: 4s}
+redis: {url: "redis://fresh@$(head -n 1 "$folder/way.log")", password: "file:$folder/secret", reply_timeout: 6s}
 dataset: {shards: 8, examples_partitions: 2}
 features: {sequence_max: 20}
 ingest: {admin: "127.0.0.1:0", backlog: 400, drain: 60s}
@@ -67,7 +66,7 @@ caught_up() { says_caught_up && all_applied; }
 
 right() { # ROW
     tell heal
-    wait_for 60 caught_up
+    wait_for 120 caught_up
     check "$1: it goes on by itself and catches up"
     all_counted
     check "$1: every record is counted once"
@@ -81,7 +80,7 @@ begin() {
     tell upstream "unix:$folder/redis.sock"
     [ -n "${ingest:-}" ] && ! gone "$ingest" || start_ingest
     if [ "$line" = 0 ]; then produce 300; fi
-    wait_for 60 caught_up && return
+    wait_for 120 caught_up && return
     false
     check 'everything is well before a row'
     end_with_counts
@@ -100,10 +99,10 @@ rss_kib() { awk '/^VmRSS/ { print $2 }' "/proc/$ingest/status"; }
 
 start_serve() {
     "$bin/freshet" serve --ports-file "$folder/serve.ports" >"$folder/serve.out" 2>>"$folder/serve.log" &
-    wait_for 20 test -s "$folder/serve.ports"
+    wait_for 60 test -s "$folder/serve.ports"
     serve=$(sed -nE 's/.*"listen":([0-9]+).*/\1/p' "$folder/serve.ports")
     serve_admin=$(sed -nE 's/.*"admin":([0-9]+).*/\1/p' "$folder/serve.ports")
-    wait_for 20 serve_knows_redis
+    wait_for 60 serve_knows_redis
 }
 serve_metric() { curl -s -m 5 "127.0.0.1:$serve_admin/metrics" | sed -n "s/^$1 //p"; }
 serve_knows_redis() { [ "$(serve_metric freshet_serve_redis_up)" = 1 ]; }
@@ -121,7 +120,7 @@ row_43() {
     end_ingest
     end_redis "$redis_pid"
     start_ingest
-    wait_for 30 not_ready redis
+    wait_for 60 not_ready redis
     check '43: without Redis ingest starts, is not ready and says why'
     start_lasting_redis
     wait_for 60 caught_up
@@ -129,7 +128,7 @@ row_43() {
     before=$(rss_kib)
     end_redis "$redis_pid"
     produce 6000
-    wait_for 30 not_ready redis
+    wait_for 60 not_ready redis
     check '43: Redis dies in the middle: not ready'
     wait_for "$outage" gone "$ingest"
     ! gone "$ingest"
@@ -159,10 +158,10 @@ row_44() {
     check '44: a Redis that hangs is noticed by the deadline'
     kill -CONT "$redis_pid"
     right 44
-    # The request path, while connections are made anew and every answer takes almost a second.
+    # The request path, while connections are made anew and every answer takes three seconds.
     start_serve
     check '44: serve is up'
-    tell latency 450
+    tell latency 1500
     for i in $(seq 60); do
         [ $((i % 20)) = 5 ] && tell reset
         read -r code ms <<<"$(ask_serve)"
@@ -171,11 +170,11 @@ row_44() {
     done
     [ "$good" = 60 ]
     check '44: serve answers all requests with 200'
-    [ "$most" -lt 450 ]
+    [ "$most" -lt 2500 ]
     check "44: ... none of them waits for Redis beyond its budget (the slowest took $most ms)"
     tell heal
     serve_fresh() { ask_serve >/dev/null && [ "$(serve_metric 'freshet_serve_user_reads_total{outcome="fresh"}')" -gt 0 ]; }
-    wait_for 30 serve_fresh
+    wait_for 60 serve_fresh
     check '44: ... and reads fresh sequences again afterwards'
 }
 
@@ -184,6 +183,9 @@ row_44() {
 row_45() {
     local i before seen=0
     begin
+    end_ingest
+    start_ingest --set redis.reply_timeout=1s # for so long each lost answer is waited for
+    wait_for 120 caught_up
     before=$(lost)
     seen=$(number metric freshet_ingest_applied_unseen_total)
     for i in $(seq "$rounds"); do
@@ -193,13 +195,14 @@ row_45() {
         [ $((i % 7)) = 0 ] && tell slice $((1 + RANDOM % 1000))
         [ $((i % 7)) = 3 ] && tell slice 0
         produce 60
-        wait_for 20 more $((before + i)) lost
+        wait_for 60 more $((before + i)) lost
     done
     more $((before + rounds - 1)) lost
     check "45: $(($(lost) - before)) answers were lost"
     right 45
     wait_for 60 more "$seen" metric freshet_ingest_applied_unseen_total
     check '45: some of them were those of a commit, which was not done twice'
+    end_ingest
 }
 
 # ---- 46: a failover that loses what was said yes to ----
@@ -215,7 +218,7 @@ start_other() {
     redis-server --port 0 --unixsocket "$folder/other.sock" --save '' --dir "$folder/other" \
         --logfile redis.log --daemonize no "${server_options[@]}" --replicaof 127.0.0.1 "$link" &
     other_pid=$!
-    wait_for 30 synced other
+    wait_for 60 synced other
 }
 synced() { "$1" INFO replication | grep -q '^master_link_status:up'; }
 same_offset() {
@@ -230,10 +233,10 @@ fail_back() {
     fault link reset >/dev/null
     if gone "$redis_pid"; then start_lasting_redis; fi
     redis REPLICAOF 127.0.0.1 "$link" >/dev/null
-    wait_for 30 synced redis
-    wait_for 30 same_offset
+    wait_for 60 synced redis
+    wait_for 60 same_offset
     tell cut up # nothing is written while the two agree and one is chosen
-    wait_for 30 same_offset
+    wait_for 60 same_offset
     redis REPLICAOF NO ONE >/dev/null
     tell upstream "unix:$folder/redis.sock"
     tell heal
@@ -241,8 +244,12 @@ fail_back() {
     end_redis "$other_pid"
 }
 
+# How many of the eight shards have their connection there.
+shards_at() { "$1" CLIENT LIST | grep -c 'name=freshet-ingest-'; } # redis|other
+all_connected() { [ $(($(shards_at redis) + $(shards_at other))) = 8 ]; }
+
 row_46() {
-    local rewinds
+    local rewinds stayed end
     begin
     start_other
     check '46: a replica follows'
@@ -260,20 +267,27 @@ row_46() {
     check '46: ... after a rewind'
     fail_back
     right 46
-    # Split brain: half of the connections stay with the old primary, which goes on saying yes.
+    # Split brain: some connections stay with the old primary, which goes on saying yes.
     start_other
     fault link cut down >/dev/null
     produce 300
     wait_for 60 caught_up
     other REPLICAOF NO ONE >/dev/null
     tell upstream "unix:$folder/other.sock"
-    tell reset some 50
+    end=$((SECONDS + 60))
+    while [ "$(shards_at other)" -lt 2 ] && [ "$SECONDS" -lt "$end" ]; do
+        tell reset some 20
+        wait_for 30 all_connected
+    done
+    [ "$(shards_at other)" -ge 2 ] && [ "$(shards_at redis)" -ge 1 ]
+    check '46: some of the connections find the new primary, others stay'
     produce 500
     wait_for 60 says_caught_up
     check '46: two primaries, each with some of the shards: it goes on'
+    stayed=$(shards_at redis) # none, where a busy machine has given those connections up already
     rewinds=$(metric freshet_ingest_rewinds_total)
     tell reset
-    wait_for 60 more "$rewinds" metric freshet_ingest_rewinds_total
+    [ "$stayed" = 0 ] || wait_for 120 more "$rewinds" metric freshet_ingest_rewinds_total
     check '46: ... the old one leaves: what only it had is noticed as lost'
     right 46
     fail_back
@@ -300,9 +314,9 @@ endure() { # CODE REASON END...
     shift 2
     before=$(number errors "$code")
     produce 100
-    wait_for 30 more "$before" errors "$code"
+    wait_for 60 more "$before" errors "$code"
     check "47: $code is counted"
-    wait_for 30 not_ready "$why"
+    wait_for 60 not_ready "$why"
     check "47: ... and told by /readyz"
     "$@" >/dev/null
     wait_for 60 caught_up
@@ -341,7 +355,8 @@ row_47() {
     redis EVAL 'while true do end' 0 >/dev/null 2>&1 &
     script_pid=$!
     endure busy 'script' no_script
-    redis CONFIG SET key-load-delay 3000 >/dev/null
+    # Loading takes six seconds, however many keys there are.
+    redis CONFIG SET key-load-delay $((6000000 / $(redis DBSIZE))) >/dev/null
     tell reset
     redis DEBUG RELOAD >/dev/null &
     script_pid=$!
@@ -362,9 +377,9 @@ row_48() {
     before=$(metric freshet_ingest_refused_total)
     redis CONFIG SET maxmemory 1mb >/dev/null
     produce 300
-    wait_for 30 more "$before" metric freshet_ingest_refused_total
+    wait_for 60 more "$before" metric freshet_ingest_refused_total
     check '48: out of memory: transactions are refused whole'
-    wait_for 30 not_ready 'maxmemory'
+    wait_for 60 not_ready 'maxmemory'
     check '48: ... and /readyz says so'
     [ "$(redis --scan --pattern 'fr{*}u*' | head -n 1 | xargs -r -d '\n' redis-cli -s "$folder/redis.sock" STRLEN)" -gt 0 ]
     check '48: ... reads go on'
@@ -378,7 +393,7 @@ row_49() {
     begin
     redis CONFIG SET maxmemory-policy allkeys-lru >/dev/null
     evicts() { [ "$(metric freshet_ingest_redis_may_evict)" = 1 ]; }
-    wait_for 40 evicts
+    wait_for 60 evicts
     check '49: a policy that was changed while it runs is told by a metric'
     wait_for 60 reason '"ready":true,"degraded":".*allkeys-lru'
     check '49: ... by /readyz, which stays ready'
@@ -458,9 +473,9 @@ row_54() {
     local before
     before=$(number errors misconf)
     produce 500
-    wait_for 30 more "$before" errors misconf
+    wait_for 60 more "$before" errors misconf
     check '54: the disk is full: MISCONF is counted'
-    wait_for 30 not_ready 'cannot save to its disk'
+    wait_for 60 not_ready 'cannot save to its disk'
     check '54: ... and told by /readyz'
     prlimit --pid "$redis_pid" --fsize=unlimited:
     right 54
@@ -478,31 +493,31 @@ row_54() {
 row_56() {
     local before
     begin
-    redis ACL SETUSER fresh '>two' '<one' >/dev/null
+    redis ACL SETUSER fresh '>sesame-2' '<sesame-1' >/dev/null
     produce 100
     wait_for 60 says_caught_up
     check '56: the password was changed: connections that stand live on'
     tell reset
     wait_for 60 not_ready 'WRONGPASS'
     check '56: ... new ones are refused, and /readyz says why'
-    ! grep -q '"message":"[^"]*\bone\b' "$folder/ingest.log"
+    ! grep -q sesame "$folder/ingest.log"
     check '56: ... without the password'
-    write_secret two
+    write_secret sesame-2
     right 56
     before=$(number errors noperm)
     redis ACL SETUSER fresh -hset >/dev/null
     produce 100
-    wait_for 30 more "$before" errors noperm
+    wait_for 60 more "$before" errors noperm
     check '56: a right that was taken away is counted'
-    wait_for 30 not_ready 'NOPERM'
+    wait_for 60 not_ready 'NOPERM'
     check '56: ... and told by /readyz'
     redis ACL SETUSER fresh +hset -exec >/dev/null
     produce 100
-    wait_for 30 more "$before" errors noperm
+    wait_for 60 more "$before" errors noperm
     redis ACL SETUSER fresh +exec >/dev/null
     right 56
-    redis ACL SETUSER fresh '>one' '<two' >/dev/null
-    write_secret one
+    redis ACL SETUSER fresh '>sesame-1' '<two' >/dev/null
+    write_secret sesame-1
     tell reset
     right 56
 }
@@ -518,7 +533,7 @@ row_57() {
     for i in "${!lies[@]}"; do
         failed_before=$(metric freshet_redis_failures_total)
         answer_with "$greeting${lies[$i]}"
-        wait_for 30 more $((failed_before + 8)) metric freshet_redis_failures_total
+        wait_for 60 more $((failed_before + 8)) metric freshet_redis_failures_total
         check "57: lie $((i + 1)) ends the connection"
         real_again
     done
@@ -544,7 +559,7 @@ row_57() {
 # ---- 58: a user is gone between the read and the commit ----
 
 row_58() {
-    local keys key before i=0
+    local keys key before i at=1380000000
     begin
     mapfile -t keys < <(redis --scan --pattern 'fr{*}u*' | head -n 40)
     touch_users() { # TIME...: events of each, by which it is cached
@@ -558,17 +573,23 @@ row_58() {
         produce_lines events <"$folder/lines"
         wait_for 60 caught_up
     }
-    # Full sequences: only those are patched, others are written whole in any case.
-    touch_users $(seq 1380000000 1380000024)
-    before=$(metric freshet_ingest_values_repaired_total)
-    for key in "${keys[@]}"; do
-        i=$((i + 1))
-        if [ $((i % 2)) = 0 ]; then redis DEL "$key"; else redis PEXPIRE "$key" 1; fi >/dev/null
+    repaired() { [ $(($(metric freshet_ingest_values_repaired_total) - before)) = ${#keys[@]} ]; }
+    # Users that are cached; a claim in between, as on a busy machine, drops them: then once more.
+    for _ in 1 2 3; do
+        # Full sequences: only those are patched, others are written whole in any case.
+        touch_users $(seq $at $((at + 24)))
+        before=$(metric freshet_ingest_values_repaired_total)
+        i=0
+        for key in "${keys[@]}"; do
+            i=$((i + 1))
+            if [ $((i % 2)) = 0 ]; then redis DEL "$key"; else redis PEXPIRE "$key" 1; fi >/dev/null
+        done
+        touch_users $((at + 100))
+        wait_for 10 repaired && break
+        at=$((at + 200))
     done
-    touch_users 1380000100
-    repaired() { [ $(($(metric freshet_ingest_values_repaired_total) - before)) = 40 ]; }
-    wait_for 60 repaired
-    check '58: 40 users that were gone are noticed by the reply of the patch'
+    repaired && [ "${#keys[@]}" -ge 20 ]
+    check "58: ${#keys[@]} users that were gone are noticed by the reply of the patch"
     right 58
 }
 
@@ -609,7 +630,7 @@ row_51() {
     produce 200
     wait_for 60 not_ready 'state_lost'
     check '51: FLUSHALL under a running ingest: it stops, and /readyz says why'
-    grep -q '"event":"partition_stopped".*rebuild' "$folder/ingest.log"
+    wait_for 30 grep -q '"event":"partition_stopped".*rebuild' "$folder/ingest.log"
     check '51: ... and the log names the command that rebuilds'
     [ "$(redis --scan --pattern 'fr{*}u*' | wc -l)" = 0 ]
     check '51: ... nothing is written as if nothing had been'
@@ -627,5 +648,5 @@ row_51() {
     right 51
 }
 
-run_rows 43 44 45 46 47 48 49 52 53 54 56 57 58 50 51
+run_rows 43 44 45 49 / 46 48 52 / 47 53 54 / 56 57 58 50 51
 end_with_counts

@@ -11,8 +11,7 @@ cd "$(dirname "$0")/../.." || exit 70
 script_begin erase
 
 need_programs redis-server redis-cli od
-make -s -j2 integration-tools >"$folder/out" 2>&1
-check 'freshet and the tool build'
+build_tools
 start_redis
 start_mock events:2 examples:1 dead:1
 cat >"$FRESHET_CONFIG" <<YAML
@@ -83,7 +82,7 @@ check 'its checkpoint holds both lists'
 { shown ann r3 300; clicked ann r3; } | produce_lines events
 start_ingest
 both_wait() { [ "$(rows_waiting)" = 2 ]; }
-wait_for 20 both_wait
+wait_for 60 both_wait
 check 'the list that cannot be sent and its label wait in the outbox'
 ann_id=$(redis_hex | grep -oE '0a0101[0-9a-f]{16}' | head -n 1 | cut -c 7-)
 [ ${#ann_id} = 16 ] && redis_hex | grep -q "$ann_id"

@@ -8,8 +8,7 @@ script_begin test_ingest_commands
 data=tests/data/movietweetings/movietweetings100k_events.csv.gz
 
 need_programs redis-server redis-cli
-make -s -j2 integration-tools >"$folder/out" 2>&1
-check 'freshet and the tool build'
+build_tools
 start_redis
 start_mock events:4 examples:2 dead:1
 cat >"$FRESHET_CONFIG" <<YAML
@@ -21,11 +20,11 @@ YAML
 
 # ---- make install ----
 
-make -s install DESTDIR="$folder/root" PREFIX=/opt/freshet >"$folder/out" 2>"$folder/err"
+make -s install DESTDIR="$folder/installed" PREFIX=/opt/freshet >"$folder/out" 2>"$folder/err"
 check 'make install installs'
-"$folder/root/opt/freshet/bin/freshet" config check --config "$folder/root/opt/freshet/share/freshet/freshet.yaml" >"$folder/out" 2>"$folder/err"
+"$folder/installed/opt/freshet/bin/freshet" config check --config "$folder/installed/opt/freshet/share/freshet/freshet.yaml" >"$folder/out" 2>"$folder/err"
 check 'the example configuration can be used'
-grep -q '^ExecStart=/opt/freshet/bin/freshet %i ' "$folder/root/opt/freshet/lib/systemd/system/freshet@.service"
+grep -q '^ExecStart=/opt/freshet/bin/freshet %i ' "$folder/installed/opt/freshet/lib/systemd/system/freshet@.service"
 check 'the units start what was installed'
 
 # ---- what runbooks and documents name ----

@@ -7,8 +7,7 @@ cd "$(dirname "$0")/../.." || exit 70
 script_begin offsets
 
 need_programs redis-server redis-cli
-make -s -j2 integration-tools >"$folder/out" 2>&1
-check 'freshet and the tool build'
+build_tools
 start_redis
 
 configure() {
@@ -31,7 +30,7 @@ digest() { redis --scan --pattern 'fr{*}*' | sort | while read -r key; do
 done; }
 stops_for() { # REASON
     start_ingest
-    wait_for 30 reason "0: $1"
+    wait_for 60 reason "0: $1"
     local seen=$?
     kill "$ingest"
     wait "$ingest"
@@ -88,13 +87,13 @@ check 'a loss that was not accepted is refused'
 digest | cmp -s - "$folder/before"
 check 'nothing was written so far'
 start_ingest
-wait_for 30 ready
+wait_for 60 ready
 run offsets reset --partition 0 --to low --apply
 [ "$?" = 73 ] && says 'stop it first'
 check 'a living ingest is seen, and the reset refused'
 clicks 51 52 | produce_lines events
 caught_up() { run offsets list --json && has '"next":52'; }
-wait_for 30 caught_up
+wait_for 60 caught_up
 check '... and ingest is not disturbed'
 kill "$ingest"
 wait "$ingest"

@@ -11,8 +11,7 @@ cd "$(dirname "$0")/../.." || exit 70
 script_begin redis_security
 
 need_programs redis-server redis-cli curl openssl
-make -s -j2 integration-tools >"$folder/out" 2>&1
-check 'freshet and the tool build'
+build_tools
 start_redis
 start_mock events:2 examples:2 dead:1 items:1
 cat >"$FRESHET_CONFIG" <<YAML
@@ -71,7 +70,7 @@ recommends() {
     curl -s -m 5 -d "{\"user\":\"$user\",\"count\":5}" "127.0.0.1:$(port_of listen)/v1/recommend" >"$folder/out" &&
         has '"degraded":"none"'
 }
-wait_for 30 recommends
+wait_for 60 recommends
 check '56: serve reads users'
 kill "$serve"
 
@@ -85,7 +84,7 @@ check '56: doctor names what is forbidden'
 
 # ---- TLS ----
 
-if ! ldd "$(command -v redis-server)" | grep -q libssl; then
+if ! redis_speaks_tls; then
     skip redis_tls 'redis-server knows no TLS'
     end_with_counts
 fi
@@ -94,15 +93,6 @@ if ! "$bin/freshet" config check --set redis.url=rediss://h >/dev/null 2>"$folde
     check 'TLS: a build without OpenSSL says so'
     end_with_counts
 fi
-certify() { # NAME CA [OPTION...]: a certificate of $san
-    openssl req -newkey rsa:2048 -nodes -keyout "$folder/$1.key" -out "$folder/$1.req" -subj "/CN=$1" &&
-        openssl x509 -req -in "$folder/$1.req" -CA "$folder/$2.pem" -CAkey "$folder/$2.key" \
-            -CAcreateserial -out "$folder/$1.pem" -extfile <(echo "subjectAltName=$san") "${@:3}"
-}
-authority() { # NAME
-    openssl req -x509 -newkey rsa:2048 -nodes -keyout "$folder/$1.key" -out "$folder/$1.pem" \
-        -days 2 -subj "/CN=$1"
-}
 {
     san=IP:127.0.0.1
     authority ca && authority stranger && certify server ca -days 2 && certify client ca -days 2 &&
@@ -112,7 +102,7 @@ check 'certificates are made'
 
 # A server that shows a certificate and lets in nobody without one.
 tls_server() { # NAME CERTIFICATE
-    tls_port=$((22000 + RANDOM % 9000))
+    tls_port=$(free_port)
     start_node "$1" --tls-port "$tls_port" --tls-cert-file "$folder/$2.pem" \
         --tls-key-file "$folder/$2.key" --tls-ca-cert-file "$folder/ca.pem" --tls-auth-clients yes
 }

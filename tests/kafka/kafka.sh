@@ -86,14 +86,18 @@ address_of() { # DIR
 
 # ---- brokers -------------------------------------------------------------------------------------
 
-# Below the kernel's own ephemeral range, so that no client is given it between look and bind.
-free_port() {
-    local port
+# Below the kernel's own ephemeral range, so that no client is given it between look and bind. Of
+# scripts that run at the same time each has five hundred of its own: a broker that is killed and
+# started again finds its port free.
+free_port() { # DIR
+    local port first=28000 count=4000
+    [ -z "${TESTS_SLOT:-}" ] || first=$((28000 + TESTS_SLOT * 500)) count=500
     while :; do
-        port=$((20000 + RANDOM % 12000))
+        port=$((first + RANDOM % count))
+        grep -qx "$port" "$1/ports" 2>/dev/null && continue
         (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
     done
-    printf '%s' "$port"
+    printf '%s\n' "$port" | tee -a "$1/ports"
 }
 
 write_properties() { # FOLDER NODE BROKERS PORT CONTROLLER_PORT
@@ -188,7 +192,7 @@ add_secure_listeners() { # FOLDER
         printf 'SASL:SASL_PLAINTEXT,SASL_SSL:SASL_SSL,EXPIRED:SSL,STRANGER:SSL\n'
         for name in SSL SASL SASL_SSL EXPIRED STRANGER; do
             lower=${name,,}
-            port=$(free_port)
+            port=$(free_port "$1/..")
             listeners="$listeners,$name://127.0.0.1:$port"
             advertised="$advertised,$name://localhost:$port"
             printf 'localhost:%s\n' "$port" >>"$folder/../address.$lower"
@@ -260,7 +264,7 @@ alive() { # FOLDER
 
 await_ready() { # FOLDER: 0 when it serves, 1 when it ended or took too long
     local folder=$1 waited
-    for ((waited = 0; waited < 600; waited++)); do
+    for ((waited = 0; waited < 1800; waited++)); do
         grep -q 'Kafka Server started' "$folder/log" 2>/dev/null && return 0
         alive "$folder" || return 1
         sleep 0.1
@@ -300,7 +304,7 @@ random_id() { head -c 16 /dev/urandom | base64 | tr '+/' 'ab' | tr -d '='; }
 try_start() { # DIR BROKERS
     local dir=$1 brokers=$2 node controller port cluster address=
     cluster=$(random_id)
-    controller=$(free_port)
+    controller=$(free_port "$dir")
     rm -f "$dir"/address*
     [ "$brokers" = 1 ] && [ -z "$secure" ] || : >"$dir/several"
     if [ -n "$secure" ] && ! make_certificates "$dir" >"$dir/openssl.log" 2>&1; then
@@ -309,7 +313,7 @@ try_start() { # DIR BROKERS
     for ((node = 1; node <= brokers; node++)); do
         rm -rf "${dir:?}/$node"
         mkdir -p "$dir/$node" || fail "could not make $dir/$node"
-        port=$(free_port)
+        port=$(free_port "$dir")
         address=$address${address:+,}127.0.0.1:$port
         write_properties "$dir/$node" "$node" "$brokers" "$port" "$controller"
         format "$dir" "$node" "$cluster"

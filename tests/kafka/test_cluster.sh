@@ -23,7 +23,7 @@ row_2() {
     wait_for 60 reason kafka
     check '2: all brokers die: not ready, and the reason is Kafka'
     sleep "${outage:-3}"
-    ! gone "$ingest" && admin /livez >/dev/null
+    ! gone "$ingest" && wait_for 30 admin /livez
     check '2: ... the process goes on'
     kafka restart 1 2 3
     caught_up
@@ -95,13 +95,25 @@ row_5() {
     done
     caught_up
     check '5: in the end one has all partitions'
-    rebalanced $((before + 4))
+    wait_for 30 rebalanced $((before + 4))
     check '5: ... after that many rebalances'
     right
     check '5: one owner at a time: every user is right'
 }
 
+# Each of two processes has some of the partitions, and all have an owner.
+shared() {
+    local first second
+    first=$(metric freshet_ingest_partitions) && second=$(of_second metric freshet_ingest_partitions) &&
+        [ "${first:-0}" -gt 0 ] && [ "${second:-0}" -gt 0 ] && [ $((first + second)) = 4 ]
+}
+was_told() {
+    grep -q '"event":"partition_revoked".*"how":"lost"' "$folder/ingest.log" ||
+        at_least freshet_ingest_fenced_total 1
+}
+
 row_6() {
+    local fenced
     running
     start_second
     wait_for 60 of_second at_least freshet_ingest_partitions 2
@@ -111,17 +123,17 @@ row_6() {
     of_second caught_up
     check '6: of a process that hangs longer than its session the other takes all over'
     kill -CONT "$ingest"
-    wait_for 60 at_least freshet_ingest_partitions 1
-    check '6: the zombie joins again'
-    grep -q '"event":"partition_revoked".*"how":"lost"' "$folder/ingest.log" ||
-        at_least freshet_ingest_fenced_total 1
-    check '6: ... after it was told, by Kafka or by Redis, that others have its partitions'
+    wait_for 60 was_told # before: what its metrics say is of the time before it slept
+    check '6: the zombie is told, by Kafka or by Redis, that others have its partitions'
+    wait_for 90 shared
+    check '6: ... and joins again'
     kill "$second" && wait "$second"
     caught_up && right
     check '6: every user is right'
     # Kafka may tell first. A process of another group cannot be told: only the fence holds it.
+    fenced=$(metric freshet_ingest_fenced_total)
     start_second --set kafka.group=another
-    wait_for 60 at_least freshet_ingest_fenced_total 1
+    wait_for 60 at_least freshet_ingest_fenced_total $((${fenced:-0} + 1))
     check '6: what an owner writes whose partitions were claimed elsewhere is fenced'
     produce 500
     kill "$second" && wait "$second"
@@ -133,7 +145,8 @@ row_6() {
 row_7() {
     local before
     end_ingest
-    start_ingest --set ingest.backlog=64 --set redis.reply_timeout=30s
+    # A session as long as kafka.max_poll may be: a busy machine loses no member by a late heartbeat.
+    start_ingest --set ingest.backlog=64 --set redis.reply_timeout=30s --set kafka.session_timeout=10s
     caught_up
     before=$(metric freshet_kafka_rebalances_total)
     kill -STOP "$redis_pid"
@@ -142,12 +155,14 @@ row_7() {
     kill -CONT "$redis_pid"
     caught_up
     check '7: a store that hangs longer than kafka.max_poll is waited for'
-    [ "$(metric freshet_kafka_rebalances_total)" = "$before" ]
+    is_number "$before" && wait_for 30 same_rebalances "$before"
     check '7: ... without losing the partitions'
     right
     check '7: every user is right'
     end_ingest
 }
+
+same_rebalances() { [ "$(metric freshet_kafka_rebalances_total)" = "$1" ]; }
 
 row_8() {
     local first
@@ -158,7 +173,7 @@ row_8() {
     wait "$first"
     [ "$?" = 75 ]
     check '8: the older process of one static name ends with 75'
-    grep -q 'instance' "$folder/ingest.log"
+    grep -q '"event":"[a-z_]*".*instance' "$folder/ingest.log"
     check '8: ... and says why'
     caught_up && right
     check '8: the newer one works'
@@ -194,7 +209,7 @@ row_11() {
     caught_up
     end_ingest
     kafka delete-topic events
-    wait_for 30 "$bin/kafka_tool" topic "$address" events:4
+    wait_for 90 "$bin/kafka_tool" topic "$address" events:4
     start_ingest
     wait_for 60 reason offset_ahead_of_log
     check '11: a topic made anew and shorter than what is applied is refused'
@@ -287,7 +302,7 @@ row_20() {
     wait_for 60 reason 'kafka did not take an example'
     check '20: ... ingest is not ready and says why'
     sessions 3000
-    wait_for 60 behind
+    wait_for 90 behind
     held=$(outbox_rows)
     [ "$held" -le 4000 ]
     check "20: ... partitions pause at the limit ($held rows)"
@@ -302,8 +317,7 @@ row_20() {
 # ---- what is needed ------------------------------------------------------------------------------
 
 need_programs redis-server redis-cli curl
-make -s -j2 integration-tools >"$folder/build.log" 2>&1
-check 'freshet and the tool build'
+build_tools
 kafka start 3
 case $? in
 0) ;;
@@ -331,5 +345,5 @@ features: {sequence_max: 20}
 ingest: {admin: "127.0.0.1:0"}
 log: {format: json}
 YAML
-run_rows 2 3 4 5 6 7 8 13 20 10 11 12
+run_rows 2 3 4 13 / 5 6 7 8 / 20 10 11 12
 end_with_counts

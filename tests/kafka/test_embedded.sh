@@ -18,7 +18,7 @@ row_1() {
     start_ingest --set "kafka.brokers=127.0.0.1:1"
     wait_for 30 reason 'no broker could be reached'
     check '1: without brokers ingest starts, is not ready and says why'
-    admin /livez >/dev/null
+    wait_for 30 admin /livez
     check '1: ... and lives'
     sleep 2 # some attempts later
     lines=$(grep -c 'no broker could be reached' "$folder/ingest.log")
@@ -74,11 +74,16 @@ row_17() {
     wait_for 60 at_least freshet_ingest_lag_records 0
     caught_up
     check '17: a round trip of seconds: it catches up all the same'
-    [ "$(metric 'freshet_kafka_errors_total{reason="timeout"}')" = "$timeouts" ]
+    wait_for 30 few_timeouts "$timeouts"
     check '17: ... without a storm of timeouts'
     tell_mock delay 0
     right
     check '17: every user is right'
+}
+
+few_timeouts() { # BEFORE: a busy machine may see one or the other
+    local now
+    now=$(metric 'freshet_kafka_errors_total{reason="timeout"}') && [ "${now:-0}" -le $((${1:-0} + 5)) ]
 }
 
 # A producer that may not be idempotent is dead for good: of the two of ingest, one's for letters.
@@ -91,7 +96,7 @@ row_21() {
     printf 'x\t{\n' | produce_lines events
     wait_for 60 grep -q 'lacks the ACL WRITE' "$folder/ingest.log"
     check '21: a producer has died, and it is said why'
-    caught_up && wait_for 60 dead_letter
+    caught_up && wait_for 90 dead_letter
     check '21: new ones take over: nothing waits'
     right
     check '21: every user is right'
@@ -101,8 +106,7 @@ dead_letter() { "$bin/freshet" dlq list --json | grep -q '"not_json":{"count":1'
 # ---- what is needed ------------------------------------------------------------------------------
 
 need_programs redis-server redis-cli curl
-make -s -j2 integration-tools >"$folder/build.log" 2>&1
-check 'freshet and the tool build'
+build_tools
 start_mock events:4 examples:4 dead:1
 start_redis --save ''
 slow_ms=1500

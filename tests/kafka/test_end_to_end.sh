@@ -76,7 +76,7 @@ caught_up() {
     "$freshet" offsets list --json >"$folder/offsets.json" 2>"$folder/offsets.log" &&
         [ "$(settled "$folder/offsets.json")" = "$lines" ]
 }
-wait_for 120 caught_up && pass || fail "ingest did not apply all $lines events" "$folder/ingest.log"
+wait_for 300 caught_up && pass || fail "ingest did not apply all $lines events" "$folder/ingest.log"
 kill -TERM "$ingest"
 wait "$ingest" && pass || fail "ingest's exit code" "$folder/ingest.log"
 
@@ -85,7 +85,7 @@ wait "$ingest" && pass || fail "ingest's exit code" "$folder/ingest.log"
 
 # ---- learn, publish ----
 
-timeout 300 "$freshet" retrain --once >"$folder/retrain.log" 2>&1
+timeout 600 "$freshet" retrain --once >"$folder/retrain.log" 2>&1
 code=$?
 [ "$code" -le 1 ] && pass || fail "retrain --once ended with $code" "$folder/retrain.log"
 [ -e "$folder/models/current" ] && pass || fail "no bundle was published" "$folder/retrain.log"
@@ -94,10 +94,10 @@ code=$?
 # ---- lists ----
 
 "$freshet" serve --ports-file "$folder/serve.ports" >"$folder/serve.log" 2>&1 &
-wait_for 20 test -s "$folder/serve.ports" || fail "serve did not start" "$folder/serve.log"
+wait_for 60 test -s "$folder/serve.ports" || fail "serve did not start" "$folder/serve.log"
 port=$(sed -nE 's/.*"listen":([0-9]+).*/\1/p' "$folder/serve.ports")
 admin=$(sed -nE 's/.*"admin":([0-9]+).*/\1/p' "$folder/serve.ports")
-wait_for 20 curl -fsS "http://127.0.0.1:$admin/readyz" && pass || fail "serve is not ready" "$folder/serve.log"
+wait_for 60 curl -fsS "http://127.0.0.1:$admin/readyz" && pass || fail "serve is not ready" "$folder/serve.log"
 
 user=$(zcat "$data" | tail -n 1 | cut -d, -f2)
 curl -fsS "http://127.0.0.1:$port/v1/recommend" -d "{\"user\":\"$user\",\"k\":10}" >"$folder/list.json" &&

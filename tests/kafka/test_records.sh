@@ -97,11 +97,11 @@ row_22() {
     right
     check '22: every user is right'
     end_ingest
-    RUN_SECONDS=60 run ingest --until-end
+    RUN_SECONDS=180 run ingest --until-end
     check '22: an ingest until the end ends at markers, too'
     # Examples of aborted transactions: the trainer has nothing to wait for.
     click x y | "$bin/kafka_tool" transact "$address" examples 0 abort
-    RUN_SECONDS=60 run retrain --once
+    RUN_SECONDS=180 run retrain --once
     [ "$?" != 124 ]
     check '22: a follower settles at an end of the log made of aborted records'
 }
@@ -109,8 +109,7 @@ row_22() {
 # ---- what is needed ------------------------------------------------------------------------------
 
 need_programs redis-server redis-cli curl
-make -s -j2 integration-tools >"$folder/build.log" 2>&1
-check 'freshet and the tool build'
+build_tools
 kafka start 1
 case $? in
 0) ;;

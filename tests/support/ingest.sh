@@ -36,7 +36,7 @@ told_since() { at_least freshet_ingest_ticks_total $(($1 + 1)) && settled "${@:2
 caught_up() { # [PARTITIONS]
     local before
     before=$(metric freshet_ingest_ticks_total)
-    wait_for 90 told_since "${before:-0}" "$@"
+    wait_for 120 told_since "${before:-0}" "$@"
 }
 
 right() { # ARG...
@@ -69,7 +69,7 @@ of_second() { ports=$folder/second.ports "$@"; } # COMMAND...
 begin_anew() {
     end_ingest
     kafka delete-topic events
-    wait_for 30 "$bin/kafka_tool" topic "$address" events:4
+    wait_for 90 "$bin/kafka_tool" topic "$address" events:4
     redis FLUSHALL >/dev/null
     start_ingest --rebuild
     caught_up

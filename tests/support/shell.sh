@@ -14,15 +14,24 @@ script_begin() { # NAME
     bin=${bin:-$PWD/build/release}
     ports=$folder/ports
     export FRESHET_CONFIG=$folder/freshet.yaml
+    # Scripts that run at the same time have a number each, and each number has ports of its own: a
+    # server that is down for a moment finds its port free when it comes back.
+    export TESTS_SLOT=${TESTS_SLOT:-$((RANDOM % 8))}
     trap script_finish EXIT
     trap 'exit 130' INT TERM
 }
 
 script_finish() {
-    local pid
-    for pid in $(jobs -p); do # not by remembered numbers: those may be another's by now
+    local pid pids
+    pids=$(jobs -p) # not by remembered numbers: those may be another's by now
+    for pid in $pids; do
+        kill "$pid" 2>/dev/null
         kill -CONT "$pid" 2>/dev/null # a stopped process hears of nothing else
-        kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
+    done
+    SECONDS=0
+    for pid in $pids; do # one that waits for what has ended before it has five seconds for it
+        wait_for $((SECONDS < 5 ? 5 - SECONDS : 0)) gone "$pid" || kill -9 "$pid" 2>/dev/null
+        wait "$pid" 2>/dev/null
     done
     [ -f "$folder/kafka/address" ] && bash tests/kafka/kafka.sh stop "$folder/kafka" 2>/dev/null
     [ -n "${KEEP:-}" ] || rm -rf "$folder"
@@ -52,10 +61,12 @@ skip() { # NAME WHY
     printf 'skipped %s: %s\n' "$1" "$2"
 }
 
-# Runs row_N for each N, or for those of them in ROWS="43 45" (tests/faults/rows.txt).
+# Runs row_N for each N, or for those of them in ROWS="43 45" (tests/faults/rows.txt). A / says
+# where tests/run_all.sh may cut the script in parts, which begin with servers of their own.
 run_rows() { # N...
     local row
     for row in "$@"; do
+        [ "$row" != / ] || continue
         [[ -z ${ROWS:-} || " $ROWS " == *" $row "* ]] && "row_$row"
     done
 }
@@ -66,6 +77,25 @@ need_programs() { # PROGRAM...
     for program in "$@"; do
         command -v "$program" >/dev/null || { skip "$script" "no $program on PATH"; end_with_counts; }
     done
+}
+
+# freshet and the tools of tests/, from the sources as they are now. TESTS_BUILT=1 says that they
+# are built: of scripts that run at the same time none must build.
+build_tools() { # [VARIABLE=VALUE...]: make's
+    { [ -n "${TESTS_BUILT:-}" ] || make -s -j2 "$@" integration-tools >"$folder/out" 2>"$folder/err"; } &&
+        [ -x "$bin/freshet" ] && [ -x "$bin/kafka_tool" ] && [ -x "$bin/fault_proxy" ]
+    check 'freshet and the tools build'
+    [ "$failed" = 0 ] || end_with_counts
+}
+
+# For servers that cannot choose a port themselves; below those that the system gives out.
+free_port() {
+    local port
+    while :; do
+        port=$((28000 + TESTS_SLOT * 500 + RANDOM % 500))
+        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
+    done
+    printf '%s' "$port"
 }
 
 run() { timeout "${RUN_SECONDS:-120}" "$bin/freshet" "$@" >"$folder/out" 2>"$folder/err"; }
@@ -160,7 +190,7 @@ start_ingest() { # ARG...
 admin() { # PATH
     local port
     port=$(sed -n 's/.*"admin":\([0-9]*\).*/\1/p' "$ports" 2>/dev/null)
-    [ -n "$port" ] && curl -s -m 2 "127.0.0.1:$port$1"
+    [ -n "$port" ] && curl -s -m 10 "127.0.0.1:$port$1"
 }
 
 ready() { admin /readyz | grep -q '"ready":true'; }
