@@ -315,6 +315,68 @@ static void maybe_fail_read(struct world *world, struct wire *wire)
     NOTE(world, "the read behind an EXEC in shard %d fails", wire->request->shard);
 }
 
+static bool moves(const struct store_request *request, int log)
+{
+    for (int i = 0; i < request->ms_count; i++)
+        if (request->ms[i].has_state && store_tp_partition(request->ms[i].tp) == log)
+            return true;
+    return false;
+}
+
+/* Is this commit about to take a value over from another partition of its process, which it does
+ * not move? The log whose records do it, or -1. */
+static int takes_from_own(struct world *world, int number, const struct store_request *request)
+{
+    struct store_model *node = &world->nodes[node_of(request->shard)];
+
+    for (int i = 0; i < request->writes_count && request->ms_count > 0; i++) {
+        const struct model_key *key = store_model_find(node, MODEL_USER, request->shard, 0,
+                                                       request->writes[i].user);
+        int log = store_tp_partition(request->ms[0].tp), of;
+        struct user_header header;
+
+        if (key == NULL || key->now.bytes_count == 0 ||
+            !user_value_header(&header, key->now.bytes, key->now.bytes_count))
+            continue;
+        of = store_tp_partition(header.writer);
+        if (world->owner[of] == number && !moves(request, of) && moves(request, log) &&
+            world->owner[log] == number)
+            return log;
+    }
+    return -1;
+}
+
+/* A hiccup that lasts: the answer to such a commit is lost, and before the process can look at what
+ * became of it, the partition of its records is gone, too. What is left is the other partition,
+ * whose `next` never moved, and a cache from before. */
+static void maybe_hiccup(struct world *world, struct process *process, int shard, int log)
+{
+    int number = process_number(world, process);
+
+    if (log < 0 || process->wires[shard].reply->result != STORE_OK || world->calm ||
+        !world->features.lost || !world->features.zombie || !world_chance(world, 60))
+        return;
+    world->coverage->faults[process_disconnect(world, process, shard, false)]++;
+    world->owner[log] = (number + 1 + world_below(world, PROCESSES - 1)) % PROCESSES;
+    NOTE(world, "REBALANCE: p%d belongs to P%d, and P%d knows", log, world->owner[log], number);
+    process_give_up(world, process, log);
+    world->coverage->faults[FAULT_REBALANCE]++;
+    world->faults += 2;
+}
+
+/* The moment behind a commit that ends at a gap: what is queued behind the gap is not applied yet,
+ * and an unclean election may put another record there. */
+static void maybe_cut(struct world *world, const struct store_request *request,
+                      const struct store_reply *reply)
+{
+    if (request->kind != STORE_EXEC || reply->result != STORE_OK || world->calm ||
+        !world->features.relog)
+        return;
+    for (int i = 0; i < request->ms_count; i++)
+        if (request->ms[i].has_state && world_chance(world, 60))
+            world_cut(world, store_tp_partition(request->ms[i].tp));
+}
+
 /* The next step of what is on the wire: carry out, or hand the answer over. */
 void process_wire(struct world *world, struct process *process, int shard)
 {
@@ -329,7 +391,11 @@ void process_wire(struct world *world, struct process *process, int shard)
         return;
     world->acted = true;
     if (wire->step >= 0) {
+        const struct store_request *request = wire->request;
+        const struct store_reply *reply = wire->reply;
         int before = wire->step;
+        int taking = before > 0 ? -1
+                                : takes_from_own(world, process_number(world, process), request);
 
         wire->step = store_model_step(node, &wire->connection, wire->request, wire->step,
                                       wire->reply);
@@ -338,6 +404,8 @@ void process_wire(struct world *world, struct process *process, int shard)
         check_carried_out(world, wire->claims, wire->request, wire->reply);
         if (world->show)
             note_request(world, process, shard, wire->request, wire->reply);
+        maybe_hiccup(world, process, shard, taking);
+        maybe_cut(world, request, reply);
         return;
     }
     maybe_fail_read(world, wire);

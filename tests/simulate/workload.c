@@ -180,7 +180,7 @@ static void make_record(struct maker *maker, int k, int only_log)
         number = only_log;
     }
     log = &world->logs[number];
-    if (world_chance(world, world->features.relog ? 20 : 8))
+    if (world_chance(world, world->features.relog ? 35 : 8))
         (void)add(world, number);
     entry = add(world, number);
     if (entry == NULL)

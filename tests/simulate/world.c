@@ -132,30 +132,9 @@ static int busy_connection(const struct world *world, int first, bool writes)
     return -1;
 }
 
-/* The hiccup that lost the answer to a commit lasts: before the process can look at what became of
- * it, it loses a partition that the commit was of, and only that one. */
-static void lose_partition_too(struct world *world, int number, const struct store_request *request)
-{
-    int first = world_below(world, request->ms_count);
-
-    for (int i = 0; i < request->ms_count; i++) {
-        const struct store_m_write *m = &request->ms[(first + i) % request->ms_count];
-        int log = store_tp_partition(m->tp);
-
-        if (!m->has_state || world->owner[log] != number)
-            continue;
-        world->owner[log] = (number + 1 + world_below(world, PROCESSES - 1)) % PROCESSES;
-        NOTE(world, "REBALANCE: p%d belongs to P%d, and P%d knows", log, world->owner[log], number);
-        process_give_up(world, &world->processes[number], log);
-        happened(world, FAULT_REBALANCE);
-        return;
-    }
-}
-
 /* A connection is lost, rather one with a request on it, best one with a commit. */
 static void disconnect(struct world *world)
 {
-    const struct store_request *request;
     int first = world_below(world, PROCESSES * SHARDS);
     int chosen = busy_connection(world, first, world_chance(world, 75));
     bool ghost = world_chance(world, 50);
@@ -165,13 +144,9 @@ static void disconnect(struct world *world)
         chosen = busy_connection(world, first, false);
     if (chosen < 0)
         chosen = first;
-    request = world->processes[chosen / SHARDS].wires[chosen % SHARDS].request;
     kind = process_disconnect(world, &world->processes[chosen / SHARDS], chosen % SHARDS, ghost);
     if (kind != FAULT_COUNT)
         happened(world, kind);
-    if (kind == FAULT_LOST_REPLY && request->writes_count > 0 && request->ms_count > 0 &&
-        world->features.zombie && world_chance(world, 40))
-        lose_partition_too(world, chosen / SHARDS, request);
 }
 
 /* Where keys are deleted by hand no other answer is lost: that of a patch would tell that the value
@@ -263,6 +238,29 @@ static void by_hand(struct world *world)
     happened(world, FAULT_BY_HAND);
 }
 
+/* All of a shard that comes from one log is deleted, but for the outbox, which remembers its ids.
+ * It is all read again. (Their writer is that log, whose m is watched by whoever patches them.) */
+static void lose_keys(struct world *world)
+{
+    int user = world_below(world, USERS), log = user % world->logs_count;
+    int shard = workload_shard(world->rules, user);
+    struct store_model *node = &world->nodes[node_of(shard)];
+    struct model_key *m = store_model_find(node, MODEL_M, shard, user_value_writer(log, 0),
+                                           (struct text){0});
+
+    if (m == NULL || !m->now.m.has_state || m->now.bad_type)
+        return;
+    NOTE(world, "HAND: m of p%d in shard %d is deleted, with its users", log, shard);
+    store_model_delete(node, m);
+    for (int u = 0; u < USERS; u++) {
+        struct model_key *key = store_model_find(node, MODEL_USER, shard, 0, workload_user(u));
+
+        if (key != NULL && workload_shard(world->rules, u) == shard && u % world->logs_count == log)
+            store_model_delete(node, key);
+    }
+    happened(world, FAULT_BY_HAND);
+}
+
 /* m of a partition becomes unusable; what it said is kept here for the judge. */
 static void damage(struct world *world)
 {
@@ -273,17 +271,9 @@ static void damage(struct world *world)
 
     if (m == NULL || !m->now.m.has_state)
         return;
-    if (world_chance(world, 50)) {
-        NOTE(world, "HAND: m of p%d in shard %d is damaged", log, shard);
-        store_model_damage(node, m);
-        world->damaged[log] = true;
-    } else {
-        /* All of the shard is read again, onto values that are there and past rows that wait. */
-        NOTE(world, "HAND: m of p%d in shard %d is deleted", log, shard);
-        store_model_delete(node, m);
-        for (int u = 0; u < USERS; u++)
-            world->unsure[u] |= workload_shard(world->rules, u) == shard;
-    }
+    NOTE(world, "HAND: m of p%d in shard %d is damaged", log, shard);
+    store_model_damage(node, m);
+    world->damaged[log] = true;
     happened(world, FAULT_BY_HAND);
 }
 
@@ -302,19 +292,9 @@ static int end_of_ours(struct world *world, int log)
     return last < 0 || last >= world->logs[log].high ? -1 : (int)last + 1;
 }
 
-/* The log is re-created, or cut by an unclean election, rather where nothing that we applied is
- * lost: there nobody may be wrong. Who reads it hears of that. */
-static void relog(struct world *world)
+/* Once for each log; who reads it hears of that. */
+static void change_log(struct world *world, int log, int from)
 {
-    int log = world_below(world, world->logs_count);
-    int from = world_chance(world, 50) ? 0 : world_below(world, world->logs[log].high + 1);
-    int end = end_of_ours(world, log);
-
-    for (int i = from; i < world->logs[log].high && world_chance(world, 70); i++)
-        if (world->logs[log].entries[i].kind == ENTRY_GAP)
-            from = i; /* another record may come to where there was none */
-    if (end >= 0 && world_chance(world, 50))
-        from = end;
     if (world->old_logs[log].count > 0)
         return;
     workload_change(world, log, from);
@@ -322,6 +302,27 @@ static void relog(struct world *world)
     for (int p = 0; p < PROCESSES; p++)
         process_give_up(world, &world->processes[p], log);
     happened(world, FAULT_LOG);
+}
+
+/* An unclean election loses just what nobody has applied, from a gap on: nobody may be wrong. */
+void world_cut(struct world *world, int log)
+{
+    int end = end_of_ours(world, log);
+
+    if (end >= 0 && world->logs[log].entries[end].kind == ENTRY_GAP)
+        change_log(world, log, end);
+}
+
+/* The log is re-created, or cut by an unclean election. */
+static void relog(struct world *world)
+{
+    int log = world_below(world, world->logs_count);
+    int from = world_chance(world, 50) ? 0 : world_below(world, world->logs[log].high + 1);
+
+    for (int i = from; i < world->logs[log].high && world_chance(world, 70); i++)
+        if (world->logs[log].entries[i].kind == ENTRY_GAP)
+            from = i; /* another record may come to where there was none */
+    change_log(world, log, from);
 }
 
 static void retention(struct world *world)
@@ -360,6 +361,8 @@ static void special_fault(struct world *world)
         time_jump(world);
     else if (features->deletion || features->planting)
         by_hand(world);
+    else if (features->damage && world_chance(world, 70))
+        lose_keys(world);
     else if (features->damage)
         damage(world);
     else if (features->relog)
@@ -413,7 +416,7 @@ static void busy_wire(struct world *world, struct process *process)
 
 static void more_log(struct world *world, struct log *log)
 {
-    int high = log->high + 1 + world_below(world, 5);
+    int high = log->high + 1 + world_below(world, world->features.relog ? 15 : 5);
 
     world->acted |= log->high < log->count;
     log->high = high < log->count ? high : log->count;
@@ -583,7 +586,7 @@ static void draw_options(struct world *world)
         .tick_us = 50000,
         .retry_us = 5000,
         .batch_target = 1 + world_below(world, 4),
-        .batch_max = batches[world_below(world, 4)],
+        .batch_max = batches[world_below(world, world->features.relog ? 2 : 4)],
         .backlog_max = 2 + world_below(world, 12),
         .backlog_bytes = 1 << 20,
         .cache_bytes = small ? 300 : 1 << 20,

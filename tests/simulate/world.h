@@ -228,6 +228,8 @@ void world_violation(struct world *world, const char *what, const char *fmt, ...
 int world_below(struct world *world, int bound); /* 0..bound-1 */
 bool world_chance(struct world *world, int percent);
 int64_t world_wall_ms(const struct world *world);
+/* The log goes on otherwise from where ours ends, if that is at a gap. */
+void world_cut(struct world *world, int log);
 static inline int node_of(int shard)
 {
     return shard % NODES;
