@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define PREFIX_BYTES 112
+
 #undef error_set /* the analyzer's, see the header */
 
 struct status_row {
@@ -52,8 +54,9 @@ enum status error_set(struct error *err, enum status status, const char *fmt, ..
 
 enum status error_prefix(struct error *err, const char *fmt, ...)
 {
-    char before[sizeof err->text];
+    char before[PREFIX_BYTES]; /* a long prefix leaves room for the reason */
     char after[sizeof err->text];
+    size_t used;
     va_list args;
 
     assert(err != NULL);
@@ -61,6 +64,9 @@ enum status error_prefix(struct error *err, const char *fmt, ...)
     va_start(args, fmt);
     (void)vsnprintf(before, sizeof before, fmt, args);
     va_end(args);
-    (void)snprintf(err->text, sizeof err->text, "%.*s: %.*s", 110, before, 120, after);
+    used = strlen(before);
+    memcpy(err->text, before, used);
+    memcpy(err->text + used, ": ", 3);
+    (void)strncat(err->text, after, sizeof err->text - 1 - used - 2);
     return err->status;
 }

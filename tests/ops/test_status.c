@@ -28,6 +28,23 @@ TEST(error_set_cuts_a_text_that_is_too_long)
     CHECK_INT(sizeof err.text - 1, strlen(err.text));
 }
 
+TEST(error_prefix_leaves_all_the_room_there_is_to_the_text)
+{
+    struct error err;
+    char text[201], prefix[300];
+
+    memset(text, 'x', sizeof text);
+    text[sizeof text - 1] = 0;
+    (void)error_set(&err, ERR_IO, "%s", text);
+    (void)error_prefix(&err, "redis.url");
+    CHECK(strncmp(err.text, "redis.url: ", 11) == 0 && strcmp(err.text + 11, text) == 0);
+    memset(prefix, 'p', sizeof prefix);
+    prefix[sizeof prefix - 1] = 0;
+    (void)error_set(&err, ERR_IO, "the reason");
+    (void)error_prefix(&err, "%s", prefix);
+    CHECK(strstr(err.text, "p: the reason") != NULL);
+}
+
 TEST(error_prefix_keeps_status_and_both_texts)
 {
     struct error err;
