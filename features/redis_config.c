@@ -183,4 +183,7 @@ static enum status check_tls(const struct config *config, struct error *err)
 }
 
 const struct config_rule redis_config_rules[] = {
-    {"redis.url", check_url}, {"redis.tls.certificate", check_tls}, {NULL, NULL}};
+    {.key = "redis.url", .check = check_url},
+    {.key = "redis.tls.certificate", .check = check_tls},
+    {.key = NULL},
+};

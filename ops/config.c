@@ -231,6 +231,8 @@ bool config_entry(const struct config *config, int index, struct config_entry *e
         .value = slot->text == NULL ? "" : slot->text,
         .origin = slot->origin == NULL ? "default" : slot->origin,
         .given = slot->source != SOURCE_DEFAULT,
+        .line = slot->line,
+        .column = slot->column,
     };
     return true;
 }

@@ -96,25 +96,32 @@ struct config_entry {
     const char *value;  /* a secret's is its reference; "" when absent */
     const char *origin; /* "default", "freshet.yaml:12", "FRESHET_SERVE_LISTEN", "--set" */
     bool given;
+    int line, column; /* of the file, from 1; 0: it does not stand there */
 };
 bool config_entry(const struct config *config, int index, struct config_entry *entry);
 
 /* What one value alone does not show: each is asked by `freshet config check`, and reports what the
- * role that uses those values would. key: the place in the configuration. Tables end with a NULL
- * key. */
+ * role that uses those values would. Tables end with a NULL key. */
+typedef void config_tell(void *context, const char *key, const char *text);
 struct config_rule {
-    const char *key;
+    const char *key; /* the place in the configuration */
     enum status (*check)(const struct config *config, struct error *err);
+    /* In place of check, where several keys are looked at: tells each mistake with its own key,
+     * which the text names, too. */
+    void (*check_each)(const struct config *config, config_tell *tell, void *context);
 };
 
-/* A value as it may be seen: the password in an address, scheme://user:password@host, is ***.
- * Returns the value itself, or the text in into. */
+/* Is a property (of librdkafka, "name=value") one whose value nobody may see? */
+bool config_secret_name(struct text name);
+/* A value as it may be seen: the password in an address, scheme://user:password@host, is ***, and
+ * so is the value of a secret property, unless it is a reference. Returns the value itself, or the
+ * text in into. */
 #define CONFIG_SHOWN_BYTES 4112
 const char *config_shown(const char *value, char into[CONFIG_SHOWN_BYTES]);
 
 /* `freshet config show`: the whole configuration as YAML with help as comments; with
  * origin, where each value came from. Secrets print as their reference, passwords in addresses
- * as ***. free() it. */
+ * and properties as ***. free() it. */
 MUST_CHECK enum status config_render(const struct config *config, bool origin, char **yaml,
                                      struct error *err);
 

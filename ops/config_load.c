@@ -6,6 +6,7 @@
  */
 #include "ops/config.h"
 
+#include "ops/config_mistakes.h"
 #include "ops/config_private.h"
 #include "ops/config_yaml.h"
 #include "ops/file.h"
@@ -13,65 +14,34 @@
 
 #include <assert.h>
 #include <ctype.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define MISTAKES_MAX 100
-#define ROWS_MAX     2000
-#define SLOTS_MAX    20000
+#define ROWS_MAX  2000
+#define SLOTS_MAX 20000
 
 extern char **environ;
-
-struct lines { /* of a report; grows */
-    char *text;
-    size_t used, capacity;
-    int count;
-};
 
 struct loading {
     struct config *config;
     const char *path;
-    struct lines mistakes;
-    struct lines warnings;
-    struct error *err; /* gets the first mistake */
+    struct config_mistakes *mistakes;
+    struct config_mistakes *warnings;
     bool no_memory;
     int skipped_depth; /* depth of an unknown section whose leaves are not looked at; 0: none */
 };
 
-static void add_line(struct loading *loading, struct lines *lines, const char *fmt, ...)
-    PRINTF_LIKE(3, 4);
+/* Where a value comes from. */
+struct source {
+    enum config_source kind;
+    struct config_place place; /* of the value */
+    const char *origin;        /* as `config show --origin` says it */
+};
 
-static void add_line(struct loading *loading, struct lines *lines, const char *fmt, ...)
+static struct config_place in_file(const struct loading *loading, int line, int column)
 {
-    char line[1200];
-    size_t bytes;
-    va_list args;
-
-    va_start(args, fmt);
-    (void)vsnprintf(line, sizeof line - 1, fmt, args);
-    va_end(args);
-    bytes = strlen(line);
-    if (lines == &loading->mistakes && lines->count == 0)
-        (void)error_set(loading->err, ERR_CONFIG, "%s", line);
-    if (lines->count++ >= MISTAKES_MAX)
-        return; /* counted; the last line says how many */
-    line[bytes++] = '\n';
-    if (lines->used + bytes + 1 > lines->capacity) {
-        size_t capacity = 2 * (lines->capacity + bytes + 1);
-        char *larger = realloc(lines->text, capacity);
-
-        if (larger == NULL) {
-            loading->no_memory = true;
-            return;
-        }
-        lines->text = larger;
-        lines->capacity = capacity;
-    }
-    memcpy(lines->text + lines->used, line, bytes);
-    lines->used += bytes;
-    lines->text[lines->used] = 0;
+    return (struct config_place){loading->path, line, column};
 }
 
 /* ---- slots ---- */
@@ -114,8 +84,10 @@ static struct config_slot *add_slot(struct loading *loading, const struct config
     return slot;
 }
 
-/* All rows that share the "*" of this prefix exist for a name as soon as one does. */
-static void add_name(struct loading *loading, const struct config_row *row, const char *name)
+/* All rows that share the "*" of this prefix exist for a name as soon as one does. place: of the
+ * name, for what is missing below it. */
+static void add_name(struct loading *loading, const struct config_row *row, const char *name,
+                     struct config_place place)
 {
     size_t prefix = (size_t)(strchr(row->key, '*') - row->key) + 1;
     char key[CONFIG_KEY_MAX];
@@ -125,36 +97,43 @@ static void add_name(struct loading *loading, const struct config_row *row, cons
         return;
     for (int i = 0; i < loading->config->rows_count; i++) {
         const struct config_row *other = loading->config->rows[i];
+        struct config_slot *slot;
 
-        if (strncmp(other->key, row->key, prefix) == 0)
-            (void)add_slot(loading, other, name);
+        if (strncmp(other->key, row->key, prefix) != 0)
+            continue;
+        slot = add_slot(loading, other, name);
+        if (slot != NULL) {
+            slot->line = place.line;
+            slot->column = place.column;
+        }
     }
 }
 
 static void assign(struct loading *loading, const struct config_row *row, const char *name,
-                   const char *text, enum config_source source, const char *where,
-                   const char *origin)
+                   const char *text, struct source from)
 {
     char key[CONFIG_KEY_MAX];
     char why[CONFIG_WHY_BYTES];
     struct config_value value;
     struct config_slot *slot;
+    bool good;
 
     config_key_of(key, row, name);
-    if (!config_value_parse(row, text, &value, why)) {
-        add_line(loading, &loading->mistakes, "%s: %s %s", where, key, why);
-        return;
-    }
-    if (strchr(row->key, '*') != NULL)
-        add_name(loading, row, name);
+    good = config_value_parse(row, text, &value, why);
+    if (!good)
+        config_mistakes_add(loading->mistakes, from.place, key, "%s %s", key, why);
+    if (strchr(row->key, '*') != NULL) /* also when its value is refused: the name is meant */
+        add_name(loading, row, name, from.place);
     slot = config_find(loading->config, key);
-    if (slot == NULL)
+    if (slot == NULL || !good)
         return; /* no memory, which is noted */
     free(slot->text);
     free(slot->origin);
     slot->text = strdup(text);
-    slot->origin = strdup(origin);
-    slot->source = source;
+    slot->origin = strdup(from.origin);
+    slot->source = from.kind;
+    slot->line = from.place.line;
+    slot->column = from.place.column;
     slot->value = value;
     if (slot->text == NULL || slot->origin == NULL)
         loading->no_memory = true;
@@ -275,29 +254,48 @@ static void join(const struct config_yaml_leaf *leaf, char *into, size_t bytes)
     config_value_printable(into, bytes, raw);
 }
 
-static void place(const struct loading *loading, int line, int column, char *into, size_t bytes)
-{
-    (void)snprintf(into, bytes, "%s:%d:%d", loading->path, line, column);
-}
-
 static void unknown(struct loading *loading, const struct config_yaml_leaf *leaf)
 {
-    char key[CONFIG_KEY_MAX], near[CONFIG_KEY_MAX + 32], where[600];
+    char key[CONFIG_KEY_MAX], near[CONFIG_KEY_MAX + 32];
     bool section = leaf->kind == CONFIG_YAML_SECTION;
 
     join(leaf, key, sizeof key);
-    place(loading, leaf->line, leaf->column, where, sizeof where);
     suggest(loading, key, section ? leaf->depth : 0, near, sizeof near);
-    add_line(loading, &loading->mistakes, "%s: unknown %s \"%s\"%s", where,
-             section ? "section" : "key", key, near);
+    config_mistakes_add(loading->mistakes, in_file(loading, leaf->line, leaf->column), "",
+                        "unknown %s \"%s\"%s", section ? "section" : "key", key, near);
+}
+
+/* A text where a section stands is its path. */
+static const struct config_row *path_row_at(const struct loading *loading,
+                                            const struct config_yaml_leaf *leaf, const char **name)
+{
+    const char *parts[CONFIG_YAML_DEPTH_MAX + 1];
+
+    if (leaf->depth >= CONFIG_YAML_DEPTH_MAX)
+        return NULL;
+    memcpy(parts, leaf->parts, (size_t)leaf->depth * sizeof parts[0]);
+    parts[leaf->depth] = "path";
+    return row_at(loading, FIT_LEAF, parts, leaf->depth + 1, name);
+}
+
+/* Why a leaf with a value cannot be one of this row; NULL: it can. */
+static const char *unfit(const struct config_yaml_leaf *leaf, const struct config_row *row)
+{
+    if (row == NULL)
+        return "is a section, not a value";
+    if (leaf->kind == CONFIG_YAML_EMPTY)
+        return "has no value (an empty text is \"\")";
+    if (leaf->kind == CONFIG_YAML_LIST && row->type != CONFIG_TEXTS)
+        return "takes one value, not a list";
+    return NULL;
 }
 
 static void take_leaf(void *context, const struct config_yaml_leaf *leaf)
 {
     struct loading *loading = context;
-    const char *parts[CONFIG_YAML_DEPTH_MAX + 1];
-    char where[600], origin[600], key[CONFIG_KEY_MAX];
-    const char *name, *section_name;
+    struct config_place place = in_file(loading, leaf->value_line, leaf->value_column);
+    char origin[600], key[CONFIG_KEY_MAX];
+    const char *name, *section_name, *why;
     const struct config_row *row, *section;
 
     if (loading->skipped_depth > 0 && leaf->depth > loading->skipped_depth)
@@ -306,10 +304,9 @@ static void take_leaf(void *context, const struct config_yaml_leaf *leaf)
     row = row_at(loading, FIT_LEAF, leaf->parts, leaf->depth, &name);
     section = row_at(loading, FIT_SECTION, leaf->parts, leaf->depth, &section_name);
     join(leaf, key, sizeof key);
-    place(loading, leaf->value_line, leaf->value_column, where, sizeof where);
     if (section != NULL && (leaf->kind == CONFIG_YAML_SECTION || leaf->kind == CONFIG_YAML_EMPTY)) {
         if (section_name != NULL)
-            add_name(loading, section, section_name);
+            add_name(loading, section, section_name, in_file(loading, leaf->line, leaf->column));
         return;
     }
     if (leaf->kind == CONFIG_YAML_SECTION) {
@@ -317,38 +314,33 @@ static void take_leaf(void *context, const struct config_yaml_leaf *leaf)
         if (row == NULL)
             unknown(loading, leaf);
         else
-            add_line(loading, &loading->mistakes, "%s: %s is a key with a value, not a section",
-                     where, key);
+            config_mistakes_add(loading->mistakes, place, key,
+                                "%s is a key with a value, not a section", key);
         return;
     }
-    if (row == NULL && section != NULL && leaf->depth < CONFIG_YAML_DEPTH_MAX) {
-        memcpy(parts, leaf->parts, (size_t)leaf->depth * sizeof parts[0]);
-        parts[leaf->depth] = "path";
-        row = row_at(loading, FIT_LEAF, parts, leaf->depth + 1, &name);
-    }
     if (row == NULL && section != NULL)
-        add_line(loading, &loading->mistakes, "%s: %s is a section, not a value", where, key);
-    else if (row == NULL)
+        row = path_row_at(loading, leaf, &name);
+    if (row == NULL && section == NULL) {
         unknown(loading, leaf);
-    else if (leaf->kind == CONFIG_YAML_EMPTY)
-        add_line(loading, &loading->mistakes, "%s: %s has no value (an empty text is \"\")", where,
-                 key);
-    else if (leaf->kind == CONFIG_YAML_LIST && row->type != CONFIG_TEXTS)
-        add_line(loading, &loading->mistakes, "%s: %s takes one value, not a list", where, key);
-    else {
-        (void)snprintf(origin, sizeof origin, "%s:%d", loading->path, leaf->line);
-        assign(loading, row, name == NULL ? "" : name, leaf->value, SOURCE_FILE, where, origin);
+        return;
     }
+    why = unfit(leaf, row);
+    if (why != NULL) {
+        config_mistakes_add(loading->mistakes, place, key, "%s %s", key, why);
+        return;
+    }
+    (void)snprintf(origin, sizeof origin, "%s:%d", loading->path, leaf->line);
+    assign(loading, row, name == NULL ? "" : name, leaf->value,
+           (struct source){SOURCE_FILE, place, origin});
 }
 
 static void take_mistake(void *context, int line, int column, const char *text)
 {
     struct loading *loading = context;
-    char where[600], shown[400];
+    char shown[400];
 
-    place(loading, line, column, where, sizeof where);
     config_value_printable(shown, sizeof shown, text);
-    add_line(loading, &loading->mistakes, "%s: %s", where, shown);
+    config_mistakes_add(loading->mistakes, in_file(loading, line, column), "", "%s", shown);
 }
 
 static enum status load_file(struct loading *loading, struct error *err)
@@ -431,27 +423,59 @@ static const struct config_row *row_of_variable(const struct loading *loading, c
     return with_star;
 }
 
+/* A row's variable, with what was typed in place of its "*". */
+static void candidate_of(const struct config_row *row, const char *typed, char into[CONFIG_KEY_MAX])
+{
+    char pattern[CONFIG_KEY_MAX], name[CONFIG_KEY_MAX] = "NAME";
+    const char *star;
+
+    variable_of(row->key, pattern, sizeof pattern);
+    star = strchr(pattern, '*');
+    if (star != NULL && strncmp(typed, pattern, (size_t)(star - pattern)) == 0) {
+        (void)snprintf(name, sizeof name, "%s", typed + (star - pattern));
+        if (star[1] != 0)
+            name[strcspn(name, "_")] = 0;
+    }
+    if (star == NULL)
+        (void)snprintf(into, CONFIG_KEY_MAX, "%s", pattern);
+    else
+        (void)snprintf(into, CONFIG_KEY_MAX, "%.*s%s%s", (int)(star - pattern), pattern, name,
+                       star + 1);
+}
+
+/* The nearest by letters; else, for a right key that lacks its section, the one that ends so. */
 static void warn_of_variable(struct loading *loading, const char *variable)
 {
     struct levenshtein_nearest nearest = {0};
     char best[CONFIG_KEY_MAX] = "", shown[160];
+    const char *end = variable + strlen("FRESHET");
 
     for (int i = 0; i < loading->config->rows_count; i++) {
         char candidate[CONFIG_KEY_MAX];
-        int before = nearest.name == NULL ? -1 : nearest.distance;
 
-        variable_of(loading->config->rows[i]->key, candidate, sizeof candidate);
+        candidate_of(loading->config->rows[i], variable, candidate);
         levenshtein_offer(&nearest, variable, candidate);
-        if (nearest.name != NULL && nearest.distance != before) {
+        if (nearest.name == candidate) {
             memcpy(best, candidate, sizeof best);
             nearest.name = best;
         }
     }
+    for (int i = 0; i < loading->config->rows_count && best[0] == 0 && end[1] != 0; i++) {
+        char candidate[CONFIG_KEY_MAX];
+        size_t bytes;
+
+        variable_of(loading->config->rows[i]->key, candidate, sizeof candidate);
+        bytes = strlen(candidate);
+        if (bytes > strlen(variable) && strcmp(candidate + bytes - strlen(end), end) == 0)
+            memcpy(best, candidate, sizeof best);
+    }
     config_value_printable(shown, sizeof shown, variable);
     if (best[0] == 0)
-        add_line(loading, &loading->warnings, "%s: no such key", shown);
+        config_mistakes_add(loading->warnings, (struct config_place){shown, 0, 0}, "",
+                            "no such key; `freshet config show` lists them all");
     else
-        add_line(loading, &loading->warnings, "%s: no such key; did you mean %s?", shown, best);
+        config_mistakes_add(loading->warnings, (struct config_place){shown, 0, 0}, "",
+                            "no such key; did you mean %s?", best);
 }
 
 static void load_environment(struct loading *loading)
@@ -471,18 +495,20 @@ static void load_environment(struct loading *loading)
         if (row == NULL)
             warn_of_variable(loading, variable);
         else
-            assign(loading, row, name, equals + 1, SOURCE_ENVIRONMENT, variable, variable);
+            assign(loading, row, name, equals + 1,
+                   (struct source){SOURCE_ENVIRONMENT, {variable, 0, 0}, variable});
     }
 }
 
 static void load_set(struct loading *loading, const char *set)
 {
-    char key[CONFIG_KEY_MAX], name[CONFIG_KEY_MAX], near[CONFIG_KEY_MAX + 32], where[120];
+    const struct config_place place = {"--set", 0, 0};
+    char key[CONFIG_KEY_MAX], name[CONFIG_KEY_MAX], near[CONFIG_KEY_MAX + 32], shown[80];
     const char *equals = strchr(set, '=');
     const struct config_row *row;
 
     if (equals == NULL || equals == set || (size_t)(equals - set) >= sizeof key - 8) {
-        add_line(loading, &loading->mistakes, "--set: must be KEY=VALUE");
+        config_mistakes_add(loading->mistakes, place, "", "must be KEY=VALUE");
         return;
     }
     (void)snprintf(key, sizeof key, "%.*s", (int)(equals - set), set);
@@ -493,13 +519,13 @@ static void load_set(struct loading *loading, const char *set)
         (void)snprintf(path_key, sizeof path_key, "%s.path", key);
         row = config_row_of(loading->config, path_key, name);
     }
-    config_value_printable(where, 80, key);
     if (row == NULL) {
-        suggest(loading, where, 0, near, sizeof near);
-        add_line(loading, &loading->mistakes, "--set: unknown key \"%s\"%s", where, near);
+        config_value_printable(shown, sizeof shown, key);
+        suggest(loading, shown, 0, near, sizeof near);
+        config_mistakes_add(loading->mistakes, place, "", "unknown key \"%s\"%s", shown, near);
         return;
     }
-    assign(loading, row, name, equals + 1, SOURCE_SET, "--set", "--set");
+    assign(loading, row, name, equals + 1, (struct source){SOURCE_SET, place, "--set"});
 }
 
 /* ---- all together ---- */
@@ -532,25 +558,15 @@ static enum status take_rows(struct loading *loading, const struct config_row *c
     return OK;
 }
 
-static void close_report(struct loading *loading, struct lines *lines)
+enum status config_load_lenient(struct config **config, const struct config_row *const *tables,
+                                const char *path, const char *const *sets, int sets_count,
+                                struct config_mistakes *mistakes, struct config_mistakes *warnings,
+                                struct error *err)
 {
-    int more = lines->count - MISTAKES_MAX;
-
-    if (more <= 0)
-        return;
-    lines->count = 0; /* so that this line has room */
-    add_line(loading, lines, "... and %d more", more);
-}
-
-enum status config_load(struct config **config, const struct config_row *const *tables,
-                        const char *path, const char *const *sets, int sets_count, char **report,
-                        struct error *err)
-{
-    struct loading loading = {.path = path, .err = err};
+    struct loading loading = {.path = path, .mistakes = mistakes, .warnings = warnings};
     enum status status = OK;
 
     *config = NULL;
-    *report = NULL;
     err->status = OK;
     loading.config = calloc(1, sizeof *loading.config);
     if (loading.config == NULL)
@@ -563,24 +579,38 @@ enum status config_load(struct config **config, const struct config_row *const *
     load_environment(&loading);
     for (int i = 0; i < sets_count; i++)
         load_set(&loading, sets[i]);
-    if (loading.no_memory) {
+    if (loading.no_memory || mistakes->no_memory || warnings->no_memory) {
         status = error_set(err, ERR_NOMEM, "no memory for the configuration");
         goto done;
     }
-    close_report(&loading, &loading.mistakes);
-    if (loading.mistakes.text != NULL) {
-        status = err->status;
-        *report = loading.mistakes.text;
-        loading.mistakes.text = NULL;
-        goto done;
-    }
-    *report = loading.warnings.text;
-    loading.warnings.text = NULL;
     *config = loading.config;
     loading.config = NULL;
 done:
-    free(loading.mistakes.text);
-    free(loading.warnings.text);
     config_destroy(loading.config);
+    return status;
+}
+
+enum status config_load(struct config **config, const struct config_row *const *tables,
+                        const char *path, const char *const *sets, int sets_count, char **report,
+                        struct error *err)
+{
+    struct config_mistakes mistakes = {0}, warnings = {0};
+    enum status status = config_load_lenient(config, tables, path, sets, sets_count, &mistakes,
+                                             &warnings, err);
+
+    *report = NULL;
+    if (status == OK && mistakes.count > 0) {
+        char first[sizeof err->text];
+
+        config_mistake_line(&mistakes.list[0], first, sizeof first);
+        status = error_set(err, ERR_CONFIG, "%s", first);
+        config_destroy(*config);
+        *config = NULL;
+        *report = config_mistakes_text(&mistakes);
+    } else if (status == OK) {
+        *report = config_mistakes_text(&warnings);
+    }
+    config_mistakes_clear(&mistakes);
+    config_mistakes_clear(&warnings);
     return status;
 }

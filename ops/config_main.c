@@ -1,65 +1,86 @@
 /* ops/config_main.c - `freshet config check` and `freshet config show`. */
+#include "ops/command_line.h"
+#include "ops/config_mistakes.h"
+#include "ops/config_value.h"
 #include "ops/http_server.h"
 #include "ops/json_writer.h"
+#include "ops/log.h"
 #include "ops/ops_commands.h"
 #include "ops/ops_main.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define RESULT_BYTES_MAX ((size_t)1 << 20)
+#define LINE_BYTES       2048
+
+/* What `config check` has found, and where to look a place up. */
+struct check {
+    const char *path; /* NULL: no file */
+    struct config *config;
+    struct config_mistakes mistakes, warnings;
+    int loaded; /* mistakes that were found before any rule was asked */
+};
+
+/* Where a key got its value: its line, a variable, --set; else the file in which it could stand. */
+static struct config_place place_of(const struct check *check, const char *key)
+{
+    struct config_entry entry;
+
+    for (int i = 0; config_entry(check->config, i, &entry); i++)
+        if (strcmp(entry.key, key) == 0) {
+            if (entry.line > 0 && check->path != NULL)
+                return (struct config_place){check->path, entry.line, entry.column};
+            if (entry.given)
+                return (struct config_place){entry.origin, 0, 0};
+        }
+    return (struct config_place){check->path == NULL ? "configuration" : check->path, 0, 0};
+}
+
+/* A key that was refused has its default now, of which nothing is to be said. */
+static void tell(void *context, const char *key, const char *text)
+{
+    struct check *check = context;
+
+    if (!config_mistakes_of(&check->mistakes, key, check->loaded))
+        config_mistakes_add(&check->mistakes, place_of(check, key), key, "%s", text);
+}
 
 /* Every secret that is named must be readable, else the roles that use it will fail. */
-static enum status check_secrets(const struct config *config, struct error *first)
+static void check_secrets(struct check *check)
 {
     struct config_entry entry;
     struct error err;
     char *value;
 
-    *first = (struct error){.status = OK};
-    for (int i = 0; config_entry(config, i, &entry); i++) {
+    for (int i = 0; config_entry(check->config, i, &entry); i++) {
         if (entry.row->type != CONFIG_SECRET || entry.value[0] == 0)
             continue;
-        if (config_secret(config, entry.key, &value, &err) == OK) {
-            explicit_bzero(value, strlen(value));
-            free(value);
+        if (config_secret(check->config, entry.key, &value, &err) != OK) {
+            tell(check, entry.key, err.text);
             continue;
         }
-        (void)fprintf(stderr, "%s: %s\n", entry.origin, err.text);
-        if (first->status == OK)
-            (void)error_set(first, ERR_CONFIG, "%s", err.text);
+        explicit_bzero(value, strlen(value));
+        free(value);
     }
-    return first->status;
-}
-
-static const char *origin_of(const struct config *config, const char *key)
-{
-    struct config_entry entry;
-
-    for (int i = 0; config_entry(config, i, &entry); i++)
-        if (strcmp(entry.key, key) == 0)
-            return entry.origin;
-    return key; /* a section */
 }
 
 /* What a role would refuse when it starts. */
-static enum status check_rules(const struct config *config, struct error *first)
+static void check_rules(struct check *check)
 {
     const struct config_rule *const *rule_tables = command_tables()->rule_tables;
 
-    *first = (struct error){.status = OK};
     for (int i = 0; rule_tables != NULL && rule_tables[i] != NULL; i++)
         for (const struct config_rule *rule = rule_tables[i]; rule->key != NULL; rule++) {
             struct error err;
 
-            if (rule->check(config, &err) == OK)
-                continue;
-            (void)fprintf(stderr, "%s: %s\n", origin_of(config, rule->key), err.text);
-            if (first->status == OK)
-                *first = err;
+            if (rule->check_each != NULL)
+                rule->check_each(check->config, tell, check);
+            else if (rule->check(check->config, &err) != OK)
+                tell(check, rule->key, err.text);
         }
-    return first->status;
 }
 
 static enum status check_address(const struct config *config, const char *key, struct error *err)
@@ -69,7 +90,8 @@ static enum status check_address(const struct config *config, const char *key, s
     return http_address_valid(address)
                ? OK
                : error_set(err, ERR_CONFIG,
-                           "%s: \"%s\" is no address to listen on; write host:port", key, address);
+                           "%s: \"%.100s\" is no address to listen on; write host:port", key,
+                           address);
 }
 
 #define ADDRESS_RULE(role, name)                                                                   \
@@ -83,43 +105,179 @@ ADDRESS_RULE(serve, admin)
 ADDRESS_RULE(serve, listen)
 #undef ADDRESS_RULE
 
-static enum status check_brokers(const struct config *config, struct error *err)
+/* "host", "host:port", "[::1]:port", each with a protocol before it or not, as librdkafka reads it;
+ * but it would take a wrong port for 9092 without a word. */
+static const char *wrong_with_broker(struct text broker)
+{
+    const char *scheme = memmem(broker.at, broker.bytes, "://", 3);
+    const char *end = broker.at + broker.bytes;
+    const char *at = scheme == NULL ? broker.at : scheme + 3;
+    const char *host_end;
+    long port = 0;
+
+    if (at < end && *at == '[') {
+        host_end = memchr(at, ']', (size_t)(end - at));
+        if (host_end == NULL)
+            return "lacks its ]";
+        host_end++;
+    } else {
+        host_end = memchr(at, ':', (size_t)(end - at));
+        if (host_end != NULL && memchr(host_end + 1, ':', (size_t)(end - host_end - 1)) != NULL)
+            return "has more than one colon; an IPv6 address stands in [ ]";
+    }
+    if (host_end == at || at == end)
+        return "has no host";
+    if (host_end == NULL || host_end == end)
+        return NULL; /* 9092 */
+    if (*host_end++ != ':' || host_end == end)
+        return "has no port behind its colon";
+    for (; host_end < end; host_end++) {
+        if (!isdigit((unsigned char)*host_end))
+            return "has a port that is no number";
+        port = port > 65535 ? port : 10 * port + (*host_end - '0');
+    }
+    return port >= 1 && port <= 65535 ? NULL : "has a port outside 1..65535";
+}
+
+static void check_brokers(const struct config *config, config_tell *tell_of, void *context)
 {
     const char *brokers = config_text(config, "kafka.brokers");
+    char text[400];
 
     if (brokers[0] == 0)
-        return error_set(err, ERR_CONFIG, "kafka.brokers is empty; write host:port,host:port");
-    if (strpbrk(brokers, "; ") != NULL)
-        return error_set(err, ERR_CONFIG, "kafka.brokers: \"%s\" is separated by commas", brokers);
-    return OK;
+        tell_of(context, "kafka.brokers", "kafka.brokers is empty; write host:port,host:port");
+    for (const char *at = brokers; brokers[0] != 0 && at != NULL;) {
+        struct text broker = {at, strcspn(at, ",")};
+        const char *wrong = memchr(at, ';', broker.bytes) != NULL ||
+                                    memchr(at, ' ', broker.bytes) != NULL
+                                ? "is not separated by commas alone"
+                                : wrong_with_broker(broker);
+        char shown[120];
+
+        at = at[broker.bytes] == ',' ? at + broker.bytes + 1 : NULL;
+        if (wrong == NULL)
+            continue;
+        (void)snprintf(text, sizeof text, "%.*s", (int)broker.bytes, broker.at);
+        config_value_printable(shown, sizeof shown, text);
+        (void)snprintf(text, sizeof text, "kafka.brokers: \"%s\" %s; write host:port,host:port",
+                       shown, wrong);
+        tell_of(context, "kafka.brokers", text);
+    }
 }
 
 const struct config_rule ops_config_rules[] = {
-    {"kafka.brokers", check_brokers},       {"ingest.admin", check_ingest_admin},
-    {"retrain.admin", check_retrain_admin}, {"serve.admin", check_serve_admin},
-    {"serve.listen", check_serve_listen},   {NULL, NULL},
+    {.key = "kafka.brokers", .check_each = check_brokers},
+    {.key = "ingest.admin", .check = check_ingest_admin},
+    {.key = "retrain.admin", .check = check_retrain_admin},
+    {.key = "serve.admin", .check = check_serve_admin},
+    {.key = "serve.listen", .check = check_serve_listen},
+    {.key = NULL},
 };
 
-/* command_config() prints the report; --json has the first mistake as its error. */
-static int run_check(struct command_line *line)
+static void put_mistakes(struct json_writer *w, const char *key,
+                         const struct config_mistakes *mistakes)
 {
-    const char *path = command_config_path(line);
-    const struct config *config = command_config(line);
-    struct error err, rule_err;
+    json_key(w, key);
+    json_array_begin(w);
+    for (int i = 0; i < mistakes->kept; i++) {
+        const struct config_mistake *mistake = &mistakes->list[i];
 
-    if (config == NULL)
-        return EXIT_USAGE;
-    bool good = check_rules(config, &rule_err) == OK;
-    bool readable = check_secrets(config, &err) == OK;
-    if (!good || !readable) /* each was printed with its place */
-        return command_json(line) ? command_fail(line, good ? &err : &rule_err) : EXIT_USAGE;
-    if (command_json(line))
-        (void)printf("{\"ok\":true}\n");
-    else if (path == NULL)
+        json_object_begin(w);
+        json_text(w, "origin", text_of(mistake->origin));
+        if (mistake->line > 0) {
+            json_int(w, "line", mistake->line);
+            json_int(w, "column", mistake->column);
+        }
+        if (mistake->key[0] != 0)
+            json_text(w, "key", text_of(mistake->key));
+        json_text(w, "text", text_of(mistake->text));
+        json_object_end(w);
+    }
+    json_array_end(w);
+}
+
+/* "error" is the first, as every command's; "mistakes" are all of them. */
+static int print_check_json(const struct check *check)
+{
+    char *buffer = malloc(RESULT_BYTES_MAX);
+    bool good = check->mistakes.count == 0;
+    struct json_writer w;
+
+    if (buffer == NULL)
+        return EXIT_BUG;
+    json_writer_init(&w, buffer, RESULT_BYTES_MAX);
+    json_object_begin(&w);
+    json_bool(&w, "ok", good);
+    if (!good) {
+        char first[LINE_BYTES];
+
+        config_mistake_line(&check->mistakes.list[0], first, sizeof first);
+        json_text(&w, "error", text_of(first));
+        json_text(&w, "status", text_of(status_name(ERR_CONFIG)));
+    }
+    put_mistakes(&w, "mistakes", &check->mistakes);
+    put_mistakes(&w, "warnings", &check->warnings);
+    json_object_end(&w);
+    (void)printf("%.*s\n", (int)w.used, w.at);
+    good = good && json_writer_ok(&w);
+    free(buffer);
+    return good ? EXIT_DONE : EXIT_USAGE;
+}
+
+static void print_lines(const struct config_mistakes *mistakes)
+{
+    char *text = config_mistakes_text(mistakes);
+
+    if (text != NULL)
+        (void)fputs(text, stderr);
+    free(text);
+}
+
+static int print_check(const struct check *check)
+{
+    int count = check->mistakes.count;
+
+    print_lines(&check->warnings);
+    print_lines(&check->mistakes);
+    if (count > 0)
+        (void)fprintf(stderr, "freshet config check: %d mistake%s\n", count, count == 1 ? "" : "s");
+    else if (check->path == NULL)
         (void)printf("no file, the defaults are used; --config FILE names one\n");
     else
-        (void)printf("%s: ok\n", path);
-    return EXIT_DONE;
+        (void)printf("%s: ok\n", check->path);
+    return count > 0 ? EXIT_USAGE : EXIT_DONE;
+}
+
+/* Names, values and rules in one go: what is refused has its default while the rules are asked, so
+ * that one kind of mistake does not hide another. */
+static int run_check(struct command_line *line)
+{
+    struct check check = {.path = command_config_path(line)};
+    struct error err;
+    enum status status = config_load_lenient(&check.config, command_tables()->config_tables,
+                                             check.path, line->sets, line->sets_count,
+                                             &check.mistakes, &check.warnings, &err);
+    int code;
+
+    log_start("config", LOG_ERROR, LOG_AUTO); /* what libraries say of a file is in our words */
+    check.loaded = check.mistakes.kept;
+    if (status == OK) {
+        check_rules(&check);
+        check_secrets(&check);
+        config_mistakes_sort(&check.mistakes);
+        if (check.mistakes.no_memory || check.warnings.no_memory)
+            status = error_set(&err, ERR_NOMEM, "no memory for the mistakes");
+    }
+    if (status != OK)
+        code = command_fail(line, &err);
+    else if (command_json(line))
+        code = print_check_json(&check);
+    else
+        code = print_check(&check);
+    config_destroy(check.config);
+    config_mistakes_clear(&check.mistakes);
+    config_mistakes_clear(&check.warnings);
+    return code;
 }
 
 static int show_json(const struct config *config)
@@ -169,11 +327,14 @@ const struct command config_check_command = {
     .name = "config check",
     .summary = "say whether the configuration can be used, and every mistake in it",
     .arguments = "",
-    .help = "Reads the file, the environment (FRESHET_SECTION_KEY) and --set as every role would.\n"
-            "Each mistake is one line, file:line:column, with the nearest known key; then every\n"
-            "secret that is named is read. Whether servers answer is asked by `freshet doctor`.\n\n"
-            "Examples:\n  freshet config check --config freshet.yaml\n"
-            "  FRESHET_SERVE_LISTEN=0.0.0.0:80 freshet config check",
+    .help =
+        "Reads the file, the environment (FRESHET_SECTION_KEY) and --set as every role would.\n"
+        "Names, values, what the roles would refuse, and files and secrets that cannot be read\n"
+        "are told in one go, a line each, file:line:column, with the nearest known key; with\n"
+        "--json they are the list \"mistakes\". Whether servers answer is asked by `freshet\n"
+        "doctor`.\n\n"
+        "Examples:\n  freshet config check --config freshet.yaml\n"
+        "  FRESHET_SERVE_LISTEN=0.0.0.0:80 freshet config check",
     .run = run_check,
 };
 

@@ -16,6 +16,7 @@ struct config_slot {
     char *text; /* NULL: absent */
     char *origin;
     enum config_source source;
+    int line, column; /* of the value in the file, or of the name it belongs to; 0: not in it */
     struct config_value value;
 };
 

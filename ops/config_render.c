@@ -55,17 +55,47 @@ static bool is_plain(const char *text)
     return true;
 }
 
+bool config_secret_name(struct text name)
+{
+    static const char *const parts[] = {"password", "secret", "ssl.key.pem", "oauthbearer.config"};
+
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (memmem(name.at, name.bytes, parts[i], strlen(parts[i])) != NULL)
+            return true;
+    return false;
+}
+
+/* "a=1,sasl.password=x" -> "a=1,sasl.password=***" */
+static const char *hide_properties(const char *value, char into[CONFIG_SHOWN_BYTES])
+{
+    size_t used = 0;
+
+    for (const char *at = value; *at != 0 && used < CONFIG_SHOWN_BYTES;) {
+        size_t bytes = strcspn(at, ","), name = strcspn(at, "=,");
+        bool hidden = name < bytes && config_secret_name((struct text){at, name}) &&
+                      strncmp(at + name + 1, "file:", 5) != 0 &&
+                      strncmp(at + name + 1, "env:", 4) != 0;
+
+        used += (size_t)snprintf(into + used, CONFIG_SHOWN_BYTES - used, "%.*s%s%s",
+                                 (int)(hidden ? name : bytes), at, hidden ? "=***" : "",
+                                 at[bytes] == ',' ? "," : "");
+        at += bytes + (at[bytes] == ',');
+    }
+    return into;
+}
+
 const char *config_shown(const char *value, char into[CONFIG_SHOWN_BYTES])
 {
     const char *from = strstr(value, "://"), *at, *colon;
 
+    into[0] = 0;
     if (from == NULL)
-        return value;
+        return strchr(value, '=') == NULL ? value : hide_properties(value, into);
     from += 3;
     at = memrchr(from, '@', strcspn(from, "/?#"));
     colon = at == NULL ? NULL : memchr(from, ':', (size_t)(at - from));
     if (colon == NULL)
-        return value;
+        return strchr(value, '=') == NULL ? value : hide_properties(value, into);
     (void)snprintf(into, CONFIG_SHOWN_BYTES, "%.*s:***%s", (int)(colon - value), value, at);
     return into;
 }

@@ -11,6 +11,7 @@
 #include "ops/kafka_client.h"
 #include "ops/kafka_consumer.h"
 #include "ops/kafka_producer.h"
+#include "ops/levenshtein.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -67,7 +68,9 @@ const struct config_row kafka_config_rows[] = {
     {"kafka.security.key_password", CONFIG_SECRET, NULL, 0, 0, NULL,
      "of the private key; file:PATH or env:NAME"},
     {"kafka.properties", CONFIG_TEXTS, "", 0, 0, NULL,
-     "further librdkafka properties, each name=value without a comma; for what has no row here"},
+     "further librdkafka properties, each name=value without a comma, for what has no row here; "
+     "the "
+     "value of a secret one is file:PATH or env:NAME"},
     {.key = NULL},
 };
 
@@ -108,24 +111,81 @@ static enum status put_secret(char **at, const char *end, const char *name,
     return status;
 }
 
-/* "a=1,b=2" as lines. */
-static bool put_properties(char **at, const char *end, const char *joined)
+/* Where a secret property has a row, or a file of its own. NULL: it has none. */
+static const char *row_of_secret(struct text name)
 {
-    size_t bytes = strlen(joined);
+    static const struct {
+        const char *name, *key;
+    } rows[] = {{"sasl.password", "kafka.security.password"},
+                {"ssl.key.password", "kafka.security.key_password"},
+                {"ssl.key.pem", "kafka.security.key"}};
 
-    if (bytes == 0)
-        return true;
-    if ((size_t)(end - *at) < bytes + 2)
-        return false;
-    for (size_t i = 0; i < bytes; i++)
-        (*at)[i] = joined[i];
-    for (char *comma = *at; comma < *at + bytes; comma++)
-        if (*comma == ',')
-            *comma = '\n';
-    *at += bytes;
-    *(*at)++ = '\n';
-    **at = 0;
-    return true;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (text_equal(name, text_of(rows[i].name)))
+            return rows[i].key;
+    return NULL;
+}
+
+/* The value behind a reference. What stands in the configuration is shown to whoever asks, so a
+ * secret itself is refused there. */
+static enum status put_secret_property(char **at, const char *end, const char *name,
+                                       const char *reference, struct error *err)
+{
+    const char *row = row_of_secret(text_of(name));
+    char *value = NULL;
+    enum status status;
+
+    if (row != NULL)
+        return error_set(err, ERR_CONFIG, "kafka.properties: %s is given as %s", name, row);
+    if (strncmp(reference, "file:", 5) != 0 && strncmp(reference, "env:", 4) != 0)
+        return error_set(err, ERR_CONFIG,
+                         "kafka.properties: %s must be a reference, file:PATH or env:NAME, not the "
+                         "secret itself",
+                         name);
+    status = config_secret_of("kafka.properties", reference, &value, err);
+    if (status != OK)
+        return status;
+    if (strchr(value, '\n') != NULL)
+        status = error_set(err, ERR_CONFIG, "kafka.properties: the secret of %s has several lines",
+                           name);
+    else if (!put_line(at, end, name, value))
+        status = error_set(err, ERR_LIMIT, "kafka.properties are too long");
+    explicit_bzero(value, strlen(value));
+    free(value);
+    return status;
+}
+
+/* One "name=value" as a line; what lacks its "=" is left to kafka_set_lines(). */
+static enum status put_property(char **at, const char *end, struct text property, struct error *err)
+{
+    char copy[4097];
+    char *value;
+
+    (void)snprintf(copy, sizeof copy, "%.*s", TEXT_ARGS(property));
+    value = strchr(copy, '=');
+    if (value != NULL && config_secret_name((struct text){copy, (size_t)(value - copy)})) {
+        *value = 0;
+        return put_secret_property(at, end, copy, value + 1, err);
+    }
+    if ((size_t)(end - *at) < property.bytes + 2)
+        return error_set(err, ERR_LIMIT, "kafka.properties are too long");
+    *at += snprintf(*at, (size_t)(end - *at), "%s\n", copy);
+    return OK;
+}
+
+/* "a=1,b=2" as lines. */
+static enum status put_properties(char **at, const char *end, const char *joined, struct error *err)
+{
+    enum status status = OK;
+
+    while (*joined != 0 && status == OK) {
+        struct text property = {joined, strcspn(joined, ",")};
+
+        if (property.bytes > 0)
+            status = put_property(at, end, property, err);
+        joined += property.bytes + (joined[property.bytes] == ',');
+    }
+    return status;
 }
 
 enum status kafka_properties(const struct config *config, char **lines, struct error *err)
@@ -157,9 +217,10 @@ enum status kafka_properties(const struct config *config, char **lines, struct e
         status = put_secret(&at, end, "ssl.key.password", config, "kafka.security.key_password",
                             err);
     }
-    fits = fits && put_properties(&at, end, config_text(config, "kafka.properties"));
     if (status == OK && !fits)
-        status = error_set(err, ERR_LIMIT, "kafka.security and kafka.properties are too long");
+        status = error_set(err, ERR_LIMIT, "kafka.security is too long");
+    if (status == OK)
+        status = put_properties(&at, end, config_text(config, "kafka.properties"), err);
     if (status != OK) {
         explicit_bzero(text, ROOM);
         free(text);
@@ -241,11 +302,71 @@ static enum status check_key(const struct config *config, struct error *err)
                      config_text(config, "kafka.security.key"), why.text);
 }
 
+/* The known property nearest to a name, as "; did you mean ...?"; "" when none is near. */
+static void suggest_property(const char *name, char *into, size_t bytes)
+{
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    struct levenshtein_nearest nearest = {0};
+    size_t count = 0;
+    const char **pairs = conf == NULL ? NULL : rd_kafka_conf_dump(conf, &count);
+
+    into[0] = 0;
+    for (size_t i = 0; pairs != NULL && i + 1 < count; i += 2)
+        levenshtein_offer(&nearest, name, pairs[i]);
+    if (nearest.name != NULL)
+        (void)snprintf(into, bytes, "; did you mean \"%s\"?", nearest.name);
+    if (pairs != NULL)
+        rd_kafka_conf_dump_free(pairs, count);
+    if (conf != NULL)
+        rd_kafka_conf_destroy(conf);
+}
+
+/* Does librdkafka take it? Asked with settings that no client is made from. */
+static enum status try_property(struct text property, struct error *err)
+{
+    char lines[8192], name[128], near[160] = "";
+    char *at = lines;
+    struct kafka_settings settings;
+    struct error why;
+    enum status status;
+
+    lines[0] = 0;
+    status = put_property(&at, lines + sizeof lines, property, err);
+    if (status != OK)
+        return status;
+    status = kafka_settings_begin(&settings, NULL, "127.0.0.1:1", NULL, &why);
+    if (status == OK)
+        kafka_set_lines(&settings, lines);
+    explicit_bzero(lines, sizeof lines);
+    rd_kafka_conf_destroy(settings.conf);
+    if (settings.status == OK)
+        return OK;
+    (void)snprintf(name, sizeof name, "%.*s", (int)strcspn(property.at, "=,"), property.at);
+    if (strstr(why.text, "is unknown") != NULL)
+        suggest_property(name, near, sizeof near);
+    return error_set(err, ERR_CONFIG, "kafka.properties: %.150s%s", why.text, near);
+}
+
+static void check_properties(const struct config *config, config_tell *tell, void *context)
+{
+    const char *at = config_text(config, "kafka.properties");
+
+    while (*at != 0) {
+        struct text property = {at, strcspn(at, ",")};
+        struct error why;
+
+        at += property.bytes + (at[property.bytes] == ',');
+        if (property.bytes > 0 && try_property(property, &why) != OK)
+            tell(context, "kafka.properties", why.text);
+    }
+}
+
 const struct config_rule kafka_config_rules[] = {
-    {"kafka.security.ca", check_ca},
-    {"kafka.security.certificate", check_certificate},
-    {"kafka.security.key", check_key},
-    {NULL, NULL},
+    {.key = "kafka.security.ca", .check = check_ca},
+    {.key = "kafka.security.certificate", .check = check_certificate},
+    {.key = "kafka.security.key", .check = check_key},
+    {.key = "kafka.properties", .check_each = check_properties},
+    {.key = NULL},
 };
 
 void kafka_consumer_options_from(struct kafka_consumer_options *options,

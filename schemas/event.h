@@ -122,7 +122,7 @@ struct event {
 };
 
 extern const struct config_row events_config_rows[];
-extern const struct config_rule events_config_rules[]; /* mapping and actions as a whole */
+extern const struct config_rule events_config_rules[]; /* mapping and actions, each by its key */
 
 /* The mapping and the actions, compiled. Read-only once made; any number of threads. */
 struct event_schema;

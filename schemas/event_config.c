@@ -3,8 +3,11 @@
 
 #include "schemas/event_private.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define MAP_PREFIX     "events.mapping.action.map"
 #define ACTIONS_PREFIX "events.actions"
@@ -194,6 +197,32 @@ static enum status keep_text(char **into, const struct config *config, const cha
     return *into != NULL ? OK : error_set(err, ERR_NOMEM, "no memory for %s", key);
 }
 
+/* host[:port] of an address, behind its scheme. */
+static bool authority_valid(const char *at)
+{
+    size_t bytes = strcspn(at, "/?#");
+    const char *host_end = at[0] == '[' ? memchr(at, ']', bytes) : at + strcspn(at, ":/?#");
+    const char *end = at + bytes;
+    long port = 0;
+
+    if (host_end == NULL || host_end == at)
+        return false;
+    host_end += at[0] == '[';
+    for (const char *c = at; c < end; c++)
+        if ((unsigned char)*c <= ' ' || (unsigned char)*c >= 127)
+            return false;
+    if (host_end == end)
+        return true;
+    if (*host_end++ != ':' || host_end == end)
+        return false;
+    for (; host_end < end; host_end++) {
+        if (*host_end < '0' || *host_end > '9' || port > 65535)
+            return false;
+        port = 10 * port + (*host_end - '0');
+    }
+    return port >= 1 && port <= 65535;
+}
+
 /* The address is told in logs and by `config show`, and so holds no secret. */
 static enum status check_registry(const char *address, struct error *err)
 {
@@ -210,6 +239,11 @@ static enum status check_registry(const char *address, struct error *err)
         return error_set(err, ERR_CONFIG,
                          "events.registry holds a user: put user:password into a file, and name it "
                          "in events.registry_auth");
+    if (!authority_valid(address + scheme))
+        return error_set(err, ERR_CONFIG,
+                         "events.registry: \"%.80s\" names no host and port; write "
+                         "http://host:8081",
+                         address);
     return OK;
 }
 
@@ -284,14 +318,158 @@ done:
     return status;
 }
 
-static enum status check_events(const struct config *config, struct error *err)
-{
-    struct event_schema *schema;
-    enum status status = event_schema_create(&schema, config, err);
+/* ---- what config check asks ---------------------------------------------------------------- */
 
-    if (status == OK)
-        event_schema_destroy(schema);
-    return status;
+struct asked {
+    const struct config *config;
+    struct event_schema *schema; /* with the actions that are good */
+    config_tell *tell;
+    void *context;
+    int told;
+};
+
+static void tell(struct asked *a, const char *key, const char *why)
+{
+    char text[400];
+    bool named = strncmp(why, key, strlen(key)) == 0;
+
+    (void)snprintf(text, sizeof text, "%s%s%s", named ? "" : key, named ? "" : ": ", why);
+    a->tell(a->context, key, text);
+    a->told++;
 }
 
-const struct config_rule events_config_rules[] = {{"events.mapping", check_events}, {NULL, NULL}};
+/* An empty path is one that is not looked for, where that is allowed; json_paths says. */
+static void ask_paths(struct asked *a)
+{
+    static const char *const keys[PATH_COUNT] = {[PATH_USER] = "events.mapping.user",
+                                                 [PATH_ITEM] = "events.mapping.item",
+                                                 [PATH_TIME] = "events.mapping.time.path",
+                                                 [PATH_ACTION] = "events.mapping.action.path",
+                                                 [PATH_REQUEST_ID] = "events.mapping.request_id",
+                                                 [PATH_EVENT_ID] = "events.mapping.event_id",
+                                                 [PATH_ROWS] = "events.mapping.rows",
+                                                 [PATH_TRACE] = "events.mapping.trace"};
+
+    for (int i = 0; i < PATH_COUNT; i++) {
+        const char *pointer = config_text(a->config, keys[i]);
+        struct json_paths *paths = NULL;
+        struct error err;
+
+        if (strlen(pointer) > EVENT_POINTER_MAX)
+            tell(a, keys[i], "a path of more bytes than there may be");
+        else if (json_paths_create(&paths, &pointer, 1, &err) != OK)
+            tell(a, keys[i], err.text);
+        json_paths_destroy(paths);
+    }
+}
+
+static void ask_actions(struct asked *a)
+{
+    struct error err;
+    const char *name;
+    int count = 0;
+
+    for (; (name = config_name(a->config, ACTIONS_PREFIX, count)) != NULL; count++) {
+        char key[KEY_BYTES];
+
+        if (key_of(key, ACTIONS_PREFIX, name, "code", &err) != OK)
+            tell(a, ACTIONS_PREFIX, err.text);
+        else if (add_action(a->schema, a->config, name, &err) != OK)
+            tell(a, key, err.text);
+    }
+    if (count == 0 && event_schema_add_defaults(a->schema, &err) != OK)
+        tell(a, ACTIONS_PREFIX, err.text);
+}
+
+/* An action that is named but refused has been told of already. */
+static bool is_action(const struct asked *a, const char *meant)
+{
+    enum event_kind kind;
+    uint8_t action;
+    const char *name;
+
+    if (event_schema_resolve(a->schema, text_of(meant), &kind, &action))
+        return true;
+    for (int i = 0; (name = config_name(a->config, ACTIONS_PREFIX, i)) != NULL; i++)
+        if (strcmp(name, meant) == 0)
+            return true;
+    return false;
+}
+
+static void ask_meaning(struct asked *a, const char *key)
+{
+    const char *meant = config_text(a->config, key);
+    char text[200];
+
+    if (is_action(a, meant))
+        return;
+    (void)snprintf(text, sizeof text,
+                   "\"%.80s\" is no action of events.actions, nor impression, nor erase", meant);
+    tell(a, key, text);
+}
+
+static void ask_map(struct asked *a)
+{
+    struct error err;
+    const char *name;
+
+    for (int i = 0; (name = config_name(a->config, MAP_PREFIX, i)) != NULL; i++) {
+        char key[KEY_BYTES];
+
+        if (key_of(key, MAP_PREFIX, name, "", &err) != OK)
+            tell(a, MAP_PREFIX, err.text);
+        else
+            ask_meaning(a, key);
+    }
+    if (config_text(a->config, "events.mapping.action.default")[0] != 0)
+        ask_meaning(a, "events.mapping.action.default");
+}
+
+/* Also while events.format is json: a wrong address lies in wait for the day it is not. */
+static void ask_schemas(struct asked *a)
+{
+    const char *registry = config_text(a->config, "events.registry");
+    const char *folder = config_text(a->config, "events.schemas");
+    struct stat info;
+    struct error err;
+    char text[200];
+
+    if (registry[0] != 0 && check_registry(registry, &err) != OK)
+        tell(a, "events.registry", err.text);
+    if (folder[0] == 0)
+        return;
+    if (stat(folder, &info) != 0)
+        (void)snprintf(text, sizeof text, "\"%.100s\": %s", folder, strerror(errno));
+    else if (!S_ISDIR(info.st_mode))
+        (void)snprintf(text, sizeof text, "\"%.100s\" is no folder", folder);
+    else if (access(folder, R_OK | X_OK) != 0)
+        (void)snprintf(text, sizeof text, "\"%.100s\": %s", folder, strerror(errno));
+    else
+        return;
+    tell(a, "events.schemas", text);
+}
+
+static void check_events(const struct config *config, config_tell *tell_of, void *context)
+{
+    struct asked a = {config, event_schema_new(), tell_of, context, 0};
+    struct event_schema *schema = NULL;
+    struct error err;
+
+    if (a.schema == NULL)
+        return; /* out of memory says nothing of the configuration */
+    ask_paths(&a);
+    ask_actions(&a);
+    ask_map(&a);
+    ask_schemas(&a);
+    /* What only the whole shows; its first words name the key. */
+    if (a.told == 0 && event_schema_create(&schema, config, &err) != OK)
+        tell(&a, strncmp(err.text, "events.format", 13) == 0 ? "events.format" : "events",
+             err.text);
+    event_schema_destroy(schema);
+    event_schema_destroy(a.schema);
+}
+
+const struct config_rule events_config_rules[] = {
+    {.key = "events", .check_each = check_events},
+    {.key = NULL},
+};

@@ -127,14 +127,80 @@ TEST(kafka_tls_files_that_are_not_there_are_named)
     config_destroy(config);
 }
 
+struct told {
+    int count;
+    char text[2000]; /* each ends with a semicolon */
+};
+
+static void tell(void *context, const char *key, const char *text)
+{
+    struct told *told = context;
+    size_t used = strlen(told->text);
+
+    CHECK_TEXT("kafka.properties", key);
+    told->count++;
+    (void)snprintf(told->text + used, sizeof told->text - used, "%s;", text);
+}
+
 static enum status check_rules(struct config *config, struct error *err)
 {
     for (const struct config_rule *rule = kafka_config_rules; rule->key != NULL; rule++) {
-        enum status status = rule->check(config, err);
+        struct told told = {0};
+        enum status status = OK;
+
+        if (rule->check != NULL)
+            status = rule->check(config, err);
+        else
+            rule->check_each(config, tell, &told);
+        if (told.count > 0)
+            status = error_set(err, ERR_CONFIG, "%.200s", told.text);
         if (status != OK)
             return status;
     }
     return OK;
+}
+
+/* librdkafka is asked, and what freshet sets itself, or shows to everybody, is refused. */
+TEST(kafka_config_rules_ask_librdkafka_for_each_property)
+{
+    static const char *const cases[][2] = {
+        {"socket.timeout.sm=5", "\"socket.timeout.sm\" is unknown"},
+        {"socket.timeout.sm=5", "did you mean \"socket.timeout.ms\"?"},
+        {"socket.timeout.ms=soon", "cannot have this value"},
+        {"socket.timeout.ms", "lacks its \"=\""},
+        {"acks=0", "set by freshet itself"},
+        {"sasl.password=x", "is given as kafka.security.password"},
+        {"ssl.key.password=file:x", "is given as kafka.security.key_password"},
+        {"ssl.key.pem=x", "is given as kafka.security.key"},
+        {"ssl.keystore.password=x", "file:PATH or env:NAME, not the secret itself"},
+        {"ssl.keystore.password=env:FRESHET_TEST_NO_SUCH", "no environment variable"},
+    };
+    static const char good[] = "kafka.properties=socket.timeout.ms=5000,,"
+                               "ssl.keystore.password=env:FRESHET_TEST_KEYSTORE";
+    const char *const sets[] = {good};
+    struct config *config;
+    char *lines;
+    struct error err;
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char set[200];
+        const char *const one[] = {set};
+
+        (void)snprintf(set, sizeof set, "kafka.properties=%s", cases[i][0]);
+        config = load(one, 1);
+        CHECK_STATUS(ERR_CONFIG, check_rules(config, &err));
+        if (strstr(err.text, cases[i][1]) == NULL)
+            test_fail(__FILE__, __LINE__, "%s: %s", cases[i][0], err.text);
+        config_destroy(config);
+    }
+    CHECK_INT(0, setenv("FRESHET_TEST_KEYSTORE", "hunter2", 1));
+    config = load(sets, 1);
+    CHECK_STATUS(OK, check_rules(config, &err));
+    CHECK_STATUS(OK, kafka_properties(config, &lines, &err));
+    CHECK(strstr(lines, "ssl.keystore.password=hunter2\n") != NULL);
+    free(lines);
+    config_destroy(config);
+    CHECK_INT(0, unsetenv("FRESHET_TEST_KEYSTORE"));
 }
 
 TEST(kafka_config_rules_name_the_certificate_that_cannot_be_used)

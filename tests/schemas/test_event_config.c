@@ -169,6 +169,90 @@ TEST(event_config_refuses_what_cannot_be)
             CHECK(strstr(err.text, "secret@") == NULL);
 }
 
+struct told {
+    int count;
+    char text[4000]; /* "key: text\n" */
+};
+
+static void tell(void *context, const char *key, const char *text)
+{
+    struct told *told = context;
+    size_t used = strlen(told->text);
+
+    told->count++;
+    (void)snprintf(told->text + used, sizeof told->text - used, "%s| %s\n", key, text);
+}
+
+/* What config check is told of a configuration that loads. */
+static struct told ask(const char *const *sets, int count)
+{
+    const struct config_row *tables[] = {events_config_rows, NULL};
+    struct told told = {0};
+    struct config *config;
+    char *report;
+
+    CHECK_STATUS(OK, config_load(&config, tables, NULL, sets, count, &report, &err));
+    free(report);
+    events_config_rules[0].check_each(config, tell, &told);
+    config_destroy(config);
+    return told;
+}
+
+TEST(event_config_rules_tell_every_mistake_by_its_key)
+{
+    static const char *const wrong[] = {
+        "events.mapping.user=actor",      "events.mapping.item=/a~2",
+        "events.actions.click.code=2",    "events.actions.erase.code=3",
+        "events.actions.tap.code=2",      "events.mapping.action.map.A=tap",
+        "events.mapping.action.map.B=no", "events.mapping.action.default=nor",
+        "events.registry=ftp://x",        "events.schemas=Makefile",
+    };
+    static const char *const addresses[] = {
+        "http://",    "http://:80",  "http://h:",   "http://h:0",   "http://h:65536",
+        "http://h h", "http://h:8x", "http://[::1", "https://u:p@h"};
+    struct told told = ask(wrong, sizeof wrong / sizeof wrong[0]);
+
+    CHECK_TEXT(
+        "events.mapping.user| events.mapping.user: JSON path \"actor\" must begin with / and "
+        "have at most 512 bytes\n"
+        "events.mapping.item| events.mapping.item: JSON path \"/a~2\": ~ is followed by 0 or "
+        "1\n"
+        "events.actions.erase.code| events.actions.erase.code: \"erase\" is a reserved word, "
+        "not an action's name\n"
+        "events.actions.tap.code| events.actions.tap.code: actions \"click\" and \"tap\" both "
+        "have code 2\n"
+        "events.mapping.action.map.B| events.mapping.action.map.B: \"no\" is no action of "
+        "events.actions, nor impression, nor erase\n"
+        "events.mapping.action.default| events.mapping.action.default: \"nor\" is no action of "
+        "events.actions, nor impression, nor erase\n"
+        "events.registry| events.registry is no http or https address\n"
+        "events.schemas| events.schemas: \"Makefile\" is no folder\n",
+        told.text);
+    for (size_t i = 0; i < sizeof addresses / sizeof addresses[0]; i++) {
+        char set[100];
+        const char *const sets[] = {set};
+
+        (void)snprintf(set, sizeof set, "events.registry=%s", addresses[i]);
+        told = ask(sets, 1);
+        if (told.count != 1)
+            test_fail(__FILE__, __LINE__, "%s is taken: %s", addresses[i], told.text);
+    }
+}
+
+TEST(event_config_rules_take_what_is_right)
+{
+    static const char *const right[] = {"events.registry=https://[::1]:8081/a?b",
+                                        "events.schemas=.", "events.actions.buy.code=1",
+                                        "events.format=auto", "events.mapping.action.map.X=buy"};
+    static const char *const missing[] = {"events.format=avro"};
+    struct told told = ask(right, 5);
+
+    CHECK_TEXT("", told.text);
+    told = ask(missing, 1);
+    CHECK_TEXT("events.format| events.format: avro needs events.registry or events.schemas\n",
+               told.text);
+}
+
 TEST(event_config_takes_a_registry_whose_path_has_an_at)
 {
     CHECK_STATUS(OK, create("events: {format: avro, registry: 'http://registry/me@work'}\n"));

@@ -1,0 +1,190 @@
+/*
+ * Tests `freshet config check` and `config show` with the rows and rules of all folders, as an
+ * operator calls them: every mistake in one go, each with its place, in text and in JSON.
+ */
+#include "features/features_main.h"
+#include "features/redis_connection.h"
+#include "features/redis_target.h"
+#include "ingest/ingest_config.h"
+#include "kernels/model_rows.h"
+#include "ops/file.h"
+#include "ops/json.h"
+#include "ops/kafka_consumer.h"
+#include "ops/ops_main.h"
+#include "retrain/retrain_main.h"
+#include "schemas/event.h"
+#include "scorer/serve_main.h"
+#include "tests/support/command_run.h"
+#include "tests/test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct command *const *const commands[] = {ops_commands, NULL};
+static const struct config_row *const config_tables[] = {ops_config_rows,      kafka_config_rows,
+                                                         redis_config_rows,    events_config_rows,
+                                                         features_config_rows, ingest_config_rows,
+                                                         model_config_rows,    serve_config_rows,
+                                                         retrain_config_rows,  NULL};
+static const struct doctor_check *const checks[] = {NULL};
+static const struct config_rule *const rules[] = {ops_config_rules, kafka_config_rules,
+                                                  redis_config_rules, events_config_rules, NULL};
+static const struct command_tables tables = {commands, config_tables, checks, rules};
+
+static struct command_result result;
+static char path[200];
+
+static int check_yaml(const char *yaml, const char *more)
+{
+    char words[700];
+    struct error err;
+
+    (void)snprintf(path, sizeof path, "%s/f.yaml", test_folder());
+    CHECK_STATUS(OK, file_replace(path, yaml, strlen(yaml), &err));
+    (void)snprintf(words, sizeof words, "config check --config %s%s", path, more);
+    command_run(&result, &tables, words);
+    return result.code;
+}
+
+/* One line "PATH:place: text" among those told. */
+static void check_told(const char *place, const char *text)
+{
+    char line[600];
+
+    (void)snprintf(line, sizeof line, "%s%s: %s", path, place, text);
+    if (strstr(result.err, line) == NULL)
+        test_fail(__FILE__, __LINE__, "\"%s\" is not told: %s", line, result.err);
+}
+
+static const char wrong[] =
+    "kafka:\n"
+    "  brokers: \"a:9092,b:99999\"\n"
+    "  borkers: x\n"
+    "  linger: soon\n"
+    "  properties: [socket.timeout.sm=5000, acks=0, sasl.password=hunter2]\n"
+    "redis: {url: \"http://x\"}\n"
+    "events:\n"
+    "  registry: http://h:notaport\n"
+    "  schemas: /nowhere/at/all\n"
+    "  mapping:\n"
+    "    user: actor\n"
+    "    time: {path: ts}\n"
+    "    action: {map: {A: buyy}, default: sell}\n"
+    "  actions:\n"
+    "    click: {code: 2}\n"
+    "    buy: {label: 3}\n";
+
+/* Names, values, rules and files in one go. */
+TEST(config_check_tells_every_mistake_at_once_each_with_its_place)
+{
+    CHECK_INT(EXIT_USAGE, check_yaml(wrong, " --set serve.listen=nowhere"));
+    check_told(":2:12", "kafka.brokers: \"b:99999\" has a port outside 1..65535");
+    check_told(":3:3", "unknown key \"kafka.borkers\"; did you mean \"kafka.brokers\"?");
+    check_told(":4:11", "kafka.linger is \"soon\"");
+    check_told(":5:15", "kafka.properties: Kafka property \"socket.timeout.sm\" is unknown");
+    check_told(":5:15", "kafka.properties: Kafka property \"acks\" is set by freshet itself");
+    check_told(":5:15", "kafka.properties: sasl.password is given as kafka.security.password");
+    check_told(":6:14", "redis.url: address of redis cannot be used: unknown scheme");
+    check_told(":8:13", "events.registry: \"http://h:notaport\" names no host and port");
+    check_told(":9:12", "events.schemas: \"/nowhere/at/all\": No such file");
+    check_told(":11:11", "events.mapping.user: JSON path \"actor\" must begin with /");
+    check_told(":12:18", "events.mapping.time.path: JSON path \"ts\"");
+    check_told(":13:23", "events.mapping.action.map.A: \"buyy\" is no action");
+    check_told(":13:39", "events.mapping.action.default: \"sell\" is no action");
+    check_told(":16:5", "events.actions.buy.code: action \"buy\" has no code");
+    CHECK(strstr(result.err, "--set: serve.listen: \"nowhere\"") != NULL);
+    CHECK(strstr(result.err, "did you mean \"socket.timeout.ms\"?") != NULL);
+    CHECK(strstr(result.err, "hunter2") == NULL);
+    CHECK(strstr(result.err, "freshet config check: 15 mistakes\n") != NULL);
+    CHECK_TEXT("", result.out);
+}
+
+TEST(config_check_json_holds_them_all)
+{
+    struct json_parser *parser = json_parser_create(1 << 18, 4096);
+    const struct json_node *root, *list;
+    struct error err;
+
+    CHECK_INT(EXIT_USAGE, check_yaml(wrong, " --json"));
+    CHECK_STATUS(OK, json_parse(parser, text_of(result.out), &root, &err));
+    list = json_member(root, "mistakes");
+    CHECK(list != NULL);
+    CHECK_INT(14, (int64_t)list->children_count);
+    CHECK_INT(2, json_int_or(json_member(list->child, "line"), 0));
+    CHECK_INT(12, json_int_or(json_member(list->child, "column"), 0));
+    CHECK(text_equal(json_text_or(json_member(list->child, "key"), ""), text_of("kafka.brokers")));
+    CHECK(text_equal(json_text_or(json_member(list->child, "origin"), ""), text_of(path)));
+    CHECK(text_equal(json_text_or(json_member(root, "status"), ""), text_of("ERR_CONFIG")));
+    json_parser_destroy(parser);
+    CHECK_INT(EXIT_DONE, check_yaml("kafka: {brokers: \"[::1]:9092,PLAINTEXT://h\"}\n", " --json"));
+    CHECK_TEXT("{\"ok\":true,\"mistakes\":[],\"warnings\":[]}\n", result.out);
+}
+
+TEST(config_check_knows_what_a_broker_looks_like)
+{
+    static const char *const cases[][2] = {
+        {"a:", "no port behind"}, {"a:x", "no number"},    {"a:0", "outside"},
+        {"a:65536", "outside"},   {":9092", "no host"},    {"a:1,,b:2", "no host"},
+        {"::1", "[ ]"},           {"[::1", "lacks its ]"}, {"a:1;b:2", "commas"},
+        {"a:1, b:2", "commas"},   {"[::1]9", "no port"},   {"a:99999999999999999999", "outside"},
+    };
+    char yaml[200];
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        (void)snprintf(yaml, sizeof yaml, "kafka: {brokers: \"%s\"}\n", cases[i][0]);
+        CHECK_INT(EXIT_USAGE, check_yaml(yaml, ""));
+        if (strstr(result.err, cases[i][1]) == NULL)
+            test_fail(__FILE__, __LINE__, "%s: %s", cases[i][0], result.err);
+    }
+    CHECK_INT(EXIT_DONE, check_yaml("kafka: {brokers: \"SASL_SSL://a:65535,b,[::1]:1\"}\n", ""));
+}
+
+TEST(config_check_tells_of_unknown_variables_and_goes_on)
+{
+    CHECK_INT(0, setenv("FRESHET_BROKERS", "a:1", 1));
+    CHECK_INT(0, setenv("FRESHET_EVENTS_ACTIONS_CLICK_CODEE", "1", 1));
+    CHECK_INT(0, setenv("FRESHET_NOTHING_OF_THE_KIND", "1", 1));
+    CHECK_INT(EXIT_DONE, check_yaml("log: {level: info}\n", ""));
+    CHECK_INT(0, unsetenv("FRESHET_BROKERS"));
+    CHECK_INT(0, unsetenv("FRESHET_EVENTS_ACTIONS_CLICK_CODEE"));
+    CHECK_INT(0, unsetenv("FRESHET_NOTHING_OF_THE_KIND"));
+    CHECK(strstr(result.err,
+                 "FRESHET_BROKERS: no such key; did you mean FRESHET_KAFKA_BROKERS?\n") != NULL);
+    CHECK(strstr(result.err, "did you mean FRESHET_EVENTS_ACTIONS_CLICK_CODE?\n") != NULL);
+    CHECK(strstr(result.err, "FRESHET_NOTHING_OF_THE_KIND: no such key; `freshet config show`") !=
+          NULL);
+}
+
+/* What stands in the file is shown to whoever asks; so a secret in it is at least hidden. */
+TEST(config_show_hides_the_secrets_of_properties)
+{
+    static const char set[] = "--set kafka.properties=ssl.keystore.password=hunter2,"
+                              "sasl.oauthbearer.client.secret=file:/run/secret,socket.timeout.ms=9";
+    char words[400];
+
+    (void)snprintf(words, sizeof words, "config show %s", set);
+    command_run(&result, &tables, words);
+    CHECK_INT(EXIT_DONE, result.code);
+    CHECK(strstr(result.out, "hunter2") == NULL);
+    CHECK(strstr(result.out, "ssl.keystore.password=***") != NULL);
+    CHECK(strstr(result.out, "sasl.oauthbearer.client.secret=file:/run/secret") != NULL);
+    CHECK(strstr(result.out, "socket.timeout.ms=9") != NULL);
+    (void)snprintf(words, sizeof words, "config show --json %s", set);
+    command_run(&result, &tables, words);
+    CHECK(strstr(result.out, "hunter2") == NULL && strstr(result.out, "=***,sasl") != NULL);
+}
+
+TEST(config_check_asks_a_long_address_and_tells_all_of_the_reason)
+{
+    char yaml[900], url[600];
+
+    memset(url, 'x', sizeof url - 1);
+    url[sizeof url - 1] = '\0';
+    (void)snprintf(yaml, sizeof yaml, "serve: {listen: \"%s\"}\n", url);
+    CHECK_INT(EXIT_USAGE, check_yaml(yaml, " --json"));
+    CHECK(strstr(result.out, "is no address to listen on; write host:port\"") != NULL);
+    (void)snprintf(yaml, sizeof yaml, "redis: {url: \"redis+sentinel://%s\"}\n", url);
+    CHECK_INT(EXIT_USAGE, check_yaml(yaml, " --json"));
+    CHECK(strstr(result.out, "or redis+cluster://host,host)\"") != NULL);
+}
