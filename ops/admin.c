@@ -144,6 +144,7 @@ enum status admin_open(struct admin **admin, const char *role, const char *liste
     if (made == NULL)
         return error_set(err, ERR_NOMEM, "no memory for the admin port");
     made->role = role;
+    metric_of_role(role);
     made->extra = extra;
     made->extra_context = context;
     (void)snprintf(made->reason, sizeof made->reason, "starting");

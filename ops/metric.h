@@ -72,6 +72,12 @@ double metric_quantile(const struct metric *histogram, double q); /* within a bu
 const struct metric *metric_find(const char *name);
 void metric_reset_all(void); /* tests only */
 
+/* Of the metrics that only one role has (freshet_ingest_, freshet_serve_, ...) those of the others
+ * are left out by metric_render() from here on: one program holds them all, and a role would tell
+ * zeros of what it never does. A name that is none of the roles, and NULL: nothing is left out.
+ * Before threads. */
+void metric_of_role(const char *role);
+
 /* Prometheus text exposition 0.0.4 of everything registered. Returns the bytes needed
  * (without the zero); writes at most bytes. Call again with more when it did not fit. */
 size_t metric_render(char *into, size_t bytes);

@@ -10,6 +10,7 @@
 
 #include <math.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -94,12 +95,38 @@ static void put_metric(struct output *out, const struct metric *metric)
     }
 }
 
+/* Who has the metrics of a prefix; relay is ingest's. */
+static const struct {
+    const char *role, *prefix;
+} owners[] = {
+    {"ingest", "freshet_ingest_"},   {"ingest", "freshet_relay_"},      {"serve", "freshet_serve_"},
+    {"retrain", "freshet_retrain_"}, {"simulate", "freshet_simulate_"},
+};
+static const char *our_role; /* NULL: all are told */
+
+void metric_of_role(const char *role)
+{
+    our_role = NULL;
+    for (size_t i = 0; role != NULL && i < sizeof owners / sizeof owners[0]; i++)
+        if (strcmp(owners[i].role, role) == 0)
+            our_role = owners[i].role;
+}
+
+static bool is_told(const struct metric *metric)
+{
+    for (size_t i = 0; our_role != NULL && i < sizeof owners / sizeof owners[0]; i++)
+        if (strncmp(metric->name, owners[i].prefix, strlen(owners[i].prefix)) == 0)
+            return strcmp(owners[i].role, our_role) == 0;
+    return true;
+}
+
 size_t metric_render(char *into, size_t bytes)
 {
     struct output out = {into, bytes, 0};
 
     metric_refresh();
     for (const struct metric *metric = metric_first(); metric != NULL; metric = metric->next)
-        put_metric(&out, metric);
+        if (is_told(metric))
+            put_metric(&out, metric);
     return out.used;
 }

@@ -8,7 +8,9 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *const colours[] = {"red", "green", "blue"};
@@ -106,6 +108,42 @@ TEST(metric_render_says_how_much_it_needs)
     CHECK_INT(9, strlen(small));
     CHECK_INT((int64_t)needed, metric_render(page, sizeof page));
     CHECK_INT((int64_t)needed, strlen(page));
+}
+
+METRIC_COUNTER(of_ingest, "freshet_ingest_test_total", "of one role");
+METRIC_COUNTER(of_relay, "freshet_relay_test_total", "of the same role");
+METRIC_COUNTER(of_serve, "freshet_serve_test_total", "of another role");
+METRIC_COUNTER(of_all, "freshet_kafka_test_total", "of all roles");
+
+static bool is_rendered(const char *name)
+{
+    size_t bytes = metric_render(NULL, 0) + 1;
+    char *text = malloc(bytes);
+    bool found;
+
+    CHECK(text != NULL);
+    (void)metric_render(text, bytes);
+    found = strstr(text, name) != NULL;
+    free(text);
+    return found;
+}
+
+TEST(metric_of_role_leaves_out_what_other_roles_count)
+{
+    CHECK(is_rendered("freshet_ingest_test_total") && is_rendered("freshet_serve_test_total"));
+    metric_of_role("ingest");
+    CHECK(is_rendered("freshet_ingest_test_total") && is_rendered("freshet_relay_test_total"));
+    CHECK(!is_rendered("freshet_serve_test_total") && is_rendered("freshet_kafka_test_total"));
+    metric_of_role("serve");
+    CHECK(!is_rendered("freshet_ingest_test_total") && !is_rendered("freshet_relay_test_total"));
+    CHECK(is_rendered("freshet_serve_test_total") && is_rendered("freshet_kafka_test_total"));
+    metric_of_role("no role");
+    CHECK(is_rendered("freshet_relay_test_total") && is_rendered("freshet_serve_test_total"));
+    metric_of_role(NULL);
+    metric_add(&of_ingest, 0);
+    metric_add(&of_relay, 0);
+    metric_add(&of_serve, 0);
+    metric_add(&of_all, 0);
 }
 
 TEST(metric_find_knows_what_is_registered)
