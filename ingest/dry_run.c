@@ -98,17 +98,9 @@ static bool at_limit(const struct dry *d)
 
 /* ---- a file ---- */
 
-static enum event_file_form form_of(const char *name)
-{
-    for (int i = 0; name != NULL && i < EVENT_FILE_FORMS; i++)
-        if (strcmp(name, event_file_form_names[i]) == 0)
-            return (enum event_file_form)i;
-    return EVENT_FILE_DETECT;
-}
-
 static enum status run_file(struct dry *d, const char *path, struct error *err)
 {
-    struct event_file_options options = {.form = form_of(command_text(d->line, "form"))};
+    struct event_file_options options = {.form = event_file_form_of(command_text(d->line, "form"))};
     struct event_file *file = NULL;
     struct event event;
     bool more = true;
@@ -331,7 +323,7 @@ int dry_run(struct command_line *line, const struct config *config)
     if (status == OK) {
         progress_begin(&d.progress, "dry run", "records");
         status = d.file ? run_file(&d, source, &err) : run_topic(&d, source, &err);
-        progress_end(&d.progress, (uint64_t)d.records);
+        progress_finish(&d.progress, status == OK, (uint64_t)d.records);
     }
     if (status != OK)
         (void)command_fail(line, &err);

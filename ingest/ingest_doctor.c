@@ -1,6 +1,7 @@
 /* ingest/ingest_doctor.c - doctor's question to the data set: is it there, and is it the one that
  * the configuration asks for? */
 #include "ingest/ingest_config.h"
+#include "ingest/lost_state.h"
 #include "ops/kafka_ask.h"
 
 #include <stdlib.h>
@@ -36,6 +37,31 @@ static void compare(const struct config *config, const struct redis_keys *keys,
         doctor_fail(finding, "mend what it names", "%s", err.text);
 }
 
+/* Nothing is there: before the first start, or after a loss? */
+static void find_absent(const struct config *config, struct doctor_finding *finding)
+{
+    const char *ns = config_text(config, "dataset.namespace");
+    struct error err;
+    enum status status = lost_state_check(config, ns, ASK_MS, &err);
+
+    if (status == ERR_CONFLICT)
+        doctor_fail(
+            finding, LOST_STATE_REMEDY,
+            "redis holds no data set under \"%s\", but group \"%s\" has read the topic: the "
+            "state is lost, and ingest will not start on it",
+            ns, config_text(config, "kafka.group"));
+    else if (status == OK)
+        doctor_warn(finding, "start `freshet ingest`, which creates it",
+                    "redis holds no data set under \"%s\" yet, and group \"%s\" has read nothing",
+                    ns, config_text(config, "kafka.group"));
+    else
+        doctor_warn(
+            finding,
+            "start `freshet ingest`, which creates it; if it was there before, `freshet "
+            "runbook state-lost`",
+            "redis holds no data set under \"%s\"; Kafka does not say whether there was one", ns);
+}
+
 static void check_dataset(const struct config *config, struct doctor_finding *finding)
 {
     struct redis_connection *connection;
@@ -47,11 +73,7 @@ static void check_dataset(const struct config *config, struct doctor_finding *fi
     if (status == OK)
         compare(config, &keys, connection, &stored, finding);
     else if (status == ERR_NOT_FOUND)
-        doctor_warn(finding,
-                    "start `freshet ingest`, which creates it; if it was there before, `freshet "
-                    "runbook state-lost`",
-                    "redis holds no data set under \"%s\"",
-                    config_text(config, "dataset.namespace"));
+        find_absent(config, finding);
     else if (status == ERR_UNAVAILABLE || status == ERR_TIMEOUT)
         doctor_skip(finding, "Redis does not answer");
     else

@@ -12,6 +12,7 @@
 #include "ingest/first_start.h"
 #include "ingest/ingest_config.h"
 #include "ingest/loop.h"
+#include "ingest/lost_state.h"
 #include "ingest/simulate.h"
 #include "ops/admin.h"
 #include "ops/clock.h"
@@ -22,6 +23,7 @@
 #include "ops/kafka_admin.h"
 #include "ops/kafka_consumer.h"
 #include "ops/log.h"
+#include "schemas/event_file.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -39,7 +41,7 @@
 static const struct option_row options[] = {
     {"dry-run", OPTION_TEXT, "FILE|TOPIC", NULL,
      "say what would be applied and what rejected, with examples; writes nothing"},
-    {"form", OPTION_TEXT, "FORM", NULL, "of a dry run's file: detect, jsonl, csv or pairs"},
+    {"form", OPTION_CHOICE, EVENT_FILE_FORM_CHOICES, "detect", "of a dry run's file"},
     {"limit", OPTION_INT, "N", "0", "stop a dry run after N records; 0: at the end"},
     {"rebuild", OPTION_FLAG, NULL, NULL,
      "Redis has lost its state: begin at the start of the log, whatever the group has read"},
@@ -70,36 +72,11 @@ static bool pause_for(int64_t wait_ms)
     return !command_stopping();
 }
 
-/* Does the group have an offset in some partition of events? Then somebody has applied records of
- * it, and a Redis without a data set has lost them. */
 static enum status check_never_read(void *context, struct error *err)
 {
     const struct ingest *in = context;
-    struct kafka_consumer_options kafka = {0};
-    struct kafka_consumer *consumer = NULL;
-    int partitions = 0;
-    int64_t offset = KAFKA_OFFSET_NONE;
-    enum status status;
 
-    kafka_consumer_options_from(&kafka, in->config, "kafka.topics.events");
-    /* Asked without joining it: a member that leaves at once would rebalance the others. */
-    kafka.ask_group = kafka.group;
-    kafka.group = kafka.instance_id = NULL;
-    status = kafka_topic_partitions_as(&kafka, KAFKA_WAIT_MS, &partitions, err);
-    if (status == ERR_NOT_FOUND)
-        return OK; /* no topic, no offsets */
-    if (status == OK)
-        status = kafka_consumer_open(&consumer, &kafka, err);
-    for (int32_t p = 0; p < partitions && status == OK && offset < 0; p++)
-        status = kafka_consumer_committed(consumer, p, KAFKA_WAIT_MS, &offset, err);
-    kafka_consumer_close(consumer);
-    if (status != OK || offset < 0)
-        return status;
-    return error_set(err, ERR_CONFLICT,
-                     "redis holds no data set \"%s\", but the group has read the topic: the state "
-                     "is lost; `freshet ingest --rebuild` makes it anew from the log, `freshet "
-                     "runbook state-lost` says what else can be done",
-                     in->keys.ns);
+    return lost_state_check(in->config, in->keys.ns, KAFKA_WAIT_MS, err);
 }
 
 static enum status ask_partitions(void *context, int *partitions, struct error *err)

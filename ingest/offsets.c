@@ -12,6 +12,14 @@ void offsets_clear(struct offsets *offsets)
     *offsets = (struct offsets){0};
 }
 
+int offsets_place(const struct offsets *offsets, int32_t partition)
+{
+    for (int i = 0; i < offsets->count; i++)
+        if (offsets->list[i].partition == partition)
+            return i;
+    return -1;
+}
+
 static int by_partition(const void *a, const void *b)
 {
     const struct offsets_partition *left = a, *right = b;

@@ -61,5 +61,7 @@ MUST_CHECK enum status offsets_load_outboxes(struct offsets_partition *p, struct
                                              const struct redis_keys *keys, const char *topic,
                                              int shards, int64_t timeout_ms, struct error *err);
 void offsets_clear(struct offsets *offsets);
+/* Index into the list; -1: it is not in it. */
+int offsets_place(const struct offsets *offsets, int32_t partition);
 
 #endif

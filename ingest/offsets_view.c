@@ -1,6 +1,7 @@
 /* ingest/offsets_view.c - Redis first, which must answer; then Kafka, as far as it does. */
 #include "ingest/offsets_view.h"
 
+#include "ingest/lost_state.h"
 #include "ingest/topic_reader.h"
 #include "ops/command.h"
 #include "ops/hash.h"
@@ -70,6 +71,15 @@ enum status offsets_view_open(struct offsets_view *view, const struct config *co
     if (status == OK)
         status = redis_dataset_connect_nodes(&v.dataset, &v.nodes, &v.keys, config, OFFSETS_VIEW_MS,
                                              err);
+    if (status == ERR_NOT_FOUND) { /* what was there is worth more than what to start */
+        struct error lost;
+
+        if (lost_state_check(config, config_text(config, "dataset.namespace"), OFFSETS_VIEW_MS,
+                             &lost) == ERR_CONFLICT) {
+            *err = lost;
+            status = ERR_CONFLICT;
+        }
+    }
     if (status == OK)
         status = offsets_load(&v.offsets, v.nodes, &v.keys, &v.dataset, v.topic, OFFSETS_VIEW_MS,
                               err);
@@ -111,19 +121,11 @@ struct look {
     struct found *found; /* (offsets.count) */
 };
 
-static int place_of(const struct offsets_view *v, int32_t partition)
-{
-    for (int i = 0; i < v->offsets.count; i++)
-        if (v->offsets.list[i].partition == partition)
-            return i;
-    return -1;
-}
-
 static enum status choose(void *context, int32_t partition, struct topic_range *range,
                           struct error *err)
 {
     const struct look *look = context;
-    int at = place_of(look->view, partition);
+    int at = offsets_place(&look->view->offsets, partition);
 
     (void)err;
     if (at < 0 || !look->found[at].wanted) {
@@ -138,7 +140,7 @@ static enum status choose(void *context, int32_t partition, struct topic_range *
 static enum status visit(void *context, const struct kafka_record *record, struct error *err)
 {
     const struct look *look = context;
-    int at = place_of(look->view, record->partition);
+    int at = offsets_place(&look->view->offsets, record->partition);
 
     (void)err;
     if (at >= 0 && record->offset == look->view->offsets.list[at].last_offset) {

@@ -26,8 +26,8 @@ struct offsets_view {
  * Partitions that Kafka has and the record does not are added behind the others, not recorded.
  * committed: also where the group stands, one question a partition.
  *
- * Errors: ERR_NOT_FOUND (no data set), ERR_UNAVAILABLE, ERR_TIMEOUT, ERR_CONFIG, ERR_MALFORMED,
- *         ERR_NOMEM
+ * Errors: ERR_NOT_FOUND (no data set), ERR_CONFLICT (none any more), ERR_UNAVAILABLE, ERR_TIMEOUT,
+ * ERR_CONFIG, ERR_MALFORMED, ERR_NOMEM
  */
 MUST_CHECK enum status offsets_view_open(struct offsets_view *view, const struct config *config,
                                          bool committed, struct error *err);

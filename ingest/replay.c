@@ -11,7 +11,6 @@
 #include "ingest/ingest_main.h"
 #include "ops/clock.h"
 #include "ops/json_writer.h"
-#include "ops/kafka_consumer.h"
 #include "ops/kafka_producer.h"
 #include "ops/progress.h"
 #include "schemas/event_file.h"
@@ -128,16 +127,13 @@ static enum status run(struct replay *r, struct error *err)
 
 static enum status open_all(struct replay *r, struct error *err)
 {
-    struct event_file_options file = {.map = command_text(r->line, "map"),
+    struct event_file_options file = {.form = event_file_form_of(command_text(r->line, "form")),
+                                      .map = command_text(r->line, "map"),
                                       .unit = command_text(r->line, "unit"),
                                       .action = command_text(r->line, "action")};
     struct kafka_producer_options producer = {0};
-    const char *form = command_text(r->line, "format");
     enum status status = event_schema_create(&r->schema, r->config, err);
 
-    for (int i = 0; form != NULL && i < EVENT_FILE_FORMS; i++)
-        if (strcmp(form, event_file_form_names[i]) == 0)
-            file.form = (enum event_file_form)i;
     r->value = malloc(EVENT_BYTES_MAX);
     if (r->value == NULL)
         return error_set(err, ERR_NOMEM, "no memory for a replay");
@@ -153,6 +149,9 @@ static enum status open_all(struct replay *r, struct error *err)
                          "events.mapping is configured, so ingest would not understand what a %s "
                          "file is turned into: replay it with a configuration without it",
                          event_file_form_names[event_file_form(r->file)]);
+    status = deliveries_check_topic(r->config, r->topic, err);
+    if (status != OK)
+        return status;
     kafka_producer_options_from(&producer, r->config);
     producer.delivered = deliveries_count;
     producer.context = &r->deliveries;
@@ -230,7 +229,7 @@ static int run_replay(struct command_line *line)
         status = run(&r, &err);
         if (status == OK)
             status = kafka_producer_flush(r.producer, FLUSH_MS, &err);
-        progress_end(&r.progress, (uint64_t)r.sent);
+        progress_finish(&r.progress, status == OK && r.deliveries.failed == 0, (uint64_t)r.sent);
         print_result(&r);
     }
     if (status == OK && r.deliveries.failed > 0)
@@ -251,7 +250,7 @@ static int run_replay(struct command_line *line)
 
 static const struct option_row replay_options[] = {
     {"speed", OPTION_TEXT, "N/s|max", "max", "events a second"},
-    {"format", OPTION_TEXT, "FORM", NULL, "detect (default), jsonl, csv or pairs"},
+    {"form", OPTION_CHOICE, EVENT_FILE_FORM_CHOICES, "detect", "of the file"},
     {"map", OPTION_TEXT, "NAMES", NULL, "csv: your column names, like ts=timestamp,user=userId"},
     {"unit", OPTION_TEXT, "UNIT", NULL, "csv: unit of times: s (default), ms, us or iso"},
     {"action", OPTION_TEXT, "NAME", NULL, "of lines that name none"},

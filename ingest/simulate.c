@@ -9,6 +9,7 @@
 #include "ingest/simulate.h"
 
 #include "features/world.h"
+#include "ingest/deliveries.h"
 #include "ingest/simulate_lists.h"
 #include "ops/admin.h"
 #include "ops/clock.h"
@@ -298,6 +299,8 @@ static enum status open_out(struct simulation *s, const struct command_line *lin
     kafka_producer_options_from(&options, s->config);
     options.delivered = on_delivered;
     s->topic = config_text(s->config, "kafka.topics.events");
+    if (deliveries_check_topic(s->config, s->topic, &s->err) != OK)
+        return s->err.status;
     return kafka_producer_open(&s->producer, &options, &s->err);
 }
 

@@ -121,19 +121,11 @@ static bool is_mixed(const struct verify *v, uint64_t user, int64_t *records)
 
 /* ---- the replay ---- */
 
-static int place_of(const struct verify *v, int32_t partition)
-{
-    for (int i = 0; i < v->offsets.count; i++)
-        if (v->offsets.list[i].partition == partition)
-            return i;
-    return -1;
-}
-
 static enum status choose(void *context, int32_t partition, struct topic_range *range,
                           struct error *err)
 {
     struct verify *v = context;
-    int place = place_of(v, partition);
+    int place = offsets_place(&v->offsets, partition);
     const struct offsets_partition *p = place < 0 ? NULL : &v->offsets.list[place];
 
     int64_t from, to;
@@ -213,7 +205,7 @@ static enum status check_memory(struct verify *v, struct error *err)
 static enum status visit(void *context, const struct kafka_record *record, struct error *err)
 {
     struct verify *v = context;
-    int place = place_of(v, record->partition);
+    int place = offsets_place(&v->offsets, record->partition);
     struct event event, *decoded = NULL;
     enum refusal why;
     enum status status = event_decode_record(v->decoder, record->key, record->value,
@@ -260,7 +252,7 @@ static enum status replay(struct verify *v, struct error *err)
         v->watermarks[i] = INT64_MIN;
     progress_begin(&v->progress, "replaying", "records");
     status = read_log(v, visit, err);
-    progress_end(&v->progress, (uint64_t)v->records);
+    progress_finish(&v->progress, status == OK, (uint64_t)v->records);
     return status;
 }
 
@@ -303,7 +295,7 @@ static enum status print_history(struct verify *v, struct error *err)
         return OK;
     progress_begin(&v->progress, "reading the history of what differs", "records");
     status = read_log(v, remember, err);
-    progress_end(&v->progress, (uint64_t)v->records);
+    progress_finish(&v->progress, status == OK, (uint64_t)v->records);
     verify_history_print(v->history);
     return status;
 }
@@ -587,7 +579,7 @@ static enum status run_pass(struct verify *v, struct error *err)
         return status;
     progress_begin(&v->progress, "comparing", "users");
     user_store_each(v->store, compare_user, v);
-    progress_end(&v->progress, (uint64_t)v->users);
+    progress_finish(&v->progress, v->status == OK, (uint64_t)v->users);
     if (v->status != OK)
         return v->status;
     status = scan(v, err);

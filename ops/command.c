@@ -94,7 +94,8 @@ static const struct option_value *own_option(const struct command_line *line, co
     for (int i = 0; options != NULL && options[i].name != NULL; i++) {
         if (strcmp(options[i].name, name) != 0)
             continue;
-        assert(any_type || options[i].type == type);
+        assert(any_type || options[i].type == type ||
+               (type == OPTION_TEXT && options[i].type == OPTION_CHOICE));
         return &line->own[i];
     }
     assert(!"an option that its command does not have");
@@ -248,7 +249,7 @@ int command_fail(const struct command_line *line, const struct error *err)
 
 int command_misused(const struct command_line *line, const char *fmt, ...)
 {
-    char text[400];
+    char text[640];
     va_list args;
 
     va_start(args, fmt);

@@ -31,7 +31,14 @@ enum exit_code {
     EXIT_REPLACED = 75, /* another instance took over: do not restart at once */
 };
 
-enum option_type { OPTION_FLAG, OPTION_TEXT, OPTION_INT, OPTION_REAL, OPTION_DURATION };
+enum option_type {
+    OPTION_FLAG,
+    OPTION_TEXT,
+    OPTION_INT,
+    OPTION_REAL,
+    OPTION_DURATION,
+    OPTION_CHOICE, /* a text; value_name has the words, "a|b|c" */
+};
 
 struct option_row {
     const char *name; /* "speed" for --speed; the table ends with a NULL name */
@@ -56,7 +63,8 @@ struct command {
 /* The option must be in the command's table with that type (else an assert). Without a
  * fallback an absent number is 0, an absent text NULL. */
 bool command_flag(const struct command_line *line, const char *option);
-const char *command_text(const struct command_line *line, const char *option); /* NULL if absent */
+/* Also of a choice; NULL if absent. */
+const char *command_text(const struct command_line *line, const char *option);
 int64_t command_int(const struct command_line *line, const char *option);
 double command_real(const struct command_line *line, const char *option);
 int64_t command_duration_ms(const struct command_line *line, const char *option);

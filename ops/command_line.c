@@ -58,10 +58,14 @@ static bool parse_value(const struct option_row *option, const char *text,
                         struct config_value *value, char why[CONFIG_WHY_BYTES])
 {
     static const enum config_type types[] = {
-        [OPTION_FLAG] = CONFIG_BOOL, [OPTION_TEXT] = CONFIG_TEXT,         [OPTION_INT] = CONFIG_INT,
-        [OPTION_REAL] = CONFIG_REAL, [OPTION_DURATION] = CONFIG_DURATION,
+        [OPTION_FLAG] = CONFIG_BOOL,         [OPTION_TEXT] = CONFIG_TEXT,
+        [OPTION_INT] = CONFIG_INT,           [OPTION_REAL] = CONFIG_REAL,
+        [OPTION_DURATION] = CONFIG_DURATION, [OPTION_CHOICE] = CONFIG_CHOICE,
     };
-    const struct config_row row = {.key = option->name, .type = types[option->type]};
+    const struct config_row row = {.key = option->name,
+                                   .type = types[option->type],
+                                   .choices = option->type == OPTION_CHOICE ? option->value_name
+                                                                            : NULL};
 
     return config_value_parse(&row, text, value, why);
 }

@@ -20,7 +20,7 @@ void progress_quiet(bool quiet)
 
 void progress_begin(struct progress *progress, const char *what, const char *unit)
 {
-    *progress = (struct progress){.what = what, .unit = unit};
+    *progress = (struct progress){.what = what, .unit = unit, .fraction = -1};
     progress->begun_us = clock_monotonic_us();
     progress->terminal = isatty(STDERR_FILENO) != 0;
     progress->next_us = progress->begun_us + (progress->terminal ? REDRAW_US : PLAIN_US);
@@ -85,6 +85,7 @@ void progress_show(struct progress *progress, double fraction, uint64_t done)
 {
     int64_t now;
 
+    progress->fraction = fraction;
     if (is_quiet)
         return;
     now = clock_monotonic_us();
@@ -96,9 +97,14 @@ void progress_show(struct progress *progress, double fraction, uint64_t done)
 
 void progress_end(struct progress *progress, uint64_t done)
 {
+    progress_finish(progress, true, done);
+}
+
+void progress_finish(struct progress *progress, bool whole, uint64_t done)
+{
     if (is_quiet)
         return;
-    draw(progress, 1, done, clock_monotonic_us());
+    draw(progress, whole ? 1 : progress->fraction, done, clock_monotonic_us());
     if (progress->terminal)
         (void)fputc('\n', stderr);
 }

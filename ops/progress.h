@@ -14,7 +14,8 @@ struct progress {
     const char *unit; /* "events" */
     int64_t begun_us;
     int64_t next_us;
-    int drawn; /* times the line was drawn */
+    double fraction; /* the last that was told; < 0: none */
+    int drawn;       /* times the line was drawn */
     bool terminal;
 };
 
@@ -25,5 +26,7 @@ void progress_begin(struct progress *progress, const char *what, const char *uni
 /* fraction 0..1, or < 0 when unknown; cheap, may be called for every event. */
 void progress_show(struct progress *progress, double fraction, uint64_t done);
 void progress_end(struct progress *progress, uint64_t done);
+/* The same; what was broken off (whole: false) stays at the share that it came to. */
+void progress_finish(struct progress *progress, bool whole, uint64_t done);
 
 #endif

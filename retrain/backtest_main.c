@@ -28,7 +28,7 @@ static const struct option_row options[] = {
      "score with weights renewed that often (stream "
      "time); 0s: with the newest"},
     {"threads", OPTION_INT, "N", "1", "of training"},
-    {"form", OPTION_TEXT, "FORM", "detect", "jsonl, csv or pairs"},
+    {"form", OPTION_CHOICE, EVENT_FILE_FORM_CHOICES, "detect", "of the file"},
     {"map", OPTION_TEXT, "MAP", "", "columns of a csv file: ts=timestamp,user=userId,item=movieId"},
     {"unit", OPTION_TEXT, "UNIT", "s", "of a csv file's times: s, ms, us or iso"},
     {0},
@@ -41,13 +41,10 @@ struct span {
 static enum status open_file(struct command_line *line, const struct event_schema *schema,
                              struct event_file **file, struct error *err)
 {
-    struct event_file_options how = {.map = command_text(line, "map"),
+    struct event_file_options how = {.form = event_file_form_of(command_text(line, "form")),
+                                     .map = command_text(line, "map"),
                                      .unit = command_text(line, "unit")};
-    const char *form = command_text(line, "form");
 
-    for (int i = 0; i < EVENT_FILE_FORMS; i++)
-        if (strcmp(form, event_file_form_names[i]) == 0)
-            how.form = (enum event_file_form)i;
     return event_file_open(file, command_argument(line, 0), schema, &how, err);
 }
 

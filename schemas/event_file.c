@@ -29,6 +29,14 @@ const char *const event_file_form_names[EVENT_FILE_FORMS] = {
     [EVENT_FILE_PAIRS] = "pairs",
 };
 
+enum event_file_form event_file_form_of(const char *name)
+{
+    for (int i = 0; name != NULL && i < EVENT_FILE_FORMS; i++)
+        if (strcmp(name, event_file_form_names[i]) == 0)
+            return (enum event_file_form)i;
+    return EVENT_FILE_DETECT;
+}
+
 enum field {
     FIELD_TIME,
     FIELD_USER,

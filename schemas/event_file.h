@@ -43,6 +43,9 @@ enum event_file_form {
     EVENT_FILE_FORMS
 };
 extern const char *const event_file_form_names[EVENT_FILE_FORMS]; /* "detect", "jsonl", ... */
+#define EVENT_FILE_FORM_CHOICES "detect|jsonl|csv|pairs"          /* for an option --form */
+/* NULL and what is none: EVENT_FILE_DETECT. */
+enum event_file_form event_file_form_of(const char *name);
 
 /* Zeroed: everything by the defaults above. */
 struct event_file_options {

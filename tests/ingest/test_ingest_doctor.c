@@ -4,6 +4,7 @@
 #include "ingest/ingest_config.h"
 #include "ops/clock.h"
 #include "ops/kafka_admin.h"
+#include "ops/kafka_consumer.h"
 #include "ops/ops_main.h"
 #include "tests/support/redis_server.h"
 #include "tests/test.h"
@@ -17,18 +18,22 @@ static struct doctor_finding finding;
 
 static struct config *configured(const char *shards)
 {
-    const struct config_row *tables[] = {ops_config_rows,    redis_config_rows,
-                                         events_config_rows, features_config_rows,
-                                         ingest_config_rows, NULL};
+    const struct config_row *tables[] = {ops_config_rows,
+                                         redis_config_rows,
+                                         events_config_rows,
+                                         features_config_rows,
+                                         ingest_config_rows,
+                                         kafka_config_rows,
+                                         NULL};
     struct config *config;
     struct error err;
     char url[200], set[64];
-    const char *sets[] = {url, set};
+    const char *sets[] = {url, set, "kafka.brokers=127.0.0.1:1"};
     char *report = NULL;
 
     (void)snprintf(url, sizeof url, "redis.url=%s", server.url);
     (void)snprintf(set, sizeof set, "dataset.shards=%s", shards);
-    CHECK_STATUS(OK, config_load(&config, tables, NULL, sets, 2, &report, &err));
+    CHECK_STATUS(OK, config_load(&config, tables, NULL, sets, 3, &report, &err));
     free(report);
     return config;
 }
@@ -69,6 +74,7 @@ TEST(ingest_doctor_says_what_becomes_of_the_data_set)
     redis_server_start(&server, NULL);
     CHECK_INT(DOCTOR_WARN, look("8"));
     CHECK(strstr(finding.remedy, "freshet ingest") != NULL);
+    CHECK(strstr(finding.text, "Kafka does not say") != NULL);
     CHECK_TEXT("0", REDIS_COMMAND(&server, "DBSIZE"));
     create();
     CHECK_INT(DOCTOR_OK, look("8"));

@@ -72,6 +72,7 @@ static const struct option_row show_options[] = {
     {"int", OPTION_INT, "N", "7", "an integer"},
     {"real", OPTION_REAL, "X", NULL, "a number"},
     {"duration", OPTION_DURATION, "TIME", "2s", "a duration"},
+    {"choice", OPTION_CHOICE, "left|right", "left", "one of two"},
     {0},
 };
 static const struct command show = {.name = "show",
@@ -243,6 +244,17 @@ TEST(command_failure_has_words_a_remedy_a_code_and_json)
     CHECK_TEXT("{\"error\":\"redis \\\"x\\\": refused\",\"status\":\"ERR_UNAVAILABLE\"}\n", out);
     CHECK_INT(EXIT_USAGE, freshet("show --json --int x"));
     CHECK(strncmp(out, "{\"error\":", 9) == 0);
+}
+
+TEST(command_takes_a_choice_and_no_other_word)
+{
+    CHECK_INT(0, freshet("show --choice right"));
+    CHECK_INT(EXIT_USAGE, freshet("show --choice rihgt"));
+    CHECK(strstr(err_text, "--choice is \"rihgt\", must be one of left|right; did you mean "
+                           "\"right\"?") != NULL);
+    CHECK_INT(0, freshet("show --help"));
+    CHECK(strstr(out, "--choice left|right") != NULL);
+    CHECK(strstr(out, "one of two (default left)") != NULL);
 }
 
 TEST(command_loads_the_configuration_it_is_given)

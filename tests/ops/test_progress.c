@@ -61,6 +61,27 @@ TEST(progress_off_a_terminal_is_a_line_every_ten_seconds)
     free(text);
 }
 
+static void broken_off(void)
+{
+    struct progress progress;
+
+    progress_begin(&progress, "replaying", "events");
+    clock_fake_advance_us(1000000);
+    progress_show(&progress, 0.25, 10); /* not yet due */
+    progress_finish(&progress, false, 10);
+    progress_begin(&progress, "reading", "lines");
+    clock_fake_advance_us(1000000);
+    progress_finish(&progress, false, 0);
+}
+
+TEST(progress_that_is_broken_off_stays_where_it_was)
+{
+    char *text = captured(broken_off);
+
+    CHECK_TEXT("replaying: 25 %, 10 events, 10/s, 0:03 left\nreading: 0 lines, 0/s\n", text);
+    free(text);
+}
+
 static void unknown_length(void)
 {
     struct progress progress;

@@ -1,0 +1,117 @@
+/* Tests ingest/dry_run on files: what is counted, what is said of it, and what it ends with. */
+#include "ingest/dry_run.h"
+
+#include "features/features_main.h"
+#include "features/redis_target.h"
+#include "ingest/ingest_config.h"
+#include "ingest/ingest_main.h"
+#include "ops/file.h"
+#include "ops/kafka_consumer.h"
+#include "ops/ops_main.h"
+#include "tests/support/command_run.h"
+#include "tests/test.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct command *const *const commands[] = {ingest_commands, NULL};
+static const struct config_row *const config_tables[] = {ops_config_rows,
+                                                         kafka_config_rows,
+                                                         redis_config_rows,
+                                                         events_config_rows,
+                                                         features_config_rows,
+                                                         ingest_config_rows,
+                                                         NULL};
+static const struct doctor_check *const checks[] = {NULL};
+static const struct command_tables tables = {commands, config_tables, checks, NULL};
+
+static struct command_result result;
+
+static int dry(const char *lines, const char *more)
+{
+    char path[200], words[600];
+    struct error err;
+
+    (void)snprintf(path, sizeof path, "%s/events", test_folder());
+    CHECK_STATUS(OK, file_replace(path, lines, strlen(lines), &err));
+    (void)snprintf(words, sizeof words, "ingest --dry-run %s%s", path, more);
+    command_run(&result, &tables, words);
+    return result.code;
+}
+
+static bool has(const char *text)
+{
+    return strstr(result.out, text) != NULL;
+}
+
+#define CLICK(item)                                                                                \
+    "{\"type\":\"click\",\"user\":\"u\",\"item\":\"" item "\",\"ts\":1700000000000}\n"
+
+TEST(dry_run_counts_by_outcome_and_shows_the_first_of_each)
+{
+    CHECK_INT(EXIT_DONE, dry(CLICK("a") CLICK("a") CLICK("b") "oops\n"
+                                                              "{\"user\":\"u\",\"item\":\"i\","
+                                                              "\"ts\":1700000000000}\n",
+                             ""));
+    CHECK(has("5 records, 1 users, 0 examples for the trainer; nothing was written\n"));
+    CHECK(has("applied                   2"));
+    CHECK(has("first at line 1: {\"type\":\"click\""));
+    CHECK(has("duplicate                 1"));
+    CHECK(has("not_json                  1"));
+    CHECK(has("first at line 4: oops\n"));
+    CHECK(has("no_action                 1"));
+    CHECK(has("no examples: none of these events is an impression"));
+}
+
+TEST(dry_run_json_has_the_same_numbers)
+{
+    CHECK_INT(EXIT_DONE, dry(CLICK("a") "oops\n", " --json"));
+    CHECK(has("{\"records\":2,\"users\":1,\"examples\":0,"));
+    CHECK(has("\"applied\":{\"count\":1,\"line\":1,"));
+    CHECK(has("\"not_json\":{\"count\":1,\"line\":2,\"first\":\"oops\"}"));
+}
+
+TEST(dry_run_guesses_why_nothing_can_be_used)
+{
+    CHECK_INT(EXIT_NO,
+              dry("{\"type\":\"click\",\"user\":\"u\",\"item\":\"i\",\"ts\":1700000000}\n", ""));
+    CHECK(has("most times are before 2000: seconds read as milliseconds?"));
+    CHECK(has("nothing of it can be used\n"));
+    CHECK_INT(EXIT_NO, dry("oops\n", " --form jsonl --limit 1"));
+    CHECK(has("1 records"));
+}
+
+TEST(dry_run_stops_at_its_limit)
+{
+    CHECK_INT(EXIT_DONE, dry(CLICK("a") CLICK("b") CLICK("c"), " --limit 2"));
+    CHECK(has("2 records"));
+}
+
+TEST(dry_run_and_replay_take_the_same_forms_and_no_other)
+{
+    static const char *const forms[] = {"detect", "jsonl"};
+
+    for (int i = 0; i < 2; i++) {
+        char more[40];
+
+        (void)snprintf(more, sizeof more, " --form %s", forms[i]);
+        CHECK_INT(EXIT_DONE, dry(CLICK("a"), more));
+    }
+    CHECK_INT(EXIT_USAGE, dry(CLICK("a"), " --form josnl"));
+    CHECK(strstr(result.err,
+                 "--form is \"josnl\", must be one of detect|jsonl|csv|pairs; did you mean "
+                 "\"jsonl\"?") != NULL);
+    command_run(&result, &tables, "replay x --form parquet");
+    CHECK_INT(EXIT_USAGE, result.code);
+    CHECK(strstr(result.err, "must be one of detect|jsonl|csv|pairs") != NULL);
+    command_run(&result, &tables, "replay x --format jsonl");
+    CHECK(strstr(result.err, "did you mean --form?") != NULL);
+}
+
+TEST(dry_run_names_what_is_neither_file_nor_topic)
+{
+    command_run(&result, &tables, "ingest --dry-run /nowhere/x.jsonl");
+    CHECK_INT(EXIT_USAGE, result.code);
+    CHECK(strstr(result.err, "/nowhere/x.jsonl") != NULL);
+    CHECK(strstr(result.err, "100 %") == NULL); /* nothing of it was done */
+}
