@@ -42,24 +42,12 @@ static enum status forecast_all(struct diff *d, struct error *err)
 
 /* ---- what is said ---- */
 
-static void remedy(const struct offsets_partition *p, const struct offsets_forecast *f, char *into,
-                   size_t bytes)
-{
-    if (f->unfinished)
-        (void)snprintf(into, bytes, "a reset was broken off: run `freshet offsets reset` again");
-    else if (f->reason == STOP_STATE_LOST)
-        (void)snprintf(into, bytes, "freshet ingest --rebuild; %s", RUNBOOK);
-    else
-        (void)snprintf(into, bytes, "freshet offsets reset --partition %d --to low; %s",
-                       (int)p->partition, RUNBOOK);
-}
-
 static void put_partition(struct json_writer *w, const struct diff *d, int i)
 {
     const struct offsets_partition *p = &d->view.offsets.list[i];
     const struct offsets_forecast *f = &d->forecasts[i];
     const struct offsets_log *log = &d->view.logs[i];
-    char text[160];
+    char text[OFFSETS_REMEDY_BYTES];
 
     json_object_begin(w);
     json_int(w, "partition", p->partition);
@@ -80,7 +68,7 @@ static void put_partition(struct json_writer *w, const struct diff *d, int i)
         json_text(w, "reason", text_of(stop_reason_names[f->reason]));
         json_int(w, "offset", f->offset);
         json_int(w, "found", f->found);
-        remedy(p, f, text, sizeof text);
+        offsets_forecast_remedy(f, p, *log, text);
         json_text(w, "remedy", text_of(text));
     } else {
         json_text(w, "would", text_of("start"));
@@ -147,7 +135,8 @@ static void print_partition(const struct diff *d, int i)
     const struct offsets_partition *p = &d->view.offsets.list[i];
     const struct offsets_forecast *f = &d->forecasts[i];
     const struct offsets_log *log = &d->view.logs[i];
-    char next[24], most[24], group[24], low[24], high[24], text[160];
+    char next[24], most[24], group[24], low[24], high[24];
+    char text[OFFSETS_REMEDY_BYTES];
 
     number(next, p->next);
     number(most, p->next_max);
@@ -166,7 +155,7 @@ static void print_partition(const struct diff *d, int i)
         print_start(p, f, log, d->view.offsets.shards);
         return;
     }
-    remedy(p, f, text, sizeof text);
+    offsets_forecast_remedy(f, p, *log, text);
     (void)printf("           would stop: %s", stop_reason_names[f->reason]);
     if (f->offset >= 0 && f->found >= 0)
         (void)printf(" (Redis %" PRId64 ", the log %" PRId64 ")", f->offset, f->found);

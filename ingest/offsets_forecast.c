@@ -1,6 +1,8 @@
 /* ingest/offsets_forecast.c - in the order in which claims.c asks: keys, limits, start, reading. */
 #include "ingest/offsets_forecast.h"
 
+#include <stdio.h>
+
 static struct offsets_forecast stop(enum stop_reason reason, int64_t offset, int64_t found)
 {
     return (struct offsets_forecast){
@@ -79,4 +81,26 @@ void offsets_forecast_last(struct offsets_forecast *forecast, const struct offse
     if (!forecast->stops)
         *forecast = stop(STOP_LOG_CHANGED, p->last_offset, found ? p->last_offset : -1);
     forecast->other_log = true;
+}
+
+void offsets_forecast_remedy(const struct offsets_forecast *forecast,
+                             const struct offsets_partition *p, struct offsets_log log,
+                             char into[OFFSETS_REMEDY_BYTES])
+{
+    static const char runbook[] = "freshet runbook state-lost";
+    bool lost = forecast->reason == STOP_STATE_LOST;
+
+    if (forecast->unfinished)
+        (void)snprintf(into, OFFSETS_REMEDY_BYTES,
+                       "a reset was broken off: run `freshet offsets reset` again");
+    else if (lost && (p->shards_known == 0 || log.low == 0))
+        (void)snprintf(into, OFFSETS_REMEDY_BYTES, "freshet ingest --rebuild; %s", runbook);
+    else
+        (void)snprintf(
+            into, OFFSETS_REMEDY_BYTES, "freshet offsets reset --partition %d --to low%s; %s",
+            (int)p->partition,
+            lost ? " (not --rebuild: where it began is not recorded, and the log does not "
+                   "begin at 0)"
+                 : "",
+            runbook);
 }

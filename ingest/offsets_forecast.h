@@ -38,6 +38,13 @@ struct offsets_forecast offsets_forecast(const struct offsets_partition *p, int 
  * is another one, a forecast that was none becomes a stop. */
 void offsets_forecast_last(struct offsets_forecast *forecast, const struct offsets_partition *p,
                            bool found, uint64_t hash);
+/* What an operator does about a forecast that stops. A rebuild begins where the partition began;
+ * once shards have read it, and where is not recorded, that is known only while the log begins at
+ * 0: then only a reset helps, which the text says. */
+#define OFFSETS_REMEDY_BYTES 240
+void offsets_forecast_remedy(const struct offsets_forecast *forecast,
+                             const struct offsets_partition *p, struct offsets_log log,
+                             char into[OFFSETS_REMEDY_BYTES]);
 /* Is there a record at `last` to look at? */
 bool offsets_forecast_checks(const struct offsets_partition *p, struct offsets_log log);
 

@@ -45,8 +45,10 @@ struct reset {
     struct offsets_view view;
     struct offsets_partition *p; /* in view */
     struct offsets_log log;
-    bool other_log; /* than the one that was applied */
-    uint64_t epoch; /* of the connection, when its WATCH was answered */
+    bool other_log;     /* than the one that was applied */
+    bool stopped;       /* ingest would not go on by itself */
+    int64_t resumes_at; /* where it would, if it is not stopped */
+    uint64_t epoch;     /* of the connection, when its WATCH was answered */
     int64_t target;
     int64_t applied;    /* what would be read next without the reset; -1: nothing was ever read */
     int64_t lost;       /* records from `applied` on that the log no longer has */
@@ -409,6 +411,7 @@ static void print_json(const struct reset *r)
     json_int(&w, "left_out", r->left_out);
     json_int(&w, "again", r->again);
     json_int(&w, "rows_dropped", r->p->outbox_rows);
+    json_bool(&w, "stopped", r->stopped);
     json_bool(&w, "other_log", r->other_log);
     json_bool(&w, "exactly_once", !loses(r) && r->again == 0);
     json_object_end(&w);
@@ -427,6 +430,9 @@ static void print_text(const struct reset *r)
                      (int)r->p->partition, r->view.topic, r->applied);
     (void)printf("the log holds %" PRId64 " to %" PRId64 "; ingest %s begin at %" PRId64 "\n",
                  r->log.low, r->log.high, will, r->target);
+    if (!r->stopped && !r->written)
+        (void)printf("  it is not stopped: without a reset ingest would go on at %" PRId64 "\n",
+                     r->resumes_at);
     if (r->other_log)
         (void)printf(
             "  this is not the log that was applied: of its records nothing is known to be\n");
@@ -449,7 +455,10 @@ static void print_text(const struct reset *r)
     else
         (void)printf("  for these records, and only for them, the effect is not exactly-once\n");
     (void)printf("  counts of the partition begin again at 0; the trainer keeps its own place in "
-                 "the topic\n");
+                 "the topic\n"
+                 "  `freshet verify` %s no longer pass: users hold what was applied before, which "
+                 "the new start leaves out\n",
+                 r->written ? "can" : "could");
     if (r->written)
         (void)printf("done: start `freshet ingest`\n");
     else
@@ -480,6 +489,8 @@ static enum status open_partition(struct reset *r, struct error *err)
         return error_set(err, ERR_NOMEM, "no memory for offsets");
     status = offsets_view_forecast(v, r->p->partition, forecasts, err);
     r->other_log = forecasts[r->p - v->offsets.list].other_log;
+    r->stopped = forecasts[r->p - v->offsets.list].stops;
+    r->resumes_at = forecasts[r->p - v->offsets.list].position;
     free(forecasts);
     if (status == OK)
         status = parse_target(r, command_text(r->line, "to"), err);

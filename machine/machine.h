@@ -138,7 +138,7 @@ bool machine_drained(const struct machine *machine);
     X(LOG_CHANGED,   "log_changed",         "the log holds another record where the last one was, or none: the topic was re-created or truncated") \
     X(OFFSET_AHEAD,  "offset_ahead_of_log", "the state is ahead of the end of the log: the topic was re-created or truncated") \
     X(DATA_LOST,     "data_lost",           "the log begins after records that are still needed: retention was shorter than the outage") \
-    X(STATE_LOST,    "state_lost",          "the store lost the state of this partition: `freshet ingest --rebuild` makes it anew") \
+    X(STATE_LOST,    "state_lost",          "the store lost the state of this partition: `freshet offsets diff` says whether `freshet ingest --rebuild` or a reset helps") \
     X(STATE_DAMAGED, "state_damaged",       "the partition's keys in the store are unusable")
 enum stop_reason {
 #define X(id, name, text) STOP_##id,

@@ -201,3 +201,30 @@ TEST(offsets_forecast_stops_for_damage_and_for_a_reset_that_was_broken_off)
     p.closed = 1;
     CHECK(offsets_forecast(&p, 1, true, log).unfinished);
 }
+
+/* A rebuild is named only where it would begin at the right place. */
+TEST(offsets_forecast_remedy_names_what_helps)
+{
+    struct offsets_partition p = {.partition = 3, .shards_known = 2};
+    struct offsets_forecast forecast = {.stops = true, .reason = STOP_STATE_LOST};
+    struct offsets_log log = {.low = 100, .high = 200, .group = -1};
+    char text[OFFSETS_REMEDY_BYTES];
+
+    offsets_forecast_remedy(&forecast, &p, log, text);
+    CHECK_TEXT("freshet offsets reset --partition 3 --to low (not --rebuild: where it began is not "
+               "recorded, and the log does not begin at 0); freshet runbook state-lost",
+               text);
+    log.low = 0;
+    offsets_forecast_remedy(&forecast, &p, log, text);
+    CHECK_TEXT("freshet ingest --rebuild; freshet runbook state-lost", text);
+    log.low = 100;
+    p.shards_known = 0;
+    offsets_forecast_remedy(&forecast, &p, log, text);
+    CHECK_TEXT("freshet ingest --rebuild; freshet runbook state-lost", text);
+    forecast.reason = STOP_DATA_LOST;
+    offsets_forecast_remedy(&forecast, &p, log, text);
+    CHECK_TEXT("freshet offsets reset --partition 3 --to low; freshet runbook state-lost", text);
+    forecast.unfinished = true;
+    offsets_forecast_remedy(&forecast, &p, log, text);
+    CHECK_TEXT("a reset was broken off: run `freshet offsets reset` again", text);
+}
