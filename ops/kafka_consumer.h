@@ -122,7 +122,10 @@ void kafka_consumer_resume(struct kafka_consumer *consumer, int32_t partition);
 /* Asynchronous, may fail quietly (counted): a hint. */
 void kafka_consumer_commit(struct kafka_consumer *consumer, int32_t partition, int64_t offset);
 
-/* Low and high watermark of the log, asked from the broker. Errors: ERR_TIMEOUT, ERR_UNAVAILABLE */
+/* Low and high watermark of the log, asked from the broker that leads the partition.
+ * timeout_ms is not heeded while that leader is dead: librdkafka 2.0.2 keeps the question queued
+ * for it, up to socket.timeout.ms (a minute) and its retries. Who may not stand still that long
+ * asks by ops/kafka_limits. Errors: ERR_TIMEOUT, ERR_UNAVAILABLE */
 MUST_CHECK enum status kafka_consumer_limits(struct kafka_consumer *consumer, int32_t partition,
                                              int64_t timeout_ms, int64_t *low, int64_t *high,
                                              struct error *err);

@@ -4,7 +4,10 @@
  */
 #include "ops/kafka_limits.h"
 
+#include "ops/clock.h"
+
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,7 +49,8 @@ static void answer(struct kafka_limits *l, struct kafka_consumer **client,
     if (a->status == OK)
         a->status = kafka_consumer_limits(*client, a->partition, ASK_MS, &a->low, &a->high,
                                           &a->why);
-    if (a->status == OK)
+    a->group = KAFKA_OFFSET_NONE;
+    if (a->status == OK && l->options.ask_group != NULL)
         a->status = kafka_consumer_committed(*client, a->partition, ASK_MS, &a->group, &a->why);
     if (a->status == OK)
         return;
@@ -169,6 +173,27 @@ bool kafka_limits_take(struct kafka_limits *l, struct kafka_limits_answer *answe
     }
     pthread_mutex_unlock(&l->lock);
     return there;
+}
+
+enum status kafka_limits_next(struct kafka_limits *l, int64_t timeout_ms,
+                              struct kafka_limits_answer *answer, struct error *err)
+{
+    int64_t until_us = clock_monotonic_us() + timeout_ms * 1000;
+
+    while (!kafka_limits_take(l, answer)) {
+        struct pollfd bell = {.fd = l->bell, .events = POLLIN};
+        int64_t left_ms = (until_us - clock_monotonic_us() + 999) / 1000;
+
+        if (left_ms <= 0) {
+            answer->partition = -1;
+            return error_set(err, ERR_TIMEOUT, "no broker says where \"%s\" begins and ends",
+                             l->options.topic);
+        }
+        (void)poll(&bell, 1, (int)left_ms);
+    }
+    if (answer->status != OK)
+        *err = answer->why;
+    return answer->status;
 }
 
 int kafka_limits_descriptor(const struct kafka_limits *l)

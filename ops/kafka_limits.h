@@ -22,7 +22,7 @@ struct kafka_limits_answer {
     enum status status; /* not OK: why says what no broker answered; ask again later */
     struct error why;
     int64_t low, high;
-    int64_t group; /* committed by the group, KAFKA_OFFSET_NONE: nothing */
+    int64_t group; /* committed by the group, KAFKA_OFFSET_NONE: nothing, or there is no group */
 };
 
 struct kafka_limits;
@@ -39,6 +39,10 @@ MUST_CHECK enum status kafka_limits_ask(struct kafka_limits *limits, int32_t par
                                         uint64_t tag, struct error *err);
 /* False: no answer has come. */
 bool kafka_limits_take(struct kafka_limits *limits, struct kafka_limits_answer *answer);
+/* Waits for the next answer. Errors: those of the answer, which is filled then, too; ERR_TIMEOUT
+ * (none came: answer->partition is -1) */
+MUST_CHECK enum status kafka_limits_next(struct kafka_limits *limits, int64_t timeout_ms,
+                                         struct kafka_limits_answer *answer, struct error *err);
 /* Readable while there is an answer to take. */
 int kafka_limits_descriptor(const struct kafka_limits *limits);
 

@@ -3,6 +3,7 @@
 
 #include "ops/clock.h"
 #include "ops/kafka_admin.h"
+#include "ops/kafka_limits.h"
 #include "ops/log.h"
 #include "retrain/merge.h"
 
@@ -28,6 +29,8 @@ struct follower {
     bool paused[FOLLOWER_PARTITIONS_MAX];
     struct merge *merge; /* its queues have the places of offsets */
     int count;
+    struct kafka_limits *limits; /* asks where logs begin: follower.h */
+    int asked; /* partitions below it were asked for; count of them are followed */
     int64_t lost;
     struct log_limit limit;
     struct kafka_record records[RECORDS_MAX];
@@ -63,44 +66,57 @@ static int64_t start_of(const struct follower_offset *starts, int count, int32_t
     return low;
 }
 
-static enum status take_up(struct follower *f, int32_t partition,
+static enum status take_up(struct follower *f, const struct kafka_limits_answer *log,
                            const struct follower_offset *starts, int starts_count,
                            struct error *err)
 {
-    int64_t low, high, from;
-    int64_t next;
+    int64_t from;
+    int64_t next = start_of(starts, starts_count, log->partition, log->low, &from);
     uint64_t epoch;
-    enum status status = kafka_consumer_limits(f->consumer, partition, ASK_MS, &low, &high, err);
 
-    if (status != OK)
-        return status;
-    next = start_of(starts, starts_count, partition, low, &from);
-    if (next > high)
+    if (next > log->high)
         return error_set(err, ERR_CONFLICT,
                          "%s/%d ends at %lld, but was read up to %lld: it is another log; remove "
                          "retrain.folder to begin anew",
-                         f->topic, (int)partition, (long long)high, (long long)next);
-    if (next < low) {
-        f->lost += low - next;
+                         f->topic, (int)log->partition, (long long)log->high, (long long)next);
+    if (next < log->low) {
+        f->lost += log->low - next;
         log_event(LOG_WARN, "records_lost", "retention took records before they were read",
-                  log_text("topic", f->topic), log_int("partition", partition),
-                  log_int("records", low - next));
-        next = low;
+                  log_text("topic", f->topic), log_int("partition", log->partition),
+                  log_int("records", log->low - next));
+        next = log->low;
     }
-    f->offsets[f->count] = (struct follower_offset){partition, from, next};
+    f->offsets[f->count] = (struct follower_offset){log->partition, from, next};
     f->reads[f->count] = next;
-    f->goals[f->count++] = high;
-    return kafka_consumer_assign(f->consumer, partition, next, &epoch, err);
+    f->goals[f->count++] = log->high;
+    return kafka_consumer_assign(f->consumer, log->partition, next, &epoch, err);
 }
 
-static enum status take_up_all(struct follower *f, const struct follower_offset *starts,
-                               int starts_count, struct error *err)
+/* Asks where the logs of partitions begin that nobody has asked for yet. */
+static enum status ask_new(struct follower *f, struct error *err)
 {
     int partitions = 0;
     enum status status = ask_partitions(f, &partitions, err);
 
-    for (int32_t p = f->count; p < partitions && status == OK; p++)
-        status = take_up(f, p, starts, starts_count, err);
+    while (status == OK && f->asked < partitions) {
+        status = kafka_limits_ask(f->limits, f->asked, 0, err);
+        f->asked += status == OK;
+    }
+    return status;
+}
+
+/* All that are there when the topic is opened: what is read begins with all of them. */
+static enum status take_up_all(struct follower *f, const struct follower_offset *starts,
+                               int starts_count, struct error *err)
+{
+    struct kafka_limits_answer answer;
+    enum status status = ask_new(f, err);
+
+    while (status == OK && f->count < f->asked) {
+        status = kafka_limits_next(f->limits, ASK_MS, &answer, err);
+        if (status == OK)
+            status = take_up(f, &answer, starts, starts_count, err);
+    }
     return status;
 }
 
@@ -129,6 +145,8 @@ enum status follower_open(struct follower **follower, const struct config *confi
     if (status == OK)
         status = kafka_consumer_open(&f->consumer, &options, err);
     if (status == OK)
+        status = kafka_limits_start(&f->limits, &options, err);
+    if (status == OK)
         status = take_up_all(f, starts, starts_count, err);
     if (status != OK) {
         follower_close(f);
@@ -143,6 +161,7 @@ void follower_close(struct follower *f)
     if (f == NULL)
         return;
     merge_destroy(f->merge);
+    kafka_limits_stop(f->limits);
     kafka_consumer_close(f->consumer);
     free(f);
 }
@@ -292,7 +311,20 @@ enum status follower_poll(struct follower *f, int64_t timeout_ms, follower_handl
 
 enum status follower_look(struct follower *f, struct error *err)
 {
-    return take_up_all(f, NULL, 0, err);
+    struct kafka_limits_answer answer;
+    enum status status = ask_new(f, err);
+
+    while (status == OK && kafka_limits_take(f->limits, &answer)) {
+        if (answer.status == OK) {
+            status = take_up(f, &answer, NULL, 0, err);
+            continue;
+        }
+        *err = answer.why;
+        status = answer.status;
+        if (kafka_limits_ask(f->limits, answer.partition, 0, &answer.why) != OK)
+            return status; /* cannot be: its own question has just made room */
+    }
+    return status;
 }
 
 const char *follower_topic(const struct follower *f)

@@ -9,7 +9,8 @@
  * learnt from them, so a restart continues exactly there. A record counts as read when its handler
  * returned OK. Where retention has taken records that were not read the gap is counted and logged;
  * an offset beyond the log means another log, and is an error.
- * Partitions that are added later are found by follower_look().
+ * Partitions that are added later are found by follower_look(); where their logs begin is asked on
+ * a thread (ops/kafka_limits.h), so that a dead leader holds up nobody who learns from the others.
  * Thread: one.
  */
 #ifndef RETRAIN_FOLLOWER_H
@@ -50,7 +51,8 @@ typedef enum status follower_handle(void *context, const struct kafka_record *re
 MUST_CHECK enum status follower_poll(struct follower *follower, int64_t timeout_ms,
                                      follower_handle *handle, void *context, int *count,
                                      struct error *err);
-/* Takes up partitions that were added since. Errors: as open. */
+/* Asks for partitions that were added since, and takes up those of which an answer has come: to be
+ * called now and then. Errors: as open; what was not answered is asked again. */
 MUST_CHECK enum status follower_look(struct follower *follower, struct error *err);
 
 const char *follower_topic(const struct follower *follower);

@@ -4,6 +4,7 @@
 #include "ops/clock.h"
 #include "ops/hash.h"
 #include "ops/kafka_admin.h"
+#include "ops/kafka_limits.h"
 #include "ops/log.h"
 #include "ops/map64.h"
 #include "ops/metric.h"
@@ -19,6 +20,7 @@
 #define RECORDS_MAX 256
 #define EVENTS_MAX  64
 #define ASK_MS      2000
+#define LIMITS_MS   6000 /* for one partition: more than the thread gives a broker */
 #define RETRY_US    1000000
 #define RETRY_STEPS 20 /* a stop is noticed within a twentieth of the wait */
 #define NAME_SEED   0x6974656d
@@ -122,6 +124,27 @@ static void take(struct catalogue *c, const struct kafka_record *record)
         note(c, item.item, item.gone);
 }
 
+/* Every partition from the beginning of its log. Asked by ops/kafka_limits, which heeds a deadline
+ * whatever the leaders do: catalogue_close() waits for us. */
+static enum status assign_all(struct catalogue *c, int partitions, struct error *err)
+{
+    struct kafka_limits *limits;
+    enum status status = kafka_limits_start(&limits, &c->options, err);
+
+    for (int32_t p = 0; p < partitions && status == OK; p++)
+        status = kafka_limits_ask(limits, p, 0, err);
+    for (int32_t p = 0; p < partitions && status == OK; p++) {
+        struct kafka_limits_answer answer;
+        uint64_t epoch;
+
+        status = kafka_limits_next(limits, LIMITS_MS, &answer, err);
+        if (status == OK)
+            status = kafka_consumer_assign(c->consumer, answer.partition, answer.low, &epoch, err);
+    }
+    kafka_limits_stop(limits);
+    return status;
+}
+
 static enum status start(struct catalogue *c, struct error *err)
 {
     int partitions = 0;
@@ -129,14 +152,8 @@ static enum status start(struct catalogue *c, struct error *err)
 
     if (status == OK)
         status = kafka_consumer_open(&c->consumer, &c->options, err);
-    for (int32_t p = 0; p < partitions && status == OK; p++) {
-        int64_t low = 0, high = 0;
-        uint64_t epoch;
-
-        status = kafka_consumer_limits(c->consumer, p, ASK_MS, &low, &high, err);
-        if (status == OK)
-            status = kafka_consumer_assign(c->consumer, p, low, &epoch, err);
-    }
+    if (status == OK)
+        status = assign_all(c, partitions, err);
     if (status != OK) {
         kafka_consumer_close(c->consumer);
         c->consumer = NULL;

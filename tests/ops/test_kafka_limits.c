@@ -8,6 +8,7 @@
 #include "tests/test.h"
 
 #include <poll.h>
+#include <string.h>
 
 static struct kafka_limits_answer await_answer(struct kafka_limits *limits)
 {
@@ -57,6 +58,36 @@ TEST(kafka_limits_answers_every_question_in_order)
     CHECK_STATUS(OK, kafka_limits_ask(limits, 1, 9, &err)); /* by a new client */
     CHECK_INT(9, (int64_t)await_answer(limits).tag);
     CHECK(!kafka_limits_take(limits, &answer));
+    kafka_limits_stop(limits);
+    kafka_broker_stop(broker);
+}
+
+TEST(kafka_limits_without_a_group_tells_the_ends_alone)
+{
+    static const struct kafka_broker_topic topics[] = {{"t", 2}, {NULL, 0}};
+    struct kafka_consumer_options options = {.topic = "t"};
+    struct kafka_limits_answer answer;
+    struct kafka_broker *broker;
+    struct kafka_limits *limits;
+    struct error err;
+
+    CHECK_STATUS(OK, kafka_broker_start(&broker, topics, &err));
+    kafka_fill(kafka_broker_address(broker), "t", 0, 0, 4);
+    options.brokers = kafka_broker_address(broker);
+    CHECK_STATUS(OK, kafka_limits_start(&limits, &options, &err));
+    CHECK_STATUS(ERR_TIMEOUT, kafka_limits_next(limits, 0, &answer, &err));
+    CHECK(answer.partition == -1 && strstr(err.text, "\"t\"") != NULL);
+    CHECK_STATUS(OK, kafka_limits_ask(limits, 0, 5, &err));
+    CHECK_STATUS(OK, kafka_limits_ask(limits, 1, 6, &err));
+    CHECK_STATUS(OK, kafka_limits_next(limits, 30000, &answer, &err));
+    CHECK(answer.tag == 5 && answer.low == 0 && answer.high == 4);
+    CHECK_INT(KAFKA_OFFSET_NONE, answer.group);
+    CHECK_STATUS(OK, kafka_limits_next(limits, 30000, &answer, &err));
+    CHECK(answer.tag == 6 && answer.high == 0);
+    kafka_broker_set_up(broker, false);
+    CHECK_STATUS(OK, kafka_limits_ask(limits, 0, 7, &err));
+    CHECK(kafka_limits_next(limits, 60000, &answer, &err) != OK);
+    CHECK(answer.tag == 7 && err.text[0] != '\0');
     kafka_limits_stop(limits);
     kafka_broker_stop(broker);
 }
