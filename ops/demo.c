@@ -35,6 +35,8 @@
 #define LINE_EVERY_S  5
 #define MEMORY_S      15
 #define WINDOW_S      12 /* of the means in the summary */
+#define SHIFT_LEAST_S 45 /* the first model is there after about 35 s on two busy cores */
+#define NEVER_S       1e6
 
 /* Series of the roles, as they stand in /metrics. */
 #define INGEST_APPLIED    "freshet_ingest_records_total{outcome=\"applied\"}"
@@ -486,6 +488,22 @@ static void tell_where(struct demo *d)
     (void)fprintf(stderr, "%s", d->screen);
 }
 
+/* When the taste shifts. By default not before there is a model to show it on: in a demo too short
+ * for that it never does, and that is said. */
+static double shift_after(const struct demo *d, double seconds)
+{
+    double after = seconds * command_real(d->line, "shift");
+
+    if (after >= SHIFT_LEAST_S || command_given(d->line, "shift"))
+        return after;
+    (void)fprintf(
+        stderr,
+        "%.0f s are too short for a shift of taste, which needs a model to show it on, about "
+        "half a minute after the start: none in this run; --duration %ds or more has one\n",
+        seconds, (int)ceil(SHIFT_LEAST_S / command_real(d->line, "shift")));
+    return NEVER_S;
+}
+
 static enum status open_demo(struct demo *d, struct error *err)
 {
     double seconds = (double)command_duration_ms(d->line, "duration") / 1000.0;
@@ -495,7 +513,7 @@ static enum status open_demo(struct demo *d, struct error *err)
         .seed = command_int(d->line, "seed"),
         .warmup = (int)command_int(d->line, "warmup"),
         .rate = command_real(d->line, "rate"),
-        .shift_after_s = seconds * command_real(d->line, "shift"),
+        .shift_after_s = shift_after(d, seconds),
     };
     enum status status = hash_start(err);
 
@@ -579,7 +597,8 @@ static const struct option_row demo_options[] = {
     {"seed", OPTION_INT, "N", "1", "seed of the simulated world"},
     {"warmup", OPTION_INT, "SESSIONS", "12000", "sessions of the past"},
     {"rate", OPTION_REAL, "SESSIONS/S", "80", "sessions a second, live"},
-    {"shift", OPTION_REAL, "SHARE", "0.4", "when the taste shifts, as a share of the duration"},
+    {"shift", OPTION_REAL, "SHARE", "0.4",
+     "when the taste shifts, as a share of the duration; unless given, not before 45 s"},
     {"plain", OPTION_FLAG, NULL, NULL, "plain lines, also on a terminal"},
     {0},
 };
