@@ -3,6 +3,7 @@
 
 #include "ops/hash.h"
 #include "ops/json_writer.h"
+#include "ops/levenshtein.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -88,4 +89,31 @@ void dead_letter_head_text(const struct dead_letter *letter, char into[MACHINE_L
         into[used++] = value >= ' ' && value < 127 ? (char)value : '.';
     }
     into[used] = '\0';
+}
+
+/* Reasons are those of a record, from 1: REFUSAL_NONE is none. */
+bool dead_letter_reason_known(const char *reason)
+{
+    for (int i = 1; i < REFUSAL_COUNT; i++)
+        if (strcmp(reason, refusal_names[i]) == 0)
+            return true;
+    return false;
+}
+
+int dead_letter_reason_misused(const struct command_line *line, const char *reason)
+{
+    struct levenshtein_nearest nearest = {0};
+    char known[800] = "";
+    size_t used = 0;
+
+    for (int i = 1; i < REFUSAL_COUNT; i++) {
+        levenshtein_offer(&nearest, reason, refusal_names[i]);
+        if (used < sizeof known)
+            used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i == 1 ? "" : ", ",
+                                     refusal_names[i]);
+    }
+    if (nearest.name != NULL)
+        return command_misused(line, "no reason is called \"%.60s\"; did you mean \"%s\"?", reason,
+                               nearest.name);
+    return command_misused(line, "no reason is called \"%.60s\"; there are %s", reason, known);
 }

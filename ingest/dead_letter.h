@@ -16,6 +16,7 @@
 #define INGEST_DEAD_LETTER_H
 
 #include "machine/machine.h"
+#include "ops/command.h"
 #include "ops/json.h"
 
 #define DEAD_LETTER_BYTES_MAX 2048
@@ -41,5 +42,10 @@ MUST_CHECK enum status dead_letter_parse(struct dead_letter *letter, struct json
                                          struct text value, struct error *err);
 /* The head as text: what is not printable ASCII becomes '.'. */
 void dead_letter_head_text(const struct dead_letter *letter, char into[MACHINE_LETTER_BYTES + 1]);
+
+/* Is it a reason that this build writes? */
+bool dead_letter_reason_known(const char *reason);
+/* Misuse of --reason: names the nearest reason, or lists them all. Returns the exit code. */
+int dead_letter_reason_misused(const struct command_line *line, const char *reason);
 
 #endif

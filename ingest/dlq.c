@@ -171,8 +171,14 @@ static int run_show(struct command_line *line)
                     .show = true,
                     .only = command_text(line, "reason"),
                     .limit = command_int(line, "limit")};
+    int code;
 
-    return run_dlq(&d);
+    if (d.only != NULL && !dead_letter_reason_known(d.only))
+        return dead_letter_reason_misused(line, d.only);
+    code = run_dlq(&d);
+    if (code == EXIT_DONE && d.letters == 0 && !command_json(line))
+        (void)printf("no dead letters%s\n", d.only == NULL ? "" : " of that reason");
+    return code;
 }
 
 static const struct option_row show_options[] = {

@@ -360,6 +360,8 @@ static int run_replay(struct command_line *line)
         return EXIT_USAGE;
     if (r.apply && command_flag(line, "dry-run"))
         return command_misused(line, "either --dry-run, which is the default, or --apply");
+    if (command_given(line, "reason") && !dead_letter_reason_known(command_text(line, "reason")))
+        return dead_letter_reason_misused(line, command_text(line, "reason"));
     if (r.limit < 1 || r.limit > LETTERS_MAX)
         return command_misused(line, "--limit is 1..%d", LETTERS_MAX);
     r.topic = config_text(r.config, "kafka.topics.events");

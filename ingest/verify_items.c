@@ -106,6 +106,37 @@ static enum status take_ranges(struct verify_items *v, const struct offsets *off
     return OK;
 }
 
+/* The folder that `path` is, or, of a file, that it lies in. */
+static void folder_of(const char *path, bool is_folder, char into[PATH_BYTES])
+{
+    const char *slash = strrchr(path, '/');
+
+    if (is_folder)
+        (void)snprintf(into, PATH_BYTES, "%s", path);
+    else if (slash == NULL)
+        (void)snprintf(into, PATH_BYTES, ".");
+    else
+        (void)snprintf(into, PATH_BYTES, "%.*s", (int)(slash - path), path);
+}
+
+/* The folder of all bundles, and the file `current` in it, only name one: that one is to be given.
+ */
+static enum status check_pointer(const char *path, bool is_folder, struct error *err)
+{
+    const char *slash = strrchr(path, '/');
+    char root[PATH_BYTES], version[MODEL_VERSION_MAX];
+    struct error ignored;
+
+    if (!is_folder && strcmp(slash == NULL ? path : slash + 1, "current") != 0)
+        return OK;
+    folder_of(path, is_folder, root);
+    if (bundle_current(root, version, &ignored) != OK)
+        return OK;
+    return error_set(err, ERR_CONFIG,
+                     "\"%.80s\" only names the current bundle: give its folder, --items %.60s/%s",
+                     path, root, version);
+}
+
 enum status verify_items_open(struct verify_items **items, const char *path, const char *topic,
                               const struct redis_dataset *dataset, const struct offsets *offsets,
                               struct error *err)
@@ -119,8 +150,14 @@ enum status verify_items_open(struct verify_items **items, const char *path, con
     if (v == NULL)
         return error_set(err, ERR_NOMEM, "no memory for item tables");
     v->dataset = dataset;
+    bool is_folder = stat(path, &what) == 0 && S_ISDIR(what.st_mode);
+    status = check_pointer(path, is_folder, err);
+    if (status != OK) {
+        free(v);
+        return status;
+    }
     (void)snprintf(file, sizeof file, "%s", path);
-    if (stat(path, &what) == 0 && S_ISDIR(what.st_mode)) {
+    if (is_folder) {
         (void)snprintf(file, sizeof file, "%s/%s", path, BUNDLE_ITEMS_NAME);
         (void)snprintf(manifest, sizeof manifest, "%s/%s", path, MANIFEST_NAME);
     }

@@ -127,6 +127,8 @@ static void print_runbook(const struct command_line *line, const struct runbook 
 static int run_runbook(struct command_line *line)
 {
     struct levenshtein_nearest nearest = {0};
+    char known[400] = ""; /* a test shows that they fit */
+    size_t used = 0;
     const char *name;
 
     if (command_arguments_count(line) == 0)
@@ -139,9 +141,13 @@ static int run_runbook(struct command_line *line)
         }
         levenshtein_offer(&nearest, name, runbook_at(i)->name);
     }
-    return command_misused(
-        line, "no runbook of that name%s%s%s", nearest.name == NULL ? "" : "; did you mean \"",
-        nearest.name == NULL ? "" : nearest.name, nearest.name == NULL ? "" : "\"?");
+    if (nearest.name != NULL)
+        return command_misused(line, "no runbook is called \"%.60s\"; did you mean \"%s\"?", name,
+                               nearest.name);
+    for (int i = 0; runbook_at(i) != NULL; i++)
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i == 0 ? "" : ", ",
+                                 runbook_at(i)->name);
+    return command_misused(line, "no runbook is called \"%.60s\"; there are %s", name, known);
 }
 
 static const struct command runbook_command = {

@@ -247,9 +247,16 @@ static int run_rollback(struct command_line *line)
         return refuse(line, &err);
     if (command_json(line))
         (void)printf("{\"from\":\"%s\",\"to\":\"%s\"}\n", from, to);
-    else
-        (void)printf("%s -> %s; scorers swap within serve.refresh\n", from[0] != 0 ? from : "none",
+    else if (strcmp(from, to) == 0)
+        (void)printf("%s is current already; nothing changes\n", to);
+    else if (from[0] == 0)
+        (void)printf("current is now %s, before there was none; scorers swap within "
+                     "serve.refresh\n",
                      to);
+    else
+        (void)printf("current is now %s, before it was %s; scorers swap within serve.refresh\n"
+                     "  undo it by: freshet model rollback %s\n",
+                     to, from, from);
     return EXIT_DONE;
 }
 

@@ -129,6 +129,9 @@ TEST(every_command_of_the_floor_answers_with_json)
     check_json("runbook --json", 0);
     check_json("runbook redis-down --json", 0);
     check_json("runbook redis-dwn --json", EXIT_USAGE);
+    check_json("runbook nosuch --json", EXIT_USAGE);
+    for (int i = 0; runbook_at(i) != NULL; i++) /* all of them, none cut */
+        CHECK(strstr(out, runbook_at(i)->name) != NULL);
     check_json("doctor --json", EXIT_NO);
     CHECK(strstr(out, "{\"check\":\"three-ill\",\"result\":\"fail\",\"text\":\"it is ill\","
                       "\"remedy\":\"heal it\"}") != NULL);

@@ -185,7 +185,7 @@ TEST(model_rollback_goes_to_the_parent_or_where_it_is_told)
 {
     publish_three();
     CHECK_INT(EXIT_DONE, run("model rollback"));
-    CHECK(strstr(result.out, "v000003 -> v000002") != NULL);
+    CHECK(strstr(result.out, "current is now v000002, before it was v000003") != NULL);
     CHECK_TEXT("v000002", current());
     CHECK_INT(EXIT_DONE, run("model rollback v000003 --json"));
     CHECK_TEXT("{\"from\":\"v000002\",\"to\":\"v000003\"}\n", result.out);
@@ -249,7 +249,7 @@ TEST(model_rollback_out_of_a_damaged_pointer_needs_a_name)
     CHECK(strstr(result.out, "v000002") != NULL && strstr(result.out, "=>") == NULL);
     CHECK(strstr(result.err, "none is current") != NULL);
     CHECK_INT(EXIT_DONE, run("model rollback v000002"));
-    CHECK(strstr(result.out, "none -> v000002") != NULL);
+    CHECK(strstr(result.out, "current is now v000002, before there was none") != NULL);
     CHECK_TEXT("v000002", current());
     CHECK(remove(path) == 0);
     CHECK_INT(EXIT_DONE, run("model rollback v000003 --json"));
