@@ -1,0 +1,63 @@
+/* Tests ingest/loop_report where it needs no machine: what readiness is told, and the list of
+ * stopped partitions. The rest is seen in test_loop.c. */
+#include "ingest/loop_report.h"
+
+#include "tests/test.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static char last[200];
+static bool last_ready;
+static int told;
+
+static void set_ready(void *context, bool ready, const char *reason)
+{
+    CHECK(context == &told);
+    told++;
+    last_ready = ready;
+    (void)snprintf(last, sizeof last, "%s", reason);
+}
+
+TEST(loop_report_is_not_ready_when_it_starts_and_when_it_drains)
+{
+    struct loop_report *report = loop_report_create(set_ready, &told, 0.5, 60000);
+
+    CHECK(report != NULL);
+    CHECK(told == 1 && !last_ready);
+    CHECK_TEXT("starting", last);
+    loop_report_draining(report);
+    CHECK(told == 2 && !last_ready);
+    CHECK_TEXT("draining", last);
+    loop_report_destroy(report);
+    loop_report_destroy(NULL);
+    report = loop_report_create(NULL, NULL, 0.5, 60000); /* nobody asks */
+    loop_report_draining(report);
+    loop_report_destroy(report);
+}
+
+TEST(loop_report_lists_stopped_partitions_with_their_reasons)
+{
+    struct loop_report *report = loop_report_create(NULL, NULL, 0.5, 60000);
+
+    CHECK_TEXT("", loop_report_stopped(report));
+    loop_report_stop(report, 7, STOP_DATA_LOST);
+    loop_report_stop(report, 0, STOP_STATE_LOST);
+    CHECK_TEXT("7: data_lost, 0: state_lost", loop_report_stopped(report));
+    for (int32_t p = 0; p < 4096; p++) /* the text is bounded */
+        loop_report_stop(report, p, STOP_LOG_CHANGED);
+    CHECK(strlen(loop_report_stopped(report)) < 1024);
+    loop_report_destroy(report);
+}
+
+TEST(loop_report_passes_over_partitions_beyond_its_tables)
+{
+    struct loop_report *report = loop_report_create(NULL, NULL, 0.5, 60000);
+
+    loop_report_partition(report, -1, true);
+    loop_report_partition(report, INT32_MAX, true);
+    loop_report_end(report, -1, 5);
+    loop_report_end(report, INT32_MAX, 5);
+    loop_report_reading(report, INT32_MAX);
+    loop_report_destroy(report);
+}
