@@ -52,7 +52,7 @@ check "every row of the table of faults is in docs/faults.md:$unknown"
 
 printf 'redis: {url: "redis1:6379"}\nserve:\n  listen: x\nevents: {mapping: {user: actor/id}}\n' >"$folder/bad.yaml"
 run config check --config "$folder/bad.yaml"
-[ "$?" = 2 ] && says 'bad.yaml:1: redis.url' && says 'bad.yaml:3: serve.listen' && says 'actor/id'
+[ "$?" = 2 ] && says 'bad.yaml:1:14: redis.url' && says 'bad.yaml:3:11: serve.listen' && says 'bad.yaml:4:26: events.mapping.user: .*actor/id'
 check 'config check finds what the roles would refuse'
 
 run offsets list
@@ -93,6 +93,9 @@ check 'simulate names the option that cannot be'
 run replay "$folder/seconds.jsonl"
 [ "$?" = 4 ] && says 'no line of'
 check 'replay of a file without events is bad data'
+run replay "$folder/click.jsonl" --set kafka.brokers=127.0.0.1:1
+[ "$?" = 3 ] && says 'kafka.brokers 127.0.0.1:1' && says 'is its address right'
+check 'replay without Kafka says so, before it reads'
 run erase u1 --set kafka.brokers=127.0.0.1:1
 [ "$?" = 3 ] && says 'asking Kafka at 127.0.0.1:1' && says 'nothing was erased'
 check 'erase without Kafka says what it waited for'
@@ -168,6 +171,12 @@ redis DEL 'fr{00}oevents:0:0' >/dev/null
 run verify --items "$folder" --json
 [ "$?" != 0 ] && says 'items'
 check 'verify names item tables that are not there'
+mkdir "$folder/bundles" && printf 'v000007\n' >"$folder/bundles/current"
+for given in bundles bundles/current; do
+    run verify --items "$folder/$given" --json
+    [ "$?" = 2 ] && says "--items $folder/bundles/v000007"
+    check "verify --items $given names the bundle to give"
+done
 user=$(redis --scan --pattern 'fr{*}u*' | head -n 1)
 redis SETRANGE "$user" 40 x >/dev/null
 run verify --json
@@ -191,6 +200,12 @@ run ingest --until-end
 check 'an empty Redis that was full is refused, with the remedy'
 redis DBSIZE | grep -qx 0
 check '... and nothing is written'
+run offsets diff
+[ "$?" = 2 ] && says 'the state is lost' && says '--rebuild'
+check '... offsets diff says that it was lost'
+run doctor --only dataset
+[ "$?" = 1 ] && has '^FAIL .*the state is lost' && has '--rebuild'
+check '... and so does doctor'
 run ingest --until-end --rebuild --json && run verify --json && has '"equal":true' && has '"records":3014'
 check '--rebuild makes it anew from the log'
 
