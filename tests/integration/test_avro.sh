@@ -85,7 +85,7 @@ check 'every user has the same state'
 # ---- other readers ----
 
 touch "$folder/down"
-timeout 120 "$bin/freshet" retrain --once --json >"$folder/verdict" 2>"$folder/retrain.log" &
+timeout 400 "$bin/freshet" retrain --once --json >"$folder/verdict" 2>"$folder/retrain.log" &
 retrain=$!
 wait_for 60 grep -q waiting_for_schema "$folder/retrain.log"
 check 'the trainer waits for a schema'

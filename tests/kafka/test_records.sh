@@ -97,11 +97,11 @@ row_22() {
     right
     check '22: every user is right'
     end_ingest
-    RUN_SECONDS=180 run ingest --until-end
+    run ingest --until-end
     check '22: an ingest until the end ends at markers, too'
     # Examples of aborted transactions: the trainer has nothing to wait for.
     click x y | "$bin/kafka_tool" transact "$address" examples 0 abort
-    RUN_SECONDS=180 run retrain --once
+    run retrain --once
     [ "$?" != 124 ]
     check '22: a follower settles at an end of the log made of aborted records'
 }

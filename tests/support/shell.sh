@@ -98,7 +98,7 @@ free_port() {
     printf '%s' "$port"
 }
 
-run() { timeout "${RUN_SECONDS:-120}" "$bin/freshet" "$@" >"$folder/out" 2>"$folder/err"; }
+run() { timeout "${RUN_SECONDS:-400}" "$bin/freshet" "$@" >"$folder/out" 2>"$folder/err"; }
 has() { grep -q -- "$1" "$folder/out"; }
 says() { grep -q -- "$1" "$folder/err"; }
 gone() { ! kill -0 "$1" 2>/dev/null; }
