@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Another judge: sets and dicts over what `freshet verify --dump FOLDER` wrote, no code shared with freshet.
 Works users, counts, examples and items out of topic.jsonl by the documented rules, prints the first differences
-to what is stored, ends with 1 when there are any. Of users of several partitions the sequence alone is judged."""
+to what is stored, ends with 1 when there are any. Less of users of several partitions or with ties at the cut."""
 import collections, json, math, sys
 def text(value, most):
     value = str(value) if type(value) is int and -2**63 <= value < 2**63 else value  # 5 is "5"
@@ -9,9 +9,8 @@ def text(value, most):
     return value
 def depth(x):
     return 1 + max(map(depth, x.values() if isinstance(x, dict) else x), default=0) if isinstance(x, (dict, list)) else 0
-
 def decode(record, rules):
-    """The event of a record, or None when it is a dead letter."""
+    """The event of a record; None: a dead letter."""
     try:
         real = lambda n: float(n) if math.isfinite(float(n)) else int(n)  # which refuses it
         event = json.loads(bytes.fromhex(record["value"]).decode(), parse_constant=int, parse_float=real)
@@ -30,7 +29,7 @@ def decode(record, rules):
 class User:
     def __init__(self, rules):
         self.rules, self.entries, self.taken, self.opens, self.erased, self.running = rules, set(), set(), [], 0, 0
-        self.partitions, self.records, self.lists = set(), 0, collections.deque(maxlen=4)
+        self.partitions, self.records, self.lists, self.tied = set(), 0, collections.deque(maxlen=4), False
         self.parts, self.labels = set(), {a["code"] for a in rules["actions"].values() if a["label"]}  # parts: what was emitted
     def near(self, shown, time):
         return 0 <= time - shown["at"] <= self.rules["join_window_ms"]
@@ -72,7 +71,9 @@ class User:
         if event["action"]["history"]:
             if entry in self.entries:
                 return "duplicate"
-            kept = set(sorted(self.entries | {entry})[-self.rules["sequence_max"]:])
+            order = sorted(self.entries | {entry})
+            kept = set(order[-self.rules["sequence_max"]:])
+            self.tied |= len(order) > len(kept) and order[0][0] == order[1][0]  # hashes decide which of them goes
             what = "applied" if entry in kept else "late"
             self.running, self.entries = self.running + (entry in kept), kept
         if event["action"]["label"] and (replayed or self.label(event["request"], (entry[1], entry[0], entry[2]))):
@@ -97,7 +98,6 @@ class User:
         if event["kind"] == "impression" if record["replayed"] else mark - event["time"] > self.rules["late_max_ms"]:
             return "dropped"
         return self.shown(event) if event["kind"] == "impression" else self.act(event, record["replayed"])
-
 def replay(topic, rules, ranges):
     """Users, counts of outcomes, and counts of items, of the records in these ranges."""
     users, counts, items, marks = {}, collections.Counter(), collections.Counter(), {}
@@ -120,14 +120,14 @@ def main(folder):
     read = lambda name: map(json.loads, open(f"{folder}/{name}.jsonl", encoding="utf-8"))
     rules = json.load(open(folder + "/settings.json", encoding="utf-8"))
     users, counts, _ = replay(read("topic"), rules, {p: [0, stored["next"]] for p, stored in rules["partitions"].items()})
-    mixed, there = {n for n, u in users.items() if len(u.partitions) > 1}, collections.defaultdict(set)
+    mixed, there = {n for n, u in users.items() if len(u.partitions) > 1 or u.tied}, collections.defaultdict(set)
     wrong = [f"partition {p}: {o} is {n}, oracle {counts[int(p), o]}" for p, stored in rules["partitions"].items()
              for o, n in stored.items() if o != "next" and abs(n - counts[int(p), o]) > sum(users[u].records for u in mixed)]
     redis = {u["user"]: [u["erased_at"], {(t, i, a) for i, t, a in u["entries"]}, u["running"], lists_of(u["opens"], "shown_at")]
              for u in read("users")}
     ours, blank = {n: [u.erased, u.entries, u.running, lists_of(u.opens, "at")] for n, u in users.items()}, [0, set(), 0, []]
     for name in sorted(redis.keys() | ours.keys()):  # a user with nothing to keep has no value
-        got, want = (all_of.get(name, blank)[:2 if name in mixed else 4] for all_of in (redis, ours))
+        got, want = (all_of.get(name, blank)[:4 if name not in mixed else 1 if users[name].tied else 2] for all_of in (redis, ours))
         wrong += [f"user {name}\n  redis  {got}\n  oracle {want}"] if got != want else []
     rows = list(read("examples"))
     lists = {e["id"]: (e["shown_at"], tuple(e["rows"])) for e in rows if "rows" in e}
@@ -145,6 +145,6 @@ def main(folder):
         for i in read("items"):
             stored.update({(i["item"], "clicks"): i["clicks"], (i["item"], "shown"): i["shown"]})
         wrong += [f"item {k}: {stored[k]}, oracle {items[k]}" for k in sorted(items.keys() | stored.keys()) if items[k] != stored[k]]
-    print(*wrong[:10], f"oracle: {len(users)} users, {sum(counts.values())} records, {len(rows)} rows, {len(wrong)} differences", sep="\n")
+    print(*wrong[:10], f"oracle: {len(users)} users, {len(mixed)} in part, {sum(counts.values())} records, {len(rows)} rows, {len(wrong)} differences", sep="\n")
     return bool(wrong)
 sys.exit(main(sys.argv[1]))
