@@ -24,6 +24,12 @@ static const struct option_row options[] = {
     {"learning-rate", OPTION_REAL, "RATE", "0", "0: the preset's"},
     {"dropout", OPTION_REAL, "SHARE", "-1", "below 0: the preset's"},
     {"negatives", OPTION_INT, "N", "0", "items beside each next one; 0: the preset's"},
+    {"negatives-block", OPTION_INT, "N", "-1",
+     "next items that share them; 0: all of a step; below 0: the preset's"},
+    {"negatives-power", OPTION_REAL, "P", "-1",
+     "drawn in proportion to counts to this power; below 0: the preset's"},
+    {"step", OPTION_INT, "N", "0", "next items in a training step; 0: the preset's"},
+    {"tau", OPTION_REAL, "T", "0", "temperature of next-item scores; 0: the preset's"},
     {0},
 };
 
@@ -76,6 +82,14 @@ static int read_options(struct command_line *line, struct eval_options *how)
         how->fit.dropout = (float)command_real(line, "dropout");
     if (command_int(line, "negatives") > 0)
         how->fit.negatives = (int)command_int(line, "negatives");
+    if (command_int(line, "negatives-block") >= 0)
+        how->fit.negatives_block = (int)command_int(line, "negatives-block");
+    if (command_real(line, "negatives-power") >= 0)
+        how->fit.negatives_power = (float)command_real(line, "negatives-power");
+    if (command_int(line, "step") > 0)
+        how->fit.step_targets = (int)command_int(line, "step");
+    if (command_real(line, "tau") > 0)
+        how->fit.tau = (float)command_real(line, "tau");
     how->patience = (int)command_int(line, "patience");
     how->keep_seen = command_flag(line, "keep-seen");
     how->baselines = command_flag(line, "baselines");

@@ -3,6 +3,7 @@
  */
 #include "retrain/full_ranking.h"
 
+#include "ops/random.h"
 #include "retrain/ranking_metrics.h"
 
 #include <assert.h>
@@ -346,34 +347,51 @@ static void rank_by_network(const struct job *job, struct member *m, int64_t at)
     job->ranks[at] = rank_of(m->network, d->items, d->item[event]);
 }
 
-/* The target and its best rivals by the beginning weights. */
+static void put_lesson_row(const struct member *m, float *row, int32_t v, double stands_for)
+{
+    for (int k = 0; k < FUSION_FEATURES; k++)
+        row[k] = m->features[k][v];
+    row[FUSION_FEATURES] = (float)log(stands_for);
+}
+
+/* The target, its best rivals by the beginning weights, and a draw from the rest. */
 static void write_lesson(const struct job *job, struct member *m, int64_t at)
 {
     const struct interactions *d = job->world->split->data;
+    const float *lifetime = job->features.lifetime;
     int64_t event = job->targets->at[at];
-    int32_t target = d->item[event], count, rows = 1;
+    int32_t target = d->item[event], count, rows = 1, rest = 0, drawn;
     float *into = fusion_lesson_rows(job->lesson, at);
     const float *of[SIGNAL_COUNT];
+    struct random random;
 
     fusion_lesson_set(job->lesson, at, 0);
     signals_view_at(m->view, event, of);
     fusion_features(m->features, &job->features, m->network, of);
     fusion_score(m->scores, &job->fusion, (const float *const *)m->features, d->items);
+    for (int32_t v = 0; v < d->items; v++)
+        m->scores[v] = lifetime[v] > 0 ? m->scores[v] : -INFINITY;
     mask_training(job, m->scores, event);
     leave_out_history(job, m->scores, event);
-    if (!(m->scores[target] > -1e8f) || !(job->features.lifetime[target] > 0))
+    if (!(m->scores[target] > -INFINITY))
         return; /* a miss whatever the weights are */
-    count = select_top(m->order, m->scores, d->items, FUSION_CANDIDATES);
-    for (int k = 0; k < FUSION_FEATURES; k++)
-        into[k] = m->features[k][target];
-    for (int32_t i = 0; i < count && rows < FUSION_CANDIDATES; i++) {
-        int32_t v = m->order[i];
+    put_lesson_row(m, into, target, 1);
+    m->scores[target] = -INFINITY;
+    count = select_top(m->order, m->scores, d->items, FUSION_CANDIDATES / 2);
+    for (int32_t i = 0; i < count; i++) {
+        put_lesson_row(m, into + (int64_t)rows++ * FUSION_STRIDE, m->order[i], 1);
+        m->scores[m->order[i]] = -INFINITY;
+    }
+    for (int32_t v = 1; v < d->items; v++)
+        if (m->scores[v] > -INFINITY)
+            m->order[rest++] = v;
+    drawn = rest < FUSION_CANDIDATES - rows ? rest : FUSION_CANDIDATES - rows;
+    random_seed(&random, (uint64_t)event);
+    for (int32_t i = 0; i < drawn; i++) {
+        int32_t j = i + (int32_t)random_below(&random, (uint64_t)(rest - i)), v = m->order[j];
 
-        if (v == target || !(job->features.lifetime[v] > 0))
-            continue;
-        for (int k = 0; k < FUSION_FEATURES; k++)
-            into[(int64_t)rows * FUSION_FEATURES + k] = m->features[k][v];
-        rows++;
+        m->order[j] = m->order[i];
+        put_lesson_row(m, into + (int64_t)rows++ * FUSION_STRIDE, v, (double)rest / drawn);
     }
     fusion_lesson_set(job->lesson, at, rows);
 }

@@ -19,6 +19,7 @@
 #define SHARE_OF_BEST .01f /* what absent evidence counts, of the best item's */
 #define CHAIN_PRIOR   .1f  /* of popularity in the chain's probability */
 #define DECAY_FLOOR   .05f
+#define SMALL         1e-3f
 
 #define X(id, name, begin) name,
 const char *const fusion_feature_names[K] = {FUSION_FEATURE_LIST(X)};
@@ -50,16 +51,21 @@ static void log_of_evidence(float *into, const float *from, int32_t V)
 
 static void log_of_counts(float *into, const float *from, int32_t V, float floor)
 {
-    for (int32_t v = 0; v < V; v++)
-        into[v] = log1pf(from[v] / floor);
+    for (int32_t v = 0; v < V; v++) {
+        float x = from[v] / floor;
+
+        into[v] = x < SMALL ? x : log1pf(x); /* most are: logarithms are what this costs */
+    }
 }
 
+/* into: ln(1 + count), which is the answer but for a constant where nothing followed. */
 static void log_of_chain(float *into, const float *chain, const struct fusion_world *w)
 {
-    float prior = CHAIN_PRIOR / (float)(w->events + w->items);
+    float prior = CHAIN_PRIOR / (float)(w->events + w->items), log_prior = logf(prior);
 
     for (int32_t v = 0; v < w->items; v++)
-        into[v] = logf(chain[v] + prior * (w->lifetime[v] + 1));
+        into[v] = chain[v] > 0 ? logf(chain[v] + prior * (w->lifetime[v] + 1))
+                               : log_prior + into[v];
 }
 
 void fusion_features(float *const features[K], const struct fusion_world *w, const float *network,
@@ -73,6 +79,7 @@ void fusion_features(float *const features[K], const struct fusion_world *w, con
     log_of_counts(features[FUSION_DECAYED], of[SIGNAL_DECAYED], V, DECAY_FLOOR);
     log_of_counts(features[FUSION_SLOW], of[SIGNAL_SLOW], V, DECAY_FLOOR);
     log_of_evidence(features[FUSION_COVIS], of[SIGNAL_COVIS], V);
+    memcpy(features[FUSION_CHAIN], features[FUSION_LIFETIME], (size_t)V * sizeof **features);
     log_of_chain(features[FUSION_CHAIN], of[SIGNAL_CHAIN], w);
     log_of_evidence(features[FUSION_KNN], of[SIGNAL_KNN], V);
     for (int32_t v = 0; v < V; v++) {
@@ -110,7 +117,7 @@ enum status fusion_lesson_create(struct fusion_lesson **lesson, int64_t targets_
     if (l != NULL) {
         l->targets_max = targets_max;
         l->rows = calloc((size_t)targets_max + 1, sizeof *l->rows);
-        l->features = malloc(((size_t)targets_max + 1) * FUSION_CANDIDATES * K *
+        l->features = malloc(((size_t)targets_max + 1) * FUSION_CANDIDATES * FUSION_STRIDE *
                              sizeof *l->features);
     }
     if (l == NULL || l->rows == NULL || l->features == NULL) {
@@ -132,7 +139,7 @@ void fusion_lesson_destroy(struct fusion_lesson *l)
 
 float *fusion_lesson_rows(struct fusion_lesson *l, int64_t at)
 {
-    return l->features + at * FUSION_CANDIDATES * K;
+    return l->features + at * FUSION_CANDIDATES * FUSION_STRIDE;
 }
 
 void fusion_lesson_set(struct fusion_lesson *l, int64_t at, int32_t rows)
@@ -142,7 +149,7 @@ void fusion_lesson_set(struct fusion_lesson *l, int64_t at, int32_t rows)
 
 static double dot(const double *weight, const float *row)
 {
-    double sum = 0;
+    double sum = 0; /* without what the row stands for */
 
     for (int k = 0; k < K; k++)
         sum += weight[k] * (double)row[k];
@@ -162,7 +169,8 @@ static void add_target(struct newton *n, const double *weight, const float *rows
     double p[FUSION_CANDIDATES] = {0}, mean[K] = {0}, top = -INFINITY, total = 0;
 
     for (int32_t i = 0; i < count; i++) {
-        p[i] = dot(weight, rows + (int64_t)i * K);
+        p[i] = dot(weight, rows + (int64_t)i * FUSION_STRIDE) +
+               (double)rows[(int64_t)i * FUSION_STRIDE + K];
         top = p[i] > top ? p[i] : top;
     }
     n->value += p[0] - top;
@@ -172,7 +180,7 @@ static void add_target(struct newton *n, const double *weight, const float *rows
     if (!slopes)
         return;
     for (int32_t i = 0; i < count; i++) {
-        const float *row = rows + (int64_t)i * K;
+        const float *row = rows + (int64_t)i * FUSION_STRIDE;
 
         p[i] /= total;
         if (p[i] < 1e-9)
@@ -198,7 +206,8 @@ static double likelihood(struct newton *n, const double *weight, const double *b
     *n = (struct newton){0};
     for (int64_t t = 0; t < l->targets_max; t++)
         if (l->rows[t] > 1)
-            add_target(n, weight, l->features + t * FUSION_CANDIDATES * K, l->rows[t], slopes);
+            add_target(n, weight, l->features + t * FUSION_CANDIDATES * FUSION_STRIDE, l->rows[t],
+                       slopes);
     for (int k = 0; k < K; k++) {
         double off = weight[k] - begin[k];
 
@@ -270,21 +279,21 @@ static double ndcg(const double *weight, const struct fusion_lesson *l)
     int64_t count = 0;
 
     for (int64_t t = 0; t < l->targets_max; t++) {
-        const float *rows = l->features + t * FUSION_CANDIDATES * K;
-        int64_t better = 0, equal = 1;
-        double own;
+        const float *rows = l->features + t * FUSION_CANDIDATES * FUSION_STRIDE;
+        double better = 0, equal = 0, own;
 
         if (l->rows[t] < 1)
             continue;
         count++;
         own = dot(weight, rows);
         for (int32_t i = 1; i < l->rows[t]; i++) {
-            double other = dot(weight, rows + (int64_t)i * K);
+            const float *row = rows + (int64_t)i * FUSION_STRIDE;
+            double other = dot(weight, row), stands_for = exp((double)row[K]);
 
-            better += other > own;
-            equal += other == own;
+            better += other > own ? stands_for : 0;
+            equal += other == own ? stands_for : 0;
         }
-        sum += ranking_metrics_ndcg(ranking_metrics_rank(better, equal), TURN_K);
+        sum += ranking_metrics_ndcg(better + equal / 2, TURN_K);
     }
     return count > 0 ? sum / (double)count : 0;
 }

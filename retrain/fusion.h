@@ -6,7 +6,7 @@
  * Late fusion as MODEL.md section 3 has it: score = sum of weight_k * feature_k, features being the
  * network's next-item score and logarithms of counts. The weights are learnt on validation targets,
  * which no count holds: a weight learnt where the counts hold their own example leans on them.
- * First by maximum likelihood (a softmax over the candidates, convex, few weights, a prior at the
+ * First by maximum likelihood (a softmax over all items, convex, few weights, a prior at the
  * beginning ones), then each in turn by NDCG@10 on the same targets, where that is better by more
  * than luck could make it.
  * Thread: one; scoring any.
@@ -62,14 +62,17 @@ void fusion_features(float *const features[FUSION_FEATURES], const struct fusion
 void fusion_score(float *scores, const struct fusion *fusion, const float *const features[],
                   int32_t items);
 
-/* Validation targets: of each the features of its best candidates, its own first. */
+/* Validation targets: of each the features of its best rivals by the beginning weights, and of some
+ * of the rest, drawn evenly, that stand for all of it. Rivals chosen for a feature alone would have
+ * more of it than the target by the choice itself, and its weight would come out too low. */
 struct fusion_lesson;
 #define FUSION_CANDIDATES 500
+#define FUSION_STRIDE     (FUSION_FEATURES + 1) /* the last: ln of how many items a row stands for */
 MUST_CHECK enum status fusion_lesson_create(struct fusion_lesson **lesson, int64_t targets_max,
                                             struct error *err);
 void fusion_lesson_destroy(struct fusion_lesson *lesson); /* NULL is fine */
 /* Room of target number at, 0 <= at < targets_max, filled by any thread: rows (FUSION_CANDIDATES,
- * FUSION_FEATURES), the target's own first, and how many there are; 0: none, not to be learnt. */
+ * FUSION_STRIDE), the target's own first, and how many there are; 0: none, not to be learnt. */
 float *fusion_lesson_rows(struct fusion_lesson *lesson, int64_t at);
 void fusion_lesson_set(struct fusion_lesson *lesson, int64_t at, int32_t rows);
 

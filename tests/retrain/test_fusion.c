@@ -22,13 +22,13 @@ static struct fusion_lesson *planted(double network, double covis)
     random_seed(&random, test_seed());
     CHECK_STATUS(OK, fusion_lesson_create(&lesson, TARGETS, &err));
     for (int64_t t = 0; t < TARGETS; t++) {
-        float *rows = fusion_lesson_rows(lesson, t), moved[FUSION_FEATURES];
+        float *rows = fusion_lesson_rows(lesson, t), moved[FUSION_STRIDE];
         double most = -INFINITY;
         int chosen = 0;
 
-        memset(rows, 0, ROWS * FUSION_FEATURES * sizeof *rows);
+        memset(rows, 0, ROWS * FUSION_STRIDE * sizeof *rows);
         for (int i = 0; i < ROWS; i++) {
-            float *row = rows + (ptrdiff_t)i * FUSION_FEATURES;
+            float *row = rows + (ptrdiff_t)i * FUSION_STRIDE;
             double score;
 
             row[FUSION_NETWORK] = (float)random_normal(&random);
@@ -42,8 +42,8 @@ static struct fusion_lesson *planted(double network, double covis)
             }
         }
         memcpy(moved, rows, sizeof moved);
-        memcpy(rows, rows + (ptrdiff_t)chosen * FUSION_FEATURES, sizeof moved);
-        memcpy(rows + (ptrdiff_t)chosen * FUSION_FEATURES, moved, sizeof moved);
+        memcpy(rows, rows + (ptrdiff_t)chosen * FUSION_STRIDE, sizeof moved);
+        memcpy(rows + (ptrdiff_t)chosen * FUSION_STRIDE, moved, sizeof moved);
         fusion_lesson_set(lesson, t, ROWS);
     }
     return lesson;
