@@ -516,7 +516,7 @@ row_56() {
     wait_for 60 more "$before" errors noperm
     redis ACL SETUSER fresh +exec >/dev/null
     right 56
-    redis ACL SETUSER fresh '>sesame-1' '<two' >/dev/null
+    redis ACL SETUSER fresh '>sesame-1' '<sesame-2' >/dev/null
     write_secret sesame-1
     tell reset
     right 56
