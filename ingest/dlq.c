@@ -175,6 +175,8 @@ static int run_show(struct command_line *line)
 
     if (d.only != NULL && !dead_letter_reason_known(d.only))
         return dead_letter_reason_misused(line, d.only);
+    if (d.limit < 0)
+        return command_misused(line, "--limit is at least 0");
     code = run_dlq(&d);
     if (code == EXIT_DONE && d.letters == 0 && !command_json(line))
         (void)printf("no dead letters%s\n", d.only == NULL ? "" : " of that reason");

@@ -192,6 +192,8 @@ static enum status run_topic(struct dry *d, const char *name, struct error *err)
 
     if (status == ERR_NOT_FOUND)
         return error_set(err, status, "\"%s\" is neither a file nor a topic", name);
+    if (status == ERR_UNAVAILABLE || status == ERR_TIMEOUT)
+        return error_prefix(err, "no file of that name, so a topic");
     return status == ERR_CANCELLED ? OK : status; /* the limit, or a person who has seen enough */
 }
 

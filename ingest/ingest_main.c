@@ -233,8 +233,15 @@ static int run_ingest(struct command_line *line)
 
     if (in.config == NULL)
         return EXIT_USAGE;
+    if (command_given(line, "dry-run") &&
+        (command_flag(line, "rebuild") || command_flag(line, "until-end")))
+        return command_misused(line, "--dry-run writes nothing: without --rebuild and --until-end");
+    if (command_int(line, "limit") < 0)
+        return command_misused(line, "--limit is at least 0");
     if (command_given(line, "dry-run"))
         return dry_run(line, in.config);
+    if (command_given(line, "form") || command_given(line, "limit"))
+        return command_misused(line, "--form and --limit are of --dry-run");
     in.begun_us = clock_monotonic_us();
     status = open_all(&in, &err);
     if (status == OK)

@@ -221,6 +221,8 @@ static int run_replay(struct command_line *line)
         return command_misused(line, "--speed takes events a second, like 5000/s, or max");
     r.from = command_int(line, "from");
     r.limit = command_int(line, "limit");
+    if (r.from < 0 || r.limit < 0)
+        return command_misused(line, "--from and --limit are at least 0");
     r.topic = command_given(line, "topic") ? command_text(line, "topic")
                                            : config_text(r.config, "kafka.topics.events");
     status = open_all(&r, &err);

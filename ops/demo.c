@@ -547,11 +547,14 @@ static enum status open_demo(struct demo *d, struct error *err)
 
 static int run_demo(struct command_line *line)
 {
-    struct demo *d = calloc(1, sizeof *d);
+    struct demo *d;
     struct error err;
     enum status status;
     int code = EXIT_NO;
 
+    if (!(command_real(line, "shift") > 0 && command_real(line, "shift") <= 1))
+        return command_misused(line, "--shift is a share of the duration, above 0 and up to 1");
+    d = calloc(1, sizeof *d);
     if (d == NULL)
         return EXIT_BUG;
     d->line = line;
@@ -611,6 +614,8 @@ const struct command demo_command = {
             "roles and simulated users, and shows what happens: events into sequences, lists\n"
             "over HTTP, a shift of taste, retraining that recovers. Everything runs on loopback\n"
             "under a temporary folder and is gone when it ends.\n"
+            "\n"
+            "A shift of taste needs a model to show it on: a demo of less than 113 s has none.\n"
             "\n"
             "Kill a role while it runs (kill -9): it is started again, and at the end every\n"
             "event is still counted once. Exit code 0 says that they were.\n"

@@ -108,6 +108,19 @@ TEST(dry_run_and_replay_take_the_same_forms_and_no_other)
     CHECK(strstr(result.err, "did you mean --form?") != NULL);
 }
 
+TEST(dry_run_is_not_mixed_with_what_writes)
+{
+    CHECK_INT(EXIT_USAGE, dry(CLICK("a"), " --rebuild"));
+    CHECK_INT(EXIT_USAGE, dry(CLICK("a"), " --until-end"));
+    CHECK_INT(EXIT_USAGE, dry(CLICK("a"), " --limit -1"));
+    command_run(&result, &tables, "ingest --limit 5");
+    CHECK_INT(EXIT_USAGE, result.code);
+    CHECK(strstr(result.err, "--form and --limit are of --dry-run") != NULL);
+    command_run(&result, &tables, "ingest --dry-run nothing --set kafka.brokers=127.0.0.1:1");
+    CHECK_INT(EXIT_UNREACHABLE, result.code);
+    CHECK(strstr(result.err, "no file of that name, so a topic: ") != NULL);
+}
+
 TEST(dry_run_names_what_is_neither_file_nor_topic)
 {
     command_run(&result, &tables, "ingest --dry-run /nowhere/x.jsonl");

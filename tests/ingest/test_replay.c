@@ -59,4 +59,6 @@ TEST(replay_refuses_what_is_no_speed)
     CHECK_INT(EXIT_USAGE, replay(" --speed fast"));
     CHECK_INT(EXIT_USAGE, replay(" --speed -1"));
     CHECK_INT(EXIT_USAGE, replay(" --speed 5/m"));
+    CHECK_INT(EXIT_USAGE, replay(" --limit -1"));
+    CHECK_INT(EXIT_USAGE, replay(" --from -1"));
 }
