@@ -618,6 +618,8 @@ static void begin(struct stage *stage, uint64_t seed, const struct plan *plan, b
         world->owner[l] = world_below(world, PROCESSES);
         world->group[l] = -1;
     }
+    for (int l = 1; l < world->logs_count && world->features.two && world_chance(world, 60); l++)
+        world->owner[l] = world->owner[0]; /* users go from partition to partition of one process */
     workload_make(world);
     for (int n = 0; n < NODES; n++) {
         store_model_init(&world->nodes[n], world->arena);
