@@ -273,20 +273,31 @@ TEST(kafka_producer_refuses_a_partition_that_is_not_there_headers_and_all)
     kafka_broker_stop(broker);
 }
 
-/* Sends until a record is delivered, as a caller that tries again. */
-static enum status deliver(struct kafka_producer *producer, struct error *err)
+/* What a producer says of a record: a flush that comes back tells of its queue alone. */
+static void note_arrival(void *context, uint64_t opaque, enum status status, int32_t partition,
+                         int64_t offset)
+{
+    (void)opaque;
+    (void)partition;
+    (void)offset;
+    *(bool *)context |= status == OK;
+}
+
+/* Sends until a record has arrived, as a caller that tries again. */
+static enum status deliver(struct kafka_producer *producer, const bool *arrived, struct error *err)
 {
     const struct kafka_message message = {
         .topic = "t", .partition = 0, .value = text_of("v"), .opaque = 1};
     int64_t until_us = clock_monotonic_us() + KAFKA_PATIENCE_US;
     enum status status = ERR_UNAVAILABLE;
 
-    while (clock_monotonic_us() < until_us && status != OK && status != ERR_REPLACED) {
+    while (clock_monotonic_us() < until_us && !*arrived && status != ERR_REPLACED) {
         status = kafka_produce(producer, &message, err);
         if (status == OK)
             status = kafka_producer_flush(producer, 500, err);
+        kafka_producer_poll(producer, 10);
     }
-    return status;
+    return *arrived ? OK : ERR_TIMEOUT;
 }
 
 /* FAULTS 21: a client that got no producer id never sends again. */
@@ -294,13 +305,15 @@ TEST(kafka_producer_that_broke_for_good_is_replaced)
 {
     enum { INIT_PRODUCER_ID = 22, CLUSTER_AUTHORIZATION_FAILED = 31 };
     struct kafka_broker *broker = start_broker(1);
-    struct kafka_producer_options options = {.brokers = kafka_broker_address(broker)};
+    bool arrived = false;
+    struct kafka_producer_options options = {
+        .brokers = kafka_broker_address(broker), .delivered = note_arrival, .context = &arrived};
     struct kafka_producer *producer;
     struct error err;
 
     kafka_broker_refuse(broker, INIT_PRODUCER_ID, CLUSTER_AUTHORIZATION_FAILED, 1);
     CHECK_STATUS(OK, kafka_producer_open(&producer, &options, &err));
-    CHECK_STATUS(OK, deliver(producer, &err));
+    CHECK_STATUS(OK, deliver(producer, &arrived, &err));
     kafka_producer_close(producer, 0);
     kafka_broker_stop(broker);
 }
