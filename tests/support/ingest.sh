@@ -11,10 +11,13 @@ ingest=
 
 # The next events of the file, by their keys.
 produce() { # EVENTS
-    local from=$((line + 2))
+    local from=$((line + 2)) try
     line=$((line + $1))
-    "$bin/freshet" replay "$data" --quiet --from "$from" --limit "$1" >/dev/null \
-        2>>"$folder/tools.log"
+    for try in 1 2 3; do # what a busy machine did not take in time is sent again: no matter, if it had
+        "$bin/freshet" replay "$data" --quiet --from "$from" --limit "$1" >/dev/null \
+            2>>"$folder/tools.log" && return
+    done
+    return 1
 }
 
 # A click as KEY<tab>VALUE.
