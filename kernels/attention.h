@@ -82,7 +82,7 @@ CPU_DECLARE(void, attention_buckets, uint8_t *buckets, const int64_t *time_ms, i
  * contiguous in each. Only V and K are read. */
 CPU_DECLARE(void, attention_pack, const struct attention *a, const float *z);
 
-/* o (rows, C) of rows of z (rows, 4 C), a padded number of them: history rows from number first on
+/* o (rows, C) of rows of z (rows, 4 C), both padded in memory: history rows from number first on
  * (a multiple of CPU_ROW_PAD), or candidates with ATTENTION_CANDIDATES. After attention_pack(). */
 CPU_DECLARE(void, attention_forward, float *o, const struct attention *a, const float *z,
             int32_t rows, int32_t first);

@@ -11,6 +11,7 @@
 #include <stddef.h>
 
 #define STRIP CPU_ROWS
+_Static_assert(STRIP <= CPU_LANES, "what a strip has one of fits a vector");
 
 /* What a call works with. Pitches: keys of a score row; D channels of a head. */
 struct work {
@@ -56,10 +57,15 @@ static void pack_transposed(float *to, const float *from, const struct work *w)
 {
     int64_t row = 4 * (int64_t)w->a->C;
 
-    for (int32_t j = 0; j < w->pitch; j += CPU_PANEL) {
-        float *panel = to + (int64_t)j * w->D;
+    for (int32_t j = 0; j < w->pitch; j += 8) {
+        float *panel = to + (int64_t)(j / CPU_PANEL * CPU_PANEL) * w->D + j % CPU_PANEL;
 
-        for (int32_t i = 0; i < CPU_PANEL; i++)
+        if (j + 8 <= w->a->n) {
+            for (int32_t d = 0; d < w->D; d += 8)
+                cpu_turn(panel + d * CPU_PANEL, CPU_PANEL, from + j * row + d, row);
+            continue;
+        }
+        for (int32_t i = 0; i < 8; i++)
             for (int32_t d = 0; d < w->D; d++)
                 panel[d * CPU_PANEL + i] = j + i < w->a->n ? from[(j + i) * row + d] : 0;
     }
@@ -72,12 +78,13 @@ static void pack_rows(float *to, const float *from, int64_t pitch, int32_t prese
     for (int32_t d = 0; d < D; d += CPU_PANEL) {
         float *panel = to + d * rows;
 
-        for (int64_t j = 0; j < rows; j++) {
-            if (j < present)
-                memcpy(panel + j * CPU_PANEL, from + j * pitch + d, CPU_PANEL * sizeof *to);
-            else
-                memset(panel + j * CPU_PANEL, 0, CPU_PANEL * sizeof *to);
+        for (int64_t j = 0; j < present; j++) {
+            CPU_UNROLL
+            for (int v = 0; v < CPU_VECTORS; v++)
+                cpu_store(panel + j * CPU_PANEL + v * CPU_LANES,
+                          cpu_load(from + j * pitch + d + v * CPU_LANES));
         }
+        memset(panel + present * CPU_PANEL, 0, (size_t)(rows - present) * CPU_PANEL * sizeof *to);
     }
 }
 
@@ -85,6 +92,29 @@ static inline const uint8_t *bucket_row(const struct work *w, int32_t row)
 {
     return w->a->buckets + (row < w->history ? row : w->history) * w->pitch;
 }
+
+/* to[0..7] = near[0..7] + table[bucket[0..7]]. In registers: a gather takes several times as long.
+ */
+#if defined(__AVX2__)
+CPU_INLINE void look_up(float *to, const float *near, const float *table, const uint8_t *bucket)
+{
+    __m256i at = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)bucket));
+    __m256 by_8 = _mm256_castsi256_ps(_mm256_slli_epi32(at, 28));
+    __m256 by_16 = _mm256_castsi256_ps(_mm256_slli_epi32(at, 27));
+    __m256 low = _mm256_blendv_ps(_mm256_permutevar8x32_ps(_mm256_loadu_ps(table), at),
+                                  _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), at), by_8);
+    __m256 high = _mm256_blendv_ps(_mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 16), at),
+                                   _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 24), at), by_8);
+
+    _mm256_storeu_ps(to, _mm256_add_ps(_mm256_loadu_ps(near), _mm256_blendv_ps(low, high, by_16)));
+}
+#else
+CPU_INLINE void look_up(float *to, const float *near, const float *table, const uint8_t *bucket)
+{
+    for (int i = 0; i < 8; i++)
+        to[i] = near[i] + table[bucket[i]];
+}
+#endif
 
 /* Biases of the strip that starts at row; candidates share one row, so only the first is made. */
 static void make_bias(const struct work *w, int32_t row, int32_t keys)
@@ -96,8 +126,8 @@ static void make_bias(const struct work *w, int32_t row, int32_t keys)
         const float *near = w->reversed + w->history - (candidates ? w->a->n : row + r);
         float *to = w->bias + r * w->pitch;
 
-        for (int32_t j = 0; j < keys; j++)
-            to[j] = near[j] + w->a->r_time[bucket[j]];
+        for (int32_t j = 0; j < keys; j += 8)
+            look_up(to + j, near + j, w->a->r_time, bucket + j);
     }
 }
 
@@ -105,16 +135,6 @@ static void make_bias(const struct work *w, int32_t row, int32_t keys)
 static float self_score(const struct work *w, const float *q, const float *k)
 {
     return cpu_dot(q, k, w->D) * w->scale + w->a->r_pos[0] + w->a->r_time[0];
-}
-
-static inline float sigmoid_one(float s)
-{
-    float lanes[CPU_LANES];
-    cpu_vector x = cpu_splat(s);
-
-    x = cpu_sigmoid(x);
-    memcpy(lanes, &x, sizeof lanes);
-    return lanes[0];
 }
 
 /* Scores of a strip: a constant form leaves no branch in the tile. slopes NULL: not wanted. */
@@ -136,13 +156,13 @@ CPU_INLINE void strip_scores(enum attention_form form, int candidates, const str
                 int64_t bias_at = candidates ? j + v * CPU_LANES : at;
                 cpu_vector s = CPU_FMA(acc[r][v], cpu_splat(w->scale), cpu_load(w->bias + bias_at));
 
-                if (form == ATTENTION_SILU) {
-                    cpu_vector sigmoid = cpu_sigmoid(s);
+                if (form == ATTENTION_SILU && slopes != NULL) {
+                    cpu_vector slope;
 
-                    if (slopes != NULL)
-                        cpu_store(slopes + at, cpu_silu_slope(s, sigmoid));
-                    s = s * sigmoid;
-                }
+                    s = cpu_silu_slope(s, &slope);
+                    cpu_store(slopes + at, slope);
+                } else if (form == ATTENTION_SILU)
+                    s = cpu_silu(s);
                 cpu_store(scores + at, s);
             }
         }
@@ -201,8 +221,8 @@ static int32_t visible_keys(const struct work *w, int32_t row)
     return row >= w->history || row >= w->a->n ? w->a->n : row + 1;
 }
 
-/* Weights of the strip at row into weights (STRIP, pitch), slopes likewise or NULL; own: each
- * row's weight of itself, candidates only. q: the strip's part of z. */
+/* Weights of the strip at row into weights (STRIP, pitch), slopes likewise or NULL; own
+ * (CPU_LANES): each row's weight of itself, candidates only. q: the strip's part of z. */
 static void strip_weights(const struct work *w, float *weights, float *slopes, float *own,
                           const float *q, const float *keys_packed, int32_t row, int32_t keys)
 {
@@ -217,18 +237,20 @@ static void strip_weights(const struct work *w, float *weights, float *slopes, f
     else
         strip_scores(ATTENTION_SILU, 0, w, weights, NULL, q, keys_packed, keys);
 
-    for (int32_t r = 0; r < STRIP; r++) {
-        int32_t visible = visible_keys(w, row + r);
+    for (int32_t r = 0; candidates && r < STRIP; r++) {
         const float *qr = q + (int64_t)r * 4 * w->a->C;
-        float self = candidates ? self_score(w, qr, qr + w->a->C) : 0;
 
-        if (w->a->form == ATTENTION_SOFTMAX)
-            own[r] = softmax_row(weights + r * w->pitch, visible, keys, candidates, self);
-        else if (candidates)
-            own[r] = self * sigmoid_one(self);
-        else
-            hide(weights + r * w->pitch, visible, keys, 0);
+        own[r] = self_score(w, qr, qr + w->a->C);
     }
+    if (w->a->form == ATTENTION_SOFTMAX)
+        for (int32_t r = 0; r < STRIP; r++)
+            own[r] = softmax_row(weights + r * w->pitch, visible_keys(w, row + r), keys, candidates,
+                                 own[r]);
+    else if (candidates)
+        cpu_store(own, cpu_silu(cpu_load(own)));
+    else
+        for (int32_t r = 0; r < STRIP; r++)
+            hide(weights + r * w->pitch, visible_keys(w, row + r), keys, 0);
 }
 
 void CPU(attention_pack)(const struct attention *a, const float *z)
@@ -247,14 +269,14 @@ void CPU(attention_pack)(const struct attention *a, const float *z)
 
 /* o of one strip and head: weights times V and, for candidates, themselves. z, o: the strip's. */
 CPU_INLINE void strip_output(int candidates, const struct work *w, float *o, const float *weights,
-                             const float *own, const float *values, const float *z, int32_t keys)
+                             const float *own, const float *values, const float *z, int32_t seen)
 {
     int32_t C = w->a->C;
 
     for (int32_t d = 0; d < w->D; d += CPU_PANEL) {
         cpu_vector acc[CPU_ROWS][CPU_VECTORS];
 
-        cpu_product(acc, weights, w->pitch, 1, values + d * w->pitch, keys);
+        cpu_product(acc, weights, w->pitch, 1, values + d * w->pitch, seen);
         CPU_UNROLL
         for (int r = 0; r < STRIP; r++) {
             CPU_UNROLL
@@ -282,19 +304,20 @@ void CPU(attention_forward)(float *o, const struct attention *a, const float *z,
 
     for (int32_t strip = 0; strip < rows; strip += STRIP) {
         int32_t row = strip + (candidates ? w.history : first), keys = strip_keys(&w, row);
+        int32_t seen = visible_keys(&w, row + STRIP - 1);
 
         if (!candidates || strip == 0) /* one row of biases serves all candidates */
             make_bias(&w, row, keys);
         for (int32_t h = 0; h < a->H; h++) {
             const float *z_head = z + (int64_t)strip * 4 * a->C + h * w.D;
-            float *o_head = o + (int64_t)strip * a->C + h * w.D, own[STRIP];
+            float *o_head = o + (int64_t)strip * a->C + h * w.D, own[CPU_LANES] = {0};
 
             strip_weights(&w, scratch, NULL, own, z_head + 2 * a->C, a->packed + h * head, row,
                           keys);
             if (candidates)
-                strip_output(1, &w, o_head, scratch, own, values + h * head, z_head, keys);
+                strip_output(1, &w, o_head, scratch, own, values + h * head, z_head, seen);
             else
-                strip_output(0, &w, o_head, scratch, own, values + h * head, z_head, keys);
+                strip_output(0, &w, o_head, scratch, own, values + h * head, z_head, seen);
         }
     }
 }
@@ -395,7 +418,7 @@ static void strip_backward(const struct work *w, const struct backward *b, float
     const float *d_o_head = d_o + (int64_t)row * C + h * w->D;
     float *dz_head = dz + (int64_t)row * 4 * C + h * w->D;
     float *weights = b->weights + row * w->pitch, *d_score = b->d_score + row * w->pitch;
-    float own[STRIP], own_d[STRIP] = {0};
+    float own[CPU_LANES] = {0}, own_d[CPU_LANES] = {0}, slopes[CPU_LANES] = {0};
 
     strip_weights(w, weights, d_score, own, z + 2 * C, b->keys_transposed, row, keys);
     if (a->form == ATTENTION_SILU)
@@ -406,11 +429,13 @@ static void strip_backward(const struct work *w, const struct backward *b, float
         const float *zr = z + (int64_t)r * 4 * C;
 
         own_d[r] = cpu_dot(d_o_head + (int64_t)r * C, zr + C, w->D);
-        if (a->form == ATTENTION_SILU) {
-            float s = self_score(w, zr + 2 * C, zr + 3 * C), sigmoid = sigmoid_one(s);
+        slopes[r] = self_score(w, zr + 2 * C, zr + 3 * C);
+    }
+    if (candidates && a->form == ATTENTION_SILU) {
+        cpu_vector slope;
 
-            own_d[r] *= sigmoid * (1.0f + s * (1.0f - sigmoid));
-        }
+        (void)cpu_silu_slope(cpu_load(slopes), &slope);
+        cpu_store(own_d, cpu_load(own_d) * slope);
     }
     if (a->form == ATTENTION_SOFTMAX)
         strip_softmax_slope(w, b, row, keys, own, own_d);
@@ -420,7 +445,8 @@ static void strip_backward(const struct work *w, const struct backward *b, float
     for (int32_t d = 0; d < w->D; d += CPU_PANEL) {
         cpu_vector acc[CPU_ROWS][CPU_VECTORS];
 
-        cpu_product(acc, d_score, w->pitch, 1, b->keys + d * w->pitch, keys);
+        cpu_product(acc, d_score, w->pitch, 1, b->keys + d * w->pitch,
+                    visible_keys(w, row + STRIP - 1));
         CPU_UNROLL
         for (int r = 0; r < STRIP; r++) {
             CPU_UNROLL
@@ -471,12 +497,27 @@ static void keys_backward(const struct work *w, float *to, const float *from, co
     }
 }
 
-/* Sums d_bias over its diagonals (positions) and over its buckets. Neighbours in a row mostly
- * share a bucket: four sums take turns, so that an addition need not wait for the one before. */
+/* sums[bucket][0..7] += d[0..7]. Neighbours in a row mostly share a bucket. */
+CPU_INLINE void add_buckets(float (*sums)[8], const uint8_t *bucket, const float *d)
+{
+    uint64_t eight;
+
+    memcpy(&eight, bucket, sizeof eight);
+    if (eight == bucket[0] * UINT64_C(0x0101010101010101)) {
+        for (int i = 0; i < 8; i++)
+            sums[bucket[0]][i] += d[i];
+        return;
+    }
+    for (int i = 0; i < 8; i++)
+        sums[bucket[i]][i] += d[i];
+}
+
+/* Sums d_bias over its diagonals (positions) and over its buckets; beyond the keys a row sees, it
+ * is 0 up to the end of its strip's last panel. */
 static void bias_backward(const struct work *w, const struct backward *b, float *dr_pos,
                           float *dr_time, float *diagonal)
 {
-    float times[4][BUCKET_COUNT] = {{0}};
+    float sums[BUCKET_COUNT][8] = {{0}};
     int32_t P = w->a->P;
 
     memset(diagonal, 0, (size_t)(w->history + w->pitch) * sizeof *diagonal);
@@ -486,10 +527,10 @@ static void bias_backward(const struct work *w, const struct backward *b, float 
         float *sum = diagonal + w->history - (candidate ? w->a->n : row);
         const uint8_t *bucket = bucket_row(w, row);
 
-        for (int32_t j = 0; j < visible; j++) {
-            sum[j] += d[j];
-            times[j & 3][bucket[j]] += d[j];
-        }
+        for (int32_t j = 0; j < visible; j += CPU_LANES)
+            cpu_store(sum + j, cpu_load(sum + j) + cpu_load(d + j));
+        for (int32_t j = 0; j < visible; j += 8)
+            add_buckets(sums, bucket + j, d + j);
     }
     for (int32_t t = 0; t <= w->history && w->a->n > 0; t++) { /* without keys: no diagonal */
         int32_t distance = w->history - t;
@@ -497,7 +538,8 @@ static void bias_backward(const struct work *w, const struct backward *b, float 
         dr_pos[distance > P ? P : distance] += diagonal[t];
     }
     for (int32_t i = 0; i < BUCKET_COUNT; i++)
-        dr_time[i] += (times[0][i] + times[1][i]) + (times[2][i] + times[3][i]);
+        for (int k = 0; k < 8; k++)
+            dr_time[i] += sums[i][k];
 }
 
 void CPU(attention_backward)(const struct attention_gradient *gradient, const float *d_o,

@@ -1,19 +1,22 @@
 /* kernels/gate_cpu.c - the gate; a row is normed, kept where asked, and gated while in L1. */
 #include "kernels/gate.h"
 
-#include "kernels/norm.h"
-
 void CPU(gate_forward)(float *y, float *on, float *rstd, const float *o, const float *u,
                        int32_t u_pitch, int32_t R, int32_t C, float epsilon)
 {
     for (int64_t r = 0; r < R; r++) {
-        float *to = y + r * C;
-        const float *gate = u + r * u_pitch;
-        float *normed = on != NULL ? on + r * C : to;
+        const float *from = o + r * C, *gate = u + r * u_pitch;
+        float *to = y + r * C, mean, scale = cpu_norm(from, C, epsilon, &mean);
 
-        CPU(norm_forward)(normed, on != NULL ? rstd + r : NULL, o + r * C, 1, C, epsilon);
-        for (int32_t c = 0; c < C; c += CPU_LANES)
-            *(cpu_vector *)(to + c) = cpu_load(normed + c) * cpu_load(gate + c);
+        if (on != NULL)
+            rstd[r] = scale;
+        for (int32_t c = 0; c < C; c += CPU_LANES) {
+            cpu_vector normed = (cpu_load(from + c) - mean) * scale;
+
+            if (on != NULL)
+                cpu_store(on + r * C + c, normed);
+            cpu_store(to + c, normed * cpu_load(gate + c));
+        }
     }
 }
 

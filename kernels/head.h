@@ -39,6 +39,8 @@ struct head {
     struct head_linear up[HEAD_CROSSES_MAX];   /* (R, Z), bias (Z) */
     struct head_linear mlp;                    /* (Z, W), bias (W) */
     const float *w, *b;                        /* (2 Z + W), (1) */
+    struct linear joined;                      /* head_join(): (2 C + F, 2 R + W) for scoring */
+    const float *direct;                       /* (Z) */
 };
 
 /* Where gradients are added to; shapes as the weights. */
@@ -71,6 +73,25 @@ struct head_plain {
 };
 void head_forward_ref(double *scores, const float *x, const float *e, const float *scalars,
                       int32_t m, const struct head *head, const struct head_plain *plain);
+
+/**
+ * Scores alone, without a tape: one product takes z to the first cross layer, the last one and the
+ * MLP. The last layer is never made: with w its part of the head's weights,
+ *
+ *     w . x_L = w . x_{L-1} + (w * b) . z + (x_{L-1} Down) . (z (w * Up)^T)
+ *
+ * head_join fills head->joined and head->direct from the rest and plain; memory: head_join_floats()
+ * that live as long. head_score: arguments as head_forward's.
+ */
+static inline int64_t head_join_floats(int32_t Z, int32_t R, int32_t W)
+{
+    int64_t N = 2 * (int64_t)R + W;
+
+    return N + Z + 2 * Z * N;
+}
+CPU_DECLARE(void, head_join, struct head *head, const struct head_plain *plain, float *memory);
+CPU_DECLARE(void, head_score, float *scores, const float *x, const float *e, const float *scalars,
+            int32_t m, const struct head *head, float *tape);
 
 /* dx, de (rows, C) are set from ds (m), the gradient of the scores. tape: as the forward pass of
  * the same rows left it. */

@@ -66,21 +66,133 @@ static struct linear_call all_of(enum linear_after after, struct linear w)
     return (struct linear_call){after, 0, w.N, w.K, w.N};
 }
 
+static void dot_scores(float *scores, const float *x, const float *e, const float *scalars,
+                       int32_t m, const struct head *head)
+{
+    int32_t C = head->C;
+
+    for (int64_t i = 0; i < m; i++) {
+        float s = cpu_dot(x + i * C, e + i * C, C) / sqrtf((float)C) + head->b_f[0];
+
+        for (int32_t f = 0; f < head->F; f++)
+            s += scalar_of(head, scalars, i, f) * head->w_f[f];
+        scores[i] = s;
+    }
+}
+
+void CPU(head_join)(struct head *head, const struct head_plain *plain, float *memory)
+{
+    int32_t Z = head->Z, R = head->R, W = head->W, last = head->crosses - 1, N = 2 * R + W;
+    float *bias = memory, *direct = bias + N, *joined = direct + Z, *panels = joined + Z * N;
+    const float *w_x = head->w + Z;
+
+    assert(head->crosses > 0 && head->crosses <= HEAD_CROSSES_MAX);
+    memset(bias, 0, (size_t)(2 * R) * sizeof *bias);
+    memcpy(bias + 2 * R, head->mlp.forward.bias, (size_t)W * sizeof *bias);
+    for (int32_t k = 0; k < Z; k++) {
+        float *row = joined + k * N;
+
+        memcpy(row, plain->down[0] + k * R, (size_t)R * sizeof *row);
+        for (int32_t r = 0; r < R; r++)
+            row[R + r] = w_x[k] * plain->up[last][r * Z + k];
+        memcpy(row + 2 * R, plain->mlp + k * W, (size_t)W * sizeof *row);
+        direct[k] = head->w[k] + w_x[k] * head->up[last].forward.bias[k];
+        if (last == 0)
+            direct[k] += w_x[k];
+    }
+    head->direct = direct;
+    head->joined = (struct linear){panels, bias, 2 * head->C + head->F, N};
+    CPU(linear_pack)(panels, joined, N, head->joined.K, N, 0);
+}
+
+/* to = z * (low Up + b) + from; to may be from. */
+static void cross_add(float *to, const float *from, const float *z, const float *low,
+                      int32_t low_pitch, int32_t m, struct linear up)
+{
+    for (int32_t n = 0; n < up.N; n += CPU_PANEL) {
+        const float *panel = up.panels + (int64_t)n * up.K;
+
+        for (int64_t r0 = 0; r0 < m; r0 += CPU_ROWS) {
+            cpu_vector acc[CPU_ROWS][CPU_VECTORS];
+
+            cpu_product(acc, low + r0 * low_pitch, low_pitch, 1, panel, up.K);
+            CPU_UNROLL
+            for (int r = 0; r < CPU_ROWS; r++) {
+                CPU_UNROLL
+                for (int v = 0; v < CPU_VECTORS; v++) {
+                    int64_t i = n + v * CPU_LANES, at = (r0 + r) * up.N + i;
+                    cpu_vector sum = acc[r][v] + cpu_load(up.bias + i);
+
+                    cpu_store(to + at, CPU_FMA(cpu_load(z + at), sum, cpu_load(from + at)));
+                }
+            }
+        }
+    }
+}
+
+/* x . y, a multiple of 16 long, onto sums. */
+CPU_INLINE void add_products(cpu_vector *sums, const float *x, const float *y, int32_t count)
+{
+    for (int32_t i = 0; i < count; i += CPU_PANEL) {
+        CPU_UNROLL
+        for (int v = 0; v < CPU_VECTORS; v++)
+            sums[v] = CPU_FMA(cpu_load(x + i + v * CPU_LANES), cpu_load(y + i + v * CPU_LANES),
+                              sums[v]);
+    }
+}
+
+void CPU(head_score)(float *scores, const float *x, const float *e, const float *scalars, int32_t m,
+                     const struct head *head, float *tape)
+{
+    int32_t Z = head->Z, R = head->R, W = head->W, last = head->crosses - 1, N = 2 * R + W;
+    int64_t rows = cpu_pad_rows(m);
+    float *z = tape, *now = z + rows * Z, *joined = now + rows * Z, *low = joined + rows * N;
+    struct linear_call set = {LINEAR_SET, 0, 2 * R, Z, N}, silu = {LINEAR_SILU, 2 * R, W, Z, N};
+    int32_t low_pitch = N;
+
+    if (head->crosses == 0) {
+        dot_scores(scores, x, e, scalars, m, head);
+        return;
+    }
+    make_z(z, x, e, scalars, m, head);
+    CPU(linear_forward)(joined, NULL, z, m, head->joined, set);
+    CPU(linear_forward)(joined + 2 * R, NULL, z, m, head->joined, silu);
+    for (int32_t l = 0; l < last; l++) {
+        struct linear down = head->down[l + 1].forward;
+
+        cross_add(now, l == 0 ? z : now, z, l == 0 ? joined : low, low_pitch, m,
+                  head->up[l].forward);
+        CPU(linear_forward)(low, NULL, now, m, down, all_of(LINEAR_SET, down));
+        low_pitch = R;
+    }
+    for (int64_t i = 0; i < m; i++) {
+        cpu_vector sums[CPU_VECTORS] = {{0}}, more[CPU_VECTORS] = {{0}};
+        const float *own = joined + i * N;
+
+        add_products(sums, z + i * Z, head->direct, Z);
+        if (last > 0)
+            add_products(more, now + i * Z, head->w + Z, Z);
+        add_products(sums, last > 0 ? low + i * R : own, own + R, R);
+        add_products(more, own + 2 * R, head->w + 2 * Z, W);
+        CPU_UNROLL
+        for (int v = 0; v < CPU_VECTORS; v++)
+            sums[v] += more[v];
+        CPU_UNROLL
+        for (int v = 1; v < CPU_VECTORS; v++)
+            sums[0] += sums[v];
+        scores[i] = cpu_sum(sums[0]) + head->b[0];
+    }
+}
+
 void CPU(head_forward)(float *scores, const float *x, const float *e, const float *scalars,
                        int32_t m, const struct head *head, float *tape)
 {
-    int32_t C = head->C, Z = head->Z;
+    int32_t Z = head->Z;
     struct tape t;
     const float *now;
 
     if (head->crosses == 0) {
-        for (int64_t i = 0; i < m; i++) {
-            float s = cpu_dot(x + i * C, e + i * C, C) / sqrtf((float)C) + head->b_f[0];
-
-            for (int32_t f = 0; f < head->F; f++)
-                s += scalar_of(head, scalars, i, f) * head->w_f[f];
-            scores[i] = s;
-        }
+        dot_scores(scores, x, e, scalars, m, head);
         return;
     }
     assert(head->crosses > 0 && head->crosses <= HEAD_CROSSES_MAX);

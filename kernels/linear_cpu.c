@@ -21,16 +21,6 @@ void CPU(linear_pack)(float *panels, const float *w, int32_t pitch, int32_t K, i
     }
 }
 
-/* What follows the product, on one vector of it. */
-CPU_INLINE cpu_vector silu_of(cpu_vector a, float *slope)
-{
-    cpu_vector sigmoid = cpu_sigmoid(a);
-
-    if (slope != NULL)
-        cpu_store(slope, cpu_silu_slope(a, sigmoid));
-    return a * sigmoid;
-}
-
 /* after and with_slope are constants where this is inlined: no branch is left in the tile, and
  * with the loops unrolled the sums never leave the registers. */
 CPU_INLINE void forward(enum linear_after after, int with_slope, float *out, float *slope,
@@ -40,8 +30,8 @@ CPU_INLINE void forward(enum linear_after after, int with_slope, float *out, flo
         const float *panel = w.panels + (int64_t)(call.first + n) * w.K;
         cpu_vector bias[CPU_VECTORS] = {{0}};
 
-        if (w.bias != NULL)
-            memcpy(bias, w.bias + call.first + n, sizeof bias);
+        for (int v = 0; v < CPU_VECTORS && w.bias != NULL; v++)
+            bias[v] = cpu_load(w.bias + call.first + n + v * CPU_LANES);
         for (int64_t r0 = 0; r0 < R; r0 += CPU_ROWS) {
             cpu_vector acc[CPU_ROWS][CPU_VECTORS];
 
@@ -53,8 +43,13 @@ CPU_INLINE void forward(enum linear_after after, int with_slope, float *out, flo
                     int64_t at = (r0 + r) * call.out_pitch + n + v * CPU_LANES;
                     cpu_vector sum = acc[r][v] + bias[v];
 
-                    if (after == LINEAR_SILU)
-                        sum = silu_of(sum, with_slope ? slope + at : NULL);
+                    if (after == LINEAR_SILU && with_slope) {
+                        cpu_vector slopes;
+
+                        sum = cpu_silu_slope(sum, &slopes);
+                        cpu_store(slope + at, slopes);
+                    } else if (after == LINEAR_SILU)
+                        sum = cpu_silu(sum);
                     else if (after == LINEAR_ADD)
                         sum += cpu_load(out + at);
                     cpu_store(out + at, sum);
@@ -107,11 +102,16 @@ void CPU(linear_weights_add)(float *dw, float *db, const float *x, int32_t x_pit
     for (int32_t n = 0; n < N; n += CPU_PANEL) {
         cpu_vector sums[CPU_VECTORS] = {{0}};
 
-        /* Rows of g lie far apart, often a power of two: read each once, into one stream. */
+        /* Rows of g lie far apart, often a power of two: read each once, into one stream. Not by
+         * memcpy(): its stores are narrower than a vector, and a wider load behind them waits. */
         for (int64_t r = 0; r < R; r++) {
-            memcpy(scratch + r * CPU_PANEL, g + r * g_pitch + n, CPU_PANEL * sizeof *g);
-            for (int v = 0; v < CPU_VECTORS; v++)
-                sums[v] += cpu_load(scratch + r * CPU_PANEL + v * CPU_LANES);
+            CPU_UNROLL
+            for (int v = 0; v < CPU_VECTORS; v++) {
+                cpu_vector one = cpu_load(g + r * g_pitch + n + v * CPU_LANES);
+
+                cpu_store(scratch + r * CPU_PANEL + v * CPU_LANES, one);
+                sums[v] += one;
+            }
         }
         if (db != NULL)
             for (int v = 0; v < CPU_VECTORS; v++)

@@ -11,6 +11,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +28,7 @@ struct model {
     float *panels;                       /* packed, forward only */
     float *inverse_norm;                 /* (V) of item rows */
     int32_t emb_capacity, norm_capacity; /* rows */
+    uint64_t version;                    /* of the weights that were prepared; none twice */
     bool prepared, importing;
     bool put[TENSORS_MAX]; /* while importing; emb is the last */
 };
@@ -34,6 +36,15 @@ struct model {
 struct model_workspace {
     char *memory;
     size_t bytes;
+};
+
+/* K and V of the first `count` tokens that are listed, by the weights of that version. */
+struct model_history {
+    uint64_t version; /* 0: of none */
+    int32_t count, capacity;
+    int32_t *item, *action; /* (capacity) */
+    int64_t *time_ms;       /* (capacity) */
+    float *kept;            /* (L, P, 2 C) */
 };
 
 static void *aligned(size_t bytes)
@@ -350,6 +361,7 @@ enum status model_import_end(struct model *model, struct error *err)
 
 enum status model_prepare(struct model *model, struct error *err)
 {
+    static _Atomic uint64_t versions;
     struct network *network = &model->network;
 
     assert(!model->importing);
@@ -363,6 +375,7 @@ enum status model_prepare(struct model *model, struct error *err)
         model->inverse_norm = norms;
         model->norm_capacity = model->emb_capacity;
     }
+    model->version = atomic_fetch_add(&versions, 1) + 1;
     network_pack(network, model->layout.Z, model->panels, false);
     network->ops->next_norms(model->inverse_norm, network->emb, network->config.V,
                              network->config.C);
@@ -509,6 +522,102 @@ enum status model_score(const struct model *model, struct model_workspace *works
                         const struct batch *batch, float *scores, struct error *err)
 {
     return score_batch(model, workspace, batch, WANT_SCORES, scores, err);
+}
+
+struct model_history *model_history_create(void)
+{
+    struct model_history *history = calloc(1, sizeof *history);
+
+    if (history == NULL)
+        abort();
+    return history;
+}
+
+static void history_clear(struct model_history *history)
+{
+    free(history->item);
+    free(history->action);
+    free(history->time_ms);
+    free(history->kept);
+    *history = (struct model_history){0};
+}
+
+void model_history_destroy(struct model_history *history)
+{
+    if (history == NULL)
+        return;
+    history_clear(history);
+    free(history);
+}
+
+/* Room for all that this model keeps; what other weights left is forgotten. */
+static enum status history_begin(struct model_history *history, const struct model *model,
+                                 struct error *err)
+{
+    const struct model_config *config = &model->network.config;
+    size_t P = (size_t)config->P;
+
+    if (history->version == model->version)
+        return OK;
+    history_clear(history);
+    history->item = malloc(P * sizeof *history->item);
+    history->action = malloc(P * sizeof *history->action);
+    history->time_ms = malloc(P * sizeof *history->time_ms);
+    history->kept = aligned((size_t)config->L * P * 2 * (size_t)config->C * sizeof(float));
+    if (history->item == NULL || history->action == NULL || history->time_ms == NULL ||
+        history->kept == NULL) {
+        history_clear(history);
+        return error_set(err, ERR_NOMEM, "no memory to keep a history of %zu tokens", P);
+    }
+    history->version = model->version;
+    return OK;
+}
+
+/* How many tokens of the batch are those kept; the list becomes the batch's. */
+static int32_t history_match(struct model_history *history, const struct batch *batch)
+{
+    int32_t same = 0, n = batch->T;
+
+    while (same < n && same < history->count && history->item[same] == batch->item[same] &&
+           history->action[same] == batch->action[same] &&
+           history->time_ms[same] == batch->time_ms[same])
+        same++;
+    memcpy(history->item, batch->item, (size_t)n * sizeof *history->item);
+    memcpy(history->action, batch->action, (size_t)n * sizeof *history->action);
+    memcpy(history->time_ms, batch->time_ms, (size_t)n * sizeof *history->time_ms);
+    history->count = n;
+    return same;
+}
+
+enum status model_score_kept(const struct model *model, struct model_workspace *workspace,
+                             struct model_history *history, const struct batch *batch,
+                             float *scores, struct error *err)
+{
+    const struct network *net = &model->network;
+    enum status status = network_check_batch(&net->config, batch, err);
+    struct network_pass pass;
+    struct request request;
+
+    assert(model->prepared);
+    if (status == OK && batch->B != 1)
+        status = error_set(err, ERR_LIMIT, "a kept history is of one request, not of %d",
+                           (int)batch->B);
+    if (status == OK)
+        status = history_begin(history, model, err);
+    if (status != OK)
+        return status;
+    request = request_of(batch, 0);
+    status = reserve(
+        workspace,
+        network_pass_bytes(&net->config, model->layout.Z, request.n, request.m, false, false), err);
+    if (status != OK)
+        return status;
+    network_pass_begin(&pass, net, &request, false, false, false, workspace->memory);
+    pass.kept = history->kept;
+    if (request.n > 0)
+        pass.kept_rows = history_match(history, batch) / CPU_ROW_PAD * CPU_ROW_PAD;
+    network_forward(&pass, scores, 0, 0);
+    return OK;
 }
 
 enum status model_next_all(const struct model *model, struct model_workspace *workspace,

@@ -182,22 +182,47 @@ static const float *scalars_of(const struct network_pass *pass)
     return F == 0 ? NULL : pass->request.batch->scalars + (int64_t)pass->request.candidate * F;
 }
 
-/* Columns of V and of K, without U and Q: z of the history rows from their norms. */
-static void project_keys(const struct network_pass *pass, int32_t l)
+/* Columns of V and of K, without U and Q: z of the history rows from `from` on, from their norms.
+ */
+static void project_keys(const struct network_pass *pass, int32_t l, int32_t from)
 {
     const struct network *net = pass->network;
     int32_t C = net->config.C;
+    int64_t at = (int64_t)from * C;
     float *slope = pass->slope[l];
 
     for (int32_t block = 1; block <= 3; block += 2) {
         struct linear_call call = {LINEAR_SILU, block * C, C, C, 4 * C};
 
-        net->ops->linear_forward(pass->z[l] + block * C, slope != NULL ? slope + block * C : NULL,
-                                 pass->normed[l], pass->history, net->w1[l], call);
+        net->ops->linear_forward(pass->z[l] + 4 * at + block * C,
+                                 slope != NULL ? slope + 4 * at + block * C : NULL,
+                                 pass->normed[l] + at, pass->request.n - from, net->w1[l], call);
     }
 }
 
-/* One layer on the rows in x[0], in place. first: as attention_forward() takes it. */
+/* V and K of the history's rows in layer l: those that were kept come back, the others are kept. */
+static void exchange_keys(const struct network_pass *pass, int32_t l)
+{
+    const struct model_config *config = &pass->network->config;
+    int64_t C = config->C;
+    size_t bytes = (size_t)C * sizeof(float);
+
+    for (int32_t r = 0; pass->kept != NULL && r < pass->request.n; r++) {
+        float *kept = pass->kept + ((int64_t)l * config->P + r) * 2 * C;
+        float *v = pass->z[0] + (int64_t)r * 4 * C + C, *k = v + 2 * C;
+
+        if (r < pass->kept_rows) {
+            memcpy(v, kept, bytes);
+            memcpy(k, kept + C, bytes);
+        } else {
+            memcpy(kept, v, bytes);
+            memcpy(kept + C, k, bytes);
+        }
+    }
+}
+
+/* One layer on rows of x[0], in place: history rows from number first on, or candidates with
+ * ATTENTION_CANDIDATES. Padding rows may keep what an earlier request left. */
 static void infer_layer(const struct network_pass *pass, int32_t l, int32_t rows, int32_t first)
 {
     const struct network *net = pass->network;
@@ -205,21 +230,25 @@ static void infer_layer(const struct network_pass *pass, int32_t l, int32_t rows
     struct attention attention = attention_of(pass, l);
     int32_t C = net->config.C;
     struct linear_call silu = {LINEAR_SILU, 0, 4 * C, C, 4 * C}, add = {LINEAR_ADD, 0, C, C, C};
-    bool keys_only = first != ATTENTION_CANDIDATES && !history_attends(pass, l);
+    bool history = first != ATTENTION_CANDIDATES;
+    int64_t at = history ? (int64_t)first * C : 0;
+    float *x = pass->x[0] + at, *z = pass->z[0] + 4 * at, *normed = pass->normed[0] + at;
 
-    ops->norm_forward(pass->normed[0], NULL, pass->x[0], rows, C, NETWORK_EPSILON);
-    if (keys_only)
-        project_keys(pass, l);
+    ops->norm_forward(normed, NULL, x, rows, C, NETWORK_EPSILON);
+    if (history && !history_attends(pass, l))
+        project_keys(pass, l, first);
     else
-        ops->linear_forward(pass->z[0], NULL, pass->normed[0], rows, net->w1[l], silu);
-    if (first != ATTENTION_CANDIDATES)
+        ops->linear_forward(z, NULL, normed, rows, net->w1[l], silu);
+    if (history) {
+        exchange_keys(pass, l);
         ops->attention_pack(&attention, pass->z[0]);
-    if (keys_only)
-        return;
-    ops->attention_forward(pass->o, &attention, pass->z[0], rows, first);
-    ops->gate_forward(pass->y[0], NULL, NULL, pass->o, pass->z[0], 4 * C, rows, C,
+        if (!history_attends(pass, l))
+            return;
+    }
+    ops->attention_forward(pass->o + at, &attention, z, rows, first);
+    ops->gate_forward(pass->y[0] + at, NULL, NULL, pass->o + at, z, 4 * C, rows, C,
                       gate_epsilon(&net->config));
-    ops->linear_forward(pass->x[0], NULL, pass->y[0], rows, net->w2[l], add);
+    ops->linear_forward(x, NULL, pass->y[0] + at, rows, net->w2[l], add);
 }
 
 /* History first, which leaves K and V of every layer; then candidates, a tile through all layers
@@ -233,16 +262,16 @@ static void infer(struct network_pass *pass, float *scores)
 
     net->ops->embed_history(pass->x[0], &tables, request);
     for (int32_t l = 0; l < net->config.L; l++)
-        infer_layer(pass, l, pass->history, 0);
+        infer_layer(pass, l, request->n - pass->kept_rows, pass->kept_rows);
     for (int32_t first = 0; scores != NULL && first < request->m; first += pass->tile) {
         int32_t count = request->m - first < pass->tile ? request->m - first : pass->tile;
 
         net->ops->embed_candidates(pass->x[0], pass->e, &tables, request, first, count);
         for (int32_t l = 0; l < net->config.L; l++)
-            infer_layer(pass, l, cpu_pad_rows(count), ATTENTION_CANDIDATES);
-        net->ops->head_forward(scores + first, pass->x[0], pass->e,
-                               scalars == NULL ? NULL : scalars + (int64_t)first * net->config.F,
-                               count, &net->head, pass->head_tape);
+            infer_layer(pass, l, count, ATTENTION_CANDIDATES);
+        net->ops->head_score(scores + first, pass->x[0], pass->e,
+                             scalars == NULL ? NULL : scalars + (int64_t)first * net->config.F,
+                             count, &net->head, pass->head_tape);
     }
 }
 
@@ -262,7 +291,7 @@ static void layer_forward(struct network_pass *pass, int32_t l, float dropout, u
     ops->linear_forward(pass->z[l] + 4 * at, pass->slope[l] + 4 * at, pass->normed[l] + at, rows,
                         net->w1[l], silu);
     if (first > 0)
-        project_keys(pass, l);
+        project_keys(pass, l, 0);
     ops->attention_pack(&attention, pass->z[l]);
     if (first == 0)
         ops->attention_forward(pass->o, &attention, pass->z[l], pass->history, 0);

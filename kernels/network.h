@@ -81,8 +81,10 @@ struct network_pass {
     struct request request;
     bool training;   /* keep what the backward pass needs; else layers share one set of buffers */
     bool states_all; /* the last layer's history rows are wanted */
-    int32_t history, rows;          /* padded rows: of the history, of all */
-    int32_t tile;                   /* candidates at a time, when not training */
+    int32_t history, rows; /* padded rows: of the history, of all */
+    int32_t tile;          /* candidates at a time, when not training */
+    float *kept;           /* (L, P, 2 C) V | K of the history's rows from pass to pass, or NULL */
+    int32_t kept_rows;     /* the first of them are there already; a multiple of CPU_ROW_PAD */
     float *x[MODEL_LAYERS_MAX + 1]; /* (rows, C) in front of each layer, and behind the last */
     float *e;                       /* (candidate rows, C) */
     float *normed[MODEL_LAYERS_MAX], *rstd[MODEL_LAYERS_MAX];

@@ -116,7 +116,11 @@ int64_t network_panels_floats(const struct model_config *config, bool with_trans
 
     if (config->head == MODEL_HEAD_CROSS)
         floats += config->crosses * 2 * Z * config->R + Z * config->W;
-    return with_transposed ? 2 * floats : floats;
+    if (with_transposed)
+        return 2 * floats;
+    return floats + (config->head == MODEL_HEAD_CROSS
+                         ? head_join_floats((int32_t)Z, config->R, config->W)
+                         : 0);
 }
 
 static struct linear pack(const struct ops *ops, float **panels, const float *w, const float *bias,
@@ -171,8 +175,16 @@ static void pack_head(struct network *network, int32_t Z, float **panels, bool w
         }
     }
     head->mlp.forward = pack(ops, panels, w->mlp, w->mlp_b, Z, W);
-    if (with_transposed)
+    if (with_transposed) {
         head->mlp.transposed = pack_transposed(ops, panels, w->mlp, Z, W);
+    } else {
+        struct head_plain plain = {.mlp = w->mlp};
+
+        memcpy(plain.down, w->down, sizeof plain.down);
+        memcpy(plain.up, w->up, sizeof plain.up);
+        ops->head_join(head, &plain, *panels);
+        *panels += head_join_floats(Z, R, W);
+    }
 }
 
 void network_pack(struct network *network, int32_t Z, float *panels, bool with_transposed)

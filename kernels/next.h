@@ -20,6 +20,7 @@
 #include "kernels/rows.h"
 
 #define NEXT_POSITIONS_MAX 48
+#define NEXT_GROUP         CPU_PANEL /* positions that are computed together */
 
 struct next_set {
     int32_t K, C, V;
@@ -32,10 +33,10 @@ struct next_set {
 
 static inline int64_t next_set_floats(int32_t K, int32_t C)
 {
-    int64_t panels = cpu_pad_columns(K), rows = panels + CPU_ROW_PAD;
+    int64_t rows = cpu_pad_rows(K), turned = C + CPU_ROW_PAD;
 
-    return rows * (2 * (int64_t)C + 1) + panels * (2 * (int64_t)C + 1) +
-           NEXT_POSITIONS_MAX * (3 * (int64_t)C + panels) + CPU_PANEL;
+    return rows * (2 * (int64_t)C + 2 + NEXT_GROUP) + CPU_ROW_PAD +
+           NEXT_GROUP * (3 * (int64_t)C + turned);
 }
 
 struct next_positions {

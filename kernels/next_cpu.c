@@ -1,52 +1,67 @@
 /*
- * kernels/next_cpu.c - sampled softmax. Three small products a block of positions: logits, the
- * positions' gradient and the negatives' gradient; unit vectors of the negatives are packed
- * once a set, in both directions.
+ * kernels/next_cpu.c - sampled softmax. Three small products for a group of 16 positions: logits,
+ * the positions' gradient and the negatives' gradient.
+ *
+ * Logits lie with a row for each negative and a lane for each position: softmax then needs no sum
+ * across lanes, and of the three products none needs the negatives in another order than they come;
+ * only the 16 positions are turned, which are few.
  */
 #include "kernels/next.h"
 
 #include <assert.h>
 #include <stddef.h>
 
-/* The set's memory. Kp: K padded to panels, Kr: to whole tiles as well. */
+#define GROUP NEXT_GROUP
+#define AHEAD 8 /* rows to fetch before they are needed: they lie anywhere in the table */
+
+/* The set's memory. Kr: K padded to whole tiles. */
 struct set {
-    int32_t K, Kp, Kr, C;
-    float *unit;         /* (Kr, C) */
+    int32_t K, Kr, C;
+    float *unit;         /* (Kr, C), CPU_ROW_PAD more at the end */
     float *inverse_norm; /* (Kr) */
-    float *transposed;   /* (Kp / 16, C, 16) */
-    float *panels;       /* (C / 16, Kp, 16) */
     float *d_unit;       /* (Kr, C) */
-    float *bias;         /* (Kp) - ln Q; padding is far below */
-    float *x, *x_panels; /* (NEXT_POSITIONS_MAX, C) unit vectors of the positions */
-    float *logits;       /* (NEXT_POSITIONS_MAX, Kp), CPU_ROW_PAD more at the end */
-    float *dx;           /* (NEXT_POSITIONS_MAX, C) */
+    float *bias;         /* (Kr) - ln Q */
+    float *x;            /* (GROUP, C) unit vectors of the positions */
+    float *x_columns;    /* (C, GROUP) the same, turned */
+    float *x_panels;     /* (C / 16, GROUP, 16) */
+    float *logits;       /* (Kr, GROUP) */
+    float *dx;           /* (C + CPU_ROW_PAD, GROUP) */
+};
+
+/* At most GROUP positions on their way; lanes beyond their number have targets of no item. */
+struct group {
+    int32_t count;
+    int32_t targets[GROUP];
+    float inverse_x[GROUP], inverse_item[GROUP], cosine[GROUP];
+    float own[GROUP], own_p[GROUP]; /* logit and probability of the target */
 };
 
 static struct set set_of(const struct next_set *from)
 {
-    struct set s = {.K = from->K, .C = from->C};
-    float *at = from->memory;
+    struct set s = {.K = from->K, .Kr = cpu_pad_rows(from->K), .C = from->C};
     int64_t C = from->C;
 
-    s.Kp = cpu_pad_columns(s.K);
-    s.Kr = s.Kp + CPU_ROW_PAD;
-    s.unit = at;
-    s.inverse_norm = s.unit + s.Kr * C;
-    s.transposed = s.inverse_norm + s.Kr;
-    s.panels = s.transposed + s.Kp * C;
-    s.d_unit = s.panels + s.Kp * C;
+    s.unit = from->memory;
+    s.inverse_norm = s.unit + s.Kr * C + CPU_ROW_PAD;
+    s.d_unit = s.inverse_norm + s.Kr;
     s.bias = s.d_unit + s.Kr * C;
-    s.x = s.bias + s.Kp;
-    s.x_panels = s.x + NEXT_POSITIONS_MAX * C;
-    s.dx = s.x_panels + NEXT_POSITIONS_MAX * C;
-    s.logits = s.dx + NEXT_POSITIONS_MAX * C;
+    s.x = s.bias + s.Kr;
+    s.x_columns = s.x + GROUP * C;
+    s.x_panels = s.x_columns + GROUP * C;
+    s.logits = s.x_panels + GROUP * C;
+    s.dx = s.logits + (int64_t)s.Kr * GROUP;
     return s;
+}
+
+static float inverse_norm_of(const float *x, int32_t C)
+{
+    return 1.0f / sqrtf(cpu_dot(x, x, C) + 1e-12f);
 }
 
 /* to = from / |from|; returns 1 / |from|. */
 static float unit_of(float *to, const float *from, int32_t C)
 {
-    float inverse = 1.0f / sqrtf(cpu_dot(from, from, C) + 1e-12f);
+    float inverse = inverse_norm_of(from, C);
 
     for (int32_t c = 0; c < C; c += CPU_LANES)
         cpu_store(to + c, cpu_load(from + c) * inverse);
@@ -63,6 +78,12 @@ static void unit_backward(float *to, const float *d, const float *unit, float in
                   cpu_load(to + c) + (cpu_load(d + c) - cpu_load(unit + c) * along) * inverse);
 }
 
+static void prefetch(const float *row, int32_t C)
+{
+    for (int32_t c = 0; c < C; c += 16)
+        __builtin_prefetch(row + c);
+}
+
 void CPU(next_begin)(const struct next_set *from)
 {
     struct set s = set_of(from);
@@ -72,104 +93,140 @@ void CPU(next_begin)(const struct next_set *from)
     for (int32_t k = 0; k < s.K; k++) {
         int32_t row = from->negatives[k];
 
+        if (k + AHEAD < s.K)
+            prefetch(from->emb + (int64_t)from->negatives[k + AHEAD] * C, C);
         s.inverse_norm[k] = unit_of(s.unit + (int64_t)k * C, from->emb + (int64_t)row * C, C);
         s.bias[k] = from->log_q != NULL ? -from->log_q[row] : 0;
     }
-    memset(s.unit + (int64_t)s.K * C, 0, (size_t)(s.Kr - s.K) * (size_t)C * sizeof(float));
-    for (int32_t k = s.K; k < s.Kp; k++)
-        s.bias[k] = -1e30f;
+    memset(s.unit + (int64_t)s.K * C, 0,
+           ((size_t)(s.Kr - s.K) * (size_t)C + CPU_ROW_PAD) * sizeof(float));
+    memset(s.bias + s.K, 0, (size_t)(s.Kr - s.K) * sizeof(float));
     memset(s.d_unit, 0, (size_t)s.Kr * (size_t)C * sizeof(float));
-    for (int32_t k = 0; k < s.Kp; k++) {
-        const float *unit = s.unit + (int64_t)k * C;
-        float *to = s.transposed + (int64_t)(k / CPU_PANEL) * C * CPU_PANEL + k % CPU_PANEL;
-
-        for (int32_t c = 0; c < C; c++)
-            to[c * CPU_PANEL] = unit[c];
-        for (int32_t c = 0; c < C; c += CPU_PANEL)
-            memcpy(s.panels + (int64_t)c * s.Kp + k * CPU_PANEL, unit + c,
-                   CPU_PANEL * sizeof(float));
-    }
 }
 
-/* logits (rows, Kp) of the unit positions; a target among the negatives is put far below. */
-static void make_logits(const struct set *s, const struct next_set *from,
-                        const struct next_positions *positions)
+/* Unit vectors of the positions in all forms, and the logits of their targets. */
+static void group_begin(struct group *g, const struct set *s, const struct next_set *from,
+                        const struct next_positions *positions, int32_t first)
 {
-    float inverse_tau = 1.0f / from->tau;
+    int32_t C = s->C, left = positions->count - first;
 
-    for (int32_t r0 = 0; r0 < positions->count; r0 += CPU_ROWS) {
-        for (int32_t k = 0; k < s->Kp; k += CPU_PANEL) {
-            cpu_vector acc[CPU_ROWS][CPU_VECTORS];
+    *g = (struct group){.count = left < GROUP ? left : GROUP};
+    for (int32_t i = 0; i < GROUP; i++) {
+        float *x = s->x + (int64_t)i * C;
 
-            cpu_product(acc, s->x + (int64_t)r0 * s->C, s->C, 1, s->transposed + (int64_t)k * s->C,
-                        s->C);
+        g->targets[i] = -1;
+        if (i >= g->count) {
+            memset(x, 0, (size_t)C * sizeof *x);
+            continue;
+        }
+        int32_t target = positions->targets[first + i];
+        const float *item = from->emb + (int64_t)target * C;
+
+        g->targets[i] = target;
+        g->inverse_x[i] = unit_of(x, positions->x + (int64_t)positions->rows[first + i] * C, C);
+        g->inverse_item[i] = inverse_norm_of(item, C);
+        g->cosine[i] = cpu_dot(x, item, C) * g->inverse_item[i];
+        g->own[i] = g->cosine[i] / from->tau - (from->log_q != NULL ? from->log_q[target] : 0);
+    }
+    for (int32_t c = 0; c < C; c += 8)
+        for (int32_t i = 0; i < GROUP; i += 8)
+            cpu_turn(s->x_columns + c * GROUP + i, GROUP, s->x + (int64_t)i * C + c, C);
+    for (int32_t c = 0; c < C; c += CPU_PANEL)
+        for (int32_t i = 0; i < GROUP; i++)
+            memcpy(s->x_panels + (c + i) * GROUP, s->x + (int64_t)i * C + c,
+                   CPU_PANEL * sizeof(float));
+}
+
+static void make_logits(const struct set *s, float tau)
+{
+    for (int32_t k = 0; k < s->K; k += CPU_ROWS) {
+        cpu_vector acc[CPU_ROWS][CPU_VECTORS];
+
+        cpu_product(acc, s->unit + (int64_t)k * s->C, s->C, 1, s->x_columns, s->C);
+        CPU_UNROLL
+        for (int r = 0; r < CPU_ROWS; r++) {
             CPU_UNROLL
-            for (int r = 0; r < CPU_ROWS; r++) {
-                CPU_UNROLL
-                for (int v = 0; v < CPU_VECTORS; v++)
-                    cpu_store(s->logits + (int64_t)(r0 + r) * s->Kp + k + v * CPU_LANES,
-                              acc[r][v] * inverse_tau + cpu_load(s->bias + k + v * CPU_LANES));
-            }
+            for (int v = 0; v < CPU_VECTORS; v++)
+                cpu_store(s->logits + (int64_t)(k + r) * GROUP + v * CPU_LANES,
+                          CPU_FMA(acc[r][v], cpu_splat(1.0f / tau), cpu_splat(s->bias[k + r])));
         }
     }
-    for (int32_t i = 0; i < positions->count; i++)
-        for (int32_t k = 0; k < s->K; k++)
-            if (from->negatives[k] == positions->targets[i])
-                s->logits[(int64_t)i * s->Kp + k] = -1e30f;
 }
 
-/* logits (Kp) -> scale * their probabilities; *own_p: the target's. Returns the loss. */
-static double softmax(float *logits, int32_t Kp, float own, float scale, float *own_p)
+/* logits -> scale * their probabilities, 0 in lanes without a position; a negative that is a
+ * position's target is left out there. Returns the sum of the losses. */
+static double softmax(const struct set *s, const int32_t *negatives, struct group *g, float scale)
 {
-    cpu_vector top = cpu_splat(own), total = {0};
-    float lanes[CPU_LANES], most, own_e, sum;
+    cpu_vector top[CPU_VECTORS], total[CPU_VECTORS] = {{0}}, far = cpu_splat(-1e30f);
+    float tops[GROUP], sums[GROUP], factor[GROUP] = {0};
+    double loss = 0;
 
-    for (int32_t k = 0; k < Kp; k += CPU_LANES)
-        top = CPU_MAX(cpu_load(logits + k), top);
-    memcpy(lanes, &top, sizeof lanes);
-    most = lanes[0];
-    for (int i = 1; i < CPU_LANES; i++)
-        most = lanes[i] > most ? lanes[i] : most;
-    for (int32_t k = 0; k < Kp; k += CPU_LANES) {
-        cpu_vector e = cpu_exp(cpu_load(logits + k) - most);
+    memcpy(top, g->own, sizeof top);
+    for (int32_t k = 0; k < s->K; k++) {
+        for (int v = 0; v < CPU_VECTORS; v++) {
+            float *at = s->logits + (int64_t)k * GROUP + v * CPU_LANES;
+            cpu_bits targets, hit;
+            cpu_vector logit = cpu_load(at);
 
-        total += e;
-        cpu_store(logits + k, e);
+            memcpy(&targets, g->targets + v * CPU_LANES, sizeof targets);
+            hit = (cpu_bits)(targets == (uint32_t)negatives[k]);
+            logit = (cpu_vector)(((cpu_bits)far & hit) | ((cpu_bits)logit & ~hit));
+            top[v] = CPU_MAX(logit, top[v]);
+            cpu_store(at, logit);
+        }
     }
-    own_e = expf(own - most);
-    sum = cpu_sum(total) + own_e;
-    for (int32_t k = 0; k < Kp; k += CPU_LANES)
-        cpu_store(logits + k, cpu_load(logits + k) * (scale / sum));
-    *own_p = own_e / sum;
-    return log((double)sum) - (double)(own - most);
+    for (int32_t k = 0; k < s->K; k++) {
+        for (int v = 0; v < CPU_VECTORS; v++) {
+            float *at = s->logits + (int64_t)k * GROUP + v * CPU_LANES;
+            cpu_vector e = cpu_exp(cpu_load(at) - top[v]);
+
+            total[v] += e;
+            cpu_store(at, e);
+        }
+    }
+    memcpy(tops, top, sizeof tops);
+    memcpy(sums, total, sizeof sums);
+    for (int32_t i = 0; i < g->count; i++) {
+        float own = expf(g->own[i] - tops[i]), sum = sums[i] + own;
+
+        g->own_p[i] = own / sum;
+        factor[i] = scale / sum;
+        loss += log((double)sum) - (double)(g->own[i] - tops[i]);
+    }
+    for (int32_t k = 0; k < s->K; k++) {
+        for (int v = 0; v < CPU_VECTORS; v++) {
+            float *at = s->logits + (int64_t)k * GROUP + v * CPU_LANES;
+
+            cpu_store(at, cpu_load(at) * cpu_load(factor + v * CPU_LANES));
+        }
+    }
+    return loss;
 }
 
-/* Gradients of a block from the coefficients in logits. */
-static void products_backward(const struct set *s, int32_t rows)
+/* Gradients of unit vectors from the coefficients in logits: of the positions into x_columns, by
+ * row, as it is no longer needed; the negatives' are added to. */
+static void products_backward(const struct set *s)
 {
-    for (int32_t r0 = 0; r0 < rows; r0 += CPU_ROWS) {
+    for (int32_t c = 0; c < s->C; c += CPU_ROWS) {
+        cpu_vector acc[CPU_ROWS][CPU_VECTORS];
+
+        cpu_product(acc, s->unit + c, 1, s->C, s->logits, s->K);
+        CPU_UNROLL
+        for (int r = 0; r < CPU_ROWS; r++) {
+            CPU_UNROLL
+            for (int v = 0; v < CPU_VECTORS; v++)
+                cpu_store(s->dx + (c + r) * GROUP + v * CPU_LANES, acc[r][v]);
+        }
+    }
+    for (int32_t c = 0; c < s->C; c += 8)
+        for (int32_t i = 0; i < GROUP; i += 8)
+            cpu_turn(s->x_columns + (int64_t)i * s->C + c, s->C, s->dx + c * GROUP + i, GROUP);
+    for (int32_t k = 0; k < s->K; k += CPU_ROWS) {
         for (int32_t c = 0; c < s->C; c += CPU_PANEL) {
             cpu_vector acc[CPU_ROWS][CPU_VECTORS];
 
-            cpu_product(acc, s->logits + (int64_t)r0 * s->Kp, s->Kp, 1,
-                        s->panels + (int64_t)c * s->Kp, s->Kp);
-            CPU_UNROLL
-            for (int r = 0; r < CPU_ROWS; r++) {
-                CPU_UNROLL
-                for (int v = 0; v < CPU_VECTORS; v++)
-                    cpu_store(s->dx + (int64_t)(r0 + r) * s->C + c + v * CPU_LANES, acc[r][v]);
-            }
-        }
-    }
-    for (int32_t r = 0; r < rows; r++)
-        for (int32_t c = 0; c < s->C; c += CPU_PANEL)
-            memcpy(s->x_panels + (int64_t)c * rows + r * CPU_PANEL, s->x + (int64_t)r * s->C + c,
-                   CPU_PANEL * sizeof(float));
-    for (int32_t k = 0; k < s->Kp; k += CPU_ROWS) {
-        for (int32_t c = 0; c < s->C; c += CPU_PANEL) {
-            cpu_vector acc[CPU_ROWS][CPU_VECTORS];
-
-            cpu_product(acc, s->logits + k, 1, s->Kp, s->x_panels + (int64_t)c * rows, rows);
+            cpu_product(acc, s->logits + (int64_t)k * GROUP, GROUP, 1, s->x_panels + c * GROUP,
+                        GROUP);
             CPU_UNROLL
             for (int r = 0; r < CPU_ROWS; r++) {
                 CPU_UNROLL
@@ -187,45 +244,33 @@ double CPU(next_loss)(float *dx, struct rows *demb, const struct next_set *from,
                       const struct next_positions *positions, float scale)
 {
     struct set s = set_of(from);
-    int32_t C = s.C, count = positions->count, rows = cpu_pad_rows(count);
-    float inverse_x[NEXT_POSITIONS_MAX], own_g[NEXT_POSITIONS_MAX];
     float step = scale / from->tau;
+    int32_t C = s.C;
+    struct group g;
     double loss = 0;
 
-    assert(count <= NEXT_POSITIONS_MAX);
-    for (int32_t i = 0; i < count; i++)
-        inverse_x[i] = unit_of(s.x + (int64_t)i * C, positions->x + (int64_t)positions->rows[i] * C,
-                               C);
-    memset(s.x + (int64_t)count * C, 0, (size_t)(rows - count) * (size_t)C * sizeof(float));
-    make_logits(&s, from, positions);
-    for (int32_t i = 0; i < count; i++) {
-        const float *item = from->emb + (int64_t)positions->targets[i] * C;
-        float inverse = 1.0f / sqrtf(cpu_dot(item, item, C) + 1e-12f), own_p;
-        float own = cpu_dot(s.x + (int64_t)i * C, item, C) * inverse / from->tau -
-                    (from->log_q != NULL ? from->log_q[positions->targets[i]] : 0);
+    for (int32_t first = 0; first < positions->count; first += GROUP) {
+        group_begin(&g, &s, from, positions, first);
+        make_logits(&s, from->tau);
+        loss += softmax(&s, from->negatives, &g, step);
+        if (dx == NULL)
+            continue;
+        products_backward(&s);
+        for (int32_t i = 0; i < g.count; i++) {
+            float *d = s.x_columns + (int64_t)i * C, *unit = s.x + (int64_t)i * C;
+            const float *item = from->emb + (int64_t)g.targets[i] * C;
+            float *row = rows_slot(demb, g.targets[i]);
+            float own = (g.own_p[i] - 1.0f) * step, scaled = own * g.inverse_item[i];
 
-        loss += softmax(s.logits + (int64_t)i * s.Kp, s.Kp, own, step, &own_p);
-        own_g[i] = (own_p - 1.0f) * step;
-    }
-    if (dx == NULL)
-        return loss;
-    memset(s.logits + (int64_t)count * s.Kp, 0,
-           (size_t)(rows - count) * (size_t)s.Kp * sizeof(float));
-    products_backward(&s, rows);
-    for (int32_t i = 0; i < count; i++) {
-        float *d = s.dx + (int64_t)i * C, *unit = s.x + (int64_t)i * C;
-        const float *item = from->emb + (int64_t)positions->targets[i] * C;
-        float *row = rows_slot(demb, positions->targets[i]);
-        float inverse = 1.0f / sqrtf(cpu_dot(item, item, C) + 1e-12f);
-        float cosine = cpu_dot(unit, item, C) * inverse, g = own_g[i] * inverse;
+            for (int32_t c = 0; c < C; c += CPU_LANES) {
+                cpu_vector unit_item = cpu_load(item + c) * g.inverse_item[i];
 
-        for (int32_t c = 0; c < C; c += CPU_LANES) {
-            cpu_vector unit_item = cpu_load(item + c) * inverse;
-
-            cpu_store(d + c, cpu_load(d + c) + own_g[i] * unit_item);
-            cpu_store(row + c, cpu_load(row + c) + g * (cpu_load(unit + c) - unit_item * cosine));
+                cpu_store(d + c, cpu_load(d + c) + own * unit_item);
+                cpu_store(row + c, cpu_load(row + c) +
+                                       scaled * (cpu_load(unit + c) - unit_item * g.cosine[i]));
+            }
+            unit_backward(dx + (int64_t)positions->rows[first + i] * C, d, unit, g.inverse_x[i], C);
         }
-        unit_backward(dx + (int64_t)positions->rows[i] * C, d, unit, inverse_x[i], C);
     }
     return loss;
 }
@@ -233,16 +278,23 @@ double CPU(next_loss)(float *dx, struct rows *demb, const struct next_set *from,
 void CPU(next_end)(struct rows *demb, const struct next_set *from)
 {
     struct set s = set_of(from);
+    float *ahead[AHEAD];
 
-    for (int32_t k = 0; k < s.K; k++)
-        unit_backward(rows_slot(demb, from->negatives[k]), s.d_unit + (int64_t)k * s.C,
-                      s.unit + (int64_t)k * s.C, s.inverse_norm[k], s.C);
+    for (int32_t k = 0; k < s.K + AHEAD; k++) {
+        if (k >= AHEAD)
+            unit_backward(ahead[k % AHEAD], s.d_unit + (int64_t)(k - AHEAD) * s.C,
+                          s.unit + (int64_t)(k - AHEAD) * s.C, s.inverse_norm[k - AHEAD], s.C);
+        if (k < s.K) {
+            ahead[k % AHEAD] = rows_slot(demb, from->negatives[k]);
+            prefetch(ahead[k % AHEAD], s.C);
+        }
+    }
 }
 
 void CPU(next_norms)(float *inverse_norm, const float *emb, int32_t V, int32_t C)
 {
     for (int64_t v = 0; v < V; v++)
-        inverse_norm[v] = 1.0f / sqrtf(cpu_dot(emb + v * C, emb + v * C, C) + 1e-12f);
+        inverse_norm[v] = inverse_norm_of(emb + v * C, C);
 }
 
 void CPU(next_scores)(float *scores, const float *x, const float *emb, const float *inverse_norm,

@@ -37,6 +37,8 @@
     X(embed_history)                                                                               \
     X(embed_candidates)                                                                            \
     X(embed_backward)                                                                              \
+    X(head_join)                                                                                   \
+    X(head_score)                                                                                  \
     X(head_forward)                                                                                \
     X(head_backward)                                                                               \
     X(next_begin)                                                                                  \

@@ -216,6 +216,78 @@ TEST(model_other_candidates_change_no_bit_of_a_score)
     }
 }
 
+/* What the history keeps changes no bit of what the batch scores without it. */
+static void check_kept(const struct model *model, struct model_history *history,
+                       const struct batch *batch)
+{
+    struct model_workspace *workspace = model_workspace_create();
+    float want[64], got[64];
+    struct error err;
+
+    CHECK_STATUS(OK, model_score(model, workspace, batch, want, &err));
+    CHECK_STATUS(OK, model_score_kept(model, workspace, history, batch, got, &err));
+    CHECK(memcmp(want, got, (size_t)batch->N * sizeof *got) == 0);
+    model_workspace_destroy(workspace);
+}
+
+TEST(model_kept_keys_and_values_change_no_bit_for_any_split)
+{
+    static const struct jagged_size one[] = {{30, 7}};
+
+    for (int form = 0; form < 2; form++) {
+        struct model_config config = tiny((enum model_attention)form, MODEL_HEAD_CROSS);
+        struct model *model = rough_model(&config, test_seed());
+
+        jagged_fill(&jagged, &config, one, 1, test_seed());
+        for (int32_t split = 0; split <= 30; split++) {
+            struct model_history *history = model_history_create();
+
+            jagged.history_start[1] = jagged.batch.T = split;
+            check_kept(model, history, &jagged.batch);
+            jagged.history_start[1] = jagged.batch.T = 30;
+            check_kept(model, history, &jagged.batch); /* grown */
+            check_kept(model, history, &jagged.batch); /* all of it is there */
+            jagged.history_start[1] = jagged.batch.T = split;
+            check_kept(model, history, &jagged.batch); /* a part of it */
+            model_history_destroy(history);
+        }
+        model_destroy(model);
+    }
+}
+
+TEST(model_kept_history_of_other_tokens_or_weights_begins_anew)
+{
+    struct model_config config = tiny(MODEL_ATTENTION_SILU, MODEL_HEAD_CROSS);
+    struct model *model = rough_model(&config, test_seed());
+    struct model_history *history = model_history_create();
+    struct model_workspace *workspace = model_workspace_create();
+    float scores[64];
+    struct error err;
+
+    jagged_fill(&jagged, &config, sizes, SIZES, test_seed());
+    CHECK_STATUS(ERR_LIMIT,
+                 model_score_kept(model, workspace, history, &jagged.batch, scores, &err));
+    for (int round = 0; round < 2; round++)
+        for (int32_t b = 0; b < SIZES; b++) {
+            jagged_one(&alone, &jagged, b);
+            check_kept(model, history, &alone.batch);
+        }
+    jagged_one(&alone, &jagged, 3);
+    check_kept(model, history, &alone.batch);
+    alone.item[14] = 1 + alone.item[14] % 22;
+    check_kept(model, history, &alone.batch);
+    alone.action[13] = 1 + alone.action[13] % 4;
+    check_kept(model, history, &alone.batch);
+    alone.time_ms[0] -= 5000000;
+    check_kept(model, history, &alone.batch);
+    roughen(model, 77);
+    check_kept(model, history, &alone.batch);
+    model_history_destroy(history);
+    model_history_destroy(NULL);
+    model_workspace_destroy(workspace);
+    model_destroy(model);
+}
+
 TEST(model_rows_and_actions_outside_the_tables_are_the_unknown_ones)
 {
     struct model_config config = tiny(MODEL_ATTENTION_SILU, MODEL_HEAD_CROSS);
