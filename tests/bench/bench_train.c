@@ -1,14 +1,14 @@
 /*
- * tests/bench/bench_train.c - training throughput of the small model on one thread.
+ * tests/bench/bench_train.c - training throughput of the small model, on one thread unless asked.
  *
- *     bench_train [T ITEMS [BLOCK [SECONDS]]]    128 3400 16 2: the peers' job
+ *     bench_train [T ITEMS [BLOCK [SECONDS [THREADS]]]] [--json]    128 3400 16 2 1: the peers' job
  *
  * The job of the peers' training benchmark: synthetic users, sequences of T tokens without
  * padding, every position predicts the next item, sampled softmax with 128 uniform negatives for
  * every BLOCK positions (16; 0 = one set a batch), dense AdamW on all tensors, 16 sequences a
  * step, batch assembly inside the clock.
  *
- * An example is one position with its target.
+ * An example is one position with its target. --json: one JSON object instead of figures.
  */
 #include "kernels/ops.h"
 #include "kernels/trainer.h"
@@ -19,6 +19,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #define USERS         1000
@@ -145,14 +146,17 @@ int main(int argc, char **argv)
     struct model *model;
     struct random random;
     struct data data;
-    double limit = argc > 4 ? atof(argv[4]) : SECONDS, end, last = 0;
-    int steps = 0;
+    double limit, end, last = 0;
+    int T, items, steps = 0;
+    bool json = argc > 1 && strcmp(argv[argc - 1], "--json") == 0;
     struct error err;
 
-    int T = argc > 2 ? atoi(argv[1]) : T_MAX, items = argc > 2 ? atoi(argv[2]) : ITEMS;
-
+    argc -= json;
+    T = argc > 2 ? atoi(argv[1]) : T_MAX;
+    items = argc > 2 ? atoi(argv[2]) : ITEMS;
+    limit = argc > 4 ? atof(argv[4]) : SECONDS;
     if (argc == 2 || T < 1 || T > T_MAX || items < 2) {
-        (void)fprintf(stderr, "usage: bench_train [T(1..128) ITEMS [BLOCK [SECONDS]]]\n");
+        (void)fprintf(stderr, "usage: bench_train [T(1..128) ITEMS [BLOCK [SECONDS [THREADS]]]]\n");
         return 2;
     }
     data_fill(&data, T, items);
@@ -165,6 +169,7 @@ int main(int argc, char **argv)
         fail("a preset is missing");
     next.negatives_block = argc > 3 ? atoi(argv[3]) : 16;
     trainer_defaults(&settings);
+    settings.threads = argc > 5 ? atoi(argv[5]) : 1;
     check(model_create(&model, &config, 1, &err), &err);
     check(trainer_create(&trainer, model, &settings, &err), &err);
     random_seed(&random, 2);
@@ -183,6 +188,11 @@ int main(int argc, char **argv)
         last += losses[steps - 1 - i] / MEAN_OF_STEPS;
     qsort(seconds + WARM_STEPS, (size_t)(steps - WARM_STEPS), sizeof *seconds, ascending);
     end = BATCH / seconds[WARM_STEPS + (steps - WARM_STEPS) / 2];
+    if (json) {
+        (void)printf("{\"name\":\"train\",\"seqs_per_s\":%.1f,\"seqs_per_s_best\":%.1f}\n", end,
+                     BATCH / seconds[WARM_STEPS]);
+        return 0;
+    }
     (void)printf("%d steps, loss %.4f to %.4f, %s, negatives of every %d positions\n", steps,
                  losses[0], last, ops_cpu()->name, (int)next.negatives_block);
     figure_report("train_sequences_per_s", end, "sequences/s", "best of the steps",

@@ -3,3 +3,16 @@
 .PHONY: bench
 bench: deps $(B)/freshet $(benches) ## every figure the README quotes; a quiet machine, please
 	@bash tests/bench/run.sh $(B)
+
+# PyTorch and ONNX Runtime are no dependencies: they live in a virtual environment of their own.
+PEERS ?= ../shared/peers
+PEERS_VENV ?= build/peers-venv
+PEERS_FLAGS ?=
+.PHONY: bench-peers
+bench-peers: $(addprefix $(B)/bench/bench_,request train serve) $(if $(wildcard /usr/include/dnnl.h),$(B)/bench/products) ## freshet beside PyTorch and ONNX Runtime in the same rounds; PEERS=folder of theirs
+	@python3 tests/bench/peers.py $(B) $(PEERS) $(PEERS_VENV) $(PEERS_FLAGS)
+
+$(B)/bench/products: tests/bench/peers/products.c
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	@$(CC) $(CPPFLAGS) $(CFLAGS) -o $@ $< -ldnnl
