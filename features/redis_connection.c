@@ -1,15 +1,16 @@
 /*
  * features/redis_connection.c - a connection that formats, pipelines, heals, and never blocks.
  *
- * States: WAITING (for the next attempt) -> CONNECTING [-> SHAKING, with TLS] -> GREETING
- * (authenticate, select, name, ping: a server that is loading or wants a password answers here) ->
- * READY; any failure leads back to WAITING. Where the topology says that a guide must be asked
- * first, the same states lead to the guide, whose greeting ends with the question, and from its
- * answer back to WAITING: between two descriptors lies a moment without one, which redis_store's
- * epoll set relies on.
+ * States: WAITING (for the next attempt) -> RESOLVING (the host's name, where it is one) ->
+ * CONNECTING [-> SHAKING, with TLS] -> GREETING (authenticate, select, name, ping: a server that is
+ * loading or wants a password answers here) -> READY; any failure leads back to WAITING. Where the
+ * topology says that a guide must be asked first, the same states lead to the guide, whose greeting
+ * ends with the question, and from its answer back to WAITING: between two descriptors lies a
+ * moment without one, which redis_store's epoll set relies on.
  */
 #include "features/redis_connection.h"
 
+#include "features/redis_resolve.h"
 #include "ops/clock.h"
 #include "ops/defence.h"
 #include "ops/log.h"
@@ -33,6 +34,7 @@
 #define BACKOFF_ASK_MS   1000  /* at most, where asking again is cheap and finds the new primary */
 #define GUIDE_MS         1000  /* for a guide to answer: there are others */
 #define SHARED_WAIT_US   20000 /* while another connection asks */
+#define RESOLVE_AGAIN_US 5000  /* to see whether a name was looked up */
 #define REDIRECT_SPAN_US 1000000
 #define GREETINGS_MAX    6
 #define LOG_EVERY_MS     30000
@@ -45,7 +47,7 @@ METRIC_COUNTER(questions, "freshet_redis_discoveries_total",
 METRIC_COUNTER(redirects, "freshet_redis_redirects_total",
                "connections that followed a slot to another node");
 
-enum state { WAITING, CONNECTING, SHAKING, GREETING, READY };
+enum state { WAITING, RESOLVING, CONNECTING, SHAKING, GREETING, READY };
 
 /* What a reply of the greeting must say. */
 enum greeting {
@@ -81,8 +83,8 @@ struct redis_connection {
     int owed;
     bool input; /* bytes were fed since the reader last said "no more" */
 
-    int64_t attempt_us;  /* WAITING: when to connect */
-    int64_t deadline_us; /* CONNECTING, GREETING */
+    int64_t attempt_us;  /* WAITING: when to connect; RESOLVING: when to see */
+    int64_t deadline_us; /* RESOLVING to GREETING */
     int64_t progress_us; /* READY: when something last arrived, or the first was asked for */
     int64_t backoff_ms;
     struct random random; /* jitter */
@@ -449,8 +451,19 @@ static void start_connecting(struct redis_connection *c, int64_t now_us)
         fail(c, ERR_CONFIG, err.text);
         return;
     }
+    c->state = RESOLVING;
+    c->deadline_us = now_us + 1000 * (c->guide && c->limits.connect_ms > GUIDE_MS
+                                          ? GUIDE_MS
+                                          : c->limits.connect_ms);
+}
+
+/* To a socket's path, or to a numeric address: hiredis would wait for a name's. */
+static void dial(struct redis_connection *c, const char *numeric)
+{
+    const struct redis_address *address = &c->route.address;
+
     c->context = address->unix_socket ? redisConnectUnixNonBlock(address->host)
-                                      : redisConnectNonBlock(address->host, address->port);
+                                      : redisConnectNonBlock(numeric, address->port);
     if (c->context == NULL || c->context->err != 0) {
         char why[160];
 
@@ -462,9 +475,30 @@ static void start_connecting(struct redis_connection *c, int64_t now_us)
     if (!address->unix_socket)
         (void)redisEnableKeepAlive(c->context);
     c->state = CONNECTING;
-    c->deadline_us = now_us + 1000 * (c->guide && c->limits.connect_ms > GUIDE_MS
-                                          ? GUIDE_MS
-                                          : c->limits.connect_ms);
+}
+
+static void step_resolving(struct redis_connection *c, int64_t now_us)
+{
+    char numeric[RESOLVE_ADDRESS_MAX] = "";
+    struct error err;
+
+    switch (c->route.address.unix_socket
+                ? REDIS_RESOLVED
+                : redis_resolve(c->route.address.host, now_us, numeric, &err)) {
+    case REDIS_RESOLVED:
+        dial(c, numeric);
+        break;
+    case REDIS_RESOLVING:
+        c->attempt_us = now_us + RESOLVE_AGAIN_US;
+        if (c->why.status == ERR_CONFIG)
+            c->why.status = ERR_UNAVAILABLE; /* that was the last attempt; this one may do */
+        if (now_us >= c->deadline_us)
+            fail(c, ERR_TIMEOUT, "looking up its name took too long");
+        break;
+    case REDIS_UNRESOLVED:
+        fail(c, err.status, err.text);
+        break;
+    }
 }
 
 /* One command of the greeting. Words end with NULL. */
@@ -719,6 +753,8 @@ void redis_connection_step(struct redis_connection *connection, int64_t now_us)
 
     if (c->state == WAITING && now_us >= c->attempt_us)
         start_connecting(c, now_us);
+    if (c->state == RESOLVING)
+        step_resolving(c, now_us);
     if (c->state == CONNECTING)
         step_connecting(c);
     if (c->state == SHAKING)
@@ -745,7 +781,7 @@ short redis_connection_wants(const struct redis_connection *connection)
 {
     const struct redis_connection *c = connection;
 
-    if (c->state == WAITING)
+    if (c->state <= RESOLVING)
         return 0;
     if (c->state == CONNECTING)
         return POLLOUT;
@@ -759,7 +795,7 @@ int64_t redis_connection_due_us(const struct redis_connection *connection)
 {
     const struct redis_connection *c = connection;
 
-    if (c->state == WAITING)
+    if (c->state <= RESOLVING)
         return c->attempt_us;
     if (c->state != READY)
         return c->deadline_us;

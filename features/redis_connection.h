@@ -34,7 +34,7 @@
 #include <stdint.h>
 
 struct redis_limits {
-    int64_t connect_ms;  /* connect, authenticate, select; 0: 3000 */
+    int64_t connect_ms;  /* look up, connect, authenticate, select; 0: 3000 */
     int64_t reply_ms;    /* the oldest reply owed; 0: 10000. A server that hangs is down. */
     size_t output_bytes; /* commands not yet written; 0: 64 MiB */
     size_t reply_bytes;  /* one reply with all it holds; 0: 64 MiB */
@@ -61,7 +61,8 @@ void redis_connection_destroy(struct redis_connection *connection); /* NULL is f
 int redis_connection_descriptor(const struct redis_connection *connection);
 short redis_connection_wants(const struct redis_connection *connection);
 int64_t redis_connection_due_us(const struct redis_connection *connection);
-/* Connects, writes, reads, notices deadlines. Never blocks (but for looking up a host's name). */
+/* Connects, writes, reads, notices deadlines. Never blocks: names are looked up elsewhere
+ * (features/redis_resolve.h). */
 void redis_connection_step(struct redis_connection *connection, int64_t now_us);
 
 bool redis_connection_ready(const struct redis_connection *connection);
