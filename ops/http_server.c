@@ -8,6 +8,12 @@
  * sweeper shuts down the sockets of those that took too long; the server's own thread then sees
  * the end and cleans up. A handler that keeps its request is the handler's business.
  *
+ * Room. Idle connections are cheap for who holds them, and behind a proxy all clients have one
+ * address, so a bound by address alone protects nobody. So nothing is refused while connections do
+ * no work: beyond connections_max the ones that are idle for longest, between two requests or
+ * before their first, are closed, a few at a time, and libmicrohttpd's own limit lies above by as
+ * many as may be closing. Only when all of them are at work does who comes wait to be accepted.
+ *
  * Late answers. The connection is suspended after the handler has returned without an answer, and
  * resumed by http_answer(); what happens in between on two threads is settled by one atomic state.
  * Answers are always queued by libmicrohttpd's own thread.
@@ -40,9 +46,11 @@
 #define HEADER_BYTES_MAX ((size_t)32 << 10) /* a connection's memory in libmicrohttpd */
 #define CONNECTIONS_MAX  1024
 #define REQUEST_MS_MAX   10000
+#define NEW_MS_MAX       3000  /* from connecting to the end of the first request's first line */
 #define IDLE_MS_MAX      75000 /* between two requests of one connection */
 #define ANSWER_MS_MAX    60000 /* for a client to take its answer */
 #define SWEEP_PERIOD_MS  50
+#define CROWD_MAX        16   /* closed at once, at most, to make room */
 #define FIRST_WORD_MS    1000 /* while closing: for a connected client to begin its request */
 
 static const char *const class_names[] = {"1xx", "2xx", "3xx", "4xx", "5xx"};
@@ -50,6 +58,8 @@ METRIC_COUNTER_OF(answers, "freshet_http_answers_total", "answers by class of st
                   class_names, 5);
 METRIC_COUNTER(timeouts, "freshet_http_timeouts_total",
                "connections closed because a request or its reader was too slow");
+METRIC_COUNTER(crowded_out, "freshet_http_crowded_out_total",
+               "idle connections closed because there were more than the limit");
 METRIC_GAUGE(connections, "freshet_http_connections", "open connections");
 
 enum phase { PHASE_NEW, PHASE_ARRIVING, PHASE_HANDLED, PHASE_ANSWERING, PHASE_IDLE };
@@ -59,6 +69,7 @@ enum phase { PHASE_NEW, PHASE_ARRIVING, PHASE_HANDLED, PHASE_ANSWERING, PHASE_ID
 struct connection {
     struct connection *next, *previous; /* server->lock */
     int socket;
+    bool closing; /* server->lock: shut down, and soon to be gone */
     atomic_int phase;
     _Atomic int64_t since_us;
 };
@@ -69,6 +80,7 @@ struct http_server {
     void *context;
     size_t body_bytes_max;
     int64_t request_ms_max;
+    int connections_max;
     int port;
     atomic_bool draining;
     pthread_t sweeper;
@@ -78,7 +90,7 @@ struct http_server {
     pthread_cond_t changed;
     bool stop;               /* no request is suspended any more, the sweeper ends */
     struct connection *open; /* all connections */
-    int open_count;
+    int open_count, closing_count;
     int busy_count;            /* requests between their headers and the end of their answer */
     struct http_request *kept; /* suspended ones */
 };
@@ -96,6 +108,51 @@ static struct connection *connection_of(struct MHD_Connection *connection)
     return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
 }
 
+/* With s->lock. The server's own thread then sees the end and cleans up. */
+static void hang_up(struct http_server *s, struct connection *c)
+{
+    (void)shutdown(c->socket, SHUT_RDWR);
+    if (!c->closing)
+        s->closing_count++;
+    c->closing = true;
+}
+
+/* How many may be closing at a time, and libmicrohttpd's limit above ours. */
+static int headroom(int connections_max)
+{
+    return 8 + connections_max / 8;
+}
+
+/* With s->lock. Closes those that are idle for longest, some at once: each look passes all. */
+static void make_room(struct http_server *s, const struct connection *newest)
+{
+    struct connection *oldest[CROWD_MAX];
+    int64_t since_us[CROWD_MAX];
+    int wanted = 1 + s->connections_max / 64, count = 0;
+
+    wanted = wanted < CROWD_MAX ? wanted : CROWD_MAX;
+    for (struct connection *c = s->open; c != NULL; c = c->next) {
+        enum phase phase = (enum phase)atomic_load(&c->phase);
+        int64_t since = atomic_load(&c->since_us);
+        int at = count;
+
+        if (c == newest || c->closing || (phase != PHASE_NEW && phase != PHASE_IDLE))
+            continue;
+        while (at > 0 && since_us[at - 1] > since)
+            at--;
+        if (at == wanted)
+            continue;
+        count = count < wanted ? count + 1 : wanted;
+        memmove(oldest + at + 1, oldest + at, (size_t)(count - at - 1) * sizeof *oldest);
+        memmove(since_us + at + 1, since_us + at, (size_t)(count - at - 1) * sizeof *since_us);
+        oldest[at] = c;
+        since_us[at] = since;
+    }
+    for (int i = 0; i < count; i++)
+        hang_up(s, oldest[i]);
+    metric_add(&crowded_out, (uint64_t)count);
+}
+
 static void add_connection(struct http_server *s, struct MHD_Connection *connection, void **context)
 {
     struct connection *c = calloc(1, sizeof *c);
@@ -111,6 +168,8 @@ static void add_connection(struct http_server *s, struct MHD_Connection *connect
         c->next->previous = c;
     s->open = c;
     metric_set(&connections, ++s->open_count);
+    if (s->open_count - s->closing_count > s->connections_max)
+        make_room(s, c);
     (void)pthread_mutex_unlock(&s->lock);
 }
 
@@ -125,6 +184,7 @@ static void remove_connection(struct http_server *s, struct connection *c)
         c->previous->next = c->next;
     else
         s->open = c->next;
+    s->closing_count -= c->closing;
     metric_set(&connections, --s->open_count);
     (void)pthread_mutex_unlock(&s->lock);
     free(c);
@@ -159,6 +219,7 @@ static int64_t phase_ms_max(const struct http_server *s, enum phase phase)
 {
     switch (phase) {
     case PHASE_NEW:
+        return s->request_ms_max < NEW_MS_MAX ? s->request_ms_max : NEW_MS_MAX;
     case PHASE_ARRIVING:
         return s->request_ms_max;
     case PHASE_ANSWERING:
@@ -178,7 +239,7 @@ static void sweep(struct http_server *s)
         int64_t age_us = clock_monotonic_us() - atomic_load(&c->since_us);
         if (age_us <= phase_ms_max(s, phase) * 1000)
             continue;
-        (void)shutdown(c->socket, SHUT_RDWR);
+        hang_up(s, c);
         if (phase != PHASE_IDLE)
             metric_add(&timeouts, 1);
         set_phase(c, PHASE_HANDLED); /* once is enough */
@@ -598,12 +659,11 @@ static enum status start_daemon(struct http_server *s, const struct http_server_
                                 int descriptor, struct error *err)
 {
     int threads = o->threads > 0 ? o->threads : 1;
-    int connections_max = o->connections_max > 0 ? o->connections_max : CONNECTIONS_MAX;
     /* A pool of one is refused by libmicrohttpd; it means no pool. */
     struct MHD_OptionItem items[] = {
         {MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)on_library_log, NULL},
         {MHD_OPTION_LISTEN_SOCKET, descriptor, NULL},
-        {MHD_OPTION_CONNECTION_LIMIT, connections_max, NULL},
+        {MHD_OPTION_CONNECTION_LIMIT, s->connections_max + headroom(s->connections_max), NULL},
         {MHD_OPTION_PER_IP_CONNECTION_LIMIT, o->connections_per_ip_max, NULL},
         {MHD_OPTION_CONNECTION_MEMORY_LIMIT, HEADER_BYTES_MAX, NULL},
         {MHD_OPTION_CONNECTION_TIMEOUT, 0, NULL},
@@ -647,6 +707,7 @@ enum status http_server_open(struct http_server **server, const struct http_serv
     s->routes = options->routes;
     s->context = options->context;
     s->body_bytes_max = options->body_bytes_max > 0 ? options->body_bytes_max : BODY_BYTES_MAX;
+    s->connections_max = options->connections_max > 0 ? options->connections_max : CONNECTIONS_MAX;
     s->request_ms_max = options->request_ms_max > 0 ? options->request_ms_max : REQUEST_MS_MAX;
     (void)pthread_mutex_init(&s->lock, NULL);
     (void)pthread_condattr_init(&monotonic);

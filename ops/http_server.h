@@ -3,6 +3,7 @@
  *
  * Limits are part of opening it: header and body bytes, connections in all and an address,
  * total time for a request to arrive (libmicrohttpd's own timeout is of inactivity only).
+ * Idle connections keep nobody out: when there are too many, the longest idle are closed.
  * A body that is too long answers 413 and closes; a handler that needs time may suspend its
  * request and answer later from another thread.
  */
@@ -32,9 +33,9 @@ struct http_server_options {
     void *context;
     int threads;                /* 0: 1 */
     size_t body_bytes_max;      /* 0: 1 MiB */
-    int connections_max;        /* 0: 1024 */
-    int connections_per_ip_max; /* 0: no limit of its own */
-    int64_t request_ms_max;     /* time for a whole request to arrive; 0: 10 s */
+    int connections_max;        /* beyond it the longest idle are closed; 0: 1024 */
+    int connections_per_ip_max; /* more are closed at once; 0: no limit of its own */
+    int64_t request_ms_max; /* time for a whole request to arrive; 0: 10 s. Its first line: 3 s */
 };
 
 /* Whether a server could be asked to listen there: "host:port", "[::1]:80". */

@@ -83,7 +83,14 @@ const struct config_row serve_config_rows[] = {
      .fallback = "1024",
      .min = 1,
      .max = 100000,
-     .help = "Open HTTP connections."},
+     .help = "Open HTTP connections. Beyond it the longest idle are closed."},
+    {.key = "serve.connections_per_ip",
+     .type = CONFIG_INT,
+     .fallback = "0",
+     .min = 0,
+     .max = 100000,
+     .help = "Open HTTP connections of one address; more are closed. 0: no such limit, as behind a "
+             "proxy, whose clients all have its address."},
     {0},
 };
 
@@ -142,6 +149,7 @@ static enum status open_server(struct role *role, const struct config *config, s
         .routes = server_routes,
         .body_bytes_max = (size_t)config_size_bytes(config, "serve.body_max"),
         .connections_max = (int)config_int(config, "serve.connections_max"),
+        .connections_per_ip_max = (int)config_int(config, "serve.connections_per_ip"),
     };
     enum status status = server_create(&role->server, &options, err);
 

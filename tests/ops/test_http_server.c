@@ -19,11 +19,12 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#define BODY_MAX     1000
-#define KEPT_MAX     64
-#define REQUEST_MS   10000
-#define REPLY_BYTES  (1 << 20)
-#define PATIENCE_SEC 10
+#define BODY_MAX      1000
+#define KEPT_MAX      64
+#define REQUEST_MS    10000
+#define FIRST_LINE_MS 3000
+#define REPLY_BYTES   (1 << 20)
+#define PATIENCE_SEC  10
 
 /* ---- the handlers under test ---------------------------------------------------------------- */
 
@@ -440,6 +441,7 @@ TEST(http_server_closes_what_takes_too_long_to_arrive)
     enum { BEGUN = sizeof begun / sizeof begun[0] };
     struct fixture f;
     int slow[BEGUN];
+    char byte;
 
     clock_fake_set(INT64_C(1700000000000), 1000000);
     open_fixture(&f, 1);
@@ -454,10 +456,15 @@ TEST(http_server_closes_what_takes_too_long_to_arrive)
     say(idle, "GET /echo HTTP/1.1\r\nHost: h\r\n\r\n");
     (void)hear(idle, "body=0:");
 
-    clock_fake_advance_us((int64_t)(REQUEST_MS - 1) * 1000);
+    clock_fake_advance_us((int64_t)FIRST_LINE_MS * 1000 + 1000);
+    for (int i = 0; i < 2; i++) /* these have not even said what they want */
+        CHECK_INT(0, status_of(hear_all(slow[i])));
+    for (int i = 2; i < BEGUN; i++)
+        CHECK(recv(slow[i], &byte, 1, MSG_DONTWAIT) < 0);
+    clock_fake_advance_us((int64_t)(REQUEST_MS - FIRST_LINE_MS - 2) * 1000);
     say(slow[2], "x"); /* a drip does not help */
     clock_fake_advance_us(2000);
-    for (int i = 0; i < BEGUN; i++)
+    for (int i = 2; i < BEGUN; i++)
         CHECK_INT(0, status_of(hear_all(slow[i])));
 
     say(idle, "GET /echo?q=again HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -472,6 +479,120 @@ TEST(http_server_closes_what_takes_too_long_to_arrive)
     (void)close(patient);
     close_fixture(&f);
     clock_fake_off();
+}
+
+/* ---- room ----------------------------------------------------------------------------------- */
+
+#define ROOM 16
+
+static void open_small(struct fixture *f)
+{
+    struct http_server_options options = {
+        .listen = "127.0.0.1:0", .routes = routes, .context = f, .connections_max = ROOM};
+    struct error err;
+
+    *f = (struct fixture){.kept_count = 0};
+    CHECK(pthread_mutex_init(&f->lock, NULL) == 0 && pthread_cond_init(&f->changed, NULL) == 0);
+    CHECK_STATUS(OK, http_server_open(&f->server, &options, &err));
+}
+
+static void say_and_hear(int fd)
+{
+    say(fd, "GET /echo HTTP/1.1\r\nHost: h\r\n\r\n");
+    (void)hear(fd, "body=0:");
+}
+
+/* All from one address, as behind a proxy; the clock stands still, so that no deadline helps. */
+TEST(http_server_serves_whoever_comes_while_others_are_idle)
+{
+    enum { IDLE = 8 * ROOM };
+    int idle[IDLE], at_work[ROOM / 2], closed = 0;
+    struct fixture f;
+    char byte;
+
+    clock_fake_set(INT64_C(1700000000000), 1000000);
+    open_small(&f);
+    for (int i = 0; i < ROOM / 2; i++) {
+        at_work[i] = dial(&f);
+        say(at_work[i], "GET /keep HTTP/1.1\r\nHost: h\r\n\r\n");
+    }
+    await_kept(&f, ROOM / 2);
+    for (int i = 0; i < IDLE; i++) {
+        clock_fake_advance_us(1);
+        idle[i] = dial(&f);
+        if (i % 2 == 0)
+            say_and_hear(idle[i]); /* also while the others say nothing */
+    }
+    for (int i = 0; i < 2 * ROOM; i++) {
+        int fd = dial(&f);
+
+        clock_fake_advance_us(1);
+        say_and_hear(fd);
+        (void)close(fd);
+    }
+    for (int i = 0; i < ROOM / 2; i++) { /* who is at work was left alone */
+        http_answer(f.kept[i], 200, NULL, text_of("in the end"), NULL);
+        CHECK(strstr(hear(at_work[i], "in the end"), "200 OK") != NULL);
+        (void)close(at_work[i]);
+    }
+    for (int i = 0; i < IDLE; i++) {
+        closed += recv(idle[i], &byte, 1, MSG_DONTWAIT) == 0;
+        (void)close(idle[i]);
+    }
+    CHECK(closed >= IDLE - 3 * ROOM);
+    close_fixture(&f);
+    clock_fake_off();
+}
+
+TEST(http_server_closes_the_longest_idle_first)
+{
+    int fds[ROOM];
+    struct fixture f;
+    char byte;
+
+    clock_fake_set(INT64_C(1700000000000), 1000000);
+    open_small(&f);
+    fds[ROOM - 1] = dial(&f);
+    for (int i = 0; i < ROOM; i++) { /* the first one twice */
+        if (i < ROOM - 1)
+            fds[i] = dial(&f);
+        say_and_hear(fds[i % (ROOM - 1)]);
+        say_and_hear(fds[ROOM - 1]); /* the server is done with the one before */
+        clock_fake_advance_us(1000);
+    }
+    int more = dial(&f);
+    say_and_hear(more);
+    CHECK(recv(fds[1], &byte, 1, 0) == 0);
+    for (int i = 2; i < ROOM; i++)
+        say_and_hear(fds[i]);
+    say_and_hear(fds[0]);
+    for (int i = 0; i < ROOM; i++)
+        (void)close(fds[i]);
+    (void)close(more);
+    close_fixture(&f);
+    clock_fake_off();
+}
+
+TEST(http_server_bounds_connections_by_address_where_told_to)
+{
+    struct http_server_options options = {
+        .listen = "127.0.0.1:0", .routes = routes, .connections_per_ip_max = 2};
+    struct fixture f = {.kept_count = 0};
+    struct error err;
+    char byte;
+
+    options.context = &f;
+    CHECK_STATUS(OK, http_server_open(&f.server, &options, &err));
+    int one = dial(&f), two = dial(&f);
+    say_and_hear(one);
+    say_and_hear(two);
+    int three = dial(&f);
+    CHECK(recv(three, &byte, 1, 0) <= 0);
+    say_and_hear(one);
+    (void)close(one);
+    (void)close(two);
+    (void)close(three);
+    http_server_close(f.server, 0);
 }
 
 /* ---- late answers --------------------------------------------------------------------------- */
