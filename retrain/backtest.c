@@ -9,22 +9,34 @@
 #include "scorer/rank.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define ROW_MODEL      BASELINE_COUNT
-#define ARMS           (BASELINE_COUNT + 1)
+#define COPIES         3 /* of a study */
+#define ARMS           (BASELINE_COUNT + 1 + COPIES)
 #define BOOTSTRAP_SEED 20130228
+#define HOUR_MS        INT64_C(3600000)
 #define MAP_ENTRIES    ((size_t)1 << 28)
 
 /* What each arm made of each evaluated event. */
 struct scores {
-    float *hit[ARMS], *ndcg[ARMS]; /* (room) */
+    float *hit[ARMS], *ndcg[ARMS];    /* (room) */
+    float *auc[ARMS], *entropy[ARMS]; /* (room) NaN where there is none */
     uint64_t *user;
     int64_t count, room;
     double reciprocal[ARMS]; /* sums */
 };
+
+/* Weights that a study scores with. */
+struct copy {
+    const char *name;
+    int64_t cadence_ms; /* 0: never renewed */
+};
+static const struct copy copies[COPIES] = {
+    {"model_frozen", 0}, {"model_daily", 24 * HOUR_MS}, {"model_hourly", HOUR_MS}};
 
 struct backtest {
     struct backtest_options options;
@@ -34,6 +46,8 @@ struct backtest {
     struct learner *learner;
     struct model *serving; /* the copy that scores, with a cadence */
     int64_t serving_since_ms;
+    struct model *copies[COPIES];
+    int64_t copied_ms[COPIES];
     struct rank_scratch *scratch;
     struct ranked *ranked; /* (BACKTEST_LISTED) */
     struct map64 *users, *items;
@@ -93,6 +107,8 @@ void backtest_destroy(struct backtest *b)
     for (int arm = 0; arm < ARMS; arm++) {
         free(b->scores.hit[arm]);
         free(b->scores.ndcg[arm]);
+        free(b->scores.auc[arm]);
+        free(b->scores.entropy[arm]);
     }
     free(b->scores.user);
     free(b->ranked);
@@ -103,6 +119,8 @@ void backtest_destroy(struct backtest *b)
     rank_scratch_destroy(b->scratch);
     learner_destroy(b->learner);
     model_destroy(b->serving);
+    for (int i = 0; i < COPIES; i++)
+        model_destroy(b->copies[i]);
     free(b);
 }
 
@@ -123,16 +141,18 @@ static enum status number_of(struct map64 *map, uint64_t hash, int32_t *number, 
 static enum status make_room(struct scores *scores, struct error *err)
 {
     int64_t room = scores->room == 0 ? 4096 : 2 * scores->room;
-    float **columns[2 * ARMS];
+    float **columns[4 * ARMS];
     uint64_t *users;
 
     if (scores->count < scores->room)
         return OK;
     for (int arm = 0; arm < ARMS; arm++) {
-        columns[2 * arm] = &scores->hit[arm];
-        columns[2 * arm + 1] = &scores->ndcg[arm];
+        columns[4 * arm] = &scores->hit[arm];
+        columns[4 * arm + 1] = &scores->ndcg[arm];
+        columns[4 * arm + 2] = &scores->auc[arm];
+        columns[4 * arm + 3] = &scores->entropy[arm];
     }
-    for (int i = 0; i < 2 * ARMS; i++) {
+    for (int i = 0; i < 4 * ARMS; i++) {
         float *grown = realloc(*columns[i], (size_t)room * sizeof *grown);
 
         if (grown == NULL)
@@ -147,13 +167,47 @@ static enum status make_room(struct scores *scores, struct error *err)
     return OK;
 }
 
-/* Place of the target in the model's answer, the user's own items left out; a miss when it is not
- * there. */
+/* What one arm of the model's made of an event. */
+struct judged {
+    double rank, auc, entropy;
+};
+
+/* Place of the target in an answer, the user's own items left out; a miss when it is not there. */
+static void judge(const struct backtest *b, const struct item_tables *tables, int32_t user,
+                  uint64_t target, int count, struct judged *judged)
+{
+    double total = 0, own = NAN;
+    int place = 0, others = 0;
+
+    *judged = (struct judged){RANKING_METRICS_MISS, .5, NAN};
+    for (int i = 0; i < count; i++) {
+        uint64_t item = item_tables_hash(tables, b->ranked[i].index);
+        double score = (double)b->ranked[i].score - (double)b->ranked[0].score;
+        uint32_t number;
+
+        if (item == target) {
+            judged->rank = place;
+            own = score;
+        } else if (map64_get(b->items, item, &number) &&
+                   baselines_seen(b->baselines, user, (int32_t)number)) {
+            continue; /* the sequence holds the newest items alone; the rule means all */
+        } else {
+            place += isnan(own);
+            others++;
+        }
+        total += exp(score);
+    }
+    if (isnan(own) || others == 0)
+        return;
+    judged->auc = 1 - judged->rank / others;
+    judged->entropy = (log(total) - own) / log(others + 1.0);
+}
+
 static enum status rank_by_model(struct backtest *b, const struct event *event, int32_t user,
-                                 uint64_t target, double *rank_of, struct error *err)
+                                 uint64_t target, const struct model *model, struct judged *judged,
+                                 struct error *err)
 {
     const struct user_value *value = user_store_get(b->store, event->user);
-    const struct model *model = b->options.cadence_ms > 0 ? b->serving : learner_model(b->learner);
     struct ranker ranker = {.model = learner_progress(b->learner)->lists > 0 ? model : NULL,
                             .tables = learner_tables(b->learner),
                             .actions = b->rules.actions};
@@ -161,61 +215,92 @@ static enum status rank_by_model(struct backtest *b, const struct event *event, 
         .history_known = true, .now_ms = event->time_ms, .k = BACKTEST_LISTED};
     enum degraded degraded;
     enum status status;
-    int count, place = 0;
+    int count = 0;
 
     if (value != NULL) {
         request.history = value->entries;
         request.history_count = value->count;
         request.running = value->running;
     }
-    *rank_of = RANKING_METRICS_MISS;
     status = learner_ready(b->learner, err);
     if (status == OK)
         status = rank(&ranker, b->scratch, &request, b->ranked, &count, &degraded, err);
-    if (status != OK)
-        return status;
-    for (int i = 0; i < count; i++) {
-        uint64_t item = item_tables_hash(ranker.tables, b->ranked[i].index);
-        uint32_t number;
+    if (status == OK)
+        judge(b, ranker.tables, user, target, count, judged);
+    return status;
+}
 
-        if (item == target) {
-            *rank_of = place;
-            b->recalled++;
-            break;
-        }
-        /* The sequence holds the newest items alone; the rule means all. */
-        place += !(map64_get(b->items, item, &number) &&
-                   baselines_seen(b->baselines, user, (int32_t)number));
+/* The copies that are due, as of this event. */
+static enum status renew_copies(struct backtest *b, int64_t now_ms, struct error *err)
+{
+    for (int i = 0; i < COPIES; i++) {
+        enum status status;
+
+        if (b->copies[i] != NULL &&
+            (copies[i].cadence_ms == 0 || now_ms - b->copied_ms[i] < copies[i].cadence_ms))
+            continue;
+        status = learner_ready(b->learner, err);
+        model_destroy(b->copies[i]);
+        b->copies[i] = NULL;
+        if (status == OK)
+            status = model_copy(&b->copies[i], learner_model(b->learner), err);
+        if (status != OK)
+            return status;
+        b->copied_ms[i] = now_ms;
     }
     return OK;
+}
+
+/* By the model and, in a study, its copies. */
+static enum status rank_by_models(struct backtest *b, const struct event *event, int32_t user,
+                                  struct judged judged[ARMS], struct error *err)
+{
+    uint64_t target = rules_item_hash(&b->rules, event->item);
+    int64_t begun_us = clock_monotonic_us();
+    const struct model *newest = b->options.cadence_ms > 0 ? b->serving : learner_model(b->learner);
+    enum status status = rank_by_model(b, event, user, target, newest, &judged[ROW_MODEL], err);
+
+    b->recalled += status == OK && isfinite(judged[ROW_MODEL].rank);
+    b->scoring_us += clock_monotonic_us() - begun_us;
+    if (status == OK && b->options.study)
+        status = renew_copies(b, event->time_ms, err);
+    for (int i = 0; status == OK && b->options.study && i < COPIES; i++)
+        status = rank_by_model(b, event, user, target, b->copies[i], &judged[ROW_MODEL + 1 + i],
+                               err);
+    return status;
+}
+
+/* Rows of the result. */
+static int arms_of(const struct backtest *b)
+{
+    return !b->options.model ? BASELINE_COUNT : b->options.study ? ARMS : ROW_MODEL + 1;
 }
 
 static enum status evaluate(struct backtest *b, const struct event *event, int32_t user,
                             int32_t item, struct error *err)
 {
-    double ranks[ARMS];
+    struct judged judged[ARMS];
+    double ranks[BASELINE_COUNT];
     enum status status = make_room(&b->scores, err);
-    int arms = b->options.model ? ARMS : BASELINE_COUNT;
     int64_t at = b->scores.count;
 
     if (status == OK)
         status = baselines_rank(b->baselines, user, item, ranks, err);
     if (status != OK)
         return status;
+    for (int arm = 0; arm < BASELINE_COUNT; arm++)
+        judged[arm] = (struct judged){ranks[arm], NAN, NAN};
     b->counts.brand_new += ranks[0] == RANKING_METRICS_MISS;
-    if (b->options.model) {
-        int64_t begun_us = clock_monotonic_us();
-
-        status = rank_by_model(b, event, user, rules_item_hash(&b->rules, event->item),
-                               &ranks[ROW_MODEL], err);
-        b->scoring_us += clock_monotonic_us() - begun_us;
-        if (status != OK)
-            return status;
-    }
-    for (int arm = 0; arm < arms; arm++) {
-        b->scores.hit[arm][at] = (float)ranking_metrics_hit(ranks[arm], b->options.k);
-        b->scores.ndcg[arm][at] = (float)ranking_metrics_ndcg(ranks[arm], b->options.k);
-        b->scores.reciprocal[arm] += ranking_metrics_reciprocal(ranks[arm]);
+    if (b->options.model)
+        status = rank_by_models(b, event, user, judged, err);
+    if (status != OK)
+        return status;
+    for (int arm = 0; arm < arms_of(b); arm++) {
+        b->scores.hit[arm][at] = (float)ranking_metrics_hit(judged[arm].rank, b->options.k);
+        b->scores.ndcg[arm][at] = (float)ranking_metrics_ndcg(judged[arm].rank, b->options.k);
+        b->scores.auc[arm][at] = (float)judged[arm].auc;
+        b->scores.entropy[arm][at] = (float)judged[arm].entropy;
+        b->scores.reciprocal[arm] += ranking_metrics_reciprocal(judged[arm].rank);
     }
     b->scores.user[at] = (uint64_t)user;
     b->scores.count++;
@@ -295,13 +380,33 @@ enum status backtest_event(struct backtest *b, const struct event *event, bool e
 
 /* ---- the result ---- */
 
-static double mean(const float *values, int64_t count)
+/* Of what is a number; NaN of nothing. */
+static double mean(const float *values, int64_t from, int64_t to)
 {
     double sum = 0;
+    int64_t count = 0;
 
-    for (int64_t i = 0; i < count; i++)
+    for (int64_t i = from; i < to; i++) {
+        if (isnan(values[i]))
+            continue;
         sum += (double)values[i];
-    return count > 0 ? sum / (double)count : 0;
+        count++;
+    }
+    return count > 0 ? sum / (double)count : NAN;
+}
+
+static void fill_spans(const struct backtest *b, int arm, struct backtest_row *row)
+{
+    const struct scores *s = &b->scores;
+
+    for (int i = 0; s->count >= BACKTEST_SPANS && i < BACKTEST_SPANS; i++) {
+        int64_t from = s->count * i / BACKTEST_SPANS, to = s->count * (i + 1) / BACKTEST_SPANS;
+
+        row->spans[i] = (struct backtest_span){.hit_rate = mean(s->hit[arm], from, to),
+                                               .ndcg = mean(s->ndcg[arm], from, to),
+                                               .auc = mean(s->auc[arm], from, to),
+                                               .entropy = mean(s->entropy[arm], from, to)};
+    }
 }
 
 static enum status fill_row(const struct backtest *b, int arm, struct backtest_row *row,
@@ -311,10 +416,15 @@ static enum status fill_row(const struct backtest *b, int arm, struct backtest_r
     enum status status = OK;
 
     (void)snprintf(row->name, sizeof row->name, "%s",
-                   arm == ROW_MODEL ? "model" : baseline_names[arm]);
-    row->hit_rate = mean(s->hit[arm], s->count);
-    row->ndcg = mean(s->ndcg[arm], s->count);
+                   arm > ROW_MODEL    ? copies[arm - ROW_MODEL - 1].name
+                   : arm == ROW_MODEL ? "model"
+                                      : baseline_names[arm]);
+    row->hit_rate = s->count > 0 ? mean(s->hit[arm], 0, s->count) : 0;
+    row->ndcg = s->count > 0 ? mean(s->ndcg[arm], 0, s->count) : 0;
+    row->auc = mean(s->auc[arm], 0, s->count);
+    row->entropy = mean(s->entropy[arm], 0, s->count);
     row->reciprocal = s->count > 0 ? s->reciprocal[arm] / (double)s->count : 0;
+    fill_spans(b, arm, row);
     if (arm == ROW_MODEL || !b->options.model)
         return OK;
     status = bootstrap_paired(s->hit[ROW_MODEL], s->hit[arm], s->user, s->count, BOOTSTRAP_ROUNDS,
@@ -334,7 +444,9 @@ enum status backtest_result(struct backtest *b, struct backtest_result *result, 
     result->evaluated = b->scores.count;
     result->users = (int64_t)map64_count(b->users);
     result->items = (int64_t)map64_count(b->items);
-    result->rows_count = b->options.model ? ARMS : BASELINE_COUNT;
+    result->rows_count = arms_of(b);
+    result->model_row = b->options.model ? ROW_MODEL : -1;
+    result->spans_count = b->scores.count >= BACKTEST_SPANS ? BACKTEST_SPANS : 0;
     result->scoring_s = (double)b->scoring_us / 1e6;
     result->learning_s = (double)b->learning_us / 1e6;
     result->learning = *learner_progress(b->learner);

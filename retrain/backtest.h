@@ -23,6 +23,7 @@
 #include <stdint.h>
 
 #define BACKTEST_ROWS_MAX 8
+#define BACKTEST_SPANS    20  /* of evaluated events, in which a study is followed */
 #define BACKTEST_LISTED   600 /* places of the model's arm that are looked at */
 
 struct backtest_options {
@@ -33,12 +34,25 @@ struct backtest_options {
     /* 0: the model scores with its newest weights. Else with a copy taken that often: how fresh
      * must it be? Histories and item tables stay fresh. */
     int64_t cadence_ms;
+    /* Also scores with weights frozen at the first evaluated event, and renewed every day and every
+     * hour: what is freshness worth here? */
+    bool study;
 };
 void backtest_options_init(struct backtest_options *options, const struct rules *rules);
+
+/* Progressive figures of a row: over one part of the evaluated events. */
+struct backtest_span {
+    double hit_rate, ndcg, auc, entropy;
+};
 
 struct backtest_row {
     char name[32];
     double hit_rate, ndcg, reciprocal; /* means over the evaluated events */
+    /* Of the model's rows: share of the ranked items below the target, a miss counting as half; and
+     * log-loss of the target by a softmax over what was ranked, over that of knowing nothing, where
+     * the target was among them. NaN of other rows. */
+    double auc, entropy;
+    struct backtest_span spans[BACKTEST_SPANS]; /* in the order of the stream */
     /* The model against this row, paired over users. Zero on the model's own row. */
     struct bootstrap_interval hit_rate_gain, ndcg_gain;
 };
@@ -46,9 +60,11 @@ struct backtest_row {
 struct backtest_result {
     struct backtest_row rows[BACKTEST_ROWS_MAX];
     int rows_count;
+    int model_row; /* -1: none */
     int k;
     int64_t events, evaluated, brand_new, repeated;
     int64_t users, items;
+    int spans_count;              /* 0: fewer events than spans */
     double recalled_share;        /* evaluated targets among what the model ranked */
     double scoring_s, learning_s; /* of the model's arm */
     struct learner_progress learning;

@@ -7,12 +7,14 @@
 #include "ops/json_writer.h"
 #include "ops/progress.h"
 #include "retrain/backtest.h"
+#include "retrain/svg.h"
 #include "schemas/event_file.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#define JSON_BYTES 16384
+#define JSON_BYTES ((size_t)1 << 17)
 
 static const struct option_row options[] = {
     {"from", OPTION_REAL, "SHARE", "0.5",
@@ -27,6 +29,10 @@ static const struct option_row options[] = {
     {"cadence", OPTION_DURATION, "TIME", "0s",
      "score with weights renewed that often (stream "
      "time); 0s: with the newest"},
+    {"study", OPTION_FLAG, NULL, NULL,
+     "score with weights frozen at the first evaluated event, and renewed daily and hourly, too"},
+    {"plot", OPTION_TEXT, "FILE", NULL,
+     "write HR and NDCG over the evaluated events there, as SVG"},
     {"threads", OPTION_INT, "N", "1", "of training"},
     {"form", OPTION_CHOICE, EVENT_FILE_FORM_CHOICES, "detect", "of the file"},
     {"map", OPTION_TEXT, "MAP", "", "columns of a csv file: ts=timestamp,user=userId,item=movieId"},
@@ -132,7 +138,32 @@ static void put_interval(struct json_writer *w, const char *key,
     json_object_end(w);
 }
 
-static void put_row(struct json_writer *w, const struct backtest_row *row, int k, bool against)
+static void put_spans(struct json_writer *w, const struct backtest_row *row, int count)
+{
+    static const char *const names[] = {"hr", "ndcg", "auc", "ne"};
+
+    if (count == 0)
+        return;
+    json_key(w, "progressive");
+    json_object_begin(w);
+    for (int n = 0; n < 4; n++) {
+        json_key(w, names[n]);
+        json_array_begin(w);
+        for (int i = 0; i < count; i++) {
+            const struct backtest_span *span = &row->spans[i];
+
+            json_put_real(w, n == 0   ? span->hit_rate
+                             : n == 1 ? span->ndcg
+                             : n == 2 ? span->auc
+                                      : span->entropy);
+        }
+        json_array_end(w);
+    }
+    json_object_end(w);
+}
+
+static void put_row(struct json_writer *w, const struct backtest_row *row, int k, bool against,
+                    int spans_count)
 {
     char name[32];
 
@@ -143,6 +174,11 @@ static void put_row(struct json_writer *w, const struct backtest_row *row, int k
     (void)snprintf(name, sizeof name, "ndcg@%d", k);
     json_real(w, name, row->ndcg);
     json_real(w, "mrr", row->reciprocal);
+    if (!isnan(row->auc)) {
+        json_real(w, "auc", row->auc);
+        json_real(w, "ne", row->entropy);
+    }
+    put_spans(w, row, spans_count);
     if (against) {
         put_interval(w, "model_gain_hr", &row->hit_rate_gain);
         put_interval(w, "model_gain_ndcg", &row->ndcg_gain);
@@ -154,7 +190,7 @@ static void print_json(const struct backtest_result *result, int64_t refused)
 {
     static char bytes[JSON_BYTES];
     struct json_writer w;
-    bool model = strcmp(result->rows[result->rows_count - 1].name, "model") == 0;
+    bool model = result->model_row >= 0;
 
     json_writer_init(&w, bytes, sizeof bytes);
     json_object_begin(&w);
@@ -168,7 +204,8 @@ static void print_json(const struct backtest_result *result, int64_t refused)
     json_key(&w, "rows");
     json_array_begin(&w);
     for (int i = 0; i < result->rows_count; i++)
-        put_row(&w, &result->rows[i], result->k, model && i + 1 < result->rows_count);
+        put_row(&w, &result->rows[i], result->k, model && i != result->model_row,
+                result->spans_count);
     json_array_end(&w);
     if (model) {
         json_real(&w, "recalled", result->recalled_share);
@@ -186,7 +223,7 @@ static void print_json(const struct backtest_result *result, int64_t refused)
 
 static void print_table(const struct backtest_result *result, int64_t refused)
 {
-    bool model = strcmp(result->rows[result->rows_count - 1].name, "model") == 0;
+    bool model = result->model_row >= 0;
 
     (void)printf("%lld events (%lld lines refused), %lld users, %lld items; %lld evaluated, %lld "
                  "of them brand-new items, %lld repeats left out\n\n",
@@ -200,7 +237,7 @@ static void print_table(const struct backtest_result *result, int64_t refused)
 
         (void)printf("%-20s %11.4f %9.4f %8.4f", row->name, row->hit_rate, row->ndcg,
                      row->reciprocal);
-        if (model && i + 1 < result->rows_count)
+        if (model && i != result->model_row)
             (void)printf("   %+.4f [%+.4f %+.4f]  %+.4f [%+.4f %+.4f]",
                          row->hit_rate_gain.difference, row->hit_rate_gain.low,
                          row->hit_rate_gain.high, row->ndcg_gain.difference, row->ndcg_gain.low,
@@ -213,6 +250,36 @@ static void print_table(const struct backtest_result *result, int64_t refused)
             "%.1f %% of the targets recalled\n",
             (long long)result->learning.steps, 1e3 * result->scoring_s / (double)result->evaluated,
             1e3 * result->learning_s / (double)result->events, 100 * result->recalled_share);
+}
+
+/* HR@k and NDCG@k of every row by the place in the stream; the model's NE and AUC below. */
+static enum status plot(const struct backtest_result *r, const char *path, struct error *err)
+{
+    static double x[BACKTEST_SPANS], y[4][BACKTEST_ROWS_MAX][BACKTEST_SPANS];
+    static const char *const titles[4] = {"HR", "NDCG", "AUC among the ranked",
+                                          "NE: log-loss over that of knowing nothing"};
+    struct svg_line lines[4][BACKTEST_ROWS_MAX];
+    struct svg_plot plots[4];
+    int plots_count = r->model_row >= 0 ? 4 : 2;
+
+    for (int p = 0; p < plots_count; p++) {
+        int count = 0;
+
+        for (int row = p < 2 ? 0 : r->model_row; row < r->rows_count; row++, count++) {
+            for (int i = 0; i < r->spans_count; i++) {
+                const struct backtest_span *span = &r->rows[row].spans[i];
+
+                x[i] = (double)r->evaluated * (i + 1) / BACKTEST_SPANS;
+                y[p][count][i] = p == 0   ? span->hit_rate
+                                 : p == 1 ? span->ndcg
+                                 : p == 2 ? span->auc
+                                          : span->entropy;
+            }
+            lines[p][count] = (struct svg_line){r->rows[row].name, x, y[p][count], r->spans_count};
+        }
+        plots[p] = (struct svg_plot){titles[p], "evaluated events", lines[p], count};
+    }
+    return svg_write(path, "freshet backtest", plots, plots_count, err);
 }
 
 static enum status backtest_file(struct command_line *line, const struct config *config,
@@ -236,6 +303,7 @@ static enum status backtest_file(struct command_line *line, const struct config 
     backtest_options_init(&how, &rules);
     how.k = (int)command_int(line, "k");
     how.model = !command_flag(line, "baselines");
+    how.study = command_flag(line, "study");
     how.train_every = (int)command_int(line, "every");
     how.cadence_ms = command_duration_ms(line, "cadence");
     how.learner.seed = (uint64_t)command_int(line, "seed");
@@ -246,6 +314,8 @@ static enum status backtest_file(struct command_line *line, const struct config 
         status = run_events(line, schema, backtest, span, err);
     if (status == OK)
         status = backtest_result(backtest, result, err);
+    if (status == OK && command_text(line, "plot") != NULL)
+        status = plot(result, command_text(line, "plot"), err);
 done:
     backtest_destroy(backtest);
     event_schema_destroy(schema);
@@ -287,7 +357,8 @@ const struct command backtest_command = {
             "Examples:\n"
             "  freshet backtest events.jsonl\n"
             "  freshet backtest ratings.csv.gz --map ts=timestamp,user=userId,item=movieId --json\n"
-            "  freshet backtest events.jsonl --cadence 1d",
+            "  freshet backtest events.jsonl --cadence 1d\n"
+            "  freshet backtest events.jsonl --study --plot cadence.svg",
     .arguments_min = 1,
     .arguments_max = 1,
     .options = options,

@@ -203,3 +203,24 @@ TEST(backtest_names_what_is_wrong)
     CHECK_INT(EXIT_USAGE, run("--set model.preset=huge"));
     CHECK(run("--threads 0") != EXIT_DONE && strstr(result.err, "thread") != NULL);
 }
+
+TEST(backtest_study_shows_what_fresh_weights_are_worth)
+{
+    static const char *const names[] = {"model", "model_frozen", "model_daily", "model_hourly"};
+    char options[400], wanted[60], *svg;
+    size_t bytes;
+
+    write_events(0);
+    (void)snprintf(options, sizeof options, "--study --every 16 --plot %s/study.svg --json",
+                   test_folder());
+    CHECK_INT(EXIT_DONE, run(options));
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        (void)snprintf(wanted, sizeof wanted, "\"name\":\"%s\",\"hr@20\":", names[i]);
+        CHECK(strstr(result.out, wanted) != NULL);
+    }
+    CHECK(strstr(result.out, "\"progressive\":{\"hr\":[") != NULL);
+    CHECK(strstr(result.out, "\"ne\":") != NULL && strstr(result.out, "\"auc\":") != NULL);
+    svg = retrain_read(path_of("study.svg"), &bytes);
+    CHECK(strstr(svg, "model_frozen") != NULL && strstr(svg, "</svg>") != NULL);
+    free(svg);
+}
