@@ -58,7 +58,8 @@ void fit_options_init(struct fit_options *options, const char *preset)
                                     .learning_rate = 1e-3f,
                                     .rate_floor = .05f,
                                     .dropout = .1f,
-                                    .tau = .05f};
+                                    .tau = .05f,
+                                    .user_targets = 1000};
 }
 
 static enum status create_model(struct fit *f, struct error *err)
@@ -189,7 +190,7 @@ static enum status add_piece(struct fit *f, int64_t first, int64_t count, struct
 static enum status cut_user(struct fit *f, int32_t user, struct random *random, struct error *err)
 {
     int64_t at = f->split->data->start[user], inputs = f->split->train_end[user] - at - 1;
-    int64_t P = model_config(f->model)->P;
+    int64_t P = model_config(f->model)->P, begun = f->pieces_count, targets = inputs;
     enum status status = OK;
 
     if (inputs > P) {
@@ -202,6 +203,12 @@ static enum status cut_user(struct fit *f, int32_t user, struct random *random, 
     }
     for (; status == OK && inputs > 0; inputs -= P, at += P)
         status = add_piece(f, at, inputs < P ? inputs : P, err);
+    while (targets > f->options.user_targets && f->pieces_count > begun + 1) {
+        int64_t out = begun + (int64_t)random_below(random, (uint64_t)(f->pieces_count - begun));
+
+        targets -= f->pieces[out].count;
+        f->pieces[out] = f->pieces[--f->pieces_count];
+    }
     return status;
 }
 

@@ -34,6 +34,9 @@ struct fit_options {
     float learning_rate, rate_floor; /* the last step's share of the first's */
     float dropout;
     float tau;
+    /* Of one user in an epoch, its pieces drawn anew each time: somebody with ten thousand events
+     * is a robot, and even if not, one voice. */
+    int user_targets;
     bool (*stopping)(void); /* asked after each step; NULL: never */
 };
 /* Defaults of a preset; epochs is left 0. */

@@ -40,8 +40,8 @@ void eval_fixture_write(const char *path, int noise, bool repeats)
     CHECK_INT(0, fclose(file));
 }
 
-static void make(struct eval_fixture *f, const char *path, enum split_protocol protocol,
-                 int threads)
+void eval_fixture_read(struct eval_fixture *f, const char *path, enum split_protocol protocol,
+                       int threads)
 {
     struct interactions_options options = {.form = INTERACTIONS_USER_ITEM};
 
@@ -58,7 +58,7 @@ void eval_fixture_make(struct eval_fixture *f, enum split_protocol protocol, int
 
     (void)snprintf(path, sizeof path, "%s/data", test_folder());
     eval_fixture_write(path, 8, false);
-    make(f, path, protocol, threads);
+    eval_fixture_read(f, path, protocol, threads);
 }
 
 void eval_fixture_load(struct eval_fixture *f, const char *content, enum split_protocol protocol,
@@ -68,7 +68,7 @@ void eval_fixture_load(struct eval_fixture *f, const char *content, enum split_p
 
     (void)snprintf(path, sizeof path, "%s/data", test_folder());
     retrain_write(path, content, strlen(content));
-    make(f, path, protocol, threads);
+    eval_fixture_read(f, path, protocol, threads);
 }
 
 void eval_fixture_clear(struct eval_fixture *f)

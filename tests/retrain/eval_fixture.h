@@ -27,6 +27,8 @@ void eval_fixture_make(struct eval_fixture *fixture, enum split_protocol protoco
 /* The same from a file's content. */
 void eval_fixture_load(struct eval_fixture *fixture, const char *content,
                        enum split_protocol protocol, int threads);
+void eval_fixture_read(struct eval_fixture *fixture, const char *path, enum split_protocol protocol,
+                       int threads);
 void eval_fixture_clear(struct eval_fixture *fixture);
 
 #endif

@@ -169,6 +169,20 @@ TEST(eval_writes_a_plot_of_the_learning_curve)
     free(svg);
 }
 
+TEST(eval_stops_early_where_validation_gets_no_better)
+{
+    struct json_parser *parser = json_parser_create(1 << 18, 16384);
+    const struct json_node *root;
+
+    eval_fixture_write(path_of("data"), 1, false); /* nothing in it but chance */
+    CHECK_INT(EXIT_DONE, run("data", "--epochs 40 --patience 3 --learning-rate 0.01 --json"));
+    root = parsed(parser);
+    CHECK(json_int_or(json_member(root, "epochs"), -1) < 40);
+    CHECK_INT(json_int_or(json_member(root, "best_epoch"), -1) + 3,
+              json_int_or(json_member(root, "epochs"), -1));
+    json_parser_destroy(parser);
+}
+
 TEST(eval_refuses_wrong_usage_and_bad_files)
 {
     eval_fixture_write(path_of("data"), 8, false);

@@ -144,6 +144,75 @@ TEST(fit_does_not_see_held_out_events)
     eval_fixture_clear(&kept);
 }
 
+/* NDCG@10 of real users after some epochs on data with robots that walk a step as they do and then
+ * choose what they are paid for. */
+static double ndcg_beside_robots(int user_targets, int64_t *targets)
+{
+    struct fit_epoch made;
+    struct fit_options options;
+    double ndcg = 0, *ranks;
+    int64_t real = 0;
+    struct fit *fit;
+
+    fit_options_init(&options, "small");
+    options.epochs = 6;
+    options.step_targets = 64;
+    options.learning_rate = 3e-3f;
+    options.user_targets = user_targets;
+    CHECK_STATUS(OK, fit_create(&fit, &f.split, &options, &err));
+    for (int i = 0; i < 6; i++)
+        CHECK_STATUS(OK, fit_epoch(fit, &made, NULL, &err));
+    *targets = made.targets;
+    ranks = calloc((size_t)f.split.test.count, sizeof *ranks);
+    CHECK_STATUS(OK, full_ranking_network(ranks,
+                                          &(struct full_ranking_world){.split = &f.split,
+                                                                       .signals = f.signals,
+                                                                       .crew = f.crew,
+                                                                       .model = fit_model(fit),
+                                                                       .keep_seen = true,
+                                                                       .repeats = true},
+                                          &f.split.test, &err));
+    for (int64_t i = 0; i < f.split.test.count; i++) {
+        int32_t user = f.data.user[f.split.test.at[i]];
+
+        if (f.data.start[user + 1] - f.data.start[user] > 2 * EVAL_FIXTURE_STEPS)
+            continue;
+        ndcg += ranking_metrics_ndcg(ranks[i], 10);
+        real++;
+    }
+    CHECK_INT(EVAL_FIXTURE_USERS, real);
+    free(ranks);
+    fit_destroy(fit);
+    return ndcg / (double)real;
+}
+
+TEST(fit_gives_robots_one_voice_each)
+{
+    char path[300];
+    int64_t real = EVAL_FIXTURE_USERS * (EVAL_FIXTURE_STEPS - 3), targets, all;
+    double capped, open;
+    FILE *file;
+
+    (void)snprintf(path, sizeof path, "%s/data", test_folder());
+    eval_fixture_write(path, 8, false);
+    file = fopen(path, "ae");
+    CHECK(file != NULL);
+    for (int i = 0; i < 2700; i++) {
+        int item = i * 5 % EVAL_FIXTURE_ITEMS, robot = i % 2;
+
+        (void)fprintf(file, "robot%d i%d\nrobot%d i%d\nrobot%d i%d\n", robot, item, robot,
+                      (item + 1) % EVAL_FIXTURE_ITEMS, robot, i / 2 % 2 == 0 ? 3 : 14);
+    }
+    CHECK_INT(0, fclose(file));
+    eval_fixture_read(&f, path, SPLIT_LEAVE_ONE_OUT, 1);
+    capped = ndcg_beside_robots(20, &targets);
+    CHECK(targets <= real + 2 * (20 + 128)); /* the last piece may overshoot */
+    open = ndcg_beside_robots(1 << 30, &all);
+    CHECK(all > 8 * real); /* they would take eight ninths of the time */
+    CHECK(capped > open - .05);
+    eval_fixture_clear(&f);
+}
+
 TEST(fit_refuses_a_preset_that_is_none)
 {
     struct fit_options options;
