@@ -95,11 +95,6 @@ void letter_box_close(struct letter_box *box)
     free(box);
 }
 
-int letter_box_room(const struct letter_box *box)
-{
-    return LETTER_BOX_MAX - box->used;
-}
-
 int letter_box_pending(const struct letter_box *box)
 {
     return box->used;

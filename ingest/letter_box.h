@@ -4,7 +4,7 @@
  * Flow: machine -> [letter box -> Kafka `dead`] -> delivered, back to the machine
  *
  * A letter that could not be delivered is sent again, for ever: the commit that passes its record
- * waits for it. The box is bounded; when it is full the loop takes no more commands.
+ * waits for it. The box is bounded; the machine hands out no more at once.
  * Thread: one.
  */
 #ifndef INGEST_LETTER_BOX_H
@@ -22,7 +22,6 @@ MUST_CHECK enum status letter_box_open(struct letter_box **box,
                                        const char *topic, const char *events_topic,
                                        struct error *err);
 void letter_box_close(struct letter_box *box); /* NULL is fine */
-int letter_box_room(const struct letter_box *box);
 int letter_box_pending(const struct letter_box *box);
 /* There must be room. */
 void letter_box_put(struct letter_box *box, const struct machine_letter *letter);

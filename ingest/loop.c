@@ -495,7 +495,6 @@ static void stop_partition(struct loop *l, const struct machine_command *command
               log_text("reason", stop_reason_names[command->reason]),
               log_int("offset", command->offset), log_int("found", command->found),
               log_text("runbook", "freshet runbook state-lost"));
-    loop_report_stop(l->report, command->partition, command->reason);
     schema_wait_drop(l->waiting, command->partition);
     kafka_consumer_revoke(l->consumer, command->partition);
 }
@@ -545,8 +544,7 @@ static int carry_out_all(struct loop *l)
     struct machine_command command;
     int count = 0;
 
-    while (l->ended == OK && letter_box_room(l->letters) > 0 &&
-           machine_next(l->machine, &command)) {
+    while (l->ended == OK && machine_next(l->machine, &command)) {
         carry_out(l, &command);
         count++;
     }
@@ -706,6 +704,7 @@ static enum status open_machine(struct loop *l, struct error *err)
         .backlog_bytes = config_size_bytes(config, "ingest.backlog_memory"),
         .cache_bytes = config_size_bytes(config, "ingest.cache"),
         .outbox_max = config_int(config, "ingest.outbox"),
+        .letters_at_once = LETTER_BOX_MAX,
         .wait_replicas = (int)config_int(config, "redis.wait_replicas"),
         .wait_ms = (int)config_duration_ms(config, "redis.wait"),
         .random = random_bytes,
@@ -836,5 +835,5 @@ double loop_busy_seconds(const struct loop *loop)
 
 const char *loop_stopped(const struct loop *loop)
 {
-    return loop_report_stopped(loop->report);
+    return loop_report_stopped(loop->report, loop->machine);
 }

@@ -80,7 +80,6 @@ struct loop_report {
     char schema_why[200];
     char kafka_why[240], question_why[240];
     char stopped[TEXT_BYTES];
-    int stopped_count;
 };
 
 static void tell(struct loop_report *report, bool ready, const char *why)
@@ -132,15 +131,6 @@ void loop_report_end(struct loop_report *report, int32_t partition, int64_t offs
 void loop_report_reading(struct loop_report *report, int32_t partition)
 {
     loop_report_end(report, partition, 0);
-}
-
-void loop_report_stop(struct loop_report *report, int32_t partition, enum stop_reason reason)
-{
-    size_t used = strlen(report->stopped);
-
-    report->stopped_count++;
-    (void)snprintf(report->stopped + used, TEXT_BYTES - used, "%s%d: %s", used > 0 ? ", " : "",
-                   (int)partition, stop_reason_names[reason]);
 }
 
 void loop_report_kafka(struct loop_report *report, const char *why)
@@ -209,7 +199,7 @@ static void add_counters(struct loop_report *r, const struct machine_stats *now)
 }
 
 struct progress_of_all {
-    int partitions, reading, unknown, stopped;
+    int reading, unknown, stopped;
     int64_t lag, watermark_ms;
 };
 
@@ -236,7 +226,8 @@ static struct progress_of_all look(const struct loop_report *r, struct machine *
     for (int i = 0; machine_partition_view(machine, i, &view); i++) {
         int64_t high = kafka_consumer_high(consumer, view.partition);
 
-        all.partitions++;
+        if (strcmp(view.state, "revoked") == 0)
+            continue; /* another process's, and so is how far it is */
         if (strcmp(view.state, "stopped") == 0) {
             all.stopped++; /* it has no end to come to */
             continue;
@@ -264,7 +255,7 @@ static void set_ready(struct loop_report *r, const struct progress_of_all *all,
         (void)snprintf(why, sizeof why, "kafka: %s", r->kafka_why);
     else if (redis[0] != '\0')
         (void)snprintf(why, sizeof why, "%s", redis);
-    else if (r->stopped_count > 0)
+    else if (all->stopped > 0)
         (void)snprintf(why, sizeof why, "partitions stopped: %s", r->stopped);
     else if (r->waiting > 0)
         (void)snprintf(why, sizeof why, "%d partitions wait for a schema: %s", r->waiting,
@@ -308,12 +299,22 @@ bool loop_report_now(struct loop_report *report, struct machine *machine,
     metric_set(&watermark, all.watermark_ms == INT64_MAX ? 0 : (double)all.watermark_ms / 1000);
     metric_set(&redis_up, redis_store_connected(store));
     metric_set(&kafka_up, kafka_consumer_up(consumer));
+    (void)loop_report_stopped(report, machine);
     set_ready(report, &all, store, outputs_why, danger);
     return report->ours > 0 && all.unknown == 0 && all.lag == 0 &&
            all.reading + all.stopped >= report->ours;
 }
 
-const char *loop_report_stopped(const struct loop_report *report)
+const char *loop_report_stopped(struct loop_report *report, const struct machine *machine)
 {
+    struct machine_partition_view view;
+    size_t used = 0;
+
+    report->stopped[0] = '\0';
+    for (int i = 0; machine_partition_view(machine, i, &view) && used < TEXT_BYTES; i++)
+        if (strcmp(view.state, "stopped") == 0)
+            used += (size_t)snprintf(report->stopped + used, TEXT_BYTES - used, "%s%d: %s",
+                                     used > 0 ? ", " : "", (int)view.partition,
+                                     stop_reason_names[view.stopped]);
     return report->stopped;
 }

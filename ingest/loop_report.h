@@ -20,7 +20,6 @@ loop_report_create(void (*set_ready)(void *context, bool ready, const char *reas
 void loop_report_destroy(struct loop_report *report);
 
 void loop_report_partition(struct loop_report *report, int32_t partition, bool ours);
-void loop_report_stop(struct loop_report *report, int32_t partition, enum stop_reason reason);
 void loop_report_kafka(struct loop_report *report, const char *why); /* "": it answers */
 /* How many partitions wait for an Avro schema, and what the registry says. */
 void loop_report_schemas(struct loop_report *report, int waiting, const char *why);
@@ -40,6 +39,8 @@ void loop_report_draining(struct loop_report *report);
 bool loop_report_now(struct loop_report *report, struct machine *machine,
                      struct kafka_consumer *consumer, const struct redis_store *store,
                      const char *outputs_why, const char *danger);
-const char *loop_report_stopped(const struct loop_report *report);
+/* "3: log_recreated, 5: ..." of the partitions of ours that need an operator now; "": none. Valid
+ * until the next call. */
+const char *loop_report_stopped(struct loop_report *report, const struct machine *machine);
 
 #endif

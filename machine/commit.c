@@ -53,6 +53,9 @@ int64_t commit_wakeup_us(const struct machine *machine, const struct shard *shar
 {
     if (machine->reading_count == 0 || shard->queued == 0)
         return INT64_MAX;
+    if (shard->commit.stage == STAGE_APPLIED &&
+        !letters_delivered_to(&machine->letters, shard->commit.letter))
+        return INT64_MAX; /* their delivery is the next that can happen */
     return shard->queued_since_us + machine->options.linger_us;
 }
 
@@ -538,6 +541,13 @@ static bool find_gone(struct shard *shard, const struct store_reply *reply)
     return any;
 }
 
+static void count_outcomes(struct machine *machine, const struct store_state *from,
+                           const struct store_state *to)
+{
+    for (int i = 0; i < OUTCOME_COUNT; i++)
+        machine->stats.outcomes[i] += (uint64_t)(to->counts[i] - from->counts[i]);
+}
+
 static void settle_part(struct machine *machine, struct shard *shard, const struct part *part)
 {
     struct partition *partition = part->partition;
@@ -545,8 +555,7 @@ static void settle_part(struct machine *machine, struct shard *shard, const stru
 
     if (partition->generation != part->generation)
         return; /* thrown away meanwhile, with its records */
-    for (int i = 0; i < OUTCOME_COUNT; i++)
-        machine->stats.outcomes[i] += (uint64_t)(part->to.counts[i] - progress->state.counts[i]);
+    count_outcomes(machine, &progress->state, &part->to);
     progress->state = part->to;
     progress->unanswered_to = STORE_NO_OFFSET;
     partition->fences = 0;
@@ -685,12 +694,18 @@ bool commit_turn(struct machine *machine, struct shard *shard)
 /* ---- decide: what the store says of every partition we read ---- */
 
 /* What is applied is further than we thought, by a commit of ours: go on from there. What that
- * commit wrote is not in the cache. */
-static void adopt(struct machine *machine, struct shard *shard, struct progress *progress,
+ * commit wrote is not in the cache, and nobody knows whether it appended rows for the relay. */
+static void adopt(struct machine *machine, struct shard *shard, struct partition *partition,
                   const struct store_m *m)
 {
+    struct progress *progress = progress_of(partition, shard);
+
     if (DEFENCE_AHEAD)
         machine_drop_users(machine, shard->number);
+    count_outcomes(machine, &progress->state, &m->state);
+    machine_command(machine, &(struct machine_command){.kind = COMMAND_OUTBOX,
+                                                       .partition = partition->number,
+                                                       .shard = shard->number});
     progress->state = m->state;
     while (progress->queue.first != NULL && progress->queue.first->offset < m->state.next) {
         backlog_drop(&machine->backlog, record_queue_take(&progress->queue));
@@ -721,11 +736,11 @@ static void decide_partition(struct machine *machine, struct shard *shard,
         return;
     case VERDICT_APPLIED:
         machine->stats.applied_unseen++;
-        adopt(machine, shard, progress, m);
+        adopt(machine, shard, partition, m);
         break;
     case VERDICT_AHEAD:
         machine->stats.ahead++;
-        adopt(machine, shard, progress, m);
+        adopt(machine, shard, partition, m);
         break;
     case VERDICT_GO_ON:
         break;

@@ -72,11 +72,11 @@ uint64_t letters_add(struct letters *letters, int32_t partition, int64_t offset,
     return letters->next++;
 }
 
-bool letters_take(struct letters *letters, struct machine_letter *letter)
+bool letters_take(struct letters *letters, int at_once, struct machine_letter *letter)
 {
     const struct letter *next;
 
-    if (letters->sent == letters->next)
+    if (letters->sent == letters->next || letters->sent - letters->first >= (uint64_t)at_once)
         return false;
     next = at(letters, letters->sent);
     *letter = (struct machine_letter){

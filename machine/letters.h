@@ -29,8 +29,9 @@ void letters_clear(struct letters *letters);
 uint64_t letters_add(struct letters *letters, int32_t partition, int64_t offset,
                      int64_t timestamp_ms, enum refusal refusal, struct text head,
                      size_t raw_bytes);
-/* The next letter to produce; false when all were handed out. */
-bool letters_take(struct letters *letters, struct machine_letter *letter);
+/* The next letter to produce; false when all were handed out, or when so many are on their way
+ * (counted from the oldest that is not delivered) that the loop has no room for another. */
+bool letters_take(struct letters *letters, int at_once, struct machine_letter *letter);
 void letters_deliver(struct letters *letters, uint64_t id); /* unknown ids are ignored */
 /* Is this letter delivered, and all before it? True for 0. */
 bool letters_delivered_to(const struct letters *letters, uint64_t id);

@@ -24,6 +24,7 @@
 #define BACKLOG_MAX    16384
 #define MEMORY_BYTES   (INT64_C(256) << 20)
 #define OUTBOX_MAX     100000
+#define LETTERS_MAX    2048
 #define BLOCK_BYTES    (64 << 10)
 #define COMMANDS_FIRST 64
 
@@ -69,6 +70,7 @@ static void defaults(struct machine_options *options)
     default_i64(&options->backlog_bytes, MEMORY_BYTES);
     default_i64(&options->cache_bytes, MEMORY_BYTES);
     default_i64(&options->outbox_max, OUTBOX_MAX);
+    default_int(&options->letters_at_once, LETTERS_MAX);
     default_i64(&options->block_bytes, BLOCK_BYTES);
 }
 
@@ -441,7 +443,7 @@ bool machine_next(struct machine *machine, struct machine_command *command)
     if (next_queued(machine, command))
         return true;
     *command = (struct machine_command){.kind = COMMAND_LETTER};
-    if (letters_take(&machine->letters, &command->letter)) {
+    if (letters_take(&machine->letters, machine->options.letters_at_once, &command->letter)) {
         command->partition = command->letter.partition;
         return true;
     }
@@ -494,10 +496,12 @@ bool machine_partition_view(const struct machine *machine, int index,
     partition = machine->partitions[index];
     *view = (struct machine_partition_view){
         .partition = partition->number,
-        .state = partition->paused ? "paused" : names[partition->phase],
+        .state = partition->paused && partition->phase == PHASE_READING ? "paused"
+                                                                        : names[partition->phase],
         .position = partition->position,
         .applied = partition->phase == PHASE_READING ? partition->position : -1,
         .watermark_ms = partition->watermark_ms,
+        .stopped = partition->stopped,
     };
     for (int s = 0; s < machine->options.shards && view->applied >= 0; s++) {
         const struct record *first = partition->shards[s].queue.first;

@@ -55,6 +55,7 @@ struct machine_options {
     int64_t backlog_bytes; /* 0: 256 MiB of all waiting records */
     int64_t cache_bytes;   /* 0: 256 MiB of users' values */
     int64_t outbox_max;    /* 0: 100000 rows of one outbox; beyond it its partition pauses */
+    int letters_at_once;   /* 0: 2048 dead letters handed out and not delivered */
     int64_t block_bytes;   /* 0: 64 KiB; memory of batches and of waiting records grows by it */
     int wait_replicas;     /* 0: no WAIT */
     int wait_ms;
@@ -213,9 +214,11 @@ const struct machine_stats *machine_stats(struct machine *machine);
 
 struct machine_partition_view {
     int32_t partition;
-    const char *state; /* "claiming", "starting", "reading", "paused", "fenced", "stopped" */
-    int64_t position;  /* next offset to be read */
-    int64_t applied;   /* every record below it is; -1: not known yet. Stored by the next tick */
+    const char *state;        /* "claiming", "starting", "reading", "paused", "fenced", "stopped",
+                                 "revoked": no longer ours */
+    enum stop_reason stopped; /* why, where it is */
+    int64_t position;         /* next offset to be read */
+    int64_t applied; /* every record below it is; -1: not known yet. Stored by the next tick */
     int64_t watermark_ms;
 };
 /* index 0..; false beyond the last. */

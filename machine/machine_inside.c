@@ -109,6 +109,7 @@ void machine_stop_partition(struct machine *machine, struct partition *partition
 {
     machine_forget(machine, partition);
     machine_phase(machine, partition, PHASE_STOPPED);
+    partition->stopped = reason;
     machine->stats.stops++;
     machine_command(machine, &(struct machine_command){.kind = COMMAND_STOP,
                                                        .partition = partition->number,

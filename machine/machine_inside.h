@@ -75,6 +75,7 @@ struct partition {
     bool polled; /* since it was fenced */
     bool start_asked;
     bool paused, outbox_full;
+    enum stop_reason stopped; /* PHASE_STOPPED: why */
 };
 
 /* Stages of the commit under way. */

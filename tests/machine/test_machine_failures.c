@@ -28,6 +28,24 @@ TEST(machine_finds_a_commit_applied_whose_answer_was_lost)
     CHECK_TEXT("12 13 20 21", driver_times(&stage.one, "ann"));
     CHECK_INT(1, (int64_t)driver_stats(&stage.one)->applied_unseen);
     CHECK_INT(6, driver_m(&stage.one, 0, shard).state.counts[OUTCOME_APPLIED]);
+    CHECK_INT(6, (int64_t)driver_stats(&stage.one)->outcomes[OUTCOME_APPLIED]);
+    stage_end(&stage);
+}
+
+/* Nobody else knows that rows are there: a mark would overtake them. */
+TEST(machine_tells_the_relay_of_rows_whose_commit_was_not_answered)
+{
+    struct stage stage;
+    int shard = driver_shard("ann");
+
+    stage_begin(&stage, NULL);
+    driver_assign(&stage.one, 0);
+    driver_impression(&stage.one, 0, "ann", "r1", "i1", 10);
+    driver_send_exec(&stage.one, shard);
+    driver_lose_answer(&stage.one, shard);
+    driver_wait(&stage.one, 10000);
+    CHECK_INT(1, (int64_t)driver_stats(&stage.one)->applied_unseen);
+    CHECK_INT(shard, driver_last(&stage.one, COMMAND_OUTBOX)->shard);
     stage_end(&stage);
 }
 

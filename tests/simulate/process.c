@@ -531,6 +531,8 @@ static void assign(struct world *world, struct process *process,
     consumer->paused = false;
     consumer->epoch = ++world->epochs;
     consumer->position = command->offset;
+    for (int s = 0; s < SHARDS; s++)
+        process->told[command->partition][s] = true;
     machine_reading(process->machine, command->partition, command->ticket, consumer->epoch);
     look(world, process);
 }
@@ -550,10 +552,50 @@ static void take_letter(struct world *world, struct process *process,
     process->letters[process->letters_count++].offset = letter->offset;
 }
 
-static void check_mark(struct world *world, const struct machine_command *command)
+static bool was_published(const struct world *world, int log, struct store_id id)
+{
+    for (int i = 0; i < world->published_count; i++)
+        if (world->published[i].log == log &&
+            store_id_compare(world->published[i].row->id, id) == 0)
+            return true;
+    return false;
+}
+
+/* A row is on its way: what comes behind it is looked for again. */
+static bool is_busy(const struct process *process, int log, int shard)
+{
+    for (int i = 0; i < process->flights_count; i++)
+        if (process->flights[i].log == log && process->flights[i].shard == shard)
+            return true;
+    return false;
+}
+
+/* A mark waits for the rows below it that the relay knows of. */
+static void check_told(struct world *world, const struct process *process, int log, int64_t offset)
+{
+    for (int s = 0; s < SHARDS; s++) {
+        const struct model_key *outbox = store_model_find(&world->nodes[node_of(s)], MODEL_OUTBOX,
+                                                          s, user_value_writer(log, 0),
+                                                          (struct text){0});
+
+        if (outbox == NULL || process->told[log][s] || is_busy(process, log, s))
+            continue;
+        for (int r = 0; r < outbox->now.rows_count; r++) {
+            struct store_id id = outbox->now.rows[r].id;
+
+            if ((int64_t)id.high - 1 < offset && !was_published(world, log, id))
+                world_violation(world, "a mark overtakes a row", "p%d/%lld in shard %d", log,
+                                (long long)id.high - 1, s);
+        }
+    }
+}
+
+static void check_mark(struct world *world, const struct process *process,
+                       const struct machine_command *command)
 {
     int64_t want = workload_watermark(&world->logs[command->partition], command->offset);
 
+    check_told(world, process, command->partition, command->offset);
     if (world->old_logs[command->partition].count == 0 && want != command->watermark_ms)
         world_violation(world, "a mark has another watermark", "p%d/%lld: %lld, want %lld",
                         (int)command->partition, (long long)command->offset,
@@ -622,9 +664,10 @@ static void carry_out(struct world *world, struct process *process,
         world->group[command->partition] = command->offset;
         break;
     case COMMAND_MARK:
-        check_mark(world, command);
+        check_mark(world, process, command);
         break;
     case COMMAND_OUTBOX:
+        process->told[command->partition][command->shard] = true;
         break;
     case COMMAND_STOP:
         stop(world, process, command);
@@ -669,12 +712,13 @@ void process_relay(struct world *world, struct process *process, int number, int
                                                 user_value_writer(number, 0), (struct text){0});
     int count = 1 + world_below(world, 3);
 
-    if (!process->consumers[number].owned || outbox == NULL || outbox->now.rows_count == 0 ||
-        process->flights_count == FLIGHTS_MAX)
+    if (!process->consumers[number].owned || !process->told[number][shard] ||
+        process->flights_count == FLIGHTS_MAX || is_busy(process, number, shard))
         return;
-    for (int i = 0; i < process->flights_count; i++)
-        if (process->flights[i].log == number && process->flights[i].shard == shard)
-            return;
+    if (outbox == NULL || outbox->now.rows_count <= count)
+        process->told[number][shard] = false; /* this takes all there is */
+    if (outbox == NULL || outbox->now.rows_count == 0)
+        return;
     if (count > outbox->now.rows_count)
         count = outbox->now.rows_count;
     process->flights[process->flights_count++] = (struct flight){
@@ -706,6 +750,8 @@ void process_land(struct world *world, struct process *process)
     }
     for (int i = 0; i < flight->count; i++)
         ids[i] = flight->rows[i].id;
-    if (machine_trim(process->machine, flight->log, flight->shard, ids, flight->count))
-        *flight = process->flights[--process->flights_count];
+    if (!machine_trim(process->machine, flight->log, flight->shard, ids, flight->count))
+        return;
+    process->told[flight->log][flight->shard] = true; /* the trim may fail: it looks again */
+    *flight = process->flights[--process->flights_count];
 }

@@ -591,6 +591,7 @@ static void draw_options(struct world *world)
         .backlog_bytes = 1 << 20,
         .cache_bytes = small ? 300 : 1 << 20,
         .outbox_max = 3 + world_below(world, 20),
+        .letters_at_once = 1 + world_below(world, LETTERS_MAX),
         .block_bytes = 4096,
         .wait_replicas = world_below(world, 2),
         .wait_ms = 10,

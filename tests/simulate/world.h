@@ -121,6 +121,7 @@ struct process {
     struct consumer consumers[LOGS_MAX];
     struct flight flights[FLIGHTS_MAX];
     int flights_count;
+    bool told[LOGS_MAX][SHARDS]; /* that rows may be in the outbox: nobody looks otherwise */
     struct {
         uint64_t id;
         int log;
