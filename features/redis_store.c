@@ -216,12 +216,12 @@ static void expect(struct lane *lane, enum phase phase, int replies)
     lane->steps[lane->steps_count++] = (struct step){phase, replies};
 }
 
-/* One command. A refusal to take more than the output limit drops the connection: a request is
- * bounded by the machine, so a limit that is reached is a mistake in the configuration. */
+/* One command. A request that is larger than the output limit drops the connection: the machine
+ * then sends half as many records. */
 static void command(struct lane *lane, int arguments, size_t bytes, const char *verb)
 {
     if (!redis_begin(lane->connection, arguments, bytes + COMMAND_ABOUT)) {
-        redis_connection_fail(lane->connection, ERR_LIMIT, "a request larger than the limit");
+        redis_connection_fail(lane->connection, ERR_LIMIT, "a request larger than 64 MiB: the next is half of it");
         return;
     }
     redis_argument_text(lane->connection, verb);

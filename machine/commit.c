@@ -30,6 +30,7 @@
 /* A batch of new users can take megabytes; what a shard keeps between batches is bounded, for
  * there are many shards. */
 #define ARENA_KEEP_BYTES ((size_t)512 << 10)
+#define HALVED_MIN       64 /* records: with the largest values, a few MB */
 
 /* ---- when ---- */
 
@@ -316,6 +317,16 @@ static void shrink(struct machine *machine, struct shard *shard)
     if (shard->batch_limit > 1)
         shard->batch_limit /= 2;
     shard->retry_at_us = machine->now_us + machine_back_off(machine, shard->failures++);
+}
+
+void commit_halve(struct shard *shard)
+{
+    int half = shard->commit.records / 2;
+
+    if (half < HALVED_MIN)
+        half = HALVED_MIN;
+    if (half < shard->batch_limit)
+        shard->batch_limit = half;
 }
 
 static bool apply(struct machine *machine, struct shard *shard)

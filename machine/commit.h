@@ -18,6 +18,9 @@ void commit_reply(struct machine *machine, struct shard *shard, enum turn turn,
                   const struct store_reply *reply);
 /* Gives up the plan, if there is one: what it was made on no longer holds. Records stay queued. */
 void commit_abandon(struct shard *shard);
+/* A batch was not answered: it may be larger than the connection lets through, or take longer than
+ * the deadline. The next ones are half of it, and grow again. */
+void commit_halve(struct shard *shard);
 /* When something will be due by time alone; INT64_MAX: never. */
 int64_t commit_wakeup_us(const struct machine *machine, const struct shard *shard);
 

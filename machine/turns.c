@@ -135,6 +135,8 @@ void turns_lost(struct machine *machine, struct shard *shard)
 {
     if (shard->turn != TURN_NONE)
         machine->stats.lost++;
+    if (shard->turn == TURN_USERS || shard->turn == TURN_ROWS || shard->turn == TURN_EXEC)
+        commit_halve(shard);
     shard->init_watched = NULL;
     answer(machine, shard, NULL);
     commit_reply(machine, shard, TURN_NONE, NULL); /* a plan ends with its watch */

@@ -49,6 +49,29 @@ TEST(machine_tells_the_relay_of_rows_whose_commit_was_not_answered)
     stage_end(&stage);
 }
 
+/* What no connection carries, or no deadline allows, must not be tried for ever. */
+TEST(machine_halves_a_batch_that_is_never_answered)
+{
+    struct machine_options options = {.batch_max = 1000, .batch_target = 1000};
+    struct stage stage;
+    int shard = driver_shard("ann");
+
+    stage_begin(&stage, &options);
+    driver_assign(&stage.one, 0);
+    for (int i = 0; i < 400; i++)
+        driver_event(&stage.one, 0, "ann", 2, "i1", 10);
+    uint64_t before = driver_stats(&stage.one)->commits;
+    driver_send_exec(&stage.one, shard);
+    driver_lose_request(&stage.one, shard); /* 400 */
+    driver_send_exec(&stage.one, shard);
+    driver_lose_request(&stage.one, shard); /* 200 */
+    for (int i = 0; i < 8; i++)
+        driver_wait(&stage.one, 10000);
+    CHECK_INT(400, driver_m(&stage.one, 0, shard).state.next);
+    CHECK(driver_stats(&stage.one)->commits - before >= 4); /* of 100 or so */
+    stage_end(&stage);
+}
+
 TEST(machine_sends_a_commit_again_that_was_never_carried_out)
 {
     struct stage stage;
