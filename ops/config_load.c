@@ -426,7 +426,7 @@ static const struct config_row *row_of_variable(const struct loading *loading, c
 /* A row's variable, with what was typed in place of its "*". */
 static void candidate_of(const struct config_row *row, const char *typed, char into[CONFIG_KEY_MAX])
 {
-    char pattern[CONFIG_KEY_MAX], name[CONFIG_KEY_MAX] = "NAME";
+    char pattern[CONFIG_KEY_MAX], key[CONFIG_KEY_MAX], name[CONFIG_KEY_MAX] = "NAME";
     const char *star;
 
     variable_of(row->key, pattern, sizeof pattern);
@@ -436,11 +436,8 @@ static void candidate_of(const struct config_row *row, const char *typed, char i
         if (star[1] != 0)
             name[strcspn(name, "_")] = 0;
     }
-    if (star == NULL)
-        (void)snprintf(into, CONFIG_KEY_MAX, "%s", pattern);
-    else
-        (void)snprintf(into, CONFIG_KEY_MAX, "%.*s%s%s", (int)(star - pattern), pattern, name,
-                       star + 1);
+    config_key_of(key, row, name);
+    variable_of(key, into, CONFIG_KEY_MAX);
 }
 
 /* The nearest by letters; else, for a right key that lacks its section, the one that ends so. */
