@@ -5,7 +5,6 @@
 #include "tests/test.h"
 
 #include <stdio.h>
-#include <string.h>
 
 static char last[200];
 static bool last_ready;
@@ -33,20 +32,6 @@ TEST(loop_report_is_not_ready_when_it_starts_and_when_it_drains)
     loop_report_destroy(NULL);
     report = loop_report_create(NULL, NULL, 0.5, 60000); /* nobody asks */
     loop_report_draining(report);
-    loop_report_destroy(report);
-}
-
-TEST(loop_report_lists_stopped_partitions_with_their_reasons)
-{
-    struct loop_report *report = loop_report_create(NULL, NULL, 0.5, 60000);
-
-    CHECK_TEXT("", loop_report_stopped(report));
-    loop_report_stop(report, 7, STOP_DATA_LOST);
-    loop_report_stop(report, 0, STOP_STATE_LOST);
-    CHECK_TEXT("7: data_lost, 0: state_lost", loop_report_stopped(report));
-    for (int32_t p = 0; p < 4096; p++) /* the text is bounded */
-        loop_report_stop(report, p, STOP_LOG_CHANGED);
-    CHECK(strlen(loop_report_stopped(report)) < 1024);
     loop_report_destroy(report);
 }
 
