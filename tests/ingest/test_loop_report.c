@@ -1,5 +1,5 @@
-/* Tests ingest/loop_report where it needs no machine: what readiness is told, and the list of
- * stopped partitions. The rest is seen in test_loop.c. */
+/* Tests ingest/loop_report where it needs no machine: what readiness is told, and partitions
+ * beyond its tables. The rest is seen in test_loop.c. */
 #include "ingest/loop_report.h"
 
 #include "tests/test.h"
