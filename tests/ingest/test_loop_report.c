@@ -1,10 +1,12 @@
-/* Tests ingest/loop_report where it needs no machine: what readiness is told, and partitions
- * beyond its tables. The rest is seen in test_loop.c. */
+/* Tests ingest/loop_report where it needs no loop: what readiness is told, and the list of
+ * stopped partitions. The rest is seen in test_loop.c. */
 #include "ingest/loop_report.h"
 
+#include "tests/support/machine_stage.h"
 #include "tests/test.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static char last[200];
 static bool last_ready;
@@ -32,6 +34,29 @@ TEST(loop_report_is_not_ready_when_it_starts_and_when_it_drains)
     loop_report_destroy(NULL);
     report = loop_report_create(NULL, NULL, 0.5, 60000); /* nobody asks */
     loop_report_draining(report);
+    loop_report_destroy(report);
+}
+
+/* What is another process's no longer needs an operator of ours. */
+TEST(loop_report_lists_the_stopped_partitions_that_are_ours)
+{
+    struct loop_report *report = loop_report_create(NULL, NULL, 0.5, 60000);
+    struct stage stage;
+
+    stage_begin(&stage, NULL);
+    CHECK_TEXT("", loop_report_stopped(report, stage.one.machine));
+    for (int p = 0; p < 2; p++) {
+        stage.one.group[p] = 1000; /* of which the store knows nothing */
+        stage.one.high[p] = 10;
+        driver_assign(&stage.one, p);
+    }
+    CHECK_INT(2, driver_count(&stage.one, COMMAND_STOP));
+    CHECK_TEXT("0: state_lost, 1: state_lost", loop_report_stopped(report, stage.one.machine));
+    machine_revoked(stage.one.machine, 0);
+    CHECK_TEXT("1: state_lost", loop_report_stopped(report, stage.one.machine));
+    machine_revoked(stage.one.machine, 1);
+    CHECK_TEXT("", loop_report_stopped(report, stage.one.machine));
+    stage_end(&stage);
     loop_report_destroy(report);
 }
 
