@@ -15,8 +15,25 @@
 #define BUCKET_GAPS     33
 #define BUCKET_HOURS    168
 
+/* The attention kernel of kernels/cuda/ asks for buckets too. */
+#if defined(__CUDACC__)
+#define BUCKET_INLINE static __host__ __device__ __forceinline__
+#else
+#define BUCKET_INLINE static inline
+#endif
+
+/* x > 0 */
+BUCKET_INLINE int32_t bucket_bit_length(uint64_t x)
+{
+#if defined(__CUDA_ARCH__)
+    return 64 - __clzll((long long)x);
+#else
+    return 64 - __builtin_clzll(x);
+#endif
+}
+
 /* Bucket of later_ms - earlier_ms; 0 when earlier is the later one. Any input is fine. */
-static inline int32_t bucket_of(int64_t later_ms, int64_t earlier_ms)
+BUCKET_INLINE int32_t bucket_of(int64_t later_ms, int64_t earlier_ms)
 {
     uint64_t seconds;
 
@@ -25,11 +42,11 @@ static inline int32_t bucket_of(int64_t later_ms, int64_t earlier_ms)
     seconds = ((uint64_t)later_ms - (uint64_t)earlier_ms) / 1000;
     if (seconds >= (uint64_t)1 << (BUCKET_COUNT - 2))
         return BUCKET_COUNT - 1;
-    return seconds == 0 ? 0 : 64 - __builtin_clzll(seconds);
+    return seconds == 0 ? 0 : bucket_bit_length(seconds);
 }
 
 /* 0..167; times before 1970 count on backwards. */
-static inline int32_t bucket_hour(int64_t time_ms)
+BUCKET_INLINE int32_t bucket_hour(int64_t time_ms)
 {
     int64_t hour = time_ms / 3600000 - (time_ms % 3600000 < 0);
     int64_t of_week = hour % BUCKET_HOURS;

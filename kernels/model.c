@@ -6,6 +6,7 @@
  */
 #include "kernels/model.h"
 
+#include "kernels/backend.h"
 #include "kernels/network.h"
 #include "ops/random.h"
 
@@ -31,11 +32,15 @@ struct model {
     uint64_t version;                    /* of the weights that were prepared; none twice */
     bool prepared, importing;
     bool put[TENSORS_MAX]; /* while importing; emb is the last */
+    const struct backend *backend;
+    struct device_model *device; /* NULL on the CPU */
 };
 
 struct model_workspace {
     char *memory;
     size_t bytes;
+    const struct backend *backend; /* of device, once it has one */
+    struct device_pass *device;
 };
 
 /* K and V of the first `count` tokens that are listed, by the weights of that version. */
@@ -142,6 +147,11 @@ static enum status allocate(struct model **model, const struct model_config *con
     m = calloc(1, sizeof *m);
     if (m == NULL)
         return error_set(err, ERR_NOMEM, "no memory for a model");
+    status = backend_choose(&m->backend, err);
+    if (status != OK) {
+        free(m);
+        return status;
+    }
     m->network.ops = ops_cpu();
     m->network.config = *config;
     network_layout(&m->layout, config);
@@ -169,6 +179,8 @@ void model_destroy(struct model *model)
     free(model->panels);
     free(model->network.emb);
     free(model->inverse_norm);
+    if (model->device != NULL)
+        model->backend->drop(model->device);
     free(model);
 }
 
@@ -379,6 +391,13 @@ enum status model_prepare(struct model *model, struct error *err)
     network_pack(network, model->layout.Z, model->panels, false);
     network->ops->next_norms(model->inverse_norm, network->emb, network->config.V,
                              network->config.C);
+    if (model->backend->put != NULL) {
+        struct network_state state = model_network(model);
+        enum status status = model->backend->put(&model->device, &state, err);
+
+        if (status != OK)
+            return status;
+    }
     model->prepared = true;
     return OK;
 }
@@ -397,6 +416,8 @@ void model_workspace_destroy(struct model_workspace *workspace)
     if (workspace == NULL)
         return;
     free(workspace->memory);
+    if (workspace->device != NULL)
+        workspace->backend->drop_pass(workspace->device);
     free(workspace);
 }
 
@@ -500,6 +521,10 @@ static enum status score_batch(const struct model *model, struct model_workspace
     status = network_check_batch(&model->network.config, batch, err);
     if (status != OK)
         return status;
+    if (model->device != NULL && wanted == WANT_SCORES) {
+        workspace->backend = model->backend;
+        return model->backend->score(&workspace->device, model->device, batch, scores, err);
+    }
     for (int32_t b = 0; b < batch->B; b++) {
         struct request request = request_of(batch, b);
         size_t bytes = network_pass_bytes(&model->network.config, model->layout.Z, request.n,
@@ -560,9 +585,9 @@ static enum status history_begin(struct model_history *history, const struct mod
     if (history->version == model->version)
         return OK;
     history_clear(history);
-    history->item = malloc(P * sizeof *history->item);
-    history->action = malloc(P * sizeof *history->action);
-    history->time_ms = malloc(P * sizeof *history->time_ms);
+    history->item = calloc(P, sizeof *history->item);
+    history->action = calloc(P, sizeof *history->action);
+    history->time_ms = calloc(P, sizeof *history->time_ms);
     history->kept = aligned((size_t)config->L * P * 2 * (size_t)config->C * sizeof(float));
     if (history->item == NULL || history->action == NULL || history->time_ms == NULL ||
         history->kept == NULL) {
@@ -602,6 +627,8 @@ enum status model_score_kept(const struct model *model, struct model_workspace *
     if (status == OK && batch->B != 1)
         status = error_set(err, ERR_LIMIT, "a kept history is of one request, not of %d",
                            (int)batch->B);
+    if (status == OK && model->device != NULL)
+        return score_batch(model, workspace, batch, WANT_SCORES, scores, err);
     if (status == OK)
         status = history_begin(history, model, err);
     if (status != OK)

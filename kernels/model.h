@@ -73,14 +73,16 @@ bool model_preset(struct model_config *config, const char *name, int32_t V, int3
 /**
  * Creates a model with fresh weights; the same seed gives the same bits.
  *
- * Owner: the caller, until model_destroy(). Ready to score.
- * Errors: ERR_LIMIT a dimension outside its bounds (the text names it); ERR_NOMEM.
+ * Owner: the caller, until model_destroy(). Ready to score, on the device that kernels/backend.h
+ * chose.
+ * Errors: ERR_LIMIT a dimension outside its bounds (the text names it); ERR_NOMEM;
+ *         ERR_DEVICE the GPU failed, or FRESHET_BACKEND demands one that is not there.
  */
 MUST_CHECK enum status model_create(struct model **model, const struct model_config *config,
                                     uint64_t seed, struct error *err);
 
 /* The same weights in a model of its own: to serve one while the other is trained.
- * Errors: ERR_NOMEM. */
+ * Errors: ERR_NOMEM, ERR_DEVICE. */
 MUST_CHECK enum status model_copy(struct model **copy, const struct model *model,
                                   struct error *err);
 void model_destroy(struct model *model); /* NULL is fine */
@@ -117,7 +119,7 @@ MUST_CHECK enum status model_import_end(struct model *model, struct error *err);
 
 /* After weights were changed in place (through model_tensor(), model_item() or a training
  * step): derives what scoring needs from them. create, copy and import_end have done it.
- * Cost: one pass over the weights. Errors: ERR_NOMEM. */
+ * Cost: one pass over the weights, and on a GPU a copy of them. Errors: ERR_NOMEM, ERR_DEVICE. */
 MUST_CHECK enum status model_prepare(struct model *model, struct error *err);
 
 /* Scratch memory of one thread, for any model. It grows to the largest batch seen; after
@@ -130,10 +132,10 @@ void model_workspace_destroy(struct model_workspace *workspace); /* NULL is fine
  * A request without history is fine: its candidates see themselves only.
  *
  * Errors: ERR_LIMIT a history longer than P, F other than the config's, or a batch over its
- *         maxima; ERR_NOMEM.
+ *         maxima; ERR_NOMEM; ERR_DEVICE (GPU only).
  * Thread: any number on one model, each with a workspace of its own, while nobody changes it.
- * Accuracy: 1e-4 of the formulas in double for C <= 128; a row's bits do not depend on its
- *           neighbours.
+ * Accuracy: 1e-4 of the formulas in double for C <= 128; on the CPU a row's bits do not depend on
+ *           its neighbours, on a GPU its last bits may (kernels/cuda/blas.h).
  */
 MUST_CHECK enum status model_score(const struct model *model, struct model_workspace *workspace,
                                    const struct batch *batch, float *scores, struct error *err);
@@ -142,7 +144,8 @@ MUST_CHECK enum status model_score(const struct model *model, struct model_works
  * The same for a batch of one request, whose history's K and V are kept in *history: of a next
  * request with the same tokens in front, only what follows them is computed (in steps of 12
  * tokens). Another user, another window or changed weights are seen and begin anew, so any history
- * may be brought to any request; scores are those of model_score() to the bit.
+ * may be brought to any request; scores are those of model_score() to the bit. On a GPU nothing
+ * is kept.
  *
  * Owner: the caller; (L, P, 2 C) floats after its first use. Thread: one at a time.
  * Errors: as model_score(), and ERR_LIMIT for a batch of more requests than one.

@@ -1,11 +1,11 @@
 /*
  * kernels/ops.h - the one table of ops: a column for each way to run them.
  *
- * Flow: model, trainer -> [table] -> x_cpu.c (base, v3, v4) or, later, x_cuda.cu
+ * Flow: model, trainer -> [table] -> x_cpu.c (base, v3, v4)
  *
- * The model calls ops only through a column, so another device is another column. Columns of
- * the CPU are the same C compiled for three instruction sets (kernels/cpu.h); the best that
- * this machine has is picked once.
+ * The CPU's model calls ops only through a column; a GPU takes a whole batch at once
+ * (kernels/cuda/). Columns are the same C compiled for three instruction sets (kernels/cpu.h);
+ * the best that this machine has is picked once.
  */
 #ifndef KERNELS_OPS_H
 #define KERNELS_OPS_H

@@ -13,6 +13,7 @@ ops:
 schemas: ops
 features: schemas ops
 kernels: schemas ops
+kernels/cuda: kernels schemas ops
 machine: features/store.h schemas ops/arena.h ops/defence.h ops/status.h ops/text.h
 ingest: machine features schemas ops
 scorer: features kernels schemas ops
@@ -63,7 +64,8 @@ curl/|ops/http_client
 yaml\.h|ops/config
 hiredis|features/redis_
 openssl/|features/redis_tls
-cuda|kernels/
+cuda|kernels/cuda/
+cublas|kernels/cuda/blas
 xxhash|ops/hash
 sodium|ops/
 zlib|ops/file
@@ -75,6 +77,15 @@ for row in $doors; do
         ops schemas features kernels machine ingest scorer retrain freshet.c 2>/dev/null); do
         case "$hit" in "$door"*) ;; *) refuse "$hit includes <$pattern>: its one door is $door*" ;; esac
     done
+done
+
+# The GPU's folder has one door too: without nvcc it is not built.
+for hit in $(grep -lE '^[[:space:]]*#[[:space:]]*include[[:space:]]*"kernels/cuda/' -r \
+    ops schemas features kernels machine ingest scorer retrain freshet.c 2>/dev/null); do
+    case "$hit" in
+    kernels/cuda/* | kernels/backend.c) ;;
+    *) refuse "$hit includes kernels/cuda/: its one door is kernels/backend.c" ;;
+    esac
 done
 
 [ "$bad" = 0 ] && echo "layers: ok"

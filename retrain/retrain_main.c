@@ -1,6 +1,7 @@
 /* retrain/retrain_main.c - `freshet retrain`, and the table of this folder's commands. */
 #include "retrain/retrain_main.h"
 
+#include "kernels/backend.h"
 #include "ops/file.h"
 #include "ops/hash.h"
 #include "ops/json_writer.h"
@@ -47,6 +48,7 @@ static int run_retrain(struct command_line *line)
 {
     const struct config *config = command_config(line);
     bool once = command_flag(line, "once"), published = false;
+    const struct backend *backend;
     struct role *role = NULL;
     struct error err;
     enum status status;
@@ -56,7 +58,12 @@ static int run_retrain(struct command_line *line)
         return EXIT_USAGE;
     status = hash_start(&err);
     if (status == OK)
+        status = backend_choose(&backend, &err);
+    if (status == OK) {
+        log_event(LOG_INFO, "backend", "learns on the CPU, scores on",
+                  log_text("device", backend->name), log_text("why", backend->why));
         status = role_open(&role, config, &err);
+    }
     if (status == OK)
         status = write_ports(line, role, &err);
     if (status == OK) {

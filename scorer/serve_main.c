@@ -3,6 +3,7 @@
 
 #include "features/redis_connection.h"
 #include "features/redis_keys.h"
+#include "kernels/backend.h"
 #include "ops/admin.h"
 #include "ops/clock.h"
 #include "ops/file.h"
@@ -255,6 +256,7 @@ static enum status write_ports(const struct command_line *line, const struct rol
 static int run_serve(struct command_line *line)
 {
     const struct config *config = command_config(line);
+    const struct backend *backend;
     struct role role = {0};
     struct error err;
     enum status status;
@@ -263,7 +265,12 @@ static int run_serve(struct command_line *line)
         return EXIT_USAGE;
     status = hash_start(&err);
     if (status == OK)
+        status = backend_choose(&backend, &err);
+    if (status == OK) {
+        log_event(LOG_INFO, "backend", "scores on", log_text("device", backend->name),
+                  log_text("why", backend->why));
         status = open_role(&role, config, &err);
+    }
     if (status == OK)
         status = write_ports(line, &role, &err);
     if (status != OK) {

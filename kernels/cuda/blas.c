@@ -1,0 +1,110 @@
+/* kernels/cuda/blas.c - the five functions of cuBLAS we use, by name and with checked types. */
+#include "kernels/cuda/blas.h"
+
+#include <dlfcn.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+/* The header's own macros turn cublasCreate into cublasCreate_v2, so the name we look up and the
+ * type we call it by are those of one function. */
+#define NAME_OF_(name) #name
+#define NAME_OF(name)  NAME_OF_(name)
+#define BLAS_LIST(X)                                                                               \
+    X(create, cublasCreate)                                                                        \
+    X(destroy, cublasDestroy)                                                                      \
+    X(set_stream, cublasSetStream)                                                                 \
+    X(set_math, cublasSetMathMode)                                                                 \
+    X(sgemm, cublasSgemm)
+
+static struct {
+    bool open;
+#define X(field, function) __typeof__(&function) field;
+    BLAS_LIST(X)
+#undef X
+} blas_table;
+
+/* A later cuBLAS may change a signature under the same name: then this must not compile. */
+_Static_assert(_Generic(&cublasSgemm,
+                        cublasStatus_t (*)(cublasHandle_t, cublasOperation_t, cublasOperation_t,
+                                           int, int, int, const float *, const float *, int,
+                                           const float *, int, const float *, float *, int) : 1,
+                        default : 0),
+               "cublasSgemm has another signature");
+_Static_assert(_Generic(&cublasCreate, cublasStatus_t (*)(cublasHandle_t *) : 1, default : 0) &&
+                   _Generic(&cublasDestroy, cublasStatus_t (*)(cublasHandle_t) : 1, default : 0) &&
+                   _Generic(&cublasSetStream, cublasStatus_t (*)(cublasHandle_t, cudaStream_t) : 1,
+                            default : 0) &&
+                   _Generic(&cublasSetMathMode,
+                            cublasStatus_t (*)(cublasHandle_t, cublasMath_t) : 1, default : 0),
+               "a function of cuBLAS has another signature");
+
+static enum status failed(const char *what, cublasStatus_t status, struct error *err)
+{
+    return error_set(err, ERR_DEVICE, "%s failed with cuBLAS status %d", what, (int)status);
+}
+
+enum status blas_open(struct error *err)
+{
+    char name[32];
+    void *library;
+
+    if (blas_table.open)
+        return OK;
+    (void)snprintf(name, sizeof name, "libcublas.so.%d", CUBLAS_VER_MAJOR);
+    library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+    if (library == NULL)
+        return error_set(err, ERR_DEVICE, "could not load %s", name);
+#define X(field, function)                                                                         \
+    blas_table.field = (__typeof__(&function))dlsym(library, NAME_OF(function));                   \
+    if (blas_table.field == NULL) {                                                                \
+        (void)dlclose(library);                                                                    \
+        return error_set(err, ERR_DEVICE, "%s has no %s", name, NAME_OF(function));                \
+    }
+    BLAS_LIST(X)
+#undef X
+    blas_table.open = true;
+    return OK;
+}
+
+enum status blas_create(cublasHandle_t *blas, cudaStream_t stream, struct error *err)
+{
+    cublasHandle_t made = NULL;
+    cublasStatus_t status = blas_table.create(&made);
+
+    *blas = NULL;
+    if (status != CUBLAS_STATUS_SUCCESS)
+        return failed("cublasCreate", status, err);
+    status = blas_table.set_stream(made, stream);
+    /* The environment can turn TF32 on for everyone; scores must agree with the CPU's. */
+    if (status == CUBLAS_STATUS_SUCCESS)
+        status = blas_table.set_math(made, CUBLAS_PEDANTIC_MATH);
+    if (status != CUBLAS_STATUS_SUCCESS) {
+        blas_destroy(made);
+        return failed("cublasSetStream", status, err);
+    }
+    *blas = made;
+    return OK;
+}
+
+void blas_destroy(cublasHandle_t blas)
+{
+    if (blas != NULL)
+        (void)blas_table.destroy(blas);
+}
+
+/* cuBLAS counts by columns: what we call a row-major matrix is its transpose to it, and so the
+ * product of ours is w' x' of its. */
+enum status blas_product(cublasHandle_t blas, float *out, int32_t out_pitch, struct blas_matrix x,
+                         struct blas_matrix w, int32_t R, int32_t K, int32_t N, int add,
+                         struct error *err)
+{
+    const float one = 1, keep = add ? 1 : 0;
+    cublasStatus_t status;
+
+    if (R == 0)
+        return OK;
+    status = blas_table.sgemm(blas, CUBLAS_OP_N, CUBLAS_OP_N, N, R, K, &one, w.at, w.pitch, x.at,
+                              x.pitch, &keep, out, out_pitch);
+    return status == CUBLAS_STATUS_SUCCESS ? OK : failed("cublasSgemm", status, err);
+}

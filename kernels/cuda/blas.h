@@ -1,0 +1,41 @@
+/*
+ * kernels/cuda/blas.h - matrix products by cuBLAS, found at run time.
+ *
+ * Flow: norm -> [product] -> after
+ *
+ * Never linked: a program linked with cuBLAS dies in the loader where it is missing. It is opened
+ * after a device was found, and stays open.
+ */
+#ifndef KERNELS_CUDA_BLAS_H
+#define KERNELS_CUDA_BLAS_H
+
+#include "ops/status.h"
+
+#include <cublas_v2.h>
+#include <cuda_runtime.h>
+
+#include <stdint.h>
+
+/* Opens the library; later calls do nothing. Errors: ERR_DEVICE. Thread: one, before others. */
+MUST_CHECK enum status blas_open(struct error *err);
+
+/* One handle a stream. Errors: ERR_DEVICE. */
+MUST_CHECK enum status blas_create(cublasHandle_t *blas, cudaStream_t stream, struct error *err);
+void blas_destroy(cublasHandle_t blas); /* NULL is fine */
+
+/**
+ * out (R, N) = x (R, K) w (K, N), or += it; all row-major, rows that many floats apart.
+ *
+ * R may be 0. Queued on the handle's stream; f32 throughout, never TF32.
+ * A row's last bits may depend on R: cuBLAS picks its algorithm by shape.
+ * Errors: ERR_DEVICE.
+ */
+struct blas_matrix {
+    const float *at;
+    int32_t pitch;
+};
+MUST_CHECK enum status blas_product(cublasHandle_t blas, float *out, int32_t out_pitch,
+                                    struct blas_matrix x, struct blas_matrix w, int32_t R,
+                                    int32_t K, int32_t N, int add, struct error *err);
+
+#endif

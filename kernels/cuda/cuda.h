@@ -1,0 +1,60 @@
+/*
+ * kernels/cuda/cuda.h - the one door to CUDA's headers, and the few words that kernels are written
+ * in.
+ *
+ * Flow: [every file of this folder] -> the CUDA runtime
+ *
+ * A kernel is C that three compilers take: nvcc for the device, and g++ and clang++ for the
+ * emulator of tests/cuemu, which brings headers of these names with its own runtime behind them.
+ * Two things C cannot say alike everywhere are macros: a launch, and shared memory sized by the
+ * launch.
+ *
+ * Rules of every kernel here: extern "C", parameters only (no __device__ variables), blocks of
+ * whole warps, no lane leaves before a collective its warp takes part in, 64-bit products of
+ * indices, no communication between blocks and no atomics (so the same bits every time).
+ */
+#ifndef KERNELS_CUDA_CUDA_H
+#define KERNELS_CUDA_CUDA_H
+
+#include "ops/status.h"
+
+#include <cuda_runtime.h>
+
+#include <stdint.h>
+
+#define WARP_LANES 32
+#define FULL_WARP  0xffffffffu
+
+#if defined(__CUDACC__)
+#define LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                     \
+    kernel<<<(grid), (block), (shared_bytes), (stream)>>>(__VA_ARGS__)
+#define DYN_SHARED(type, name)                                                                     \
+    extern __shared__ __align__(16) unsigned char dyn_shared_[];                                   \
+    type *name = reinterpret_cast<type *>(dyn_shared_)
+#endif
+
+/* Runs one call of the runtime; on failure returns ERR_DEVICE with its text from the enclosing
+ * function. Most CUDA errors are sticky, so the process is to be restarted. */
+#define CUDA_TRY(err, call)                                                                        \
+    do {                                                                                           \
+        cudaError_t cuda_try_ = (call);                                                            \
+        if (cuda_try_ != cudaSuccess)                                                              \
+            return error_set(err, ERR_DEVICE, "%s: %s", #call, cudaGetErrorString(cuda_try_));     \
+    } while (0)
+
+#if defined(__cplusplus)
+/* Every lane gets the sum; all 32 must call. */
+static __device__ __forceinline__ float warp_sum(float value)
+{
+    for (int distance = WARP_LANES / 2; distance > 0; distance /= 2)
+        value += __shfl_xor_sync(FULL_WARP, value, distance);
+    return value;
+}
+
+static __device__ __forceinline__ float silu(float a)
+{
+    return a / (1.0f + expf(-a));
+}
+#endif
+
+#endif

@@ -1,0 +1,138 @@
+/*
+ * kernels/cuda/head.cu - from a candidate's last row to its score, around cuBLAS's products.
+ *
+ * Flow: layers -> [inputs -> (product, product, cross) x crosses -> product -> scores] -> rank
+ *
+ * All limited by memory: elements are read and written once; a score is a warp's sum over a row.
+ */
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/ops.h"
+
+#define WARPS   8
+#define THREADS (WARPS * WARP_LANES)
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    head_inputs_kernel(float *z, const float *x, const float *e, const float *scalars,
+                       const float *mean, const float *scale, int32_t N, int32_t C, int32_t F,
+                       int32_t Z)
+{
+    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+
+    if (i >= (int64_t)N * Z)
+        return;
+
+    int64_t row = i / Z;
+    int32_t k = (int32_t)(i % Z), f = k - 2 * C;
+    float value = 0.0f;
+    if (k < C)
+        value = x[row * C + k];
+    else if (f < 0)
+        value = x[row * C + k - C] * e[row * C + k - C];
+    else if (f < F)
+        value = (scalars[row * F + f] - mean[f]) * scale[f];
+    z[i] = value;
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    head_cross_kernel(float *now, const float *z, const float *wide, const float *bias, int32_t N,
+                      int32_t Z)
+{
+    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+
+    if (i >= (int64_t)N * Z)
+        return;
+    now[i] += z[i] * (wide[i] + bias[i % Z]);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    head_scores_kernel(float *scores, const float *z, const float *now, const float *hidden,
+                       const float *bias, const float *w, const float *b, int32_t N, int32_t Z,
+                       int32_t W)
+{
+    int64_t row = (int64_t)blockIdx.x * WARPS + threadIdx.x / WARP_LANES;
+    int32_t lane = (int32_t)threadIdx.x % WARP_LANES;
+    float sum = 0.0f;
+
+    if (row >= N)
+        return; /* the whole warp leaves together */
+    for (int32_t k = lane; k < Z; k += WARP_LANES)
+        sum += z[row * Z + k] * w[k] + now[row * Z + k] * w[Z + k];
+    for (int32_t k = lane; k < W; k += WARP_LANES)
+        sum += silu(hidden[row * W + k] + bias[k]) * w[2 * (int64_t)Z + k];
+    sum = warp_sum(sum);
+    if (lane == 0)
+        scores[row] = sum + b[0];
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    head_dot_kernel(float *scores, const float *x, const float *e, const float *scalars,
+                    const float *mean, const float *scale, const float *w, const float *b,
+                    int32_t N, int32_t C, int32_t F)
+{
+    int64_t row = (int64_t)blockIdx.x * WARPS + threadIdx.x / WARP_LANES;
+    int32_t lane = (int32_t)threadIdx.x % WARP_LANES;
+    float dot = 0.0f, sum = 0.0f;
+
+    if (row >= N)
+        return; /* the whole warp leaves together */
+    for (int32_t c = lane; c < C; c += WARP_LANES)
+        dot += x[row * C + c] * e[row * C + c];
+    for (int32_t f = lane; f < F; f += WARP_LANES)
+        sum += (scalars[row * F + f] - mean[f]) * scale[f] * w[f];
+    sum = warp_sum(dot / sqrtf((float)C) + sum);
+    if (lane == 0)
+        scores[row] = sum + b[0];
+}
+
+static unsigned blocks_of(int64_t count, int64_t a_block)
+{
+    return (unsigned)((count + a_block - 1) / a_block);
+}
+
+enum status cuda_head_inputs(cudaStream_t stream, float *z, const float *x, const float *e,
+                             const float *scalars, const float *mean, const float *scale, int32_t N,
+                             int32_t C, int32_t F, int32_t Z, struct error *err)
+{
+    if (N == 0)
+        return OK;
+    LAUNCH(head_inputs_kernel, blocks_of((int64_t)N * Z, THREADS), THREADS, 0, stream, z, x, e,
+           scalars, mean, scale, N, C, F, Z);
+    CUDA_TRY(err, cudaGetLastError());
+    return OK;
+}
+
+enum status cuda_head_cross(cudaStream_t stream, float *now, const float *z, const float *wide,
+                            const float *bias, int32_t N, int32_t Z, struct error *err)
+{
+    if (N == 0)
+        return OK;
+    LAUNCH(head_cross_kernel, blocks_of((int64_t)N * Z, THREADS), THREADS, 0, stream, now, z, wide,
+           bias, N, Z);
+    CUDA_TRY(err, cudaGetLastError());
+    return OK;
+}
+
+enum status cuda_head_scores(cudaStream_t stream, float *scores, const float *z, const float *now,
+                             const float *hidden, const float *bias, const float *w, const float *b,
+                             int32_t N, int32_t Z, int32_t W, struct error *err)
+{
+    if (N == 0)
+        return OK;
+    LAUNCH(head_scores_kernel, blocks_of(N, WARPS), THREADS, 0, stream, scores, z, now, hidden,
+           bias, w, b, N, Z, W);
+    CUDA_TRY(err, cudaGetLastError());
+    return OK;
+}
+
+enum status cuda_head_dot(cudaStream_t stream, float *scores, const float *x, const float *e,
+                          const float *scalars, const float *mean, const float *scale,
+                          const float *w, const float *b, int32_t N, int32_t C, int32_t F,
+                          struct error *err)
+{
+    if (N == 0)
+        return OK;
+    LAUNCH(head_dot_kernel, blocks_of(N, WARPS), THREADS, 0, stream, scores, x, e, scalars, mean,
+           scale, w, b, N, C, F);
+    CUDA_TRY(err, cudaGetLastError());
+    return OK;
+}

@@ -1,0 +1,39 @@
+/*
+ * tests/cuemu/cuemu.h - what a test says to the emulator and asks of it.
+ *
+ * The same tests run on a real device, where schedules do not apply and nothing is reported:
+ * tests/cuemu/device.c answers there.
+ */
+#ifndef TESTS_CUEMU_CUEMU_H
+#define TESTS_CUEMU_CUEMU_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum cuemu_order { CUEMU_IN_ORDER, CUEMU_REVERSE, CUEMU_RANDOM };
+#define CUEMU_ORDERS 3
+
+/* Who runs when, from the next launch on. random: any ready thread, any block, and threads are
+ * interrupted at loads and stores. */
+void cuemu_schedule(enum cuemu_order order, uint64_t seed);
+
+/* Reports since the last call; they are printed as they are made, once a kind and place. */
+int64_t cuemu_reports(void);
+void cuemu_quiet(bool quiet);
+
+/* What was executed: a test that claims to have run kernels asks. */
+int64_t cuemu_launches(void);
+int64_t cuemu_accesses(void); /* loads and stores that were checked */
+
+/* CUEMU_MACHINE="1 9 0 1 0" in the environment is the machine that is emulated: devices (-1: no
+ * driver), compute capability, whether libcublas can be opened, and whether kernels do nothing, as
+ * those of a device that the build has no code for. */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

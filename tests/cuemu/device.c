@@ -1,0 +1,98 @@
+/* tests/cuemu/device.c - see device.h. */
+#include "tests/cuemu/device.h"
+
+#include "tests/test.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#define HELD_MAX 256
+
+static void *held[HELD_MAX];
+static int held_count;
+
+static void *hold(int64_t bytes)
+{
+    void *at = NULL;
+
+    CHECK(held_count < HELD_MAX);
+    CHECK(cudaMalloc(&at, (size_t)bytes) == cudaSuccess);
+    held[held_count++] = at;
+    return at;
+}
+
+void *device_put(const void *from, int64_t count, size_t bytes)
+{
+    void *at;
+
+    if (count == 0)
+        return NULL;
+    at = hold(count * (int64_t)bytes);
+    CHECK(cudaMemcpy(at, from, (size_t)count * bytes, cudaMemcpyHostToDevice) == cudaSuccess);
+    return at;
+}
+
+float *device_floats(int64_t count)
+{
+    return count == 0 ? NULL : hold(count * (int64_t)sizeof(float));
+}
+
+float *device_get(const float *from, int64_t count)
+{
+    float *to = calloc((size_t)count + 1, sizeof *to);
+
+    CHECK(to != NULL && cudaDeviceSynchronize() == cudaSuccess);
+    if (count > 0)
+        CHECK(cudaMemcpy(to, from, (size_t)count * sizeof *to, cudaMemcpyDeviceToHost) ==
+              cudaSuccess);
+    return to;
+}
+
+void device_clear(void)
+{
+    for (int i = 0; i < held_count; i++)
+        CHECK(cudaFree(held[i]) == cudaSuccess);
+    held_count = 0;
+}
+
+float *device_random_floats(struct random *random, int64_t count)
+{
+    float *floats = malloc(((size_t)count + 1) * sizeof *floats);
+
+    CHECK(floats != NULL);
+    for (int64_t i = 0; i < count; i++)
+        floats[i] = (float)(2 * random_unit(random) - 1);
+    return floats;
+}
+
+int32_t device_below(struct random *random, int32_t bound)
+{
+    return (int32_t)random_below(random, (uint64_t)bound);
+}
+
+void device_for_shapes(void (*shape)(int number, struct random *random))
+{
+    int64_t launched = cuemu_launches();
+
+    (void)cuemu_reports();
+    for (int number = 0; number < DEVICE_SHAPES; number++) {
+        struct random random;
+
+        random_seed(&random, test_seed() + (uint64_t)number);
+        cuemu_schedule((enum cuemu_order)((number + 2) % CUEMU_ORDERS), (uint64_t)number);
+        shape(number, &random);
+        device_clear();
+    }
+    CHECK_INT(0, cuemu_reports());
+    CHECK(cuemu_launches() - launched >=
+          DEVICE_SHAPES - 2); /* a shape of nothing launches nothing */
+}
+
+void device_check_all(const char *what, const double *want, const float *got, int64_t count,
+                      double tolerance)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (!(fabs(want[i] - (double)got[i]) <= tolerance * (1 + fabs(want[i]))))
+            test_fail(__FILE__, __LINE__, "%s[%lld]: want %.9g, got %.9g", what, (long long)i,
+                      want[i], (double)got[i]);
+}

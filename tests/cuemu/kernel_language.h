@@ -1,0 +1,98 @@
+/*
+ * tests/cuemu/kernel_language.h - the words of CUDA's C++ that our kernels use, for g++ and
+ * clang++.
+ *
+ * Each thread of a block is a fiber. A launch packs its arguments and is queued on its stream; the
+ * memory a kernel touches is seen through the hooks that -fsanitize=thread puts in front of every
+ * load and store (libtsan is never linked: the hooks are tests/cuemu/memory.cpp).
+ */
+#ifndef TESTS_CUEMU_KERNEL_LANGUAGE_H
+#define TESTS_CUEMU_KERNEL_LANGUAGE_H
+
+#include <cmath>
+#include <cstdint>
+#include <tuple>
+#include <utility>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__        inline __attribute__((always_inline))
+#define __launch_bounds__(...) /* kernels/cuda is compiled by nvcc with -Wmissing-launch-bounds */
+/* One section for all of it: its bounds and the symbols inside say where an array ends. One block
+ * runs at a time, so one copy is enough; it is filled with NaN before every block. */
+#define __shared__ static __attribute__((section("cuemu_shared")))
+
+struct uint3 {
+    unsigned x, y, z;
+};
+struct dim3 {
+    unsigned x, y, z;
+    dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_)
+    {
+    }
+};
+
+extern "C" {
+/* const: none changes while a fiber lives. */
+struct uint3 cuemu_thread_index(void) __attribute__((const));
+struct uint3 cuemu_block_index(void) __attribute__((const));
+struct uint3 cuemu_block_dim(void) __attribute__((const));
+struct uint3 cuemu_grid_dim(void) __attribute__((const));
+void *cuemu_dynamic_shared(void);
+void cuemu_barrier(const char *file, int line);
+enum cuemu_collective { CUEMU_SYNC, CUEMU_SHUFFLE, CUEMU_SHUFFLE_XOR };
+uint32_t cuemu_warp(enum cuemu_collective what, unsigned mask, uint32_t value, int argument,
+                    const char *file, int line);
+void cuemu_launch(const char *name, dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
+                  void (*run)(void *), void *arguments, size_t arguments_bytes,
+                  void (*drop)(void *));
+}
+
+#define threadIdx       (cuemu_thread_index())
+#define blockIdx        (cuemu_block_index())
+#define blockDim        (cuemu_block_dim())
+#define gridDim         (cuemu_grid_dim())
+#define __syncthreads() cuemu_barrier(__FILE__, __LINE__)
+#define __syncwarp()    ((void)cuemu_warp(CUEMU_SYNC, 0xffffffffu, 0, 0, __FILE__, __LINE__))
+
+static inline float cuemu_shuffle(enum cuemu_collective what, unsigned mask, float value,
+                                  int argument, const char *file, int line)
+{
+    union {
+        float value;
+        uint32_t bits;
+    } word = {value};
+
+    word.bits = cuemu_warp(what, mask, word.bits, argument, file, line);
+    return word.value;
+}
+#define __shfl_xor_sync(mask, value, distance)                                                     \
+    cuemu_shuffle(CUEMU_SHUFFLE_XOR, mask, value, distance, __FILE__, __LINE__)
+#define __shfl_sync(mask, value, lane)                                                             \
+    cuemu_shuffle(CUEMU_SHUFFLE, mask, value, lane, __FILE__, __LINE__)
+
+#define DYN_SHARED(type, name) type *name = static_cast<type *>(cuemu_dynamic_shared())
+#define LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                     \
+    cuemu_pack(#kernel, kernel, grid, block, shared_bytes, stream, __VA_ARGS__)
+
+/* Arguments are converted here, as a call would, and copied onto each fiber's stack. */
+template <class... P, class... A>
+void cuemu_pack(const char *name, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes,
+                cudaStream_t stream, A &&...arguments)
+{
+    struct packed {
+        void (*kernel)(P...);
+        std::tuple<P...> arguments;
+    };
+    packed *made = new packed{kernel, std::tuple<P...>(std::forward<A>(arguments)...)};
+
+    cuemu_launch(
+        name, grid, block, shared_bytes, stream,
+        [](void *at) {
+            std::apply(static_cast<packed *>(at)->kernel, static_cast<packed *>(at)->arguments);
+        },
+        made, sizeof *made, [](void *at) { delete static_cast<packed *>(at); });
+}
+
+#endif

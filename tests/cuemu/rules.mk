@@ -1,0 +1,46 @@
+# tests/cuemu/rules.mk - the GPU's kernels on the CPU. Needs neither nvcc nor CUDA's headers.
+#
+# The kernels are compiled with the hooks of -fsanitize=thread and without its library: the hooks are
+# ours. Everything else of the product is what the plain build has.
+
+E := build/cuemu
+CUEMU_CXX ?= $(CXX)
+cuemu_include := -Itests/cuemu/include -I. -D_GNU_SOURCE
+# UB in a kernel is a failure too. No fused multiply-add: the host's must be the kernel's sums.
+cuemu_kernel_flags := -x c++ -std=c++17 -g -O1 -Wall -Wextra -Werror -fsanitize=thread -fPIE -fcf-protection=none
+cuemu_kernels := $(patsubst %.cu,$(E)/%.o,$(wildcard kernels/cuda/*.cu))
+cuemu_host := $(patsubst %.c,$(E)/%.o,$(wildcard kernels/cuda/*.c) kernels/backend.c $(wildcard tests/cuemu/*.c)) \
+	$(patsubst %.cpp,$(E)/%.o,$(wildcard tests/cuemu/*.cpp))
+cuemu_shared := $(addprefix $(B)/tests/,runner.o kernels/jagged.o)
+
+# blas.c opens our cuBLAS, by the functions that do so here.
+cuemu_blas := -Ddlopen=cuemu_dlopen -Ddlsym=cuemu_dlsym -Ddlclose=cuemu_dlclose
+
+$(E)/%.o: %.cu Makefile tests/cuemu/rules.mk
+	@mkdir -p $(@D)
+	@echo "  CUEMU $<"
+	@$(CUEMU_CXX) $(cuemu_include) $(cuemu_kernel_flags) -MMD -MP -c -o $@ $<
+
+$(E)/%.o: %.c Makefile tests/cuemu/rules.mk
+	@mkdir -p $(@D)
+	@echo "  CC    $< (cuemu)"
+	@$(CC) $(cuemu_include) $(CFLAGS) -DFRESHET_CUDA $(if $(filter %/blas.c,$<),$(cuemu_blas)) -MMD -MP -c -o $@ $<
+
+$(E)/%.o: %.cpp Makefile tests/cuemu/rules.mk
+	@mkdir -p $(@D)
+	@echo "  CXX   $<"
+	@$(CUEMU_CXX) $(cuemu_include) -std=c++17 -g -O2 $(warnings) -fPIE -MMD -MP -c -o $@ $<
+
+# Our backend.o comes before the library's.
+$(E)/run: $(cuemu_kernels) $(cuemu_host) $(cuemu_shared) $(B)/libfreshet.a
+	@echo "  LINK  $@"
+	@$(CUEMU_CXX) -pie -o $@ $(cuemu_kernels) $(cuemu_host) $(cuemu_shared) $(B)/libfreshet.a $(libraries)
+
+.PHONY: test-cuemu
+test-cuemu: $(E)/run ## the GPU's kernels on an emulator, and planted bugs that it must see; no nvcc needed
+	@COMPILE_C='$(CC) $(cuemu_include) $(CFLAGS) -DFRESHET_CUDA -c' \
+		COMPILE_KERNEL='$(CUEMU_CXX) $(cuemu_include) $(cuemu_kernel_flags) -c' \
+		LINK='$(CUEMU_CXX) -pie' OBJECTS='$(cuemu_kernels) $(cuemu_host)' \
+		REST='$(cuemu_shared) $(B)/libfreshet.a $(libraries)' bash tests/cuemu/run.sh
+
+-include $(cuemu_kernels:.o=.d) $(cuemu_host:.o=.d)

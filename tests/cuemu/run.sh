@@ -1,0 +1,71 @@
+#!/bin/bash
+# tests/cuemu/run.sh - the tests on the emulator; then the bugs of bugs.txt are planted, one at a
+# time, and a test must see each. `make test-cuemu` gives the commands in the environment.
+#
+# A bug counts as seen when its test fails and says what the table expects. Ends with
+# "N passed, N failed, N skipped".
+set -u
+cd "$(dirname "$0")/../.." || exit 70
+: "${COMPILE_C:?run by make test-cuemu}" "$COMPILE_KERNEL" "$LINK" "$OBJECTS" "$REST"
+folder=build/cuemu/bugs
+rm -rf "$folder"
+mkdir -p "$folder"
+
+plant() { # NUMBER FILE FROM TO TEST SAYS
+    local number=$1 file=$2 test=$5 says=$6 at=$folder/$1 compile objects
+    mkdir -p "$at"
+    python3 - "kernels/cuda/$file" "$at/$file" "$3" "$4" <<'PLANT' || return 1
+import sys
+source, to, old, new = sys.argv[1:]
+text = open(source).read()
+old, new = (part.replace('\\n', '\n').replace('\\|', '|') for part in (old, new))
+if text.count(old) != 1:
+    sys.exit(f'"{old}" stands {text.count(old)} times in {source}')
+open(to, 'w').write(text.replace(old, new))
+PLANT
+    case $file in *.cu) compile=$COMPILE_KERNEL ;; *) compile=$COMPILE_C ;; esac
+    $compile "$at/$file" -o "$at/planted.o" >"$at/log" 2>&1 || { echo "does not compile:"; cat "$at/log"; return 1; }
+    objects=" $OBJECTS "
+    # shellcheck disable=SC2086
+    $LINK -o "$at/run" ${objects/ build\/cuemu\/kernels\/cuda\/${file%.*}.o / $at/planted.o } $REST >"$at/log" 2>&1 ||
+        { cat "$at/log"; return 1; }
+    if timeout 100 "$at/run" "cuda_$test" >"$at/log" 2>&1; then
+        echo "no test saw it"
+        return 1
+    fi
+    grep -q -- "$says" "$at/log" && { rm -f "$at/run"; return 0; }
+    echo "seen, but nothing says \"$says\":"
+    tail -n 5 "$at/log"
+    return 1
+}
+
+one() { # NUMBER LINE
+    local file from to test says out
+    IFS='|' read -r file from to test says <<<"${2//\\|/$'\x01'}"
+    trim() { local t=${1//$'\x01'/|}; t=${t#"${t%%[! ]*}"}; printf '%s' "${t%"${t##*[! ]}"}"; }
+    file=$(trim "$file") from=$(trim "$from") to=$(trim "$to") test=$(trim "$test") says=$(trim "$says")
+    if out=$(plant "$1" "$file" "$from" "$to" "$test" "$says"); then
+        echo passed >"$folder/$1.verdict"
+    else
+        echo failed >"$folder/$1.verdict"
+        printf 'FAILED  bug %s (%s: %s)\n        %s\n' "$1" "$file" "$from" "$out"
+    fi
+}
+
+build/cuemu/run --jobs="$(nproc)" | tee "$folder/tests.log"
+read -r tests_passed tests_failed tests_skipped < <(
+    sed -nE 's/^([0-9]+) passed, ([0-9]+) failed, ([0-9]+) skipped$/\1 \2 \3/p' "$folder/tests.log" | tail -n 1)
+: "${tests_passed:=0}" "${tests_failed:=1}" "${tests_skipped:=0}"
+number=0
+while IFS= read -r line; do
+    [[ -n $line && $line != \#* ]] || continue
+    number=$((number + 1))
+    one "$number" "$line" &
+    while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
+done <tests/cuemu/bugs.txt
+wait
+passed=$(grep -lx passed "$folder"/*.verdict 2>/dev/null | wc -l)
+printf '%d of %d planted bugs were seen\n' "$passed" "$number"
+failed=$((tests_failed + number - passed))
+printf '%d passed, %d failed, %d skipped\n' $((tests_passed + passed)) "$failed" "$tests_skipped"
+[ "$failed" = 0 ]
