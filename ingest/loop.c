@@ -152,12 +152,8 @@ static void take_or_keep(struct loop *l, struct kafka_record *record)
 
     if (!waits && take_record(l, record))
         return;
-    if (!waits) {
-        log_event(LOG_WARN, "partition_waits", l->schema_why,
-                  log_int("partition", record->partition), log_int("offset", record->offset),
-                  log_text("runbook", "freshet runbook avro-schemas"));
+    if (!waits)
         kafka_consumer_pause(l->consumer, record->partition);
-    }
     if (schema_wait_add(l->waiting, record, &err) != OK)
         end(l, err.status, err.text);
 }
@@ -173,6 +169,16 @@ static bool machine_reads_on(const struct loop *l, int32_t partition)
     return true;
 }
 
+static void tell_waiting(struct loop *l, int place)
+{
+    const struct kafka_record *record = schema_wait_first(l->waiting, place);
+
+    if (schema_wait_tell(l->waiting, place, l->now_us))
+        log_event(LOG_WARN, "partition_waits", l->schema_why,
+                  log_int("partition", record->partition), log_int("offset", record->offset),
+                  log_text("runbook", "freshet runbook avro-schemas"));
+}
+
 /* Takes up the records whose schemas have come. Returns how many. */
 static int retry_waiting(struct loop *l)
 {
@@ -183,7 +189,7 @@ static int retry_waiting(struct loop *l)
     l->schema_us = l->now_us;
     for (int i = 0; i < schema_wait_count(l->waiting);) {
         int32_t partition = schema_wait_first(l->waiting, i)->partition;
-        bool passed = false;
+        bool passed = false, told = schema_wait_is_long(l->waiting, i, l->now_us);
 
         while (!passed && l->ended == OK && machine_room(l->machine) > 0 &&
                take_record(l, schema_wait_first(l->waiting, i))) {
@@ -191,11 +197,12 @@ static int retry_waiting(struct loop *l)
             taken++;
         }
         if (!passed) {
-            i++;
+            tell_waiting(l, i++);
             continue;
         }
-        log_event(LOG_INFO, "partition_goes_on", "the schema is known",
-                  log_int("partition", partition));
+        if (told)
+            log_event(LOG_INFO, "partition_goes_on", "the schema is known",
+                      log_int("partition", partition));
         if (machine_reads_on(l, partition))
             kafka_consumer_resume(l->consumer, partition);
     }
@@ -596,7 +603,7 @@ static void report(struct loop *l)
     l->report_us = l->now_us;
     if (relay_health(l->relay, &relay_err) == ERR_REPLACED)
         end(l, ERR_REPLACED, relay_err.text);
-    loop_report_schemas(l->report, schema_wait_count(l->waiting), l->schema_why);
+    loop_report_schemas(l->report, schema_wait_long(l->waiting, l->now_us), l->schema_why);
     l->caught_up = loop_report_now(l->report, l->machine, l->consumer, l->store,
                                    relay_err.status == OK ? letter_box_why(l->letters)
                                                           : relay_err.text,

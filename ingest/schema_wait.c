@@ -1,6 +1,8 @@
 /* ingest/schema_wait.c - a queue for each partition that waits; there are none nearly always. */
 #include "ingest/schema_wait.h"
 
+#include "ops/clock.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +13,8 @@ struct kept {
     int32_t partition;
     struct kafka_record *records; /* (room); those before `first` were handed on */
     int first, count, room;
+    int64_t since_us;
+    bool told;
 };
 
 struct schema_wait {
@@ -57,6 +61,29 @@ bool schema_wait_holds(const struct schema_wait *wait, int32_t partition)
     return find(wait, partition) != NULL;
 }
 
+bool schema_wait_is_long(const struct schema_wait *wait, int place, int64_t now_us)
+{
+    return now_us - wait->partitions[place].since_us >= SCHEMA_WAIT_LONG_MS * 1000;
+}
+
+int schema_wait_long(const struct schema_wait *wait, int64_t now_us)
+{
+    int count = 0;
+
+    for (int i = 0; i < wait->count; i++)
+        count += schema_wait_is_long(wait, i, now_us);
+    return count;
+}
+
+bool schema_wait_tell(struct schema_wait *wait, int place, int64_t now_us)
+{
+    struct kept *kept = &wait->partitions[place];
+
+    if (kept->told || !schema_wait_is_long(wait, place, now_us))
+        return false;
+    return kept->told = true;
+}
+
 /* Twice as large when it is full; NULL: no memory. */
 static void *grown(void *list, int count, int *room, size_t bytes)
 {
@@ -83,7 +110,7 @@ enum status schema_wait_add(struct schema_wait *wait, struct kafka_record *recor
             return error_set(err, ERR_NOMEM, "no memory for records that wait for a schema");
         wait->partitions = room;
         kept = &wait->partitions[wait->count];
-        *kept = (struct kept){.partition = record->partition};
+        *kept = (struct kept){.partition = record->partition, .since_us = clock_monotonic_us()};
     }
     room = grown(kept->records, kept->count, &kept->room, sizeof *record);
     if (room == NULL)

@@ -27,6 +27,13 @@ void schema_wait_destroy(struct schema_wait *wait);
 /* Partitions with records kept, and whether this is one. */
 int schema_wait_count(const struct schema_wait *wait);
 bool schema_wait_holds(const struct schema_wait *wait, int32_t partition);
+/* Of those, how many have waited for SCHEMA_WAIT_LONG_MS. A registry that answers takes less, so
+ * that these are worth telling; and whether the partition at this place is one of them. */
+#define SCHEMA_WAIT_LONG_MS 500
+int schema_wait_long(const struct schema_wait *wait, int64_t now_us);
+bool schema_wait_is_long(const struct schema_wait *wait, int place, int64_t now_us);
+/* True once, when it has become one. */
+bool schema_wait_tell(struct schema_wait *wait, int place, int64_t now_us);
 
 /* Takes the record over: whose memory it holds is released here, not by who polled it.
  * Errors: ERR_NOMEM; then it is still the caller's */

@@ -7,6 +7,10 @@
  *
  *     row:  ASKED --an answer--> READY | REFUSED --(time)--> ASKED
  *             \-----no answer--> ASKED, later
+ *
+ * Refused rows make room for others first, and are then remembered as 16 bytes each: a row has the
+ * reason's text, what is remembered only that there was one. Ids fall into sets of four, of which
+ * the one that is to be asked for again soonest gives way.
  */
 #include "schemas/avro_registry.h"
 
@@ -38,13 +42,24 @@
 #define HTTP_NOT_FOUND   404
 #define HTTP_OK          200
 #define NO_ROW           (-1)
+#define WAYS             4
+#define SETS_BITS        14 /* sets of WAYS: AVRO_REFUSED_MAX ids */
+#define UNKNOWN_EVERY_US (1000000 / AVRO_UNKNOWN_PER_S)
 
 #define ANY_ID   1
 #define TOLD_MAX 20 /* refusals in a period: ids come from strangers */
 #define TOLD_US  60000000
 
-enum result { RESULT_READ, RESULT_UNKNOWN, RESULT_REFUSED, RESULT_NO_ANSWER, RESULTS };
-static const char *const result_names[RESULTS] = {"read", "unknown", "refused", "no_answer"};
+enum result {
+    RESULT_READ,
+    RESULT_UNKNOWN,
+    RESULT_REFUSED,
+    RESULT_NO_ANSWER,
+    RESULT_UNASKED,
+    RESULTS
+};
+static const char *const result_names[RESULTS] = {"read", "unknown", "refused", "no_answer",
+                                                  "unasked"};
 METRIC_COUNTER_OF(asked_total, "freshet_avro_schemas_total",
                   "questions for an Avro schema, by what came of them", "result", result_names,
                   RESULTS);
@@ -62,9 +77,20 @@ struct row {
     uint64_t used;  /* by the caller; the lowest was not used for longest */
 };
 
+/* A refused id without a row. */
+struct refused {
+    int64_t due_us; /* 0: free */
+    uint32_t id;
+    uint16_t refusals;
+    uint16_t status;
+};
+_Static_assert((WAYS << SETS_BITS) == AVRO_REFUSED_MAX, "as the header says");
+
 struct avro_registry {
     const struct event_schema *schema;
     /* The caller's alone. */
+    struct refused *refused; /* (1 << SETS_BITS, WAYS), NULL until there are any */
+    struct log_limit unasked_limit;
     const struct avro_plan *last; /* of the last id: nearly always the next one's, too */
     uint32_t last_id;
     uint64_t uses;
@@ -75,6 +101,7 @@ struct avro_registry {
     pthread_cond_t asked, answered;
     struct row rows[AVRO_IDS_MAX];
     bool ending;
+    int64_t unknown_us; /* so far ids that came to nothing have used up their rate */
     /* The thread's alone. */
     struct http_client *client;
     struct json_parser *parser;
@@ -249,6 +276,9 @@ static void take_answer(struct avro_registry *r, struct row *row, enum status st
     } else {
         row->why = *why;
         row->state = ROW_REFUSED;
+        if (r->unknown_us < now_us - (int64_t)AVRO_UNKNOWN_BURST * UNKNOWN_EVERY_US)
+            r->unknown_us = now_us - (int64_t)AVRO_UNKNOWN_BURST * UNKNOWN_EVERY_US;
+        r->unknown_us += UNKNOWN_EVERY_US;
         row->due_us = now_us + back_off(REFUSED_FIRST_US, REFUSED_LAST_US, ++row->refusals);
     }
     tell(r, row, status);
@@ -332,6 +362,7 @@ enum status avro_registry_create(struct avro_registry **registry, const struct e
     if (made == NULL)
         return error_set(err, ERR_NOMEM, "no memory for Avro schemas");
     made->schema = schema;
+    made->unknown_us = INT64_MIN;
     (void)pthread_mutex_init(&made->lock, NULL);
     (void)pthread_condattr_init(&monotonic);
     (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -355,6 +386,7 @@ void avro_registry_destroy(struct avro_registry *r)
     }
     for (int i = 0; i < AVRO_IDS_MAX; i++)
         avro_plan_destroy(r->rows[i].plan);
+    free(r->refused);
     http_client_destroy(r->client);
     json_parser_destroy(r->parser);
     (void)pthread_cond_destroy(&r->asked);
@@ -373,27 +405,85 @@ static enum status begin(struct avro_registry *r, struct error *err)
     return OK;
 }
 
-/* Under the lock. The id's row, a free one, or the one not used for longest; NULL when all are
- * being asked for. */
-static struct row *row_of(struct avro_registry *r, uint32_t id)
-{
-    struct row *oldest = NULL;
+/* ---- ids that were refused and have no row any more ---- */
 
+static struct refused *set_of(const struct avro_registry *r, uint32_t id)
+{
+    return r->refused + WAYS * (size_t)(id * UINT32_C(2654435769) >> (32 - SETS_BITS));
+}
+
+static const struct refused *recall(const struct avro_registry *r, uint32_t id)
+{
+    for (int i = 0; r->refused != NULL && i < WAYS; i++)
+        if (set_of(r, id)[i].due_us != 0 && set_of(r, id)[i].id == id)
+            return &set_of(r, id)[i];
+    return NULL;
+}
+
+/* Without memory for it, it is asked for again, at the rate of all. */
+static void remember(struct avro_registry *r, const struct row *row)
+{
+    struct refused *set, *place;
+
+    if (r->refused == NULL)
+        r->refused = calloc(AVRO_REFUSED_MAX, sizeof *r->refused);
+    if (r->refused == NULL)
+        return;
+    set = place = set_of(r, row->id);
+    for (int i = 0; i < WAYS; i++) {
+        if (set[i].due_us != 0 && set[i].id == row->id) {
+            place = &set[i];
+            break;
+        }
+        if (set[i].due_us < place->due_us)
+            place = &set[i];
+    }
+    *place = (struct refused){.due_us = row->due_us,
+                              .id = row->id,
+                              .refusals = (uint16_t)(row->refusals < 100 ? row->refusals : 100),
+                              .status = (uint16_t)row->why.status};
+}
+
+/* ---- rows ---- */
+
+static struct row *find_row(struct avro_registry *r, uint32_t id)
+{
     for (int i = 0; i < AVRO_IDS_MAX; i++)
         if (r->rows[i].state != ROW_FREE && r->rows[i].id == id)
             return &r->rows[i];
+    return NULL;
+}
+
+/* Would rather be dropped: what is free, what was refused, what was not used for longest. */
+static bool gives_way(const struct row *row, const struct row *other)
+{
+    if ((row->state == ROW_READY) != (other->state == ROW_READY))
+        return other->state == ROW_READY;
+    return row->used < other->used; /* a free one was never used */
+}
+
+/* Under the lock. A new row for the id; NULL when all are being asked for. */
+static struct row *add_row(struct avro_registry *r, uint32_t id)
+{
+    const struct refused *before = recall(r, id);
+    int refusals = before == NULL ? 0 : before->refusals;
+    struct row *dropped = NULL;
+
     for (int i = 0; i < AVRO_IDS_MAX; i++) {
         struct row *row = &r->rows[i];
 
-        if (row->state != ROW_ASKED && (oldest == NULL || row->used < oldest->used))
-            oldest = row; /* a free one was never used */
+        if (row->state != ROW_ASKED && (dropped == NULL || gives_way(row, dropped)))
+            dropped = row;
     }
-    if (oldest == NULL)
+    if (dropped == NULL)
         return NULL;
-    avro_plan_destroy(oldest->plan);
-    *oldest = (struct row){.state = ROW_ASKED, .id = id, .due_us = clock_monotonic_us()};
+    if (dropped->state == ROW_REFUSED)
+        remember(r, dropped);
+    avro_plan_destroy(dropped->plan);
+    *dropped = (struct row){
+        .state = ROW_ASKED, .id = id, .refusals = refusals, .due_us = clock_monotonic_us()};
     (void)pthread_cond_signal(&r->asked);
-    return oldest;
+    return dropped;
 }
 
 /* Under the lock. Waits while there is hope of an answer within the caller's patience. */
@@ -414,10 +504,63 @@ static void await(struct avro_registry *r, struct row *row, int64_t patience_ms,
     }
 }
 
+/* Under the lock. Whether another question may come to nothing. */
+static bool may_ask(const struct avro_registry *r, bool insist)
+{
+    return insist || r->unknown_us <= clock_monotonic_us();
+}
+
+static enum status refuse_unasked(struct avro_registry *r, uint32_t id, struct error *err)
+{
+    metric_add_of(&asked_total, RESULT_UNASKED, 1);
+    (void)error_set(err, ERR_NOT_FOUND, "Avro schema %u: too many ids are unknown to ask for it",
+                    (unsigned)id);
+    if (log_every(&r->unasked_limit, LOG_AGAIN_MS))
+        log_event(LOG_WARN, "avro_schemas_unasked", err->text,
+                  log_int("held_back", (int64_t)r->unasked_limit.held_back),
+                  log_text("runbook", "freshet runbook avro-schemas"));
+    return err->status;
+}
+
+static enum status refuse_again(const struct refused *refused, struct error *err)
+{
+    return error_set(err, (enum status)refused->status,
+                     refused->status == ERR_NOT_FOUND
+                         ? "Avro schema %u: there was no such id when it was last asked for"
+                         : "Avro schema %u: it gave no events when it was last asked for",
+                     (unsigned)refused->id);
+}
+
+/* Under the lock. OK: what is known of the id, or will be, is in *row. */
+static enum status look(struct avro_registry *r, uint32_t id, bool insist, struct row **row,
+                        struct error *err)
+{
+    const struct refused *refused = recall(r, id);
+
+    if (refused != NULL && refused->due_us > clock_monotonic_us())
+        return refuse_again(refused, err);
+    *row = find_row(r, id);
+    if (*row == NULL && !may_ask(r, insist))
+        return refuse_unasked(r, id, err);
+    if (*row == NULL)
+        *row = add_row(r, id);
+    if (*row == NULL)
+        return error_set(err, ERR_UNAVAILABLE, "%d Avro schemas are being asked for", AVRO_IDS_MAX);
+    (*row)->used = ++r->uses;
+    if ((*row)->state == ROW_REFUSED && (*row)->due_us <= clock_monotonic_us() &&
+        may_ask(r, insist)) {
+        (*row)->state = ROW_ASKED;
+        (*row)->answered = false;
+        (*row)->failures = 0;
+        (void)pthread_cond_signal(&r->asked);
+    }
+    return OK;
+}
+
 enum status avro_registry_find(struct avro_registry *r, uint32_t id, int64_t patience_ms,
                                bool insist, const struct avro_plan **plan, struct error *err)
 {
-    enum status status = OK;
+    enum status status;
     struct row *row;
 
     *plan = NULL;
@@ -429,19 +572,9 @@ enum status avro_registry_find(struct avro_registry *r, uint32_t id, int64_t pat
         return err->status;
     r->last = NULL;
     (void)pthread_mutex_lock(&r->lock);
-    row = row_of(r, id);
-    if (row == NULL) {
-        status = error_set(err, ERR_UNAVAILABLE, "%d Avro schemas are being asked for",
-                           AVRO_IDS_MAX);
+    status = look(r, id, insist, &row, err);
+    if (status != OK)
         goto done;
-    }
-    row->used = ++r->uses;
-    if (row->state == ROW_REFUSED && row->due_us <= clock_monotonic_us()) {
-        row->state = ROW_ASKED;
-        row->answered = false;
-        row->failures = 0;
-        (void)pthread_cond_signal(&r->asked);
-    }
     await(r, row, patience_ms, insist);
     if (row->state == ROW_READY) {
         r->last = *plan = row->plan;

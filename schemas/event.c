@@ -21,8 +21,7 @@
 #define DIGITS_MAX 20 /* "-9223372036854775808" */
 #define SHOWN_MAX  80 /* of an offending text that goes into a message */
 
-#define AVRO_FRAME_BYTES 5  /* a zero, and the schema's id */
-#define PATIENCE_MS      50 /* for an answer that is under way */
+#define AVRO_FRAME_BYTES 5 /* a zero, and the schema's id */
 
 struct event_decoder {
     const struct event_schema *schema;
@@ -46,7 +45,6 @@ enum status event_decoder_create(struct event_decoder **decoder, const struct ev
     if (made == NULL)
         return error_set(err, ERR_NOMEM, "no memory for an event decoder");
     made->schema = schema;
-    made->patience_ms = PATIENCE_MS;
     /* Twice the rows, so that a list somewhat too long is called just that. */
     made->parser = json_parser_create(schema->max_bytes, (size_t)2 * EVENT_ROWS_MAX);
     if (made->parser == NULL) {

@@ -158,9 +158,9 @@ struct event_decoder;
 MUST_CHECK enum status event_decoder_create(struct event_decoder **decoder,
                                             const struct event_schema *schema, struct error *err);
 void event_decoder_destroy(struct event_decoder *decoder);
-/* How long a record may wait for its Avro schema within one call: 50 ms unless set, and not again
- * while the registry does not answer. For tools, which have nothing else to do; they wait so long
- * for a registry that is down, too. */
+/* How long a record may wait for its Avro schema within one call: not at all unless set. For tools,
+ * which have nothing else to do; they wait so long for a registry that is down, too, and ask for
+ * every id (schemas/avro_registry.h). */
 #define EVENT_PATIENCE_MS 30000
 void event_decoder_insist(struct event_decoder *decoder, int64_t patience_ms);
 

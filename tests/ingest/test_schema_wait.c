@@ -2,6 +2,7 @@
  * memory has one owner. */
 #include "ingest/schema_wait.h"
 
+#include "ops/clock.h"
 #include "tests/test.h"
 
 static struct schema_wait *wait;
@@ -62,4 +63,29 @@ TEST(schema_wait_forgets_a_partition_that_went)
     CHECK_INT(0, schema_wait_first(wait, place_of(2))->offset);
     schema_wait_destroy(wait);
     schema_wait_destroy(NULL);
+}
+
+TEST(schema_wait_tells_once_who_waits_for_long)
+{
+    int64_t long_us = INT64_C(1000) * SCHEMA_WAIT_LONG_MS, now_us = 1000000;
+
+    clock_fake_set(1700000000000, now_us);
+    wait = schema_wait_create();
+    CHECK(wait != NULL);
+    keep(1, 0);
+    CHECK_INT(0, schema_wait_long(wait, now_us + long_us - 1));
+    CHECK(!schema_wait_tell(wait, 0, now_us + long_us - 1));
+    clock_fake_advance_us(1000);
+    keep(1, 1);
+    keep(2, 0);
+    CHECK_INT(1, schema_wait_long(wait, now_us + long_us));
+    CHECK(schema_wait_is_long(wait, place_of(1), now_us + long_us));
+    CHECK(!schema_wait_is_long(wait, place_of(2), now_us + long_us));
+    CHECK(schema_wait_tell(wait, place_of(1), now_us + long_us));
+    CHECK(!schema_wait_tell(wait, place_of(1), now_us + long_us));
+    schema_wait_drop(wait, 1);
+    keep(1, 2); /* begins anew */
+    CHECK(!schema_wait_is_long(wait, place_of(1), now_us + long_us));
+    schema_wait_destroy(wait);
+    clock_fake_off();
 }

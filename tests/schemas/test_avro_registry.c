@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define NOW_MS   INT64_C(1700000001000)
 #define PATIENCE 30000
@@ -35,6 +36,7 @@ static struct error err;
 static atomic_int asked, down; /* down: what to answer instead */
 static char secret_seen[64];
 static atomic_bool registered; /* id 9 */
+static atomic_bool hold;       /* it does not answer */
 
 static void answer_schema(struct http_request *request, const char *avsc, const char *type)
 {
@@ -58,6 +60,8 @@ static void serve(struct http_request *request, void *context)
     (void)context;
     (void)snprintf(secret_seen, sizeof secret_seen, "%.*s",
                    TEXT_ARGS(http_request_header(request, "Authorization")));
+    while (hold)
+        (void)nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     atomic_fetch_add(&asked, 1);
     if (down != 0)
         http_answer(request, down, "text/html", text_of("<html>not here</html>"), NULL);
@@ -284,15 +288,91 @@ TEST(avro_schema_that_is_refused_is_asked_for_again_later)
     stop();
 }
 
-TEST(avro_ids_beyond_the_bound_push_out_the_oldest)
+/* Strangers' ids push out no plan, and are remembered beyond the rows there are. */
+TEST(avro_ids_that_are_refused_push_out_no_other)
 {
     start("avro", "");
     CHECK_STATUS(OK, decode(7));
-    for (uint32_t id = 1000; id < 1000 + AVRO_IDS_MAX + 10; id++)
-        check_refused(REFUSAL_NO_SCHEMA, id);
-    CHECK_INT(1 + AVRO_IDS_MAX + 10, asked);
-    CHECK_STATUS(OK, decode(7));
-    CHECK_INT(1 + AVRO_IDS_MAX + 11, asked);
+    for (int round = 0; round < 2; round++) {
+        for (uint32_t id = 1000; id < 1000 + 2 * AVRO_IDS_MAX; id++)
+            check_refused(REFUSAL_NO_SCHEMA, id);
+        check_refused(REFUSAL_BAD_SCHEMA, 10);
+        CHECK_STATUS(OK, decode(7));
+    }
+    CHECK_INT(2 + 2 * AVRO_IDS_MAX, asked);
+    stop();
+}
+
+TEST(avro_ids_that_were_refused_long_ago_are_asked_for_again)
+{
+    start("avro", "");
+    clock_fake_set(NOW_MS, 1000000);
+    check_refused(REFUSAL_NO_SCHEMA, 9);
+    for (uint32_t id = 1000; id < 1000 + AVRO_IDS_MAX; id++)
+        check_refused(REFUSAL_NO_SCHEMA, id); /* it has no row any more */
+    registered = true;
+    check_refused(REFUSAL_NO_SCHEMA, 9);
+    CHECK_INT(1 + AVRO_IDS_MAX, asked);
+    clock_fake_advance_us(11000000);
+    CHECK_STATUS(OK, decode(9));
+    CHECK_INT(2 + AVRO_IDS_MAX, asked);
+    stop();
+}
+
+/* As a loop decodes: without waiting. */
+static enum status decode_in_the_end(uint32_t id)
+{
+    enum status status = ERR_UNAVAILABLE;
+
+    for (int i = 0; i < PATIENCE && status == ERR_UNAVAILABLE; i++) {
+        status = decode(id);
+        if (status == ERR_UNAVAILABLE)
+            (void)nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    return status;
+}
+
+static void start_hasty(void)
+{
+    start("avro", "");
+    event_decoder_destroy(decoder);
+    CHECK_STATUS(OK, event_decoder_create(&decoder, schema, &err));
+    clock_fake_set(NOW_MS, 1000000);
+}
+
+/* The registry answers when it is let: whoever waits for it never ends. */
+TEST(avro_decoder_of_a_loop_does_not_wait)
+{
+    start_hasty();
+    hold = true;
+    for (int i = 0; i < 100; i++) {
+        CHECK_STATUS(ERR_UNAVAILABLE, decode(7));
+        CHECK_INT(REFUSAL_NONE, why);
+    }
+    hold = false;
+    CHECK_STATUS(OK, decode_in_the_end(7));
+    CHECK_INT(1, asked);
+    stop();
+}
+
+TEST(avro_ids_that_nobody_knows_are_asked_for_at_a_rate)
+{
+    start_hasty();
+    for (uint32_t id = 1000; id < 1000 + AVRO_UNKNOWN_BURST + 1; id++)
+        CHECK_STATUS(ERR_MALFORMED, decode_in_the_end(id));
+    CHECK_INT(AVRO_UNKNOWN_BURST + 1, asked);
+    for (uint32_t id = 5000; id < 9000; id++) { /* at once, and unasked */
+        CHECK_STATUS(ERR_MALFORMED, decode(id));
+        CHECK_INT(REFUSAL_NO_SCHEMA, why);
+    }
+    CHECK(strstr(err.text, "too many ids are unknown") != NULL);
+    CHECK_STATUS(ERR_MALFORMED, decode(7)); /* nobody can know that it is a good one */
+    CHECK_INT(AVRO_UNKNOWN_BURST + 1, asked);
+    clock_fake_advance_us(1000000);
+    CHECK_STATUS(OK, decode_in_the_end(7));
+    CHECK_STATUS(ERR_MALFORMED,
+                 decode_in_the_end(5000)); /* what was not asked was not remembered */
+    CHECK_INT(AVRO_UNKNOWN_BURST + 3, asked);
     stop();
 }
 
