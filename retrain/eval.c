@@ -16,7 +16,7 @@
 #define EPOCHS_LEAST      4
 #define EPOCHS_MOST       60
 #define STOP_TARGETS      2000 /* of validation, looked at after each epoch */
-#define FUSION_TARGETS    4000
+#define FUSION_TARGETS    6000
 #define SALT_STOP         11
 #define SALT_FUSION       12
 #define SALT_FTRL         13
@@ -280,7 +280,7 @@ static enum status fit_all(struct eval *e, struct error *err)
     while (status == OK && r->epochs < r->epochs_planned && r->epochs - r->best_epoch < patience) {
         status = one_epoch(e, &progress, err);
         if (status == OK && e->options->checkpoint != NULL &&
-            r->training_s - e->saved_s >= CHECKPOINT_EACH_S)
+            (e->saved_s == 0 || r->training_s - e->saved_s >= CHECKPOINT_EACH_S))
             status = save(e, err);
     }
     progress_end(&progress, (uint64_t)r->epochs);
