@@ -460,6 +460,14 @@ bool item_tables_gone(const struct item_tables *tables, int32_t index)
     return item_rows_get(&tables->rows, index)->gone;
 }
 
+void item_tables_prefetch(const struct item_tables *tables, int32_t index)
+{
+    const struct item_row *row = item_rows_get(&tables->rows, index);
+
+    __builtin_prefetch(row);
+    __builtin_prefetch(&row->hash);
+}
+
 int64_t item_tables_clicks(const struct item_tables *tables, int32_t index)
 {
     return item_rows_get(&tables->rows, index)->clicks;

@@ -100,6 +100,8 @@ struct text item_tables_name(const struct item_tables *tables, int32_t index); /
 int32_t item_tables_row(const struct item_tables *tables, int32_t index); /* model row, 0 unknown */
 int32_t item_tables_at_row(const struct item_tables *tables, int32_t row); /* index, or ITEM_NONE */
 bool item_tables_gone(const struct item_tables *tables, int32_t index);
+/* Asks memory for what is known of it, a little before it is needed: items lie anywhere. */
+void item_tables_prefetch(const struct item_tables *tables, int32_t index);
 int64_t item_tables_clicks(const struct item_tables *tables, int32_t index);
 int64_t item_tables_shown(const struct item_tables *tables, int32_t index);
 int64_t item_tables_first_seen_ms(const struct item_tables *tables, int32_t index); /* 0: never */

@@ -16,7 +16,8 @@
 
 /* The model scores a long list in pieces: candidates do not see each other, so pieces change no
  * bit. */
-#define PIECE BATCH_LIST_MAX
+#define PIECE    BATCH_LIST_MAX
+#define PREFETCH 8 /* items ahead: about the time of a cache miss */
 /* Each source of recall brings as many, before what the user has seen is taken out. */
 #define RECALL_EACH 300
 /* Weight of popularity beside co-visitation where no model is at hand: the baseline "covisitation"
@@ -201,6 +202,8 @@ static int select_candidates(const struct ranker *ranker, struct rank_scratch *s
 
     find_negative(ranker, s, request);
     for (int i = 0; i < given_count; i++) {
+        if (i + PREFETCH < given_count && given[i + PREFETCH] != ITEM_NONE)
+            item_tables_prefetch(ranker->tables, given[i + PREFETCH]);
         if (!takes_part(ranker, s, request, given[i]))
             continue;
         s->given_at[count] = request->candidates == NULL ? ITEM_NONE : i;
@@ -348,6 +351,37 @@ static int by_rank(const void *a, const void *b)
     return (x->at > y->at) - (x->at < y->at);
 }
 
+/* Brings the best k to the front, in any order: few are asked for, and sorting all takes several
+ * times as long. Ends within bounds also where scores that are no numbers have no order. */
+static void select_best(struct place *places, int n, int k)
+{
+    int low = 0, high = n - 1;
+
+    while (low < high) {
+        struct place pivot = places[low + (high - low) / 2];
+        int i = low, j = high;
+
+        while (i <= j) {
+            while (i < high && by_rank(&places[i], &pivot) < 0)
+                i++;
+            while (j > low && by_rank(&places[j], &pivot) > 0)
+                j--;
+            if (i <= j) {
+                struct place moved = places[i];
+
+                places[i++] = places[j];
+                places[j--] = moved;
+            }
+        }
+        if (k - 1 <= j)
+            high = j;
+        else if (k - 1 >= i)
+            low = i;
+        else
+            return;
+    }
+}
+
 static enum degraded how_degraded(const struct ranker *ranker, const struct rank_request *request)
 {
     if (ranker->tables == NULL)
@@ -390,9 +424,11 @@ enum status rank(const struct ranker *ranker, struct rank_scratch *scratch,
     for (int i = 0; i < n; i++)
         scratch->places[i] = (struct place){scratch->scores[i], i,
                                             scratch->indices[i] != ITEM_NONE};
-    if (n > 0)
-        qsort(scratch->places, (size_t)n, sizeof scratch->places[0], by_rank);
     *count = n < request->k ? n : request->k;
+    if (*count > 0 && *count < n)
+        select_best(scratch->places, n, *count);
+    if (*count > 0)
+        qsort(scratch->places, (size_t)*count, sizeof scratch->places[0], by_rank);
     for (int i = 0; i < *count; i++) {
         int32_t at = scratch->places[i].at;
 

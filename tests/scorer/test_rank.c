@@ -241,6 +241,37 @@ TEST(rank_scores_do_not_depend_on_events_after_the_request)
     teardown(&f);
 }
 
+TEST(rank_gives_the_first_of_the_whole_order_for_any_k)
+{
+    struct ranked whole[ITEMS];
+    struct rank_request request;
+    int32_t candidates[ITEMS];
+    struct random random;
+    struct fixture f;
+
+    setup(&f, true);
+    random_seed(&random, test_seed());
+    for (int i = 0; i < ITEMS; i++) /* unknown ones and some twice: ties */
+        candidates[i] = i % 9 == 0 ? ITEM_NONE : f.all[random_below(&random, ITEMS)];
+    request = request_of(&f, candidates, ITEMS);
+    run(&f, &request);
+    CHECK_INT(ITEMS, f.count);
+    memcpy(whole, f.ranked, sizeof whole);
+    for (int i = 1; i < ITEMS; i++)
+        CHECK(
+            whole[i].index == ITEM_NONE || whole[i].score < whole[i - 1].score ||
+            (whole[i].score == whole[i - 1].score && whole[i].candidate > whole[i - 1].candidate));
+    for (int k = 0; k <= ITEMS; k++) {
+        request.k = k;
+        run(&f, &request);
+        CHECK_INT(k, f.count);
+        for (int i = 0; i < k; i++)
+            CHECK(f.ranked[i].candidate == whole[i].candidate &&
+                  f.ranked[i].score == whole[i].score);
+    }
+    teardown(&f);
+}
+
 TEST(rank_of_nothing_is_nothing_and_of_too_much_is_refused)
 {
     struct fixture f;
