@@ -22,6 +22,7 @@ SHAPES = [("small", 64, 200), ("small", 100, 1000), ("medium", 256, 500)]
 PACKAGES = ["torch", "onnx", "onnxscript", "onnxruntime", "numpy"]
 CPU = "0"
 OUT = "build/peers"
+clock = None  # to be preloaded: processor time in place of the wall's
 
 
 def say(*words):
@@ -46,6 +47,8 @@ def pinned(command):
 def run_json(command, name):
     """Runs a program that prints JSON lines; they are kept in OUT/name.json."""
     environment = dict(os.environ, PYTHONDONTWRITEBYTECODE="1", OMP_NUM_THREADS="1")
+    if clock:
+        environment["LD_PRELOAD"] = os.path.abspath(clock)
     done = subprocess.run(pinned(command), stdout=subprocess.PIPE, text=True, env=environment)
     with open(os.path.join(OUT, f"{name}.json"), "w") as f:
         f.write(done.stdout)
@@ -127,7 +130,10 @@ def main():
     p.add_argument("--rounds", type=int, default=8)
     p.add_argument("--quick", action="store_true", help="forward without torch.compile, which takes a minute a shape to build")
     p.add_argument("--only", choices=["forward", "train"])
+    p.add_argument("--processor-time", action="store_true", help="for a machine that is not quiet: time the processor alone")
     a = p.parse_args()
+    global clock
+    clock = os.path.join(a.build, "bench", "cpuclock.so") if a.processor_time else None
     if not os.path.exists(os.path.join(a.peers, "bench_forward.py")):
         sys.exit(f"peers.py: no peers in \"{a.peers}\": make bench-peers PEERS=folder")
     python = python_of(a.venv)
