@@ -1,6 +1,8 @@
 /* ingest/ingest_config.c - the rows of ingest, and the data set that a configuration asks for. */
 #include "ingest/ingest_config.h"
 
+#include <inttypes.h>
+
 const struct config_row ingest_config_rows[] = {
     {"ingest.admin", CONFIG_TEXT, "127.0.0.1:9091", 0, 0, NULL,
      "address of /readyz, /metrics and the like; port 0 takes any"},
@@ -29,8 +31,28 @@ const struct config_row ingest_config_rows[] = {
      "how long a clean end may take before what is left is left to the next owner"},
     {"redis.wait_replicas", CONFIG_INT, "0", 0, 16, NULL,
      "replicas that should have a tick before it is told to Kafka; never needed to be right"},
-    {"redis.wait", CONFIG_DURATION, "100ms", 1, 10000, NULL, "how long to wait for them"},
+    {"redis.wait", CONFIG_DURATION, "100ms", 1, 10000, NULL,
+     "how long to wait for them; less than half of redis.reply_timeout"},
     {0},
+};
+
+enum status ingest_config_check(const struct config *config, struct error *err)
+{
+    int64_t wait_ms = config_duration_ms(config, "redis.wait");
+    int64_t reply_ms = config_duration_ms(config, "redis.reply_timeout");
+
+    if (config_int(config, "redis.wait_replicas") == 0 || wait_ms < reply_ms / 2)
+        return OK;
+    return error_set(err, ERR_CONFIG,
+                     "redis.wait: %" PRId64 "ms for replicas must be less than half of "
+                     "redis.reply_timeout, %" PRId64 "ms: the connection would count as broken "
+                     "while Redis still waits, and no tick would ever end",
+                     wait_ms, reply_ms);
+}
+
+const struct config_rule ingest_config_rules[] = {
+    {.key = "redis.wait", .check = ingest_config_check},
+    {.key = NULL},
 };
 
 enum status ingest_wanted_dataset(struct redis_dataset *wanted, const struct config *config,

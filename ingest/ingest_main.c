@@ -155,6 +155,8 @@ static enum status open_all(struct ingest *in, struct error *err)
     enum status status = hash_start(err);
 
     if (status == OK)
+        status = ingest_config_check(in->config, err);
+    if (status == OK)
         status = event_schema_create(&in->schema, in->config, err);
     if (status == OK)
         status = redis_keys_init(&in->keys, config_text(in->config, "dataset.namespace"), err);

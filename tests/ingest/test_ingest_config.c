@@ -3,6 +3,7 @@
 #include "ingest/ingest_config.h"
 
 #include "features/features_main.h"
+#include "features/redis_target.h"
 #include "ops/ops_main.h"
 #include "tests/test.h"
 
@@ -61,4 +62,42 @@ TEST(ingest_config_has_bounds)
         CHECK_STATUS(ERR_CONFIG, want(bad[i]));
     CHECK_STATUS(OK, want("ingest.poison_share=0"));
     CHECK_STATUS(OK, want("ingest.poison_share=1"));
+}
+
+static enum status check_of(const char *first, const char *second, const char *third)
+{
+    const struct config_row *tables[] = {redis_config_rows, ingest_config_rows, NULL};
+    const char *sets[] = {first, second, third};
+    struct config *config;
+    char *report = NULL;
+    int count = 1 + (second != NULL) + (third != NULL);
+    enum status status;
+
+    CHECK_STATUS(OK, config_load(&config, tables, NULL, sets, count, &report, &err));
+    free(report);
+    CHECK_TEXT("redis.wait", ingest_config_rules[0].key);
+    CHECK(ingest_config_rules[1].key == NULL);
+    status = ingest_config_rules[0].check(config, &err);
+    config_destroy(config);
+    return status;
+}
+
+/* Else every tick waits until its own connection is given up, and none is ever told. */
+TEST(ingest_config_waits_for_replicas_less_long_than_for_an_answer)
+{
+    CHECK_STATUS(OK, check_of("redis.wait_replicas=1", NULL, NULL));
+    CHECK_STATUS(ERR_CONFIG,
+                 check_of("redis.wait_replicas=1", "redis.wait=5s", "redis.reply_timeout=2s"));
+    CHECK(strstr(err.text, "redis.wait") != NULL);
+    CHECK(strstr(err.text, "redis.reply_timeout") != NULL);
+    CHECK_STATUS(ERR_CONFIG,
+                 check_of("redis.wait_replicas=1", "redis.wait=1s", "redis.reply_timeout=2s"));
+    CHECK_STATUS(OK,
+                 check_of("redis.wait_replicas=1", "redis.wait=999ms", "redis.reply_timeout=2s"));
+    /* Each beside the other's default. */
+    CHECK_STATUS(ERR_CONFIG, check_of("redis.wait_replicas=1", "redis.wait=10s", NULL));
+    CHECK_STATUS(ERR_CONFIG, check_of("redis.wait_replicas=1", "redis.reply_timeout=200ms", NULL));
+    CHECK_STATUS(OK, check_of("redis.wait_replicas=1", "redis.reply_timeout=202ms", NULL));
+    /* Nobody is waited for. */
+    CHECK_STATUS(OK, check_of("redis.wait=10s", "redis.reply_timeout=10ms", NULL));
 }

@@ -28,8 +28,9 @@ static const struct config_row *const config_tables[] = {ops_config_rows,      k
                                                          model_config_rows,    serve_config_rows,
                                                          retrain_config_rows,  NULL};
 static const struct doctor_check *const checks[] = {NULL};
-static const struct config_rule *const rules[] = {ops_config_rules, kafka_config_rules,
-                                                  redis_config_rules, events_config_rules, NULL};
+static const struct config_rule *const rules[] = {ops_config_rules,    kafka_config_rules,
+                                                  redis_config_rules,  events_config_rules,
+                                                  ingest_config_rules, NULL};
 static const struct command_tables tables = {commands, config_tables, checks, rules};
 
 static struct command_result result;
@@ -187,4 +188,25 @@ TEST(config_check_asks_a_long_address_and_tells_all_of_the_reason)
     (void)snprintf(yaml, sizeof yaml, "redis: {url: \"redis+sentinel://%s\"}\n", url);
     CHECK_INT(EXIT_USAGE, check_yaml(yaml, " --json"));
     CHECK(strstr(result.out, "or redis+cluster://host,host)\"") != NULL);
+}
+
+/* Its own name is no remedy for what it has just said. */
+TEST(config_check_does_not_send_anybody_to_itself)
+{
+    char words[400];
+
+    (void)snprintf(words, sizeof words, "config check --config %s", test_folder());
+    command_run(&result, &tables, words);
+    CHECK_INT(EXIT_USAGE, result.code);
+    CHECK(strstr(result.err, "is not a regular file") != NULL);
+    CHECK(strstr(result.err, "`freshet config check`") == NULL);
+}
+
+TEST(config_check_looks_at_the_wait_for_replicas)
+{
+    CHECK_INT(EXIT_USAGE,
+              check_yaml("redis: {wait_replicas: 1, wait: 5s, reply_timeout: 2s}\n", ""));
+    check_told(":1:33", "redis.wait: 5000ms for replicas must be less than half of "
+                        "redis.reply_timeout, 2000ms");
+    CHECK_INT(EXIT_DONE, check_yaml("redis: {wait_replicas: 1, reply_timeout: 2s}\n", ""));
 }
