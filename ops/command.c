@@ -197,13 +197,15 @@ int command_exit_code(enum status status)
 }
 
 /* What usually helps; the text itself names the thing. */
-static const char *remedy_of(enum status status)
+static const char *remedy_of(const struct command_line *line, enum status status)
 {
     switch (status) {
     case ERR_UNAVAILABLE:
     case ERR_TIMEOUT:
         return "is it running, and is its address right? `freshet doctor` looks at everything";
     case ERR_CONFIG:
+        if (strcmp(line->command->name, "config check") == 0)
+            return NULL; /* it has looked */
         return "`freshet config check` looks at the configuration, `freshet doctor` at the servers";
     case ERR_IN_USE:
         return "stop the other process, or give this one a folder or an address of its own";
@@ -239,7 +241,7 @@ static void print_failure(const struct command_line *line, const char *text, enu
 
 int command_fail(const struct command_line *line, const struct error *err)
 {
-    const char *remedy = remedy_of(err->status);
+    const char *remedy = remedy_of(line, err->status);
 
     print_failure(line, err->text, err->status);
     if (remedy != NULL)
