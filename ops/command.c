@@ -438,23 +438,14 @@ static int run(const struct command *command, int argc, char **argv)
     }
     config_destroy(line.config);
     free(line.arguments);
-    if (fflush(stdout) != 0 && code == EXIT_DONE)
-        code = EXIT_UNREACHABLE; /* the result did not reach its reader */
     return code;
 }
 
-int command_main(int argc, char **argv, const struct command_tables *all)
+static int dispatch(int argc, char **argv)
 {
     const struct command *command;
-    struct error err;
     int words;
 
-    tables = all;
-    (void)signal(SIGPIPE, SIG_IGN); /* a reader that went away is an error of the write */
-    if (hash_start(&err) != OK) {
-        (void)fprintf(stderr, "freshet: %s\n", err.text);
-        return EXIT_BUG;
-    }
     if (argc < 2) {
         command_help_all(stderr);
         return EXIT_USAGE;
@@ -479,4 +470,25 @@ int command_main(int argc, char **argv, const struct command_tables *all)
         return EXIT_USAGE;
     }
     return unknown_command(argv + 1, argc - 1);
+}
+
+/* The same for every word there is: a result that did not reach its reader is none. What was longer
+ * than the buffer failed before the last flush, which then has nothing left to fail with. */
+int command_main(int argc, char **argv, const struct command_tables *all)
+{
+    struct error err;
+    int code;
+
+    tables = all;
+    (void)signal(SIGPIPE, SIG_IGN); /* a reader that went away is an error of the write */
+    if (hash_start(&err) != OK) {
+        (void)fprintf(stderr, "freshet: %s\n", err.text);
+        return EXIT_BUG;
+    }
+    code = dispatch(argc, argv);
+    if ((fflush(stdout) != 0 || ferror(stdout) != 0) && code == EXIT_DONE) {
+        (void)fputs("freshet: the result could not be written, or not all of it\n", stderr);
+        code = EXIT_UNREACHABLE;
+    }
+    return code;
 }

@@ -66,6 +66,14 @@ static int run_wait(struct command_line *line)
     return EXIT_DONE;
 }
 
+static int run_long(struct command_line *line)
+{
+    (void)line;
+    for (int i = 0; i < 10000; i++)
+        (void)printf("a result of many lines\n");
+    return EXIT_DONE;
+}
+
 static const struct option_row show_options[] = {
     {"flag", OPTION_FLAG, NULL, NULL, "a flag"},
     {"text", OPTION_TEXT, "WORDS", NULL, "a text"},
@@ -92,8 +100,10 @@ static const struct command two = {
     .name = "group two", .summary = "the second", .arguments = "", .run = run_config};
 static const struct command waiting = {
     .name = "wait", .summary = "wait", .arguments = "[X]", .arguments_max = 1, .run = run_wait};
+static const struct command lengthy = {
+    .name = "long", .summary = "print much", .arguments = "", .run = run_long};
 static const struct command *const first_folder[] = {&show, &one, NULL};
-static const struct command *const second_folder[] = {&two, &waiting, NULL};
+static const struct command *const second_folder[] = {&two, &waiting, &lengthy, NULL};
 static const struct command *const *const commands[] = {first_folder, second_folder, NULL};
 static const struct config_row rows[] = {{"a.threads", CONFIG_INT, "2", 1, 64, NULL, "Threads."},
                                          {0}};
@@ -327,7 +337,7 @@ TEST(command_stops_at_the_first_signal_and_dies_at_the_second)
     CHECK(WIFEXITED(state) && WEXITSTATUS(state) >= 128);
 }
 
-TEST(command_says_when_its_result_did_not_reach_the_reader)
+static int code_on_a_full_disk(const char *first, const char *second)
 {
     int state;
     pid_t child;
@@ -335,12 +345,30 @@ TEST(command_says_when_its_result_did_not_reach_the_reader)
     (void)fflush(stdout);
     child = fork();
     if (child == 0) {
-        char *argv[] = {(char[]){"freshet"}, (char[]){"show"}, NULL};
+        char words[2][40];
+        char *argv[] = {(char[]){"freshet"}, words[0], words[1], NULL};
         int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
 
+        (void)snprintf(words[0], sizeof words[0], "%s", first);
+        (void)snprintf(words[1], sizeof words[1], "%s", second == NULL ? "" : second);
+        if (second == NULL)
+            argv[2] = NULL;
         (void)dup2(full, STDOUT_FILENO);
-        _exit(command_main(2, argv, &tables));
+        (void)dup2(full, STDERR_FILENO);
+        _exit(command_main(second == NULL ? 2 : 3, argv, &tables));
     }
     CHECK_INT(child, waitpid(child, &state, 0));
-    CHECK(WIFEXITED(state) && WEXITSTATUS(state) == EXIT_UNREACHABLE);
+    return WIFEXITED(state) ? WEXITSTATUS(state) : -1;
+}
+
+/* Also one that is longer than the buffer, of which the last flush knows nothing. */
+TEST(command_says_when_its_result_did_not_reach_the_reader)
+{
+    CHECK_INT(EXIT_UNREACHABLE, code_on_a_full_disk("show", NULL));
+    CHECK_INT(EXIT_UNREACHABLE, code_on_a_full_disk("long", NULL));
+    CHECK_INT(EXIT_UNREACHABLE, code_on_a_full_disk("help", NULL));
+    CHECK_INT(EXIT_UNREACHABLE, code_on_a_full_disk("--version", NULL));
+    CHECK_INT(EXIT_UNREACHABLE, code_on_a_full_disk("help", "show"));
+    CHECK_INT(EXIT_UNREACHABLE, code_on_a_full_disk("show", "--help"));
+    CHECK_INT(EXIT_USAGE, code_on_a_full_disk("nonsense", NULL));
 }
