@@ -362,6 +362,11 @@ static int run_replay(struct command_line *line)
         return command_misused(line, "either --dry-run, which is the default, or --apply");
     if (command_given(line, "reason") && !dead_letter_reason_known(command_text(line, "reason")))
         return dead_letter_reason_misused(line, command_text(line, "reason"));
+    if (command_given(line, "partition") &&
+        (command_int(line, "partition") < 0 || command_int(line, "partition") > INT32_MAX))
+        return command_misused(line, "--partition is 0 or more");
+    if (command_given(line, "offset") && command_int(line, "offset") < 0)
+        return command_misused(line, "--offset is 0 or more");
     if (r.limit < 1 || r.limit > LETTERS_MAX)
         return command_misused(line, "--limit is 1..%d", LETTERS_MAX);
     r.topic = config_text(r.config, "kafka.topics.events");

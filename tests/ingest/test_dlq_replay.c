@@ -50,6 +50,9 @@ TEST(dlq_replay_refuses_what_contradicts_itself)
     check_misused("dlq replay --apply --dry-run", "either --dry-run, which is the default, or");
     check_misused("dlq replay --limit 0", "--limit is 1..1000000");
     check_misused("dlq replay --limit 1000001", "--limit is 1..1000000");
+    check_misused("dlq replay --partition -1 --apply", "--partition is 0 or more");
+    check_misused("dlq replay --partition 2147483648", "--partition is 0 or more");
+    check_misused("dlq replay --offset -1", "--offset is 0 or more");
     check_misused("dlq replay --offset x", "--offset is \"x\", must be an integer");
 }
 
