@@ -96,6 +96,13 @@ static enum status find_span(struct command_line *line, const struct event_schem
     span->first = command_given(line, "first")
                       ? command_int(line, "first")
                       : (int64_t)((double)count * command_real(line, "from"));
+    if (status == OK && span->first >= count)
+        return error_set(err, ERR_NOT_FOUND,
+                         "no event would be evaluated: \"%s\" %s %lld, and evaluation would begin "
+                         "at event %lld (counted from 0)",
+                         command_argument(line, 0),
+                         last > 0 && count == last ? "is read up to event" : "holds",
+                         (long long)count, (long long)span->first);
     return status;
 }
 
@@ -335,6 +342,10 @@ static int run(struct command_line *line)
         return command_misused(line, "the file is read twice: standard input cannot be");
     if (command_int(line, "k") < 1 || command_int(line, "every") < 1)
         return command_misused(line, "--k and --every are at least 1");
+    if (command_int(line, "first") < 0 || command_int(line, "last") < 0)
+        return command_misused(line, "--first and --last count events from 0");
+    if (!(command_real(line, "from") >= 0 && command_real(line, "from") < 1))
+        return command_misused(line, "--from is a share, 0 or more and less than 1");
     if (backtest_file(line, config, &result, &refused, &err) != OK)
         return command_fail(line, &err);
     if (command_json(line))

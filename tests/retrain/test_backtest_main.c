@@ -164,10 +164,27 @@ TEST(backtest_evaluates_what_it_is_told_to)
     root = last_line(parser);
     CHECK_INT(295, json_int_or(json_member(root, "events"), -1));
     CHECK_INT(choices(290, 295), json_int_or(json_member(root, "evaluated"), -1));
-    CHECK_INT(EXIT_DONE, run("--baselines --json --first 100000"));
+    CHECK_INT(EXIT_DONE, run("--baselines --json --first 299"));
     root = last_line(parser);
-    CHECK_INT(0, json_int_or(json_member(root, "evaluated"), -1));
+    CHECK_INT(choices(299, 300), json_int_or(json_member(root, "evaluated"), -1));
     json_parser_destroy(parser);
+}
+
+/* Zeros in every row would look like a result. */
+TEST(backtest_refuses_to_evaluate_nothing)
+{
+    static const char *const misused[] = {"--first -1", "--last -1", "--from 1", "--from -0.1"};
+
+    write_events(0);
+    CHECK_INT(EXIT_USAGE, run("--baselines --first 300"));
+    CHECK(strstr(result.err, "holds 300") != NULL);
+    CHECK_TEXT("", result.out);
+    CHECK_INT(EXIT_USAGE, run("--baselines --json --first 290 --last 200"));
+    CHECK(strstr(result.err, "is read up to event 200") != NULL);
+    for (size_t i = 0; i < sizeof misused / sizeof misused[0]; i++) {
+        CHECK_INT(EXIT_USAGE, run(misused[i]));
+        CHECK_TEXT("", result.out);
+    }
 }
 
 TEST(backtest_of_no_events_is_bad_data)
