@@ -17,7 +17,7 @@
 
 #include <stdint.h>
 
-#define TWO_TOWER_POSITIONS 1500000
+#define TWO_TOWER_POSITIONS 1000000
 
 struct two_tower;
 /* Errors: ERR_NOMEM */
