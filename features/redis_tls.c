@@ -126,6 +126,36 @@ static enum status check_dates(SSL_CTX *context, const char *path, struct error 
     return OK;
 }
 
+/* OpenSSL would ask for a password at the terminal, and wait. */
+static int no_password(char *into, int bytes, int writing, void *context)
+{
+    (void)into;
+    (void)bytes;
+    (void)writing;
+    *(bool *)context = true;
+    return 0;
+}
+
+static enum status load_key(SSL_CTX *context, const char *path, struct error *err)
+{
+    bool encrypted = false;
+    int read;
+
+    SSL_CTX_set_default_passwd_cb(context, no_password);
+    SSL_CTX_set_default_passwd_cb_userdata(context, &encrypted);
+    read = SSL_CTX_use_PrivateKey_file(context, path, SSL_FILETYPE_PEM);
+    SSL_CTX_set_default_passwd_cb_userdata(context, NULL);
+    if (read == 1)
+        return OK;
+    if (encrypted) {
+        ERR_clear_error();
+        return error_set(err, ERR_CONFIG,
+                         "redis.tls.key \"%s\" is encrypted: give it without a password", path);
+    }
+    return error_set(err, ERR_CONFIG, "could not use redis.tls.key \"%s\" with the certificate: %s",
+                     path, reason());
+}
+
 static enum status load_files(SSL_CTX *context, const struct redis_tls_files *files,
                               struct error *err)
 {
@@ -141,10 +171,8 @@ static enum status load_files(SSL_CTX *context, const struct redis_tls_files *fi
     if (SSL_CTX_use_certificate_chain_file(context, files->certificate) != 1)
         return error_set(err, ERR_CONFIG, "could not read redis.tls.certificate \"%s\": %s",
                          files->certificate, reason());
-    if (SSL_CTX_use_PrivateKey_file(context, files->key, SSL_FILETYPE_PEM) != 1)
-        return error_set(err, ERR_CONFIG,
-                         "could not use redis.tls.key \"%s\" with the certificate: %s", files->key,
-                         reason());
+    if (load_key(context, files->key, err) != OK)
+        return err->status;
     return check_dates(context, files->certificate, err);
 }
 

@@ -24,7 +24,7 @@
 bool redis_tls_built(void);
 
 /* Certificates, loaded once. Errors: ERR_CONFIG (a file cannot be read, is none, our certificate
- * has run out or its key is another's; a build without TLS), ERR_NOMEM */
+ * has run out, its key is another's or encrypted; a build without TLS), ERR_NOMEM */
 struct redis_tls;
 MUST_CHECK enum status redis_tls_create(struct redis_tls **tls, const struct redis_tls_files *files,
                                         struct error *err);

@@ -25,6 +25,7 @@ TEST(redis_tls_says_that_this_build_has_none)
 #include <errno.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
+#include <openssl/ui.h>
 #include <openssl/x509v3.h>
 #include <poll.h>
 #include <signal.h>
@@ -217,6 +218,45 @@ TEST(redis_tls_refuses_files_that_do_not_belong_together)
     redis_tls_end(NULL);
     X509_free(expired);
     EVP_PKEY_free(another);
+    end();
+}
+
+static int asked_for_a_password;
+
+/* What OpenSSL would open a terminal with. */
+static int ask_nobody(UI *ui)
+{
+    (void)ui;
+    asked_for_a_password++;
+    return 0;
+}
+
+TEST(redis_tls_refuses_an_encrypted_key_and_asks_nobody)
+{
+    UI_METHOD *terminal = UI_create_method("test");
+    BIO *file;
+
+    begin_as("DNS:redis.test", -1, 1);
+    CHECK(terminal != NULL && UI_method_set_opener(terminal, ask_nobody) == 0);
+    UI_set_default_method(terminal);
+    asked_for_a_password = 0;
+    write_pem(files.certificate, "own.pem", peer.certificate, NULL);
+    for (int form = 0; form < 2; form++) { /* PKCS 8, and that of before */
+        (void)snprintf(files.key, sizeof files.key, "%s/locked.key", test_folder());
+        file = BIO_new_file(files.key, "w");
+        CHECK(file != NULL);
+        CHECK((form == 0 ? PEM_write_bio_PKCS8PrivateKey(file, peer.key, EVP_aes_128_cbc(), "word",
+                                                         4, NULL, NULL)
+                         : PEM_write_bio_PrivateKey_traditional(file, peer.key, EVP_aes_128_cbc(),
+                                                                (const unsigned char *)"word", 4,
+                                                                NULL, NULL)) == 1);
+        CHECK(BIO_free(file) == 1);
+        CHECK_STATUS(ERR_CONFIG, redis_tls_create(&tls, &files, &err));
+        CHECK(tls == NULL && strstr(err.text, "locked.key\" is encrypted") != NULL);
+    }
+    CHECK_INT(0, asked_for_a_password);
+    UI_set_default_method(NULL);
+    UI_destroy_method(terminal);
     end();
 }
 
