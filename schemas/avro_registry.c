@@ -531,7 +531,7 @@ static enum status refuse_again(const struct refused *refused, struct error *err
                      (unsigned)refused->id);
 }
 
-/* Under the lock. OK: what is known of the id, or will be, is in *row. */
+/* Under the lock. OK: what is known of the id, or will be, is in *row; else that stays NULL. */
 static enum status look(struct avro_registry *r, uint32_t id, bool insist, struct row **row,
                         struct error *err)
 {
@@ -561,7 +561,7 @@ enum status avro_registry_find(struct avro_registry *r, uint32_t id, int64_t pat
                                bool insist, const struct avro_plan **plan, struct error *err)
 {
     enum status status;
-    struct row *row;
+    struct row *row = NULL;
 
     *plan = NULL;
     if (r->last != NULL && r->last_id == id) {
@@ -573,7 +573,7 @@ enum status avro_registry_find(struct avro_registry *r, uint32_t id, int64_t pat
     r->last = NULL;
     (void)pthread_mutex_lock(&r->lock);
     status = look(r, id, insist, &row, err);
-    if (status != OK)
+    if (row == NULL)
         goto done;
     await(r, row, patience_ms, insist);
     if (row->state == ROW_READY) {
