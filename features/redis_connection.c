@@ -36,6 +36,7 @@
 #define SHARED_WAIT_US   20000 /* while another connection asks */
 #define RESOLVE_AGAIN_US 5000  /* to see whether a name was looked up */
 #define REDIRECT_SPAN_US 1000000
+#define WHOLE_REPLIES    6 /* times reply_ms, for the whole of one */
 #define GREETINGS_MAX    6
 #define LOG_EVERY_MS     30000
 #define NEVER_US         INT64_MAX
@@ -86,6 +87,8 @@ struct redis_connection {
     int64_t attempt_us;  /* WAITING: when to connect; RESOLVING: when to see */
     int64_t deadline_us; /* RESOLVING to GREETING */
     int64_t progress_us; /* READY: when something last arrived, or the first was asked for */
+    int64_t turn_us;     /* when the oldest reply owed was the first in line */
+    int64_t stepped_us;
     int64_t backoff_ms;
     struct random random; /* jitter */
     struct log_limit log_limit;
@@ -367,7 +370,7 @@ static bool begin(struct redis_connection *c, int arguments, size_t bytes_about)
         !make_room(c, bytes_about + 32 + 32 * (size_t)arguments))
         return false;
     if (c->owed == 0)
-        c->progress_us = clock_monotonic_us();
+        c->progress_us = c->turn_us = clock_monotonic_us();
     c->owed++;
     put_header(c, '*', (uint64_t)arguments);
     return true;
@@ -680,6 +683,8 @@ static const struct redis_reply *next_reply(struct redis_connection *c)
         return NULL;
     }
     c->owed--;
+    if (c->stepped_us > c->turn_us)
+        c->turn_us = c->stepped_us; /* about when it came, for no look at the clock */
     return reply;
 }
 
@@ -747,10 +752,21 @@ static void step_greeting(struct redis_connection *c)
     }
 }
 
+/* When the reply that is owed for longest is late: nothing has come for reply_ms, or it has come a
+ * little at a time for WHOLE_REPLIES of those. */
+static int64_t late_us(const struct redis_connection *c)
+{
+    int64_t silent_us = c->progress_us + c->limits.reply_ms * 1000;
+    int64_t slow_us = c->turn_us + WHOLE_REPLIES * c->limits.reply_ms * 1000;
+
+    return silent_us < slow_us ? silent_us : slow_us;
+}
+
 void redis_connection_step(struct redis_connection *connection, int64_t now_us)
 {
     struct redis_connection *c = connection;
 
+    c->stepped_us = now_us;
     if (c->state == WAITING && now_us >= c->attempt_us)
         start_connecting(c, now_us);
     if (c->state == RESOLVING)
@@ -767,8 +783,7 @@ void redis_connection_step(struct redis_connection *connection, int64_t now_us)
         step_greeting(c);
     if (c->state > WAITING && c->state < READY && now_us >= c->deadline_us)
         fail(c, ERR_TIMEOUT, "connecting took too long");
-    if (DEFENCE(REPLY_DEADLINE) && c->state == READY && c->owed > 0 &&
-        now_us - c->progress_us >= c->limits.reply_ms * 1000)
+    if (DEFENCE(REPLY_DEADLINE) && c->state == READY && c->owed > 0 && now_us >= late_us(c))
         fail(c, ERR_TIMEOUT, "no answer in time");
 }
 
@@ -799,7 +814,7 @@ int64_t redis_connection_due_us(const struct redis_connection *connection)
         return c->attempt_us;
     if (c->state != READY)
         return c->deadline_us;
-    return c->owed > 0 ? c->progress_us + c->limits.reply_ms * 1000 : NEVER_US;
+    return c->owed > 0 ? late_us(c) : NEVER_US;
 }
 
 bool redis_connection_ready(const struct redis_connection *connection)

@@ -34,8 +34,9 @@
 #include <stdint.h>
 
 struct redis_limits {
-    int64_t connect_ms;  /* look up, connect, authenticate, select; 0: 3000 */
-    int64_t reply_ms;    /* the oldest reply owed; 0: 10000. A server that hangs is down. */
+    int64_t connect_ms; /* look up, connect, authenticate, select; 0: 3000 */
+    int64_t reply_ms;   /* without a byte of the oldest reply owed, and six times that for the whole
+                         * of it, which a server that drips would else never end; 0: 10000 */
     size_t output_bytes; /* commands not yet written; 0: 64 MiB */
     size_t reply_bytes;  /* one reply with all it holds; 0: 64 MiB */
     int reply_elements;  /* of one array; 0: 1,048,576 */

@@ -253,6 +253,48 @@ TEST(redis_connection_gives_up_on_a_server_that_hangs)
     clock_fake_off();
 }
 
+/* One byte is not an answer: a reply that drips keeps nobody for ever, many that come do. */
+TEST(redis_connection_gives_up_on_a_server_that_drips)
+{
+    struct redis_connection *connection;
+    struct liar liar;
+    int peer;
+
+    clock_fake_set(1700000000000, 1000000);
+    liar_open(&liar);
+    connection = connect_to(liar.url, NULL);
+    peer = liar_greet(&liar, connection);
+    for (int i = 0; i < 20; i++) {
+        CHECK(redis_begin(connection, 1, 8));
+        redis_argument_text(connection, "PING");
+    }
+    for (int i = 0; i < 18; i++) { /* slow, but each has its time */
+        clock_fake_advance_us(9000000);
+        CHECK(write(peer, "+PONG\r\n", 7) == 7);
+        redis_connection_step(connection, clock_monotonic_us());
+        CHECK(redis_connection_reply(connection) != NULL);
+        CHECK(redis_connection_reply(connection) == NULL);
+    }
+    CHECK(write(peer, "$1000\r\n", 7) == 7);
+    for (int i = 0; i < 11; i++) {
+        clock_fake_advance_us(5000000);
+        CHECK(write(peer, "x", 1) == 1);
+        redis_connection_step(connection, clock_monotonic_us());
+        CHECK(redis_connection_reply(connection) == NULL);
+        CHECK(redis_connection_ready(connection));
+    }
+    CHECK_INT(clock_monotonic_us() + 5000000, redis_connection_due_us(connection));
+    clock_fake_advance_us(5000000);
+    CHECK(write(peer, "x", 1) == 1);
+    redis_connection_step(connection, clock_monotonic_us());
+    CHECK(!redis_connection_ready(connection));
+    CHECK_STATUS(ERR_TIMEOUT, redis_connection_why(connection)->status);
+    close(peer);
+    close(liar.listener);
+    redis_connection_destroy(connection);
+    clock_fake_off();
+}
+
 TEST(redis_connection_refuses_to_buffer_without_bound)
 {
     static const struct redis_limits limits = {.output_bytes = 10000};
