@@ -23,6 +23,11 @@ void redis_tls_destroy(struct redis_tls *tls)
     (void)tls;
 }
 
+void redis_tls_refresh(struct redis_tls *tls)
+{
+    (void)tls;
+}
+
 enum status redis_tls_begin(struct redis_tls_session **session, struct redis_tls *tls,
                             const char *host, int descriptor, struct error *err)
 {
@@ -77,16 +82,33 @@ short redis_tls_wants(const struct redis_tls_session *session)
 
 #else
 
+#include "ops/log.h"
+
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* As a file was when it was read; all zero for one that is not there. */
+struct stamp {
+    dev_t device;
+    ino_t inode;
+    off_t bytes;
+    struct timespec changed;
+};
+
+struct stamps {
+    struct stamp ca, certificate, key;
+};
 
 struct redis_tls {
     SSL_CTX *context;
-    char server_name[REDIS_HOST_MAX];
+    struct redis_tls_files files;
+    struct stamps seen; /* when they were last read, or tried to be */
 };
 
 struct redis_tls_session {
@@ -176,6 +198,48 @@ static enum status load_files(SSL_CTX *context, const struct redis_tls_files *fi
     return check_dates(context, files->certificate, err);
 }
 
+static enum status make_context(SSL_CTX **context, const struct redis_tls_files *files,
+                                struct error *err)
+{
+    SSL_CTX *made = SSL_CTX_new(TLS_client_method());
+    enum status status;
+
+    *context = NULL;
+    if (made == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for TLS");
+    (void)SSL_CTX_set_min_proto_version(made, TLS1_2_VERSION);
+    SSL_CTX_set_verify(made, SSL_VERIFY_PEER, NULL);
+    (void)SSL_CTX_set_mode(made,
+                           SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    status = load_files(made, files, err);
+    if (status != OK) {
+        SSL_CTX_free(made);
+        return status;
+    }
+    *context = made;
+    return OK;
+}
+
+static struct stamp stamp_of(const char *path)
+{
+    struct stamp stamp;
+    struct stat now;
+
+    memset(&stamp, 0, sizeof stamp); /* they are compared as bytes */
+    if (path[0] == '\0' || stat(path, &now) != 0)
+        return stamp;
+    stamp.device = now.st_dev;
+    stamp.inode = now.st_ino;
+    stamp.bytes = now.st_size;
+    stamp.changed = now.st_mtim;
+    return stamp;
+}
+
+static struct stamps stamps_of(const struct redis_tls_files *files)
+{
+    return (struct stamps){stamp_of(files->ca), stamp_of(files->certificate), stamp_of(files->key)};
+}
+
 enum status redis_tls_create(struct redis_tls **tls, const struct redis_tls_files *files,
                              struct error *err)
 {
@@ -185,17 +249,9 @@ enum status redis_tls_create(struct redis_tls **tls, const struct redis_tls_file
     *tls = NULL;
     if (made == NULL)
         return error_set(err, ERR_NOMEM, "no memory for TLS");
-    (void)snprintf(made->server_name, sizeof made->server_name, "%s", files->server_name);
-    made->context = SSL_CTX_new(TLS_client_method());
-    if (made->context == NULL) {
-        redis_tls_destroy(made);
-        return error_set(err, ERR_NOMEM, "no memory for TLS");
-    }
-    (void)SSL_CTX_set_min_proto_version(made->context, TLS1_2_VERSION);
-    SSL_CTX_set_verify(made->context, SSL_VERIFY_PEER, NULL);
-    (void)SSL_CTX_set_mode(made->context,
-                           SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    status = load_files(made->context, files, err);
+    made->files = *files;
+    made->seen = stamps_of(files);
+    status = make_context(&made->context, files, err);
     if (status != OK) {
         redis_tls_destroy(made);
         return status;
@@ -210,6 +266,29 @@ void redis_tls_destroy(struct redis_tls *tls)
         return;
     SSL_CTX_free(tls->context);
     free(tls);
+}
+
+/* The stamps are taken before reading: what changes meanwhile is read again. */
+void redis_tls_refresh(struct redis_tls *tls)
+{
+    struct stamps now;
+    SSL_CTX *context;
+    struct error err;
+
+    if (tls == NULL)
+        return;
+    now = stamps_of(&tls->files);
+    if (memcmp(&now, &tls->seen, sizeof now) == 0)
+        return;
+    tls->seen = now;
+    if (make_context(&context, &tls->files, &err) != OK) {
+        log_event(LOG_WARN, "redis_tls_files", err.text,
+                  log_text("meanwhile", "those read before are used"));
+        return;
+    }
+    SSL_CTX_free(tls->context); /* sessions hold it for as long as they live */
+    tls->context = context;
+    log_event(LOG_INFO, "redis_tls_files", "the certificates for redis were read again");
 }
 
 /* ---- a session ---- */
@@ -234,7 +313,8 @@ enum status redis_tls_begin(struct redis_tls_session **session, struct redis_tls
     if (made != NULL)
         made->ssl = SSL_new(tls->context);
     if (made == NULL || made->ssl == NULL || SSL_set_fd(made->ssl, descriptor) != 1 ||
-        !expect_name(made->ssl, tls->server_name[0] == '\0' ? host : tls->server_name)) {
+        !expect_name(made->ssl,
+                     tls->files.server_name[0] == '\0' ? host : tls->files.server_name)) {
         redis_tls_end(made);
         return error_set(err, ERR_NOMEM, "no memory for a session of TLS");
     }

@@ -23,12 +23,17 @@
 
 bool redis_tls_built(void);
 
-/* Certificates, loaded once. Errors: ERR_CONFIG (a file cannot be read, is none, our certificate
+/* Certificates, loaded. Errors: ERR_CONFIG (a file cannot be read, is none, our certificate
  * has run out, its key is another's or encrypted; a build without TLS), ERR_NOMEM */
 struct redis_tls;
 MUST_CHECK enum status redis_tls_create(struct redis_tls **tls, const struct redis_tls_files *files,
                                         struct error *err);
 void redis_tls_destroy(struct redis_tls *tls); /* NULL is fine; after its sessions */
+/* Loads them again if one of the files is another or has changed since: before each connection, so
+ * that certificates of a short life need no restart. Sessions that stand go on with theirs. While
+ * the files are no good, as between the writing of two, what was loaded before stays in use and the
+ * log says why. The system's certificates (without redis.tls.ca) are not looked at again. */
+void redis_tls_refresh(struct redis_tls *tls); /* NULL is fine */
 
 /* One connection's; the descriptor is connected, non-blocking, and stays the caller's. */
 struct redis_tls_session;

@@ -160,6 +160,7 @@ struct redis_tls *redis_topology_tls(const struct redis_topology *topology)
 
 enum status redis_topology_refresh(struct redis_topology *topology, struct error *err)
 {
+    redis_tls_refresh(topology->tls);
     return redis_target_refresh(&topology->target, err);
 }
 

@@ -83,7 +83,7 @@ void redis_topology_destroy(struct redis_topology *topology); /* NULL is fine */
 const struct redis_target *redis_topology_target(const struct redis_topology *topology);
 /* Certificates for connections, NULL where there is no TLS. */
 struct redis_tls *redis_topology_tls(const struct redis_topology *topology);
-/* redis_target_refresh() of its target. */
+/* redis_target_refresh() of its target, redis_tls_refresh() of its certificates. */
 MUST_CHECK enum status redis_topology_refresh(struct redis_topology *topology, struct error *err);
 
 enum redis_way { REDIS_WAY_NODE, REDIS_WAY_GUIDE, REDIS_WAY_WAIT };

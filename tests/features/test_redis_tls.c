@@ -96,13 +96,18 @@ static void begin_as(const char *names, long from_days, long to_days)
     (void)signal(SIGPIPE, SIG_IGN);
 }
 
-static void open_session(const char *host)
+static void open_pair(void)
 {
     int pair[2];
 
     CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == 0);
     descriptor = pair[0];
     peer.descriptor = pair[1];
+}
+
+static void open_session(const char *host)
+{
+    open_pair();
     peer.ssl = SSL_new(peer.context);
     CHECK(peer.ssl != NULL && SSL_set_fd(peer.ssl, peer.descriptor) == 1);
     SSL_set_accept_state(peer.ssl);
@@ -257,6 +262,59 @@ TEST(redis_tls_refuses_an_encrypted_key_and_asks_nobody)
     CHECK_INT(0, asked_for_a_password);
     UI_set_default_method(NULL);
     UI_destroy_method(terminal);
+    end();
+}
+
+/* The server begins to trust another authority and wants a certificate of us: the files are
+ * replaced one by one, as a tool that renews them would. */
+TEST(redis_tls_reads_its_files_again_when_they_change)
+{
+    EVP_PKEY *next_key = EVP_EC_gen("P-256");
+    X509 *next = make_certificate(next_key, "DNS:redis.test", -1, 1);
+
+    begin_as("DNS:redis.test", -1, 1);
+    write_pem(files.certificate, "own.pem", peer.certificate, NULL);
+    write_pem(files.key, "own.key", NULL, peer.key);
+    open_session("redis.test");
+    CHECK_STATUS(OK, shake());
+    redis_tls_end(session);
+    SSL_free(peer.ssl);
+    SSL_CTX_free(peer.context);
+    (void)close(descriptor);
+    (void)close(peer.descriptor);
+    open_pair();
+
+    peer.context = SSL_CTX_new(TLS_server_method());
+    CHECK(SSL_CTX_use_certificate(peer.context, next) == 1);
+    CHECK(SSL_CTX_use_PrivateKey(peer.context, next_key) == 1);
+    CHECK(X509_STORE_add_cert(SSL_CTX_get_cert_store(peer.context), next) == 1);
+    SSL_CTX_set_verify(peer.context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+    (void)SSL_CTX_set_max_proto_version(peer.context, TLS1_2_VERSION); /* who is refused hears it */
+    for (int step = 0; step < 4; step++) {
+        if (step == 1)
+            write_pem(files.ca, "ca.pem", next, NULL);
+        if (step == 2)
+            write_pem(files.certificate, "own.pem", next, NULL); /* with the old key: no good yet */
+        if (step == 3)
+            write_pem(files.key, "own.key", NULL, next_key);
+        redis_tls_refresh(tls);
+        peer.ssl = SSL_new(peer.context);
+        CHECK(peer.ssl != NULL && SSL_set_fd(peer.ssl, peer.descriptor) == 1);
+        SSL_set_accept_state(peer.ssl);
+        CHECK_STATUS(OK, redis_tls_begin(&session, tls, "redis.test", descriptor, &err));
+        CHECK_STATUS(step == 3 ? OK : ERR_CONFIG, shake());
+        CHECK(step != 0 || strstr(err.text, "its certificate is not good") != NULL);
+        if (step < 3) {
+            redis_tls_end(session);
+            SSL_free(peer.ssl);
+            (void)close(descriptor);
+            (void)close(peer.descriptor);
+            open_pair();
+        }
+    }
+    close_session();
+    X509_free(next);
+    EVP_PKEY_free(next_key);
     end();
 }
 
