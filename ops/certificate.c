@@ -202,3 +202,20 @@ done:
     free(file);
     return status;
 }
+
+/* PKCS 8, and what OpenSSL wrote before it (RFC 1421). */
+bool certificate_key_is_locked(const char *path)
+{
+    char *file = NULL;
+    struct error err;
+    size_t bytes;
+    bool locked;
+
+    if (file_read(path, CERTIFICATE_FILE_MAX, &file, &bytes, &err) != OK)
+        return false;
+    locked = strstr(file, "-----BEGIN ENCRYPTED PRIVATE KEY-----") != NULL ||
+             strstr(file, "\nProc-Type: 4,ENCRYPTED") != NULL;
+    explicit_bzero(file, bytes);
+    free(file);
+    return locked;
+}

@@ -27,4 +27,8 @@
 MUST_CHECK enum status certificate_check(const char *path, bool any, int64_t now_ms,
                                          struct error *err);
 
+/* Does this file hold a private key (PEM) that a password locks? False also for one that cannot be
+ * read. Libraries say of such a key without its password no more than that it is no good. */
+bool certificate_key_is_locked(const char *path);
+
 #endif

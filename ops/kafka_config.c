@@ -298,6 +298,12 @@ static enum status check_key(const struct config *config, struct error *err)
         kafka_producer_close(producer, 0);
         return OK;
     }
+    if (!config_given(config, "kafka.security.key_password") &&
+        certificate_key_is_locked(config_text(config, "kafka.security.key")))
+        return error_set(err, ERR_CONFIG,
+                         "kafka.security.key: \"%.80s\" is encrypted: give "
+                         "kafka.security.key_password, too",
+                         config_text(config, "kafka.security.key"));
     return error_set(err, ERR_CONFIG, "kafka.security.key: \"%.80s\": %.120s",
                      config_text(config, "kafka.security.key"), why.text);
 }

@@ -104,3 +104,29 @@ TEST(certificate_check_refuses_every_truncation_and_survives_every_flip)
         CHECK(status == OK || status == ERR_MALFORMED || status == ERR_CONFLICT);
     }
 }
+
+TEST(certificate_key_is_locked_when_a_password_opens_it)
+{
+    static const struct {
+        const char *text;
+        bool locked;
+    } keys[] = {
+        {"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", false},
+        {"-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n", false},
+        {"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+         true},
+        {"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n",
+         true},
+        {brief, false},
+        {"", false},
+    };
+    char path[512];
+    struct error err;
+
+    (void)snprintf(path, sizeof path, "%s/some.key", test_folder());
+    CHECK(!certificate_key_is_locked(path)); /* there is none */
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        CHECK_STATUS(OK, file_replace(path, keys[i].text, strlen(keys[i].text), &err));
+        CHECK_INT(keys[i].locked, certificate_key_is_locked(path));
+    }
+}
