@@ -1,7 +1,9 @@
 # kernels/rules.mk - the GPU's part (kernels/cuda/): built where nvcc is, left out where it is not.
-# CUDA= builds without; a sanitizer's build never has it.
+# `make CUDA=` builds without; a sanitizer's build never has it.
 
-CUDA ?= $(if $(SAN),,$(shell sh kernels/cuda/find.sh))
+ifneq ($(origin CUDA),command line)
+CUDA := $(if $(SAN),,$(shell sh kernels/cuda/find.sh))
+endif
 cuda_arch ?= all-major
 cuda_sources := $(sort $(wildcard kernels/cuda/*.cu kernels/cuda/*.c))
 cuda_objects := $(if $(CUDA),$(addprefix $(B)/,$(addsuffix .o,$(basename $(cuda_sources)))))

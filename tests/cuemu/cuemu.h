@@ -2,7 +2,7 @@
  * tests/cuemu/cuemu.h - what a test says to the emulator and asks of it.
  *
  * The same tests run on a real device, where schedules do not apply and nothing is reported:
- * tests/cuemu/device.c answers there.
+ * tests/cuemu/real_device.c answers there.
  */
 #ifndef TESTS_CUEMU_CUEMU_H
 #define TESTS_CUEMU_CUEMU_H
@@ -23,11 +23,12 @@ void cuemu_schedule(enum cuemu_order order, uint64_t seed);
 
 /* Reports since the last call; they are printed as they are made, once a kind and place. */
 int64_t cuemu_reports(void);
-void cuemu_quiet(bool quiet);
 
 /* What was executed: a test that claims to have run kernels asks. */
 int64_t cuemu_launches(void);
-int64_t cuemu_accesses(void); /* loads and stores that were checked */
+
+/* Skips the running test on a real device. */
+void cuemu_need_emulator(void);
 
 /* CUEMU_MACHINE="1 9 0 1 0" in the environment is the machine that is emulated: devices (-1: no
  * driver), compute capability, whether libcublas can be opened, and whether kernels do nothing, as

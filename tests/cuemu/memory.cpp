@@ -32,6 +32,8 @@ const size_t ARENA_BYTES = (size_t)1 << 30; /* addresses; memory is taken when t
 const size_t GAP_BYTES = 512;               /* between allocations, so that nothing runs over */
 enum byte_state : unsigned char { CLOSED, UNDEFINED, DEFINED };
 enum access_kind { READ, WRITE };
+/* What the compiler takes for granted: two floats that clang reads as one word are not aligned. */
+enum alignment { ANY, NATURAL };
 
 struct access {
     uint64_t launch; /* 0: none */
@@ -58,8 +60,8 @@ size_t dynamic_bytes, arena_used = 4096;
 std::map<size_t, size_t> allocations; /* offset -> bytes */
 std::vector<symbol> shared_symbols;
 std::set<std::pair<std::string, const void *>> said;
-int64_t reports, accesses;
-bool silent, instrumented;
+int64_t reports;
+bool instrumented;
 
 void *reserve(size_t bytes, int protection)
 {
@@ -215,7 +217,8 @@ bool check_races(const region &of, size_t offset, size_t bytes, access_kind kind
     return true;
 }
 
-void check_bytes(const region &of, size_t offset, size_t bytes, access_kind kind, const void *pc)
+void check_bytes(const region &of, size_t offset, size_t bytes, access_kind kind, alignment aligned,
+                 const void *pc)
 {
     const char *verb = kind == READ ? "read" : "write";
 
@@ -223,7 +226,7 @@ void check_bytes(const region &of, size_t offset, size_t bytes, access_kind kind
         cuemu_report("out of bounds", pc, "%s of %zu bytes at the end of memory", verb, bytes);
         return;
     }
-    if (bytes <= 16 && (bytes & (bytes - 1)) == 0 && offset % bytes != 0)
+    if (aligned == NATURAL && offset % bytes != 0)
         cuemu_report("misaligned", pc, "%s of %zu bytes at %s", verb, bytes,
                      where(of.base + offset).c_str());
     for (size_t i = offset; i < offset + bytes; i++) {
@@ -240,7 +243,7 @@ void check_bytes(const region &of, size_t offset, size_t bytes, access_kind kind
     (void)check_races(of, offset, bytes, kind, pc);
 }
 
-void check(const void *at, size_t bytes, access_kind kind, const void *pc)
+void check(const void *at, size_t bytes, access_kind kind, alignment aligned, const void *pc)
 {
     const unsigned char *byte = (const unsigned char *)at;
     const unsigned char *stack;
@@ -250,13 +253,12 @@ void check(const void *at, size_t bytes, access_kind kind, const void *pc)
     stack = machine.fibers[machine.current].stack;
     if (byte >= stack && byte < stack + STACK_BYTES)
         return;
-    accesses++;
     if (machine.order == CUEMU_RANDOM && --machine.preempt_in <= 0) {
         machine.preempt_in = 1 + (int)(cuemu_random() % 128);
         fibers_preempt();
     }
     if (inside(arena, at)) {
-        check_bytes(arena, (size_t)(byte - arena.base), bytes, kind, pc);
+        check_bytes(arena, (size_t)(byte - arena.base), bytes, kind, aligned, pc);
     } else if (inside(fixed_shared, at)) {
         size_t offset = (size_t)(byte - fixed_shared.base);
         const symbol *s = shared_symbol(offset);
@@ -264,9 +266,9 @@ void check(const void *at, size_t bytes, access_kind kind, const void *pc)
         if (s == NULL || offset + bytes > s->offset + s->bytes)
             cuemu_report("out of bounds", pc, "of %s", where(at).c_str());
         else
-            check_bytes(fixed_shared, offset, bytes, kind, pc);
+            check_bytes(fixed_shared, offset, bytes, kind, aligned, pc);
     } else if (inside(dynamic_shared, at)) {
-        check_bytes(dynamic_shared, (size_t)(byte - dynamic_shared.base), bytes, kind, pc);
+        check_bytes(dynamic_shared, (size_t)(byte - dynamic_shared.base), bytes, kind, aligned, pc);
     } else if (byte >= (unsigned char *)machine.now.arguments &&
                byte < (unsigned char *)machine.now.arguments + machine.now.arguments_bytes) {
         return;
@@ -289,7 +291,7 @@ void cuemu_report(const char *kind, const void *place, const char *format, ...)
     va_list arguments;
 
     reports++;
-    if (silent || !said.insert({kind, place}).second)
+    if (!said.insert({kind, place}).second)
         return;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
@@ -433,35 +435,22 @@ int64_t cuemu_reports(void)
     return count;
 }
 
-void cuemu_quiet(bool quiet)
+void cuemu_need_emulator(void)
 {
-    silent = quiet;
-}
-
-int64_t cuemu_accesses(void)
-{
-    return accesses;
 }
 
 /* ---- what -fsanitize=thread calls ---- */
 
-#define HOOKS(bytes)                                                                               \
-    void __tsan_read##bytes(void *at)                                                              \
+#define HOOK(name, bytes, kind, aligned)                                                           \
+    void name(void *at)                                                                            \
     {                                                                                              \
-        check(at, bytes, READ, __builtin_return_address(0));                                       \
-    }                                                                                              \
-    void __tsan_write##bytes(void *at)                                                             \
-    {                                                                                              \
-        check(at, bytes, WRITE, __builtin_return_address(0));                                      \
-    }                                                                                              \
-    void __tsan_unaligned_read##bytes(void *at)                                                    \
-    {                                                                                              \
-        check(at, bytes, READ, __builtin_return_address(0));                                       \
-    }                                                                                              \
-    void __tsan_unaligned_write##bytes(void *at)                                                   \
-    {                                                                                              \
-        check(at, bytes, WRITE, __builtin_return_address(0));                                      \
+        check(at, bytes, kind, aligned, __builtin_return_address(0));                              \
     }
+#define HOOKS(bytes)                                                                               \
+    HOOK(__tsan_read##bytes, bytes, READ, NATURAL)                                                 \
+    HOOK(__tsan_write##bytes, bytes, WRITE, NATURAL)                                               \
+    HOOK(__tsan_unaligned_read##bytes, bytes, READ, ANY)                                           \
+    HOOK(__tsan_unaligned_write##bytes, bytes, WRITE, ANY)
 HOOKS(1)
 HOOKS(2)
 HOOKS(4)
@@ -470,24 +459,24 @@ HOOKS(16)
 
 void __tsan_read_range(void *at, size_t bytes)
 {
-    check(at, bytes, READ, __builtin_return_address(0));
+    check(at, bytes, READ, ANY, __builtin_return_address(0));
 }
 
 void __tsan_write_range(void *at, size_t bytes)
 {
-    check(at, bytes, WRITE, __builtin_return_address(0));
+    check(at, bytes, WRITE, ANY, __builtin_return_address(0));
 }
 
 void *__tsan_memcpy(void *to, const void *from, size_t bytes)
 {
-    check(from, bytes, READ, __builtin_return_address(0));
-    check(to, bytes, WRITE, __builtin_return_address(0));
+    check(from, bytes, READ, ANY, __builtin_return_address(0));
+    check(to, bytes, WRITE, ANY, __builtin_return_address(0));
     return memcpy(to, from, bytes);
 }
 
 void *__tsan_memset(void *to, int value, size_t bytes)
 {
-    check(to, bytes, WRITE, __builtin_return_address(0));
+    check(to, bytes, WRITE, ANY, __builtin_return_address(0));
     return memset(to, value, bytes);
 }
 

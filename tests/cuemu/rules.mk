@@ -6,10 +6,9 @@
 E := build/cuemu
 CUEMU_CXX ?= $(CXX)
 cuemu_include := -Itests/cuemu/include -I. -D_GNU_SOURCE
-# UB in a kernel is a failure too. No fused multiply-add: the host's must be the kernel's sums.
 cuemu_kernel_flags := -x c++ -std=c++17 -g -O1 -Wall -Wextra -Werror -fsanitize=thread -fPIE -fcf-protection=none
 cuemu_kernels := $(patsubst %.cu,$(E)/%.o,$(wildcard kernels/cuda/*.cu))
-cuemu_host := $(patsubst %.c,$(E)/%.o,$(wildcard kernels/cuda/*.c) kernels/backend.c $(wildcard tests/cuemu/*.c)) \
+cuemu_host := $(patsubst %.c,$(E)/%.o,$(wildcard kernels/cuda/*.c) kernels/backend.c $(filter-out %/real_device.c,$(wildcard tests/cuemu/*.c))) \
 	$(patsubst %.cpp,$(E)/%.o,$(wildcard tests/cuemu/*.cpp))
 cuemu_shared := $(addprefix $(B)/tests/,runner.o kernels/jagged.o)
 
@@ -43,4 +42,31 @@ test-cuemu: $(E)/run ## the GPU's kernels on an emulator, and planted bugs that 
 		LINK='$(CUEMU_CXX) -pie' OBJECTS='$(cuemu_kernels) $(cuemu_host)' \
 		REST='$(cuemu_shared) $(B)/libfreshet.a $(libraries)' bash tests/cuemu/run.sh
 
--include $(cuemu_kernels:.o=.d) $(cuemu_host:.o=.d)
+# What nvcc makes of the kernels: spills, local memory, double, launch bounds. No GPU needed.
+.PHONY: test-ptx
+test-ptx: ## gates on the compiled kernels, where nvcc is
+	@bash tests/cuemu/ptx.sh "$(CUDA)" $(cuda_flags)
+
+# The same tests on the device, with NVIDIA's headers, runtime and cuBLAS.
+GPU := build/gpu
+gpu_objects := $(patsubst %.c,$(GPU)/%.o,$(wildcard tests/cuemu/*.c))
+$(GPU)/%.o: %.c Makefile tests/cuemu/rules.mk
+	@mkdir -p $(@D)
+	@echo "  CC    $< (gpu)"
+	@$(CC) -isystem $(CUDA)/include $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(GPU)/run: $(gpu_objects) $(cuemu_shared) $(B)/libfreshet.a
+	@echo "  LINK  $@"
+	@$(CC) $(LDFLAGS) -o $@ $(gpu_objects) $(cuemu_shared) $(B)/libfreshet.a $(libraries)
+
+.PHONY: test-gpu
+ifneq ($(CUDA),)
+test-gpu: $(GPU)/run ## the kernels' tests on a real GPU, under compute-sanitizer where it is
+	@$(wildcard $(CUDA)/bin/compute-sanitizer) $(GPU)/run
+else
+test-gpu:
+	@echo "skipped cuda_gpu: no nvcc here; make cuda-deps fetches one"
+	@echo "0 passed, 0 failed, 1 skipped"
+endif
+
+-include $(cuemu_kernels:.o=.d) $(cuemu_host:.o=.d) $(gpu_objects:.o=.d)

@@ -161,6 +161,7 @@ TEST(cuda_other_requests_change_no_bit_of_what_our_kernels_compute)
     struct random random;
     struct error err;
 
+    cuemu_need_emulator();
     random_seed(&random, 7);
     for (int number = 0; number < 4; number += 2) {
         struct model_config config = config_of(number, &random);
@@ -363,6 +364,7 @@ TEST(cuda_backend_is_what_works_and_says_why)
     };
     const char *write_to = getenv("CUEMU_WRITE");
 
+    cuemu_need_emulator();
     if (write_to != NULL) {
         write_choice(write_to);
         return;
