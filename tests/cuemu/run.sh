@@ -29,7 +29,7 @@ PLANT
     # shellcheck disable=SC2086
     $LINK -o "$at/run" ${objects/ build\/cuemu\/kernels\/cuda\/${file%.*}.o / $at/planted.o } $REST >"$at/log" 2>&1 ||
         { cat "$at/log"; return 1; }
-    if timeout 100 "$at/run" "cuda_$test" >"$at/log" 2>&1; then
+    if timeout 300 "$at/run" "cuda_$test" >"$at/log" 2>&1; then
         echo "no test saw it"
         return 1
     fi
