@@ -9,6 +9,12 @@
  * `freshet-replayed`, by which ingest lets them into sequences and counts however late they are,
  * and never into joins: what they would have labelled was judged without them. Without --apply
  * nothing is written.
+ *
+ * Ingest knows a duplicate only while its user's sequence holds the event, so a second copy of a
+ * late one would count twice. The header's value therefore says where the record came from,
+ * "partition/offset", and before anything is sent the partitions are read from their first chosen
+ * letter to their end: a letter whose copy is there was replayed before, and is left out. A copy
+ * that was refused again has a letter of its own.
  */
 #include "ingest/dead_letter.h"
 #include "ingest/deliveries.h"
@@ -29,6 +35,7 @@
 #define RESULT_ROOM      (64 * 1024)
 #define DELIVERY_MS      30000
 #define FULL_WAIT_MS     10
+#define ORIGIN_BYTES     40
 
 /* A letter that was chosen. */
 struct chosen {
@@ -36,11 +43,13 @@ struct chosen {
     int64_t offset;
     int reason; /* enum refusal; REFUSAL_COUNT: one that this build does not know */
     bool found;
+    bool before; /* a copy of it is in the topic */
+    int order;   /* of its letter */
 };
 
 /* What became of the letters of one reason. */
 struct fate {
-    int64_t letters, good, refused, gone;
+    int64_t letters, good, refused, gone, before;
     enum refusal why; /* of one that is refused still */
 };
 
@@ -56,7 +65,7 @@ struct replay {
     struct event_decoder *decoder;
     struct kafka_producer *producer;
     struct deliveries deliveries;
-    int64_t elsewhere, malformed;
+    int64_t elsewhere, malformed, left;
     struct fate fates[REFUSAL_COUNT + 1];
 };
 
@@ -93,7 +102,7 @@ static enum status take_letter(void *context, const struct kafka_record *record,
         r->elsewhere++;
         return OK;
     }
-    if (r->count == r->limit)
+    if (r->count == LETTERS_MAX)
         return error_set(err, ERR_CANCELLED, "enough");
     if (r->count == r->room) {
         int room = r->room == 0 ? 256 : 2 * r->room;
@@ -106,7 +115,11 @@ static enum status take_letter(void *context, const struct kafka_record *record,
     }
     while (reason < REFUSAL_COUNT && strcmp(letter.reason, refusal_names[reason]) != 0)
         reason++;
-    r->list[r->count++] = (struct chosen){letter.partition, letter.offset, reason, false};
+    r->list[r->count] = (struct chosen){.partition = letter.partition,
+                                        .offset = letter.offset,
+                                        .reason = reason,
+                                        .order = r->count};
+    r->count++;
     return OK;
 }
 
@@ -130,8 +143,38 @@ static void sort_and_unite(struct replay *r)
         if (kept == 0 || by_place(&r->list[kept - 1], &r->list[i]) != 0)
             r->list[kept++] = r->list[i];
     r->count = kept;
-    for (int i = 0; i < r->count; i++)
-        r->fates[r->list[i].reason].letters++;
+}
+
+static int by_order(const void *left, const void *right)
+{
+    const struct chosen *a = left, *b = right;
+
+    return a->order < b->order ? -1 : a->order > b->order;
+}
+
+/* Those that were replayed before are counted and left out, and of the others the oldest remain: a
+ * second run with a limit goes on where the first one ended. */
+static void cut(struct replay *r)
+{
+    int kept = 0;
+
+    if (r->count > 0)
+        qsort(r->list, (size_t)r->count, sizeof r->list[0], by_order);
+    for (int i = 0; i < r->count; i++) {
+        struct fate *fate = &r->fates[r->list[i].reason];
+
+        if (!r->list[i].before && kept == r->limit) {
+            r->left++;
+            continue;
+        }
+        fate->letters++;
+        fate->before += r->list[i].before;
+        if (!r->list[i].before)
+            r->list[kept++] = r->list[i];
+    }
+    r->count = kept;
+    if (r->count > 0)
+        qsort(r->list, (size_t)r->count, sizeof r->list[0], by_place);
 }
 
 static enum status read_letters(struct replay *r, struct error *err)
@@ -151,6 +194,13 @@ static enum status read_letters(struct replay *r, struct error *err)
 }
 
 /* ---- the records ---- */
+
+static struct chosen *find(const struct replay *r, int32_t partition, int64_t offset)
+{
+    struct chosen key = {.partition = partition, .offset = offset};
+
+    return r->count == 0 ? NULL : bsearch(&key, r->list, (size_t)r->count, sizeof key, by_place);
+}
 
 static enum status choose(void *context, int32_t partition, struct topic_range *range,
                           struct error *err)
@@ -173,6 +223,54 @@ static enum status choose(void *context, int32_t partition, struct topic_range *
     return OK;
 }
 
+/* The same up to the end of the log: where copies of them would be. */
+static enum status choose_to_the_end(void *context, int32_t partition, struct topic_range *range,
+                                     struct error *err)
+{
+    enum status status = choose(context, partition, range, err);
+
+    if (range->to > range->from)
+        range->to = range->high;
+    return status;
+}
+
+/* A copy lies in the partition of its record, behind it. */
+static enum status take_copy(void *context, const struct kafka_record *record, struct error *err)
+{
+    struct replay *r = context;
+    struct chosen *found;
+    char origin[ORIGIN_BYTES];
+    int32_t partition;
+    int64_t offset;
+    int end = 0;
+
+    (void)err;
+    if (!record->replayed || record->origin.bytes >= sizeof origin)
+        return OK;
+    (void)snprintf(origin, sizeof origin, "%.*s", TEXT_ARGS(record->origin));
+    if (sscanf(origin, "%" SCNd32 "/%" SCNd64 "%n", &partition, &offset, &end) != 2 ||
+        origin[end] != '\0')
+        return OK; /* of an older build, or of somebody else */
+    found = find(r, partition, offset);
+    if (found != NULL)
+        found->before = true;
+    return OK;
+}
+
+static enum status find_copies(struct replay *r, struct error *err)
+{
+    struct topic_reader_options options = {.config = r->config,
+                                           .topic = r->topic,
+                                           .choose = choose_to_the_end,
+                                           .visit = take_copy,
+                                           .stopping = command_stopping,
+                                           .context = r};
+    enum status status = r->count == 0 ? OK : topic_reader_read(&options, NULL, err);
+
+    cut(r);
+    return status;
+}
+
 static enum status send(struct replay *r, const struct kafka_record *record, struct error *err)
 {
     struct kafka_message message = {.topic = r->topic,
@@ -181,8 +279,13 @@ static enum status send(struct replay *r, const struct kafka_record *record, str
                                     .value = record->value,
                                     .timestamp_ms = record->timestamp_ms,
                                     .replayed = true};
-    enum status status = kafka_produce(r->producer, &message, err);
+    char origin[ORIGIN_BYTES];
+    enum status status;
 
+    (void)snprintf(origin, sizeof origin, "%" PRId32 "/%" PRId64, record->partition,
+                   record->offset);
+    message.origin = text_of(origin);
+    status = kafka_produce(r->producer, &message, err);
     while (status == ERR_FULL && !command_stopping()) {
         kafka_producer_poll(r->producer, FULL_WAIT_MS);
         status = kafka_produce(r->producer, &message, err);
@@ -193,15 +296,13 @@ static enum status send(struct replay *r, const struct kafka_record *record, str
 static enum status take_record(void *context, const struct kafka_record *record, struct error *err)
 {
     struct replay *r = context;
-    struct chosen key = {.partition = record->partition, .offset = record->offset}, *found = NULL;
+    struct chosen *found = find(r, record->partition, record->offset);
     struct event event;
     struct error why_not;
     struct fate *fate;
     enum refusal why;
     enum status status;
 
-    if (r->count > 0)
-        found = bsearch(&key, r->list, (size_t)r->count, sizeof key, by_place);
     if (found == NULL)
         return OK;
     found->found = true;
@@ -234,7 +335,7 @@ static enum status read_records(struct replay *r, struct error *err)
     if (status == OK && r->deliveries.failed > 0)
         status = error_set(err, ERR_UNAVAILABLE,
                            "kafka did not take %" PRId64 " of %" PRId64
-                           " records: run it again, what was taken is recognised",
+                           " records: run it again, what was taken is left out then",
                            r->deliveries.failed, r->deliveries.failed + r->deliveries.delivered);
     for (int i = 0; i < r->count; i++)
         r->fates[r->list[i].reason].gone += !r->list[i].found;
@@ -251,6 +352,7 @@ static void sum(const struct replay *r, struct fate *all)
         all->good += r->fates[i].good;
         all->refused += r->fates[i].refused;
         all->gone += r->fates[i].gone;
+        all->before += r->fates[i].before;
     }
 }
 
@@ -274,6 +376,8 @@ static void print_json(const struct replay *r)
     json_bool(&w, "applied", r->apply);
     put_fate(&w, &all);
     json_int(&w, "replayed", r->deliveries.delivered);
+    json_int(&w, "replayed_before", all.before);
+    json_int(&w, "left", r->left);
     json_int(&w, "of_other_topics", r->elsewhere);
     json_key(&w, "reasons");
     json_object_begin(&w);
@@ -283,6 +387,7 @@ static void print_json(const struct replay *r)
         json_key(&w, reason_name(i));
         json_object_begin(&w);
         put_fate(&w, &r->fates[i]);
+        json_int(&w, "replayed_before", r->fates[i].before);
         if (r->fates[i].refused > 0)
             json_text(&w, "why", text_of(refusal_names[r->fates[i].why]));
         json_object_end(&w);
@@ -297,16 +402,17 @@ static void print_table(const struct replay *r)
     struct fate all;
 
     sum(r, &all);
-    (void)printf("  %-16s %8s %10s %13s %6s\n", "refused as", "letters", "events now",
-                 "still refused", "gone");
+    (void)printf("  %-16s %8s %10s %13s %6s %8s\n", "refused as", "letters", "events now",
+                 "still refused", "gone", "replayed");
     for (int i = 0; i <= REFUSAL_COUNT; i++) {
         const struct fate *fate = &r->fates[i];
 
         if (fate->letters == 0)
             continue;
-        (void)printf("  %-16s %8" PRId64 " %10" PRId64 " %13" PRId64 " %6" PRId64 "  %s\n",
+        (void)printf("  %-16s %8" PRId64 " %10" PRId64 " %13" PRId64 " %6" PRId64 " %8" PRId64
+                     "  %s\n",
                      reason_name(i), fate->letters, fate->good, fate->refused, fate->gone,
-                     fate->refused > 0 ? refusal_text(fate->why) : "");
+                     fate->before, fate->refused > 0 ? refusal_text(fate->why) : "");
     }
     if (r->elsewhere > 0)
         (void)printf("  %" PRId64 " letters are of other topics than \"%s\"\n", r->elsewhere,
@@ -314,6 +420,11 @@ static void print_table(const struct replay *r)
     if (all.gone > 0)
         (void)printf(
             "  gone: retention has taken the record; only its beginning is in the letter\n");
+    if (r->left > 0)
+        (void)printf("  %" PRId64 " letters are left for another run: --limit is %d\n", r->left,
+                     r->limit);
+    if (all.before > 0)
+        (void)printf("  replayed: a copy of the record is in the topic already; it is left out\n");
     if (r->apply)
         (void)printf("%" PRId64 " records were written to \"%s\" again\n", r->deliveries.delivered,
                      r->topic);
@@ -321,7 +432,7 @@ static void print_table(const struct replay *r)
         (void)printf("%" PRId64
                      " records would be written to \"%s\" again; nothing was: add --apply\n"
                      "What changes by it: sequences and counts take them in, by their own time; "
-                     "lists are not labelled by them; what was applied before is recognised. The "
+                     "lists are not labelled by them; what was replayed before is left out. The "
                      "letters stay.\n",
                      all.good, r->topic);
 }
@@ -374,6 +485,8 @@ static int run_replay(struct command_line *line)
     if (status == OK)
         status = read_letters(&r, &err);
     if (status == OK)
+        status = find_copies(&r, &err);
+    if (status == OK)
         status = read_records(&r, &err);
     if (status != OK)
         code = command_fail(line, &err);
@@ -395,7 +508,8 @@ static const struct option_row replay_options[] = {
     {"reason", OPTION_TEXT, "NAME", NULL, "only letters of this reason"},
     {"partition", OPTION_INT, "P", NULL, "only records of this partition of the events topic"},
     {"offset", OPTION_INT, "N", NULL, "only the record at this offset"},
-    {"limit", OPTION_INT, "N", "1000", "at most N letters, the oldest first"},
+    {"limit", OPTION_INT, "N", "1000",
+     "at most N letters that were not replayed before, the oldest first"},
     {0},
 };
 
@@ -407,6 +521,10 @@ const struct command dlq_replay_command = {
             "it is now, and says how many would be events and which would still be refused, and "
             "why. With --apply those that are events now are produced again, marked as replayed: "
             "they enter sequences and counts, however late they are, and label no list.\n"
+            "\n"
+            "It may be run again: the topic is read from the first letter's record to its end, and "
+            "letters whose record was replayed before are left out (copies that a build before "
+            "this one made are not known). Two at the same time do not know of each other.\n"
             "\n"
             "Restart ingest with the new configuration before --apply, or it refuses them again. "
             "Records that were quarantined need their user's key in Redis mended or deleted "

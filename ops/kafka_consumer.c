@@ -549,8 +549,11 @@ static void take_headers(const rd_kafka_message_t *m, struct kafka_record *recor
 
     if (rd_kafka_message_headers(m, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR)
         return;
-    record->replayed = rd_kafka_header_get_last(headers, "freshet-replayed", &value, &bytes) ==
-                       RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (rd_kafka_header_get_last(headers, "freshet-replayed", &value, &bytes) ==
+        RD_KAFKA_RESP_ERR_NO_ERROR) {
+        record->replayed = true;
+        record->origin = (struct text){value, bytes};
+    }
     if (rd_kafka_header_get_last(headers, "freshet-id", &value, &bytes) ==
         RD_KAFKA_RESP_ERR_NO_ERROR)
         record->header = (struct text){value, bytes};

@@ -37,6 +37,7 @@ struct kafka_record {
     struct text key;      /* at == NULL: no key */
     struct text value;    /* at == NULL: a tombstone */
     bool replayed;        /* has the header `freshet-replayed` */
+    struct text origin;   /* the value of that header: "partition/offset"; "1" of older builds */
     struct text header;   /* value of the header `freshet-id`, or empty (outbox ids) */
     void *owner;          /* private: what keeps key, value and header alive */
 };

@@ -244,7 +244,9 @@ static rd_kafka_headers_t *headers_of(const struct kafka_message *m)
         (void)rd_kafka_header_add(headers, "freshet-id", -1, m->header.at,
                                   (ssize_t)m->header.bytes);
     if (m->replayed)
-        (void)rd_kafka_header_add(headers, "freshet-replayed", -1, "1", 1);
+        (void)rd_kafka_header_add(headers, "freshet-replayed", -1,
+                                  m->origin.bytes > 0 ? m->origin.at : "1",
+                                  m->origin.bytes > 0 ? (ssize_t)m->origin.bytes : 1);
     return headers;
 }
 

@@ -25,6 +25,7 @@ struct kafka_message {
     int64_t timestamp_ms; /* 0: now */
     struct text header;   /* written as `freshet-id` when not empty */
     bool replayed;        /* adds the header `freshet-replayed` */
+    struct text origin;   /* its value, where the record was read; empty: "1" */
     uint64_t opaque;      /* given back on delivery */
 };
 
