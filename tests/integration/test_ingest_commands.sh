@@ -117,7 +117,22 @@ run dlq list --json && has '"letters":1' && has '"not_json":{"count":1'
 check 'the dead letter is listed'
 run dlq show && has 'not_json  1 bytes'
 check '... and shown'
-run erase 1 --json && has '"erased_at_ms"'
+user=$(redis --scan --pattern 'fr{*}u*' | head -n 1)
+user=${user#*\}u}
+run erase "$user" --dry-run --json && has '"written":false,"found":true' && has '"partition":[0-9]*,"events":[1-9]' &&
+    has '"erased_at_ms":0'
+check 'a dry run of erase says what is kept of a user'
+run erase "$user" --dry-run && has 'in the sequence' && has 'nothing was written'
+check '... for people, too'
+run erase nobody --dry-run
+[ "$?" = 1 ] && says 'nothing is kept of this user'
+check '... and a no when nothing is'
+run ingest --until-end --json && has '"records":0'
+check '... and writes nothing'
+run erase nobody --set kafka.brokers=127.0.0.1:1
+[ "$?" = 3 ] && says 'warning: nothing is kept of this user'
+check '... of which an erasure warns'
+run erase "$user" --json && has '"erased_at_ms"' && ! says 'warning'
 check 'erase is written'
 run erase 1 --at 1795351507
 [ "$?" = 2 ] && says 'nothing was written: ingest would refuse the record'
