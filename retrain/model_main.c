@@ -216,6 +216,47 @@ static int run_show(struct command_line *line)
     return EXIT_DONE;
 }
 
+/* What would be left, and what for. The one that is left may be damaged: that is why, then. */
+static void preview(const struct command_line *line, const char *root, const char *from,
+                    const char *to, const struct manifest *target)
+{
+    static struct versions versions;
+    static struct manifest left;
+    static char text[3 * LISTED_BYTES];
+    struct json_writer w;
+    struct error err;
+    bool whole = from[0] != 0 && bundle_verify(root, from, &left, &err) == OK;
+
+    (void)snprintf(versions.current, sizeof versions.current, "%s", from);
+    if (from[0] != 0 && !whole)
+        (void)fprintf(stderr, "%s: %s\n", from, err.text);
+    if (command_json(line)) {
+        json_writer_init(&w, text, sizeof text);
+        json_object_begin(&w);
+        json_bool(&w, "applied", false);
+        json_text(&w, "from", text_of(from));
+        json_text(&w, "to", text_of(to));
+        json_key(&w, "bundles");
+        json_array_begin(&w);
+        if (whole)
+            put_version(&w, from, &versions, &left);
+        put_version(&w, to, &versions, target);
+        json_array_end(&w);
+        json_object_end(&w);
+        (void)printf("%.*s\n", TEXT_ARGS(json_writer_text(&w)));
+        return;
+    }
+    if (whole)
+        print_line(from, &versions, &left);
+    print_line(to, &versions, target);
+    if (strcmp(from, to) == 0)
+        (void)printf("%s is current already; nothing would change\n", to);
+    else
+        (void)printf("current would be %s, and is %s; nothing was changed: run it without "
+                     "--dry-run\n",
+                     to, from[0] == 0 ? "none" : from);
+}
+
 static int run_rollback(struct command_line *line)
 {
     static struct manifest manifest;
@@ -241,6 +282,10 @@ static int run_rollback(struct command_line *line)
     }
     if (status == OK) /* whole, before anything serves it */
         status = bundle_verify(root, to, &manifest, &err);
+    if (status == OK && command_flag(line, "dry-run")) {
+        preview(line, root, from, to, &manifest);
+        return EXIT_DONE;
+    }
     if (status == OK)
         status = bundle_set_current(root, to, &err);
     if (status != OK)
@@ -277,12 +322,19 @@ const struct command model_show_command = {
     .run = run_show,
 };
 
+static const struct option_row rollback_options[] = {
+    {"dry-run", OPTION_FLAG, NULL, NULL, "change nothing; show both bundles with their metrics"},
+    {0},
+};
+
 const struct command model_rollback_command = {
     .name = "model rollback",
     .summary = "make another bundle current: the parent of the present one, or VERSION",
     .arguments = "[VERSION]",
     .help = "The bundle is verified first; scorers swap to it within serve.refresh.\n\n"
-            "Examples:\n  freshet model rollback\n  freshet model rollback v000012\n",
+            "Examples:\n  freshet model rollback --dry-run\n  freshet model rollback\n"
+            "  freshet model rollback v000012\n",
     .arguments_max = 1,
+    .options = rollback_options,
     .run = run_rollback,
 };

@@ -197,6 +197,22 @@ TEST(model_rollback_goes_to_the_parent_or_where_it_is_told)
     CHECK_TEXT("v000001", current());
 }
 
+TEST(model_rollback_dry_run_names_both_and_changes_nothing)
+{
+    publish_three();
+    CHECK_INT(EXIT_DONE, run("model rollback --dry-run"));
+    CHECK(strstr(result.out, "=>  v000003") != NULL && strstr(result.out, "    v000002") != NULL);
+    CHECK(strstr(result.out, "NDCG@10 0.2500, popularity 0.1250") != NULL);
+    CHECK(strstr(result.out, "current would be v000002, and is v000003; nothing was") != NULL);
+    CHECK_TEXT("v000003", current());
+    CHECK_INT(EXIT_DONE, run("model rollback v000001 --dry-run --json"));
+    CHECK(strstr(result.out, "{\"applied\":false,\"from\":\"v000003\",\"to\":\"v000001\"") != NULL);
+    CHECK(strstr(result.out, "\"ndcg@10\":0.25") != NULL);
+    CHECK_TEXT("v000003", current());
+    CHECK_INT(EXIT_USAGE, run("model rollback v000007 --dry-run"));
+    CHECK_TEXT("v000003", current());
+}
+
 TEST(model_rollback_refuses_a_version_that_is_missing)
 {
     publish_three();
