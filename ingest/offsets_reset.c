@@ -11,8 +11,9 @@
  *        tick, every second, that it is fenced, and claims again; that costs it nothing else. The
  *        EXEC that ends the watch closes shard 0. It is sent in one piece, on the connection that
  *        watches or not at all
- *     3. m of the other shards is closed: an old process that wakes up under the old log number
- *        finds keys it cannot use and stops the partition, instead of going on beside its successor
+ *     3. m of the other shards is closed in the same way, each behind a token and a watch of its
+ *        own: an old process that wakes up under the old log number finds keys it cannot use and
+ *        stops the partition, instead of going on beside its successor
  *     4. rows that wait for the trainer go (their ids belong to the old log), and the record is
  *        changed
  *
@@ -20,6 +21,7 @@
  * the shards had is kept in the field `closed`.
  */
 #include "features/redis_call.h"
+#include "features/redis_topology.h"
 #include "features/redis_transaction.h"
 #include "ingest/ingest_main.h"
 #include "ingest/offsets_view.h"
@@ -39,6 +41,8 @@
 
 #define ASK_MS       5000
 #define RESULT_BYTES 4096
+/* A living ingest claims again at its next tick, every second. */
+#define WATCH_LEAST_MS 2000
 
 struct reset {
     struct command_line *line;
@@ -147,18 +151,22 @@ static enum status check_group(struct reset *r, struct error *err)
     return status;
 }
 
-/* On the connection to the node of the record, where shard 0 lies too: it holds WATCH and MULTI. */
-static enum status call(struct reset *r, const char *const *words, const struct redis_reply **reply,
-                        struct error *err)
+/* On one connection, which holds WATCH and MULTI. */
+static enum status call(struct redis_connection *connection, const char *const *words,
+                        const struct redis_reply **reply, struct error *err)
 {
     struct text arguments[10];
     int count = 0;
 
     for (; words[count] != NULL; count++)
         arguments[count] = text_of(words[count]);
-    return redis_call(redis_nodes_at(r->view.nodes, 0), ASK_MS, arguments, count, reply, err);
+    return redis_call(connection, ASK_MS, arguments, count, reply, err);
 }
-#define CALL(r, reply, err, ...) call(r, (const char *const[]){__VA_ARGS__, NULL}, reply, err)
+#define CALL_AT(connection, reply, err, ...)                                                       \
+    call(connection, (const char *const[]){__VA_ARGS__, NULL}, reply, err)
+/* To the node of the record, where shard 0 lies too. */
+#define CALL(r, reply, err, ...)                                                                   \
+    CALL_AT(redis_nodes_at((r)->view.nodes, 0), reply, err, __VA_ARGS__)
 
 /* By the node of the key: what may be sent twice. */
 static enum status call_shard(struct reset *r, const char *const *words,
@@ -210,7 +218,7 @@ static enum status check_record(struct reset *r, struct error *err)
         (known != NULL && known->log_number != r->p->log_number))
         status = error_set(
             err, ERR_IN_USE,
-            "partition %d was reset or begun by somebody else meanwhile; nothing was "
+            "partition %d was reset or begun by somebody else meanwhile; the record was not "
             "changed",
             (int)r->p->partition);
     redis_dataset_clear(&now);
@@ -238,17 +246,19 @@ static enum status check_state(const struct reset *r, int shard, const char *was
         return OK;
     return error_set(err, ERR_IN_USE,
                      "partition %d went on while it was reset: stop every ingest, and run the "
-                     "command again",
+                     "command again, which looks anew and finishes what was begun",
                      (int)r->p->partition);
 }
 
-/* The state of a shard as text, "" when there is none; *closed: it is closed already. */
-static enum status state_of(struct reset *r, int shard, const char *key,
+/* The state of a shard as text, "" when there is none; *closed: it is closed already. connection:
+ * the one that watches, or NULL. */
+static enum status state_of(struct reset *r, struct redis_connection *connection, const char *key,
                             char was[STORE_STATE_TEXT_MAX], bool *closed, struct error *err)
 {
     const struct redis_reply *reply;
-    enum status status = shard == 0 ? CALL(r, &reply, err, "HGET", key, "state")
-                                    : CALL_SHARD(r, &reply, err, "HGET", key, "state");
+    enum status status = connection == NULL
+                             ? CALL_SHARD(r, &reply, err, "HGET", key, "state")
+                             : CALL_AT(connection, &reply, err, "HGET", key, "state");
 
     was[0] = '\0';
     *closed = status == ERR_CORRUPT; /* of another type: nobody can use it as it is */
@@ -275,15 +285,15 @@ static bool pause_for(int64_t wait_ms)
 
 /* Puts what m held beside, and an unusable state and a token of nobody's in its place: all of it by
  * the transaction that ends the WATCH of m. */
-static enum status close_watched(struct reset *r, const char *key, const char *was,
+static enum status close_watched(struct reset *r, struct redis_connection *connection,
+                                 uint64_t epoch, const char *key, const char *was,
                                  struct error *err)
 {
-    struct redis_connection *connection = redis_nodes_at(r->view.nodes, 0);
     char token[STORE_TOKEN_BYTES + 1];
     const char *const words[] = {"HSET",         key,      "token", token, "state",
                                  OFFSETS_CLOSED, "closed", was};
     const struct redis_reply *reply;
-    enum status status = redis_transaction_begin(connection, r->epoch, err);
+    enum status status = redis_transaction_begin(connection, epoch, err);
 
     if (status != OK)
         return status;
@@ -298,7 +308,8 @@ static enum status close_watched(struct reset *r, const char *key, const char *w
     if (status == OK && reply->type != REPLY_ARRAY)
         return error_set(err, ERR_IN_USE,
                          "somebody claims partition %d: an ingest of this data set runs; stop it "
-                         "first. Nothing was changed",
+                         "first. Its state was not changed: only a token was stored, by which that "
+                         "ingest was fenced, and claimed again",
                          (int)r->p->partition);
     return status;
 }
@@ -321,39 +332,98 @@ static enum status close_first(struct reset *r, struct error *err)
     if (status == OK)
         status = check_record(r, err);
     if (status == OK)
-        status = state_of(r, 0, key, was, &closed, err);
+        status = state_of(r, redis_nodes_at(r->view.nodes, 0), key, was, &closed, err);
     if (status == OK && !closed)
         status = check_state(r, 0, was, err);
     if (status == OK && !pause_for(command_duration_ms(r->line, "watch")))
-        status = error_set(err, ERR_CANCELLED, "interrupted; nothing was changed");
-    return status != OK || closed ? status : close_watched(r, key, was, err);
+        status = error_set(err, ERR_CANCELLED,
+                           "interrupted; only a token was stored, which fences an ingest that "
+                           "runs until it claims again");
+    return status != OK || closed
+               ? status
+               : close_watched(r, redis_nodes_at(r->view.nodes, 0), r->epoch, key, was, err);
 }
 
+/* As shard 0, but nobody is waited for: who would claim the partition again finds that one closed.
+ * What was on its way when the token was stored changes m, and so what is watched. */
 static enum status close_shard(struct reset *r, int shard, struct error *err)
 {
+    struct redis_connection *connection;
     char key[REDIS_KEY_BYTES_MAX], was[STORE_STATE_TEXT_MAX], token[STORE_TOKEN_BYTES + 1];
     const struct redis_reply *reply;
     bool closed;
+    uint64_t epoch;
     enum status status;
 
     m_key(r, shard, key);
     draw_token(token);
-    status = state_of(r, shard, key, was, &closed, err);
-    if (status == OK && !closed)
+    status = state_of(r, NULL, key, was, &closed, err);
+    if (status != OK || closed)
+        return status;
+    status = CALL_SHARD(r, &reply, err, "HSET", key, "token", token);
+    if (status != OK)
+        return status;
+    connection = redis_nodes_of(r->view.nodes, redis_slot_of_shard(shard)); /* known by now */
+    if (connection == NULL)
+        return error_set(err, ERR_UNAVAILABLE, "the node of shard %d is not known", shard);
+    status = CALL_AT(connection, &reply, err, "WATCH", key);
+    epoch = redis_connection_epoch(connection);
+    if (status == OK)
+        status = state_of(r, connection, key, was, &closed, err);
+    if (status == OK && closed)
+        status = error_set(err, ERR_IN_USE, "partition %d is reset by somebody else, too",
+                           (int)r->p->partition);
+    if (status == OK)
         status = check_state(r, shard, was, err);
-    return status != OK || closed ? status
-                                  : CALL_SHARD(r, &reply, err, "HSET", key, "token", token, "state",
-                                               OFFSETS_CLOSED, "closed", was);
+    if (status != OK)
+        return status;
+    status = close_watched(r, connection, epoch, key, was, err);
+    if (status == ERR_IN_USE)
+        return error_set(err, ERR_IN_USE,
+                         "shard %d of partition %d was written while it was closed: stop every "
+                         "ingest, and run the command again, which finishes what was begun",
+                         shard, (int)r->p->partition);
+    return status;
+}
+
+static void outbox_key(const struct reset *r, int shard, char key[REDIS_KEY_BYTES_MAX])
+{
+    size_t bytes = redis_key_outbox(&r->view.keys, shard, r->view.topic, r->p->partition,
+                                    r->p->log_number, key);
+
+    key[bytes] = '\0';
+}
+
+/* With every shard closed nobody adds rows: are there more than the operator has agreed to lose? A
+ * tick of time alone adds some and leaves the position where it was. */
+static enum status check_rows(struct reset *r, struct error *err)
+{
+    const struct redis_reply *reply;
+    char key[REDIS_KEY_BYTES_MAX];
+    enum status status = OK;
+    int64_t rows = 0;
+
+    for (int shard = 0; shard < r->view.offsets.shards && status == OK; shard++) {
+        outbox_key(r, shard, key);
+        status = CALL_SHARD(r, &reply, err, "XLEN", key);
+        if (status == OK && reply->type == REPLY_INTEGER)
+            rows += reply->integer;
+    }
+    if (status == OK && rows > r->p->outbox_rows)
+        status = error_set(err, ERR_IN_USE,
+                           "%" PRId64 " rows wait for the trainer, %" PRId64
+                           " when it was looked at: run the command again, which looks anew and "
+                           "finishes what was begun",
+                           rows, r->p->outbox_rows);
+    return status;
 }
 
 static enum status drop_outbox(struct reset *r, int shard, struct error *err)
 {
     const struct redis_reply *reply;
     char key[REDIS_KEY_BYTES_MAX];
-    size_t bytes = redis_key_outbox(&r->view.keys, shard, r->view.topic, r->p->partition,
-                                    r->p->log_number, key);
 
-    key[bytes] = '\0';
+    outbox_key(r, shard, key);
     return CALL_SHARD(r, &reply, err, "DEL", key);
 }
 
@@ -373,12 +443,16 @@ static enum status apply(struct reset *r, struct error *err)
 {
     enum status status = close_first(r, err);
 
-    if (status == OK) /* from here on it is finished, or run again */
+    /* From here on it is finished, or run again. An EXEC ends every WATCH of its connection, so the
+     * record is watched when all shards are closed. */
+    for (int shard = 1; shard < r->view.offsets.shards && status == OK; shard++)
+        status = close_shard(r, shard, err);
+    if (status == OK)
         status = watch_record(r, NULL, err);
     if (status == OK)
         status = check_record(r, err);
-    for (int shard = 1; shard < r->view.offsets.shards && status == OK; shard++)
-        status = close_shard(r, shard, err);
+    if (status == OK)
+        status = check_rows(r, err);
     for (int shard = 0; shard < r->view.offsets.shards && status == OK; shard++)
         status = drop_outbox(r, shard, err);
     if (status == OK)
@@ -513,6 +587,12 @@ static int run_reset(struct command_line *line)
         return command_misused(line, "either --dry-run, which is the default, or --apply");
     if (apply_it) /* first: what somebody applies meanwhile would not be in the plan */
         status = check_group(&r, &err);
+    if (status == OK && apply_it && !r.members_known &&
+        command_duration_ms(line, "watch") < WATCH_LEAST_MS)
+        return command_misused(line,
+                               "these brokers do not say who is in the group: --watch is at least "
+                               "%ds, for an ingest that runs claims the partition within a second",
+                               WATCH_LEAST_MS / 1000);
     if (status == OK)
         status = open_partition(&r, &err);
     if (status == OK && apply_it && loses(&r) && !command_flag(line, "accept-loss"))
@@ -544,7 +624,8 @@ static const struct option_row reset_options[] = {
     {"apply", OPTION_FLAG, NULL, NULL, "do it"},
     {"accept-loss", OPTION_FLAG, NULL, NULL, "with --apply: also when records are never applied"},
     {"watch", OPTION_DURATION, "TIME", "5s",
-     "how long nobody may claim the partition before it is reset; ingest would within a second"},
+     "how long nobody may claim the partition before it is reset; ingest would within a second; "
+     "at least 2s where brokers do not say who is in the group"},
     {0},
 };
 

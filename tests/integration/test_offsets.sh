@@ -86,10 +86,15 @@ run offsets reset --partition 0 --to high --apply
 check 'a loss that was not accepted is refused'
 digest | cmp -s - "$folder/before"
 check 'nothing was written so far'
+run offsets reset --partition 0 --to 40 --apply --watch 1s
+[ "$?" = 2 ] && says 'watch is at least 2s'
+check 'who cannot be asked is watched for at least two ticks'
+digest | cmp -s - "$folder/before"
+check '... and nothing was written'
 start_ingest
 wait_for 60 ready
 run offsets reset --partition 0 --to low --apply
-[ "$?" = 73 ] && says 'stop it first'
+[ "$?" = 73 ] && says 'stop it first' && { says 'has 1 members' || says 'only a token was stored'; }
 check 'a living ingest is seen, and the reset refused'
 clicks 51 52 | produce_lines events
 caught_up() { run offsets list --json && has '"next":52'; }
