@@ -221,7 +221,8 @@ static void expect(struct lane *lane, enum phase phase, int replies)
 static void command(struct lane *lane, int arguments, size_t bytes, const char *verb)
 {
     if (!redis_begin(lane->connection, arguments, bytes + COMMAND_ABOUT)) {
-        redis_connection_fail(lane->connection, ERR_LIMIT, "a request larger than 64 MiB: the next is half of it");
+        redis_connection_fail(lane->connection, ERR_LIMIT,
+                              "a request larger than 64 MiB: the next is half of it");
         return;
     }
     redis_argument_text(lane->connection, verb);
