@@ -114,10 +114,13 @@ enum status offsets_load_partition(struct offsets_partition *p, struct redis_nod
 }
 
 /* The answer to XINFO STREAM: pairs of name and value. An error: there is none, or it is no
- * stream. */
-static void take_outbox(struct offsets_partition *p, int shard, const struct redis_reply *reply)
+ * stream. beyond: set where its highest id lies beyond `next`: the offset in it. */
+static void take_outbox(struct offsets_partition *p, int shard, const struct redis_reply *reply,
+                        uint64_t *beyond)
 {
     static const char absent[] = "ERR no such key";
+
+    *beyond = 0;
 
     if (reply->type == REPLY_ERROR && reply->text.bytes >= sizeof absent - 1 &&
         memcmp(reply->text.at, absent, sizeof absent - 1) == 0)
@@ -134,8 +137,24 @@ static void take_outbox(struct offsets_partition *p, int shard, const struct red
         else if (text_equal(name->text, text_of("last-generated-id")) &&
                  value->type == REPLY_STRING && p->next_of[shard] >= 0 &&
                  strtoull(value->text.at, NULL, 10) > (uint64_t)p->next_of[shard])
-            p->outboxes_damaged++;
+            *beyond = strtoull(value->text.at, NULL, 10);
     }
+}
+
+/* `next` was read before the outbox, and ingest may run: it must have come as far by now. */
+static enum status judge_beyond(struct offsets_partition *p, uint64_t beyond,
+                                struct redis_nodes *nodes, struct text key, int64_t timeout_ms,
+                                struct error *err)
+{
+    const struct text arguments[] = {{"HGET", 4}, key, {"state", 5}};
+    const struct redis_reply *reply;
+    struct store_state state;
+    enum status status = ask_shard(nodes, arguments, 3, timeout_ms, &reply, err);
+
+    if (status == OK && (reply->type != REPLY_STRING || !store_state_parse(&state, reply->text) ||
+                         state.next < 0 || beyond > (uint64_t)state.next))
+        p->outboxes_damaged++;
+    return status;
 }
 
 enum status offsets_load_outboxes(struct offsets_partition *p, struct redis_nodes *nodes,
@@ -145,6 +164,7 @@ enum status offsets_load_outboxes(struct offsets_partition *p, struct redis_node
     const struct redis_reply *reply;
     char key[REDIS_KEY_BYTES_MAX];
     enum status status = OK;
+    uint64_t beyond = 0;
 
     p->outbox_rows = 0;
     p->outboxes_damaged = 0;
@@ -156,7 +176,13 @@ enum status offsets_load_outboxes(struct offsets_partition *p, struct redis_node
 
         status = ask_shard(nodes, arguments, 3, timeout_ms, &reply, err);
         if (status == OK)
-            take_outbox(p, shard, reply);
+            take_outbox(p, shard, reply, &beyond);
+        if (status == OK && beyond > 0)
+            status = judge_beyond(
+                p, beyond, nodes,
+                (struct text){key,
+                              redis_key_meta(keys, shard, topic, p->partition, p->log_number, key)},
+                timeout_ms, err);
     }
     return status;
 }

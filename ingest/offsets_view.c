@@ -1,4 +1,4 @@
-/* ingest/offsets_view.c - Redis first, which must answer; then Kafka, as far as it does. */
+/* ingest/offsets_view.c - Redis, which must answer, and Kafka, as far as it does. */
 #include "ingest/offsets_view.h"
 
 #include "ingest/lost_state.h"
@@ -11,16 +11,36 @@
 #include <stdlib.h>
 #include <string.h>
 
-static enum status ask_kafka(struct offsets_view *v, bool committed, struct error *err)
+/* What each is asked in this order, for all of it grows while ingest runs: where the group stands
+ * is never beyond what Redis has applied, which is never beyond the end of the log. */
+static enum status open_consumer(const struct offsets_view *v, struct kafka_consumer **consumer,
+                                 struct error *err)
 {
     struct kafka_consumer_options options = {0};
-    struct kafka_consumer *consumer = NULL;
-    enum status status;
 
     kafka_consumer_options_from(&options, v->config, "kafka.topics.events");
     options.ask_group = options.group; /* asked without joining it */
     options.group = options.instance_id = NULL;
-    status = kafka_consumer_open(&consumer, &options, err);
+    return kafka_consumer_open(consumer, &options, err);
+}
+
+/* groups: (v->partitions) */
+static enum status ask_committed(const struct offsets_view *v, struct kafka_consumer *consumer,
+                                 int64_t *groups, struct error *err)
+{
+    enum status status = OK;
+
+    for (int i = 0; i < v->partitions && status == OK; i++)
+        status = kafka_consumer_committed(consumer, i, OFFSETS_VIEW_MS, &groups[i], err);
+    return status;
+}
+
+/* groups: as asked before; NULL: nobody did. */
+static enum status ask_limits(struct offsets_view *v, struct kafka_consumer *consumer,
+                              const int64_t *groups, struct error *err)
+{
+    enum status status = OK;
+
     for (int i = 0; i < v->offsets.count && status == OK; i++) {
         int32_t partition = v->offsets.list[i].partition;
 
@@ -28,11 +48,9 @@ static enum status ask_kafka(struct offsets_view *v, bool committed, struct erro
             continue; /* the topic has fewer now */
         status = kafka_consumer_limits(consumer, partition, OFFSETS_VIEW_MS, &v->logs[i].low,
                                        &v->logs[i].high, err);
-        if (status == OK && committed)
-            status = kafka_consumer_committed(consumer, partition, OFFSETS_VIEW_MS,
-                                              &v->logs[i].group, err);
+        if (groups != NULL)
+            v->logs[i].group = groups[partition];
     }
-    kafka_consumer_close(consumer);
     return status;
 }
 
@@ -60,47 +78,82 @@ static enum status add_unrecorded(struct offsets_view *v, struct error *err)
     return status;
 }
 
+/* Redis must answer: its data set, or what is there instead. */
+static enum status open_redis(struct offsets_view *v, struct error *err)
+{
+    enum status status = redis_dataset_connect_nodes(&v->dataset, &v->nodes, &v->keys, v->config,
+                                                     OFFSETS_VIEW_MS, err);
+    struct error lost;
+
+    /* What was there is worth more than what to start. */
+    if (status == ERR_NOT_FOUND &&
+        lost_state_check(v->config, config_text(v->config, "dataset.namespace"), OFFSETS_VIEW_MS,
+                         &lost) == ERR_CONFLICT) {
+        *err = lost;
+        status = ERR_CONFLICT;
+    }
+    return status;
+}
+
+/* Before Redis is read. Where Kafka does not answer, v->kafka says why and partitions is 0. */
+static enum status ask_before(struct offsets_view *v, bool committed,
+                              struct kafka_consumer **consumer, int64_t **groups, struct error *err)
+{
+    struct kafka_consumer_options options = {0};
+
+    kafka_consumer_options_from(&options, v->config, "kafka.topics.events");
+    if (kafka_topic_partitions_as(&options, OFFSETS_VIEW_MS, &v->partitions, &v->kafka) != OK ||
+        open_consumer(v, consumer, &v->kafka) != OK) {
+        v->partitions = 0;
+        return OK;
+    }
+    if (!committed)
+        return OK;
+    *groups = calloc((size_t)v->partitions + 1, sizeof **groups);
+    if (*groups == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for offsets");
+    if (ask_committed(v, *consumer, *groups, &v->kafka) != OK)
+        v->partitions = 0;
+    return OK;
+}
+
+static enum status read_both(struct offsets_view *v, struct kafka_consumer *consumer,
+                             const int64_t *groups, struct error *err)
+{
+    enum status status = offsets_load(&v->offsets, v->nodes, &v->keys, &v->dataset, v->topic,
+                                      OFFSETS_VIEW_MS, err);
+
+    if (status == OK)
+        status = add_unrecorded(v, err);
+    if (status != OK)
+        return status;
+    v->logs = calloc((size_t)v->offsets.count + 1, sizeof *v->logs);
+    if (v->logs == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for offsets");
+    for (int i = 0; i < v->offsets.count; i++)
+        v->logs[i] = (struct offsets_log){-1, -1, -1};
+    if (v->partitions > 0 && ask_limits(v, consumer, groups, &v->kafka) != OK)
+        v->partitions = 0;
+    return OK;
+}
+
 enum status offsets_view_open(struct offsets_view *view, const struct config *config,
                               bool committed, struct error *err)
 {
     struct offsets_view v = {.config = config, .topic = config_text(config, "kafka.topics.events")};
-    struct kafka_consumer_options options = {0};
+    struct kafka_consumer *consumer = NULL;
+    int64_t *groups = NULL;
     enum status status = hash_start(err);
 
     *view = (struct offsets_view){0};
     if (status == OK)
-        status = redis_dataset_connect_nodes(&v.dataset, &v.nodes, &v.keys, config, OFFSETS_VIEW_MS,
-                                             err);
-    if (status == ERR_NOT_FOUND) { /* what was there is worth more than what to start */
-        struct error lost;
-
-        if (lost_state_check(config, config_text(config, "dataset.namespace"), OFFSETS_VIEW_MS,
-                             &lost) == ERR_CONFLICT) {
-            *err = lost;
-            status = ERR_CONFLICT;
-        }
-    }
+        status = open_redis(&v, err);
     if (status == OK)
-        status = offsets_load(&v.offsets, v.nodes, &v.keys, &v.dataset, v.topic, OFFSETS_VIEW_MS,
-                              err);
-    if (status != OK)
-        goto done;
-    kafka_consumer_options_from(&options, config, "kafka.topics.events");
-    if (kafka_topic_partitions_as(&options, OFFSETS_VIEW_MS, &v.partitions, &v.kafka) != OK)
-        v.partitions = 0;
-    status = add_unrecorded(&v, err);
-    if (status != OK)
-        goto done;
-    v.logs = calloc((size_t)v.offsets.count + 1, sizeof *v.logs);
-    if (v.logs == NULL) {
-        status = error_set(err, ERR_NOMEM, "no memory for offsets");
-        goto done;
-    }
-    for (int i = 0; i < v.offsets.count; i++)
-        v.logs[i] = (struct offsets_log){-1, -1, -1};
-    if (v.partitions > 0 && ask_kafka(&v, committed, &v.kafka) != OK)
-        v.partitions = 0;
-done:
+        status = ask_before(&v, committed, &consumer, &groups, err);
+    if (status == OK)
+        status = read_both(&v, consumer, groups, err);
+    kafka_consumer_close(consumer);
+    free(groups);
     if (status == OK)
         *view = v;
     else
