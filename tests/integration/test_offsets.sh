@@ -184,4 +184,31 @@ run offsets diff --json && has '"shards_absent":1' && has '"would":"start","from
 check 'a shard that lost its keys is read again from the recorded start'
 run ingest --until-end --json
 check '... which ingest does'
+# ---- diff while ingest is at work ----
+
+# Everything moves while it is read: rows are appended behind the `next` that was seen, the group's
+# offset and the end of the log go on.
+diff_is_right() {
+    local ran=0 wrong=0
+    "$bin/freshet" simulate --warmup 30000 --past-only --quiet >/dev/null 2>>"$folder/tools.log" &
+    local crowd=$!
+    while { kill -0 "$crowd" 2>/dev/null || [ "$ran" -lt 3 ]; } && [ "$ran" -lt 60 ]; do
+        run offsets diff
+        grep -qE 'damaged|has lost|would stop' "$folder/out" "$folder/err" && wrong=$((wrong + 1))
+        ran=$((ran + 1))
+    done
+    kill "$crowd" 2>/dev/null
+    wait "$crowd"
+    [ "$wrong" = 0 ] || echo "wrong in $wrong of $ran"
+    [ "$wrong" = 0 ]
+}
+redis FLUSHALL >/dev/null
+start_mock events:4 examples:2 dead:1
+configure
+start_ingest
+wait_for 60 ready
+diff_is_right
+check 'diff calls nothing damaged or lost while ingest is at work'
+kill "$ingest"
+wait "$ingest"
 end_with_counts
