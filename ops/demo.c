@@ -464,6 +464,10 @@ static void print_summary(struct demo *d, const struct verdict *v)
         "dead\n",
         v->exact ? "every event counted once" : "EVENTS DO NOT ADD UP", n->delivered, n->applied,
         n->duplicates, n->late, n->dropped, n->erased, n->dead);
+    if (!v->exact && settled(n) > n->delivered)
+        (void)printf("  %.0f more than the demo's own users wrote: by freshet erase, replay or dlq "
+                     "replay? freshet verify tells\n",
+                     settled(n) - n->delivered);
     (void)printf("%.0f lists answered, 99 %% within %s; models: %.0f published, %.0f refused\n",
                  n->lists, within, n->published, n->refused);
     if (n->restarts > 0)
