@@ -52,6 +52,7 @@
 #define SWEEP_PERIOD_MS  50
 #define CROWD_MAX        16   /* closed at once, at most, to make room */
 #define FIRST_WORD_MS    1000 /* while closing: for a connected client to begin its request */
+#define APPEAR_MS        50   /* while closing: for a connection just accepted to be told to us */
 
 static const char *const class_names[] = {"1xx", "2xx", "3xx", "4xx", "5xx"};
 METRIC_COUNTER_OF(answers, "freshet_http_answers_total", "answers by class of status", "class",
@@ -772,11 +773,11 @@ static void stop_listening(struct http_server *s)
 }
 
 /* Whether a request is at work, or is on its way on a connection made for it. With s->lock. */
-static bool expects_more(struct http_server *s, int64_t first_word_until_us)
+static bool expects_more(struct http_server *s, int64_t closing_us)
 {
-    bool patient = clock_monotonic_us() < first_word_until_us;
+    bool patient = closing_us < (int64_t)FIRST_WORD_MS * 1000;
 
-    if (s->busy_count > 0)
+    if (s->busy_count > 0 || closing_us < (int64_t)APPEAR_MS * 1000)
         return true;
     for (struct connection *c = s->open; c != NULL; c = c->next) {
         enum phase phase = (enum phase)atomic_load(&c->phase);
@@ -798,8 +799,7 @@ void http_server_close(struct http_server *s, int64_t drain_ms)
     atomic_store(&s->draining, true);
     stop_listening(s);
     (void)pthread_mutex_lock(&s->lock);
-    while (clock_monotonic_us() < until_us &&
-           expects_more(s, now_us + (int64_t)FIRST_WORD_MS * 1000)) {
+    while (clock_monotonic_us() < until_us && expects_more(s, clock_monotonic_us() - now_us)) {
         until_after(&until, 5); /* a connection's phase changes without the lock */
         (void)pthread_cond_timedwait(&s->changed, &s->lock, &until);
     }

