@@ -44,6 +44,13 @@ void test_check_text(const char *file, int line, const char *want, const char *g
 #define CHECK_TEXT(want, got)            test_check_text(__FILE__, __LINE__, want, got)
 #define SKIP(why)                        test_skip(__FILE__, __LINE__, why)
 
+/* For a test of one thread that learns for seconds: ten times as long to find no race. */
+#ifdef __SANITIZE_THREAD__
+#define SKIP_WHERE_THREADS_ARE_WATCHED() SKIP("one thread alone, and figures")
+#else
+#define SKIP_WHERE_THREADS_ARE_WATCHED() ((void)0)
+#endif
+
 /* A fresh folder of this test, removed with all that is in it when the test ends.
  * Static storage, valid for the running test. */
 const char *test_folder(void);

@@ -198,37 +198,45 @@ static struct judged learnt_by(const char *preset, enum trainer_pair pair, enum 
 
 TEST(objective_point_recovers_the_order_and_is_calibrated)
 {
-    struct judged j = learnt_by("point", TRAINER_PAIR_LOGISTIC, TRAINER_LIST_SOFTMAX);
+    struct judged j;
 
+    SKIP_WHERE_THREADS_ARE_WATCHED();
+    j = learnt_by("point", TRAINER_PAIR_LOGISTIC, TRAINER_LIST_SOFTMAX);
     CHECK(j.kendall >= .9);
     CHECK(j.ece <= .02);
 }
 
 TEST(objective_mix_recovers_the_order_and_is_calibrated)
 {
-    struct judged j = learnt_by("mix", TRAINER_PAIR_LOGISTIC, TRAINER_LIST_SOFTMAX);
+    struct judged j;
 
+    SKIP_WHERE_THREADS_ARE_WATCHED();
+    j = learnt_by("mix", TRAINER_PAIR_LOGISTIC, TRAINER_LIST_SOFTMAX);
     CHECK(j.kendall >= .9);
     CHECK(j.ece <= .02);
 }
 
 TEST(objective_pair_recovers_the_order_logistic)
 {
+    SKIP_WHERE_THREADS_ARE_WATCHED();
     CHECK(learnt_by("pair", TRAINER_PAIR_LOGISTIC, TRAINER_LIST_SOFTMAX).kendall >= .9);
 }
 
 TEST(objective_pair_recovers_the_order_hinge)
 {
+    SKIP_WHERE_THREADS_ARE_WATCHED();
     CHECK(learnt_by("pair", TRAINER_PAIR_HINGE, TRAINER_LIST_SOFTMAX).kendall >= .9);
 }
 
 TEST(objective_list_recovers_the_order_softmax)
 {
+    SKIP_WHERE_THREADS_ARE_WATCHED();
     CHECK(learnt_by("list", TRAINER_PAIR_LOGISTIC, TRAINER_LIST_SOFTMAX).kendall >= .9);
 }
 
 TEST(objective_list_recovers_the_order_lambda)
 {
+    SKIP_WHERE_THREADS_ARE_WATCHED();
     CHECK(learnt_by("list", TRAINER_PAIR_LOGISTIC, TRAINER_LIST_LAMBDA).kendall >= .9);
 }
 
@@ -239,6 +247,7 @@ TEST(objective_with_positions_sees_through_their_bias)
     struct trainer_objective objective;
     double ece[2];
 
+    SKIP_WHERE_THREADS_ARE_WATCHED();
     CHECK(trainer_objective_preset(&objective, "point"));
     objective.next = 0;
     for (int told = 0; told < 2; told++) {
@@ -262,6 +271,7 @@ TEST(objective_learns_on_through_planted_nans)
     struct random random;
     int refused = 0;
 
+    SKIP_WHERE_THREADS_ARE_WATCHED();
     CHECK(trainer_objective_preset(&objective, "point"));
     objective.next = 0;
     random_seed(&random, test_seed());
