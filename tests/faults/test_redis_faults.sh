@@ -467,6 +467,11 @@ row_53() {
 
 # ---- 54: the disk of Redis ----
 
+refused_on_writing() { # BEFORE
+    produce 100
+    more "$1" errors misconf
+}
+
 row_54() {
     local file bytes rewinds before
     begin
@@ -475,12 +480,13 @@ row_54() {
     before=$(number errors misconf)
     prlimit --pid "$redis_pid" --fsize=$((bytes + 2000)):
     check '54: a disk of so many bytes'
-    produce 500
-    wait_for 60 more "$before" errors misconf
+    # What is written in one turn of Redis' loop is refused from the next turn on: so again and again.
+    wait_for 60 refused_on_writing "$before"
     check '54: the disk is full: MISCONF is counted'
     wait_for 60 not_ready 'cannot save to its disk'
     check '54: ... and told by /readyz'
     prlimit --pid "$redis_pid" --fsize=unlimited:
+    produce 500 # the file is to be cut in the middle of these
     right 54
     rewinds=$(metric freshet_ingest_rewinds_total)
     end_redis "$redis_pid"
