@@ -216,13 +216,11 @@ static void expect(struct lane *lane, enum phase phase, int replies)
     lane->steps[lane->steps_count++] = (struct step){phase, replies};
 }
 
-/* One command. A request that is larger than the output limit drops the connection: the machine
- * then sends half as many records. */
+/* One command. Beyond the output limit the connection is dropped: the machine halves its batch. */
 static void command(struct lane *lane, int arguments, size_t bytes, const char *verb)
 {
     if (!redis_begin(lane->connection, arguments, bytes + COMMAND_ABOUT)) {
-        redis_connection_fail(lane->connection, ERR_LIMIT,
-                              "a request larger than 64 MiB: the next is half of it");
+        redis_connection_fail(lane->connection, ERR_LIMIT, "larger than 64 MiB: half of it next");
         return;
     }
     redis_argument_text(lane->connection, verb);

@@ -1,32 +1,17 @@
 /* Tests `freshet dlq show` and `dlq replay` where nothing needs a server: what is misused. What
  * they do with letters is in tests/integration/test_ingest_commands.sh. */
-#include "features/features_main.h"
-#include "features/redis_target.h"
-#include "ingest/ingest_config.h"
-#include "ingest/ingest_main.h"
-#include "ops/kafka_consumer.h"
-#include "ops/ops_main.h"
+#include "schemas/event.h"
+#include "tests/ingest/command_fixture.h"
 #include "tests/support/command_run.h"
 #include "tests/test.h"
 
 #include <string.h>
 
-static const struct command *const *const commands[] = {ingest_commands, NULL};
-static const struct config_row *const config_tables[] = {ops_config_rows,
-                                                         kafka_config_rows,
-                                                         redis_config_rows,
-                                                         events_config_rows,
-                                                         features_config_rows,
-                                                         ingest_config_rows,
-                                                         NULL};
-static const struct doctor_check *const checks[] = {NULL};
-static const struct command_tables tables = {commands, config_tables, checks, NULL};
-
 static struct command_result result;
 
 static void check_misused(const char *words, const char *why)
 {
-    command_run(&result, &tables, words);
+    command_run(&result, &ingest_command_tables, words);
     CHECK_INT(EXIT_USAGE, result.code);
     if (strstr(result.err, why) == NULL)
         test_fail(__FILE__, __LINE__, "%s: %s", words, result.err);
@@ -58,7 +43,7 @@ TEST(dlq_replay_refuses_what_contradicts_itself)
 
 TEST(dlq_says_that_kafka_does_not_answer)
 {
-    command_run(&result, &tables, "dlq replay --set kafka.brokers=127.0.0.1:1");
+    command_run(&result, &ingest_command_tables, "dlq replay --set kafka.brokers=127.0.0.1:1");
     CHECK_INT(EXIT_UNREACHABLE, result.code);
     CHECK(strstr(result.err, "is it running, and is its address right?") != NULL);
 }

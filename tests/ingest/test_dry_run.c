@@ -1,29 +1,13 @@
 /* Tests ingest/dry_run on files: what is counted, what is said of it, and what it ends with. */
 #include "ingest/dry_run.h"
 
-#include "features/features_main.h"
-#include "features/redis_target.h"
-#include "ingest/ingest_config.h"
-#include "ingest/ingest_main.h"
 #include "ops/file.h"
-#include "ops/kafka_consumer.h"
-#include "ops/ops_main.h"
+#include "tests/ingest/command_fixture.h"
 #include "tests/support/command_run.h"
 #include "tests/test.h"
 
 #include <stdio.h>
 #include <string.h>
-
-static const struct command *const *const commands[] = {ingest_commands, NULL};
-static const struct config_row *const config_tables[] = {ops_config_rows,
-                                                         kafka_config_rows,
-                                                         redis_config_rows,
-                                                         events_config_rows,
-                                                         features_config_rows,
-                                                         ingest_config_rows,
-                                                         NULL};
-static const struct doctor_check *const checks[] = {NULL};
-static const struct command_tables tables = {commands, config_tables, checks, NULL};
 
 static struct command_result result;
 
@@ -35,7 +19,7 @@ static int dry(const char *lines, const char *more)
     (void)snprintf(path, sizeof path, "%s/events", test_folder());
     CHECK_STATUS(OK, file_replace(path, lines, strlen(lines), &err));
     (void)snprintf(words, sizeof words, "ingest --dry-run %s%s", path, more);
-    command_run(&result, &tables, words);
+    command_run(&result, &ingest_command_tables, words);
     return result.code;
 }
 
@@ -101,10 +85,10 @@ TEST(dry_run_and_replay_take_the_same_forms_and_no_other)
     CHECK(strstr(result.err,
                  "--form is \"josnl\", must be one of detect|jsonl|csv|pairs; did you mean "
                  "\"jsonl\"?") != NULL);
-    command_run(&result, &tables, "replay x --form parquet");
+    command_run(&result, &ingest_command_tables, "replay x --form parquet");
     CHECK_INT(EXIT_USAGE, result.code);
     CHECK(strstr(result.err, "must be one of detect|jsonl|csv|pairs") != NULL);
-    command_run(&result, &tables, "replay x --format jsonl");
+    command_run(&result, &ingest_command_tables, "replay x --format jsonl");
     CHECK(strstr(result.err, "did you mean --form?") != NULL);
 }
 
@@ -113,17 +97,18 @@ TEST(dry_run_is_not_mixed_with_what_writes)
     CHECK_INT(EXIT_USAGE, dry(CLICK("a"), " --rebuild"));
     CHECK_INT(EXIT_USAGE, dry(CLICK("a"), " --until-end"));
     CHECK_INT(EXIT_USAGE, dry(CLICK("a"), " --limit -1"));
-    command_run(&result, &tables, "ingest --limit 5");
+    command_run(&result, &ingest_command_tables, "ingest --limit 5");
     CHECK_INT(EXIT_USAGE, result.code);
     CHECK(strstr(result.err, "--form and --limit are of --dry-run") != NULL);
-    command_run(&result, &tables, "ingest --dry-run nothing --set kafka.brokers=127.0.0.1:1");
+    command_run(&result, &ingest_command_tables,
+                "ingest --dry-run nothing --set kafka.brokers=127.0.0.1:1");
     CHECK_INT(EXIT_UNREACHABLE, result.code);
     CHECK(strstr(result.err, "no file of that name, so a topic: ") != NULL);
 }
 
 TEST(dry_run_names_what_is_neither_file_nor_topic)
 {
-    command_run(&result, &tables, "ingest --dry-run /nowhere/x.jsonl");
+    command_run(&result, &ingest_command_tables, "ingest --dry-run /nowhere/x.jsonl");
     CHECK_INT(EXIT_USAGE, result.code);
     CHECK(strstr(result.err, "/nowhere/x.jsonl") != NULL);
     CHECK(strstr(result.err, "100 %") == NULL); /* nothing of it was done */

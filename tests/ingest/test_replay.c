@@ -1,29 +1,13 @@
 /* Tests `freshet replay` before it produces anything: what is misused, and a Kafka that is not
  * there. */
-#include "features/features_main.h"
-#include "features/redis_target.h"
-#include "ingest/ingest_config.h"
-#include "ingest/ingest_main.h"
 #include "ops/clock.h"
 #include "ops/file.h"
-#include "ops/kafka_consumer.h"
-#include "ops/ops_main.h"
+#include "tests/ingest/command_fixture.h"
 #include "tests/support/command_run.h"
 #include "tests/test.h"
 
 #include <stdio.h>
 #include <string.h>
-
-static const struct command *const *const commands[] = {ingest_commands, NULL};
-static const struct config_row *const config_tables[] = {ops_config_rows,
-                                                         kafka_config_rows,
-                                                         redis_config_rows,
-                                                         events_config_rows,
-                                                         features_config_rows,
-                                                         ingest_config_rows,
-                                                         NULL};
-static const struct doctor_check *const checks[] = {NULL};
-static const struct command_tables tables = {commands, config_tables, checks, NULL};
 
 static struct command_result result;
 
@@ -37,7 +21,7 @@ static int replay(const char *more)
     (void)snprintf(path, sizeof path, "%s/e.jsonl", test_folder());
     CHECK_STATUS(OK, file_replace(path, event, sizeof event - 1, &err));
     (void)snprintf(words, sizeof words, "replay %s --set kafka.brokers=127.0.0.1:1%s", path, more);
-    command_run(&result, &tables, words);
+    command_run(&result, &ingest_command_tables, words);
     return result.code;
 }
 
