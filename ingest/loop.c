@@ -51,6 +51,7 @@ struct flight {
     enum store_kind kind;
     int32_t partition;
     bool records; /* it applies some */
+    bool rows;    /* it deletes some */
     bool timed, timed_sent;
     int32_t timed_partition;
     int64_t timed_offset, timed_ms;
@@ -313,7 +314,7 @@ static void take_reply(struct loop *l, int shard, const struct store_reply *repl
         l->last_commit_us = clock_monotonic_us();
     if (f->kind == STORE_TRIM) {
         CRASH_POINT(after_trim);
-        if (reply->result == STORE_OK)
+        if (reply->result == STORE_OK && f->rows)
             relay_trimmed(l->relay, f->partition, shard);
     }
     machine_reply(l->machine, shard, reply);
@@ -334,6 +335,7 @@ static int poll_redis(struct loop *l)
             take_reply(l, event.shard, &event.reply);
         } else if (event.kind == REDIS_STORE_CONNECTED) {
             machine_connected(l->machine, event.shard);
+            relay_reconnected(l->relay, event.shard);
         } else {
             l->flights[event.shard].timed = false;
             machine_disconnected(l->machine, event.shard);
@@ -381,6 +383,7 @@ static void send_store(struct loop *l, const struct store_request *request)
 
     f->kind = request->kind;
     f->records = request->writes_count > 0;
+    f->rows = request->ids_count > 0;
     f->partition = store_tp_partition(request->tp);
     for (int i = 0; request->kind == STORE_EXEC && f->timed && i < request->ms_count; i++)
         if (request->ms[i].has_state &&

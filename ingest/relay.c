@@ -224,6 +224,16 @@ void relay_rows(struct relay *relay, int32_t partition, int shard)
     pthread_mutex_unlock(&relay->lock);
 }
 
+void relay_reconnected(struct relay *relay, int shard)
+{
+    pthread_mutex_lock(&relay->lock);
+    for (int i = 0; i < relay->partitions_count; i++)
+        if (relay->partitions[i] != NULL && relay->partitions[i]->active)
+            relay->partitions[i]->dirty[shard] = true;
+    wake_thread(relay);
+    pthread_mutex_unlock(&relay->lock);
+}
+
 void relay_mark(struct relay *relay, int32_t partition, int64_t offset, int64_t watermark_ms)
 {
     struct mark mark = {true, offset, watermark_ms};

@@ -53,6 +53,9 @@ void relay_stop(struct relay *relay);
 void relay_partition(struct relay *relay, int32_t partition, uint32_t log_number);
 void relay_forget(struct relay *relay, int32_t partition);
 void relay_rows(struct relay *relay, int32_t partition, int shard);
+/* Its node may be another one now, with rows that were deleted on the one before: the shard's
+ * streams are looked through once more. */
+void relay_reconnected(struct relay *relay, int shard);
 void relay_mark(struct relay *relay, int32_t partition, int64_t offset, int64_t watermark_ms);
 
 /* Rows to delete; false when there are none. Hand back with relay_trimmed() once deleted. */

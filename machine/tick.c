@@ -1,11 +1,14 @@
 /* machine/tick.c - see tick.h. */
 #include "machine/tick.h"
 
+#include "machine/turns.h"
+
 void tick_time(struct machine *machine)
 {
     if (machine->now_us >= machine->next_tick_us) {
         machine->round++;
         machine->next_tick_us = machine->now_us + machine->options.tick_us;
+        turns_recount(machine);
     }
     if (machine->draining && machine->drain_round == 0 && machine->backlog.records == 0)
         machine->drain_round = ++machine->round;

@@ -21,7 +21,8 @@ bool turns_add_trim(struct shard *shard, struct partition *partition, const stru
     if (trim == NULL)
         return false;
     *trim = (struct trim){.partition = partition, .count = count};
-    memcpy(trim->ids, ids, (size_t)count * sizeof ids[0]);
+    if (count > 0)
+        memcpy(trim->ids, ids, (size_t)count * sizeof ids[0]);
     if (shard->trims_last == NULL)
         shard->trims = trim;
     else
@@ -29,6 +30,28 @@ bool turns_add_trim(struct shard *shard, struct partition *partition, const stru
     shard->trims_last = trim;
     shard->trims_count++;
     return true;
+}
+
+static bool trim_waits(const struct shard *shard, const struct partition *partition)
+{
+    const struct trim *trim = shard->trims;
+
+    while (trim != NULL && trim->partition != partition)
+        trim = trim->next;
+    return trim != NULL;
+}
+
+/* A trim of no ids counts and deletes nothing. Where one waits already it will tell. */
+void turns_recount(struct machine *machine)
+{
+    for (int i = 0; i < machine->reading_count; i++) {
+        struct partition *partition = machine->reading[i];
+
+        for (int s = 0; s < machine->options.shards && partition->outbox_full; s++)
+            if (partition->shards[s].outbox_rows > machine->options.outbox_max / 2 &&
+                !trim_waits(&machine->shards[s], partition))
+                (void)turns_add_trim(&machine->shards[s], partition, NULL, 0);
+    }
 }
 
 static void drop_trim(struct shard *shard)

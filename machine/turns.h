@@ -17,6 +17,9 @@ void turns_lost(struct machine *machine, struct shard *shard);
 /* Queues a trim; false: too many wait already, or no memory. */
 bool turns_add_trim(struct shard *shard, struct partition *partition, const struct store_id *ids,
                     int count);
+/* A full outbox's rows are counted anew: another process may have trimmed it since the claim, and
+ * where nothing is left no trim of ours would ever tell. */
+void turns_recount(struct machine *machine);
 void turns_clear(struct shard *shard); /* frees the trims */
 /* When the shard will have something to ask by time alone; INT64_MAX: never. */
 int64_t turns_wakeup_us(const struct machine *machine, const struct shard *shard);

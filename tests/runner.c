@@ -3,12 +3,13 @@
  *
  *     build/tests/run [--list | --jobs=N] [part of a name ...]
  *
- * First proves that it can see a failing check and a NaN. A test that leaves a
- * file descriptor open fails. Ends with "N passed, N failed, N skipped"; exit 1
- * when one failed or when a filter matched nothing.
+ * First proves that it can see a failing check and a NaN. A test that leaves a file descriptor
+ * open fails. Ends with "N passed, N failed, N skipped"; exit 1 when one
+ * failed or when a filter matched nothing.
  *
- * One after the other, in this process, unless N > 1: then N processes take file after file, and
- * one that dies (a sanitizer, an abort) fails the test it was at.
+ * One after the other, in this process, unless N > 1: then N takers give file after file a process
+ * of its own (a thread that one leaves behind would make the forks of another those of several
+ * threads, which the thread sanitizer refuses), and one that dies fails the test it was at.
  */
 #include "tests/test.h"
 
@@ -242,7 +243,42 @@ static int file_end(int first)
     return end;
 }
 
-static void run_files(struct run *run, int job, int parts_count, char **parts)
+static bool wanted_any(int first, int end, int parts_count, char **parts)
+{
+    for (int i = first; i < end; i++)
+        if (wanted(tests[i].name, parts_count, parts) || wanted(tests[i].file, parts_count, parts))
+            return true;
+    return false;
+}
+
+static void run_file(struct run *run, int job, int first, int parts_count, char **parts)
+{
+    int end = file_end(first);
+
+    for (int i = first; i < end; i++)
+        if (wanted(tests[i].name, parts_count, parts) || wanted(tests[i].file, parts_count, parts))
+            run_and_tell(run, job, &tests[i]);
+}
+
+static void run_file_apart(struct run *run, int job, int first, int parts_count, char **parts)
+{
+    pid_t pid = fork();
+    int status;
+
+    if (pid == 0) {
+        run_file(run, job, first, parts_count, parts);
+        exit(0); /* a sanitizer looks for leaks here */
+    }
+    if (pid > 0 && waitpid(pid, &status, 0) == pid && status == 0)
+        return;
+    atomic_fetch_add(&run->counts[FAILED], 1);
+    (void)printf("FAILED  %s\n        its process died\n",
+                 run->at[job] == NULL ? tests[first].file : run->at[job]);
+    (void)fflush(stdout);
+    run->at[job] = NULL;
+}
+
+static void run_files(struct run *run, int job, int parts_count, char **parts, bool apart)
 {
     int first = atomic_load(&run->next);
 
@@ -251,10 +287,10 @@ static void run_files(struct run *run, int job, int parts_count, char **parts)
 
         if (!atomic_compare_exchange_weak(&run->next, &first, end))
             continue; /* first is what another process left */
-        for (int i = first; i < end; i++)
-            if (wanted(tests[i].name, parts_count, parts) ||
-                wanted(tests[i].file, parts_count, parts))
-                run_and_tell(run, job, &tests[i]);
+        if (!apart)
+            run_file(run, job, first, parts_count, parts);
+        else if (wanted_any(first, end, parts_count, parts))
+            run_file_apart(run, job, first, parts_count, parts);
         first = atomic_load(&run->next);
     }
 }
@@ -262,23 +298,18 @@ static void run_files(struct run *run, int job, int parts_count, char **parts)
 static void run_in_processes(struct run *run, int jobs, int parts_count, char **parts)
 {
     pid_t pids[JOBS_MAX];
-    int status;
 
     for (int job = 0; job < jobs; job++) {
         pids[job] = fork();
         if (pids[job] == 0) {
-            run_files(run, job, parts_count, parts);
-            exit(0); /* a sanitizer looks for leaks here */
+            run_files(run, job, parts_count, parts, true);
+            _exit(0);
         }
     }
-    for (int job = 0; job < jobs; job++) {
-        if (pids[job] > 0 && waitpid(pids[job], &status, 0) == pids[job] && status == 0)
-            continue;
-        atomic_fetch_add(&run->counts[FAILED], 1);
-        (void)printf("FAILED  %s\n        its process died\n",
-                     run->at[job] == NULL ? "the runner" : run->at[job]);
-    }
-    run_files(run, 0, parts_count, parts); /* what a dead process left */
+    for (int job = 0; job < jobs; job++)
+        if (pids[job] > 0)
+            (void)waitpid(pids[job], NULL, 0);
+    run_files(run, 0, parts_count, parts, true); /* where not one could be forked */
 }
 
 static int list_tests(int parts_count, char **parts)
@@ -321,7 +352,7 @@ int main(int argc, char **argv)
     if (jobs > 1)
         run_in_processes(run, jobs, parts_count, parts);
     else
-        run_files(run, 0, parts_count, parts);
+        run_files(run, 0, parts_count, parts, false);
     (void)printf("%d passed, %d failed, %d skipped\n", run->counts[PASSED], run->counts[FAILED],
                  run->counts[SKIPPED]);
     (void)fflush(stdout); /* a sanitizer that finds a leak at exit ends us without it */

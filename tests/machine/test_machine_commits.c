@@ -367,6 +367,41 @@ TEST(machine_pauses_a_partition_whose_outbox_is_full_until_it_is_trimmed)
     stage_end(&stage);
 }
 
+/* The last owner's trim came after our claim had counted, and the relay finds nothing to send. */
+TEST(machine_counts_a_full_outbox_anew_that_somebody_else_trimmed)
+{
+    struct machine_options options = {.outbox_max = 4};
+    struct store_request trim = {.kind = STORE_TRIM, .ids_count = 4};
+    struct store_id ids[4];
+    struct store_reply reply;
+    struct model_connection other = {0};
+    struct stage stage;
+    const struct model_key *outbox;
+    char request[16];
+
+    begin_with(&stage, &options);
+    for (int i = 0; i < 4; i++) {
+        (void)snprintf(request, sizeof request, "r%d", i);
+        driver_impression(&stage.one, 0, "ann", request, "i1", 10 + i);
+    }
+    driver_wait(&stage.one, 10000);
+    CHECK_INT(1, driver_count(&stage.one, COMMAND_PAUSE));
+    trim.shard = driver_shard("ann");
+    trim.tp = user_value_writer(0, 0);
+    trim.ids = ids;
+    outbox = store_model_find(&stage.node, MODEL_OUTBOX, trim.shard, user_value_writer(0, 0),
+                              (struct text){0});
+    CHECK_INT(4, outbox->now.rows_count);
+    for (int i = 0; i < 4; i++)
+        ids[i] = outbox->now.rows[i].id;
+    store_model_run(&stage.node, &other, &trim, &reply);
+    CHECK_INT(4, reply.removed);
+    CHECK_INT(0, driver_count(&stage.one, COMMAND_RESUME));
+    driver_wait(&stage.one, 1000000); /* a tick */
+    CHECK_INT(1, driver_count(&stage.one, COMMAND_RESUME));
+    stage_end(&stage);
+}
+
 TEST(machine_bounds_the_trims_that_wait)
 {
     struct stage stage;

@@ -81,6 +81,8 @@ static void connect_wire(struct world *world, struct process *process, int shard
     *wire = (struct wire){.up = true};
     wire->connection.epoch = world->nodes[node_of(shard)].epoch;
     machine_connected(process->machine, shard);
+    for (int l = 0; l < world->logs_count; l++)
+        process->told[l][shard] |= process->consumers[l].owned;
     look(world, process);
 }
 
