@@ -119,6 +119,10 @@ bool config_secret_name(struct text name);
 #define CONFIG_SHOWN_BYTES 4112
 const char *config_shown(const char *value, char into[CONFIG_SHOWN_BYTES]);
 
+/* Is it a value as config_shown() has left it, with *** where a password was? Such a one is refused
+ * wherever it is read: else *** would be taken for the password. */
+bool config_hidden(const char *value);
+
 /* `freshet config show`: the whole configuration as YAML with help as comments; with
  * origin, where each value came from. Secrets print as their reference, passwords in addresses
  * and properties as ***. free() it. */

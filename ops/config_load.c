@@ -120,6 +120,15 @@ static void assign(struct loading *loading, const struct config_row *row, const 
 
     config_key_of(key, row, name);
     good = config_value_parse(row, text, &value, why);
+    if (good && config_hidden(text)) {
+        good = false;
+        (void)snprintf(why, sizeof why,
+                       "holds *** in a password's place, as `freshet config show` prints it: write "
+                       "the password again%s",
+                       strncmp(key, "redis.", 6) == 0 ? ", or better leave it out and give "
+                                                        "redis.password as file:PATH or env:NAME"
+                                                      : ", or a reference, file:PATH or env:NAME");
+    }
     if (!good)
         config_mistakes_add(loading->mistakes, from.place, key, "%s %s", key, why);
     if (strchr(row->key, '*') != NULL) /* also when its value is refused: the name is meant */

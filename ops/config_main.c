@@ -67,6 +67,53 @@ static void check_secrets(struct check *check)
     }
 }
 
+static const char *const listeners[] = {"serve.listen", "serve.admin", "ingest.admin",
+                                        "retrain.admin"};
+#define LISTENERS ((int)(sizeof listeners / sizeof listeners[0]))
+
+/* NULL: the tables have no such key. */
+static const char *address_of(const struct config *config, const char *key, bool *given)
+{
+    struct config_entry entry;
+
+    for (int i = 0; config_entry(config, i, &entry); i++)
+        if (strcmp(entry.key, key) == 0) {
+            *given = entry.given;
+            return entry.value;
+        }
+    return NULL;
+}
+
+static bool same_role(const char *one, const char *other)
+{
+    size_t bytes = strcspn(one, ".");
+
+    return strncmp(one, other, bytes + 1) == 0;
+}
+
+/* Two of one role: it can never start. Two roles may well be on two machines, or in containers of
+ * their own: that is a warning. */
+static void check_listeners(struct check *check)
+{
+    for (int i = 1; i < LISTENERS; i++)
+        for (int j = 0; j < i; j++) {
+            bool given = false, other_given = false;
+            const char *address = address_of(check->config, listeners[i], &given);
+            const char *other = address_of(check->config, listeners[j], &other_given);
+            bool role = same_role(listeners[i], listeners[j]);
+            const char *key = listeners[given ? i : j];
+
+            if (address == NULL || other == NULL || !http_addresses_collide(address, other))
+                continue;
+            config_mistakes_add(role ? &check->mistakes : &check->warnings, place_of(check, key),
+                                key, "%s and %s both listen on port %s (%.100s, %.100s): %s",
+                                listeners[j], listeners[i], strrchr(address, ':') + 1, other,
+                                address,
+                                role ? "give one of them another"
+                                     : "on one machine the second to start would fail");
+        }
+}
+
 /* What a role would refuse when it starts. */
 static void check_rules(struct check *check)
 {
@@ -263,6 +310,7 @@ static int run_check(struct command_line *line)
     check.loaded = check.mistakes.kept;
     if (status == OK) {
         check_rules(&check);
+        check_listeners(&check);
         check_secrets(&check);
         config_mistakes_sort(&check.mistakes);
         if (check.mistakes.no_memory || check.warnings.no_memory)
@@ -347,11 +395,13 @@ const struct command config_show_command = {
     .name = "config show",
     .summary = "print the whole configuration with its help, as YAML",
     .arguments = "",
-    .help = "What is printed can be used as a configuration again. Secrets print as their "
-            "references.\n\n"
-            "Examples:\n  freshet config show > freshet.yaml\n"
-            "  freshet config show --origin --set serve.listen=127.0.0.1:9000\n"
-            "  freshet config show --json",
+    .help =
+        "What is printed can be used as a configuration again. Secrets print as their "
+        "references; a\npassword that stands in an address prints as ***, and has to be written "
+        "again before the\nfile is used: no role takes *** for a password.\n\n"
+        "Examples:\n  freshet config show > freshet.yaml\n"
+        "  freshet config show --origin --set serve.listen=127.0.0.1:9000\n"
+        "  freshet config show --json",
     .options = show_options,
     .run = run_show,
 };

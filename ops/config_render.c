@@ -1,7 +1,8 @@
 /*
  * ops/config_render.c - the whole configuration as YAML that loads to the same again.
  *
- * But for passwords in addresses, which nobody is to see who is sent the page.
+ * But for passwords in addresses, which nobody is to see who is sent the page: they are ***, and
+ * what holds that is refused when it is read again.
  *
  * Rows are printed in the order of the tables, values of one section together. What is
  * absent is a comment, so that the page is also the reference of what could be set.
@@ -98,6 +99,26 @@ const char *config_shown(const char *value, char into[CONFIG_SHOWN_BYTES])
         return strchr(value, '=') == NULL ? value : hide_properties(value, into);
     (void)snprintf(into, CONFIG_SHOWN_BYTES, "%.*s:***%s", (int)(colon - value), value, at);
     return into;
+}
+
+bool config_hidden(const char *value)
+{
+    const char *address = strstr(value, "://"), *at;
+
+    if (address != NULL) {
+        at = memrchr(address + 3, '@', strcspn(address + 3, "/?#"));
+        if (at != NULL && at - address >= 3 + 4 && memcmp(at - 4, ":***", 4) == 0)
+            return true;
+    }
+    for (at = value; *at != 0; at += *at == ',') {
+        size_t bytes = strcspn(at, ","), name = strcspn(at, "=,");
+
+        if (bytes - name == 4 && memcmp(at + name, "=***", 4) == 0 &&
+            config_secret_name((struct text){at, name}))
+            return true;
+        at += bytes;
+    }
+    return false;
 }
 
 static void print_text(FILE *out, const char *text, bool bare)

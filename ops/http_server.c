@@ -612,6 +612,29 @@ bool http_address_valid(const char *listen)
     return split_address(listen, host, sizeof host, &port);
 }
 
+/* "0.0.0.0", "::", "*" take their port on every address. */
+static bool is_everywhere(const char *host)
+{
+    return host[strspn(host, "0.:*")] == 0;
+}
+
+static bool is_this_host(const char *host)
+{
+    return strcasecmp(host, "localhost") == 0 || strcmp(host, "127.0.0.1") == 0;
+}
+
+bool http_addresses_collide(const char *listen, const char *other)
+{
+    const char *port, *other_port;
+    char host[256], other_host[256];
+
+    return split_address(listen, host, sizeof host, &port) &&
+           split_address(other, other_host, sizeof other_host, &other_port) && atoi(port) != 0 &&
+           atoi(port) == atoi(other_port) &&
+           (strcasecmp(host, other_host) == 0 || is_everywhere(host) || is_everywhere(other_host) ||
+            (is_this_host(host) && is_this_host(other_host)));
+}
+
 static enum status bind_address(const char *listen_on, int *descriptor, int *port,
                                 struct error *err)
 {

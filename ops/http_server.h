@@ -40,6 +40,9 @@ struct http_server_options {
 
 /* Whether a server could be asked to listen there: "host:port", "[::1]:80". */
 bool http_address_valid(const char *listen);
+/* Would two servers on one machine be in each other's way? Not with port 0, nor when one of the two
+ * is no address. Names are compared as they stand, but for localhost. */
+bool http_addresses_collide(const char *listen, const char *other);
 
 struct http_server;
 MUST_CHECK enum status http_server_open(struct http_server **server,

@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MECHANISM "SCRAM-SHA-512" /* unless another is chosen */
+
 const struct config_row kafka_config_rows[] = {
     {"kafka.brokers", CONFIG_TEXT, "127.0.0.1:9092", 0, 0, NULL,
      "host:port of one or more brokers, separated by commas; the others are found through them"},
@@ -55,7 +57,7 @@ const struct config_row kafka_config_rows[] = {
      "of batches that producers send"},
     {"kafka.security.protocol", CONFIG_CHOICE, "plaintext", 0, 0,
      "plaintext|ssl|sasl_plaintext|sasl_ssl", "how to talk to the brokers"},
-    {"kafka.security.mechanism", CONFIG_CHOICE, "SCRAM-SHA-512", 0, 0,
+    {"kafka.security.mechanism", CONFIG_CHOICE, MECHANISM, 0, 0,
      "PLAIN|SCRAM-SHA-256|SCRAM-SHA-512", "how to log in, with a sasl protocol"},
     {"kafka.security.username", CONFIG_TEXT, "", 0, 0, NULL, "for a sasl protocol"},
     {"kafka.security.password", CONFIG_SECRET, NULL, 0, 0, NULL,
@@ -367,7 +369,101 @@ static void check_properties(const struct config *config, config_tell *tell, voi
     }
 }
 
+static bool has_property(const struct config *config, const char *name)
+{
+    size_t bytes = strlen(name);
+
+    for (const char *at = config_text(config, "kafka.properties"); *at != 0;) {
+        if (strncmp(at, name, bytes) == 0 && at[bytes] == '=')
+            return true;
+        at += strcspn(at, ",");
+        at += *at == ',';
+    }
+    return false;
+}
+
+/* Half a login, which librdkafka refuses only when a role starts, and one that the protocol never
+ * uses. Told at a key that the operator has written. */
+static void check_login(const struct config *config, config_tell *tell, void *context)
+{
+    static const char username[] = "kafka.security.username",
+                      password[] = "kafka.security.password",
+                      mechanism[] = "kafka.security.mechanism";
+    const char *protocol = config_text(config, "kafka.security.protocol");
+    bool sasl = strncmp(protocol, "sasl", 4) == 0;
+    bool named = config_text(config, username)[0] != 0;
+    bool secret = config_secret_reference(config, password)[0] != 0;
+    bool chosen = strcmp(config_text(config, mechanism), MECHANISM) != 0;
+    char text[300];
+
+    if (sasl && (has_property(config, "sasl.mechanism") || has_property(config, "sasl.mechanisms")))
+        return; /* a login of another kind */
+    if (sasl && !named && !has_property(config, "sasl.username")) {
+        (void)snprintf(text, sizeof text,
+                       "kafka.security.username is missing: %s logs in by %s; give it, and %s as "
+                       "file:PATH or env:NAME",
+                       protocol, config_text(config, mechanism), password);
+        tell(context,
+             config_given(config, username)    ? username
+             : config_given(config, mechanism) ? mechanism
+                                               : "kafka.security.protocol",
+             text);
+    } else if (sasl && !secret) {
+        (void)snprintf(text, sizeof text,
+                       "kafka.security.password is missing: %s logs in with one; give it as "
+                       "file:PATH or env:NAME",
+                       protocol);
+        tell(context, config_given(config, username) ? username : "kafka.security.protocol", text);
+    } else if (!sasl && (named || secret || chosen)) {
+        const char *key = named ? username : secret ? password : mechanism;
+
+        (void)snprintf(text, sizeof text,
+                       "%s is not used: kafka.security.protocol is %s, which has no login; make it "
+                       "sasl_ssl, or sasl_plaintext",
+                       key, protocol);
+        tell(context, key, text);
+    }
+}
+
+static enum status check_group(const struct config *config, struct error *err)
+{
+    return config_text(config, "kafka.group")[0] != 0
+               ? OK
+               : error_set(err, ERR_CONFIG,
+                           "kafka.group is empty: name the consumer group of this data set");
+}
+
+/* Each topic has a name, and is none of the others. */
+static void check_topics(const struct config *config, config_tell *tell, void *context)
+{
+    static const char prefix[] = "kafka.topics.";
+    struct config_entry entry, before;
+    char text[400];
+
+    for (int i = 0; config_entry(config, i, &entry); i++) {
+        if (strncmp(entry.key, prefix, sizeof prefix - 1) != 0)
+            continue;
+        if (entry.value[0] == 0) {
+            (void)snprintf(text, sizeof text, "%s is empty: name the topic", entry.key);
+            tell(context, entry.key, text);
+        }
+        for (int j = 0; j < i && entry.value[0] != 0 && config_entry(config, j, &before); j++) {
+            if (strncmp(before.key, prefix, sizeof prefix - 1) != 0 ||
+                strcmp(before.value, entry.value) != 0)
+                continue;
+            (void)snprintf(text, sizeof text,
+                           "%s and %s are both \"%.100s\": each is a topic of "
+                           "its own",
+                           before.key, entry.key, entry.value);
+            tell(context, entry.given ? entry.key : before.key, text);
+        }
+    }
+}
+
 const struct config_rule kafka_config_rules[] = {
+    {.key = "kafka.group", .check = check_group},
+    {.key = "kafka.topics", .check_each = check_topics},
+    {.key = "kafka.security.username", .check_each = check_login},
     {.key = "kafka.security.ca", .check = check_ca},
     {.key = "kafka.security.certificate", .check = check_certificate},
     {.key = "kafka.security.key", .check = check_key},

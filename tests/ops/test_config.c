@@ -405,6 +405,40 @@ TEST(config_shown_hides_the_password_of_an_address)
     config_destroy(config);
 }
 
+/* Whoever loads the page again has not got the password. */
+TEST(config_refuses_what_was_hidden_wherever_it_stands)
+{
+    static const char *const hidden[] = {
+        "redis://user:***@host:6379/0", "redis://:***@host", "redis+cluster://u:***@a:1,b:2",
+        "a=1,sasl.password=***",        "sasl.password=***", "ssl.key.password=***,b=2"};
+    static const char *const open[] = {"redis://user:****@host",
+                                       "redis://user@host",
+                                       "redis://host/***",
+                                       "***@h",
+                                       "a=***",
+                                       "sasl.password=****",
+                                       "",
+                                       "***",
+                                       "://",
+                                       ":***@h"};
+    char into[CONFIG_SHOWN_BYTES], set[200];
+    const char *sets[] = {set};
+    struct config *config;
+    char *report;
+    struct error err;
+
+    for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++) {
+        CHECK(config_hidden(hidden[i]));
+        CHECK_TEXT(hidden[i], config_shown(hidden[i], into));
+    }
+    for (size_t i = 0; i < sizeof open / sizeof *open; i++)
+        CHECK(!config_hidden(open[i]));
+    (void)snprintf(set, sizeof set, "serve.listen=%s", hidden[0]);
+    CHECK_STATUS(ERR_CONFIG, load(&config, NULL, sets, 1, &report, &err));
+    CHECK(strstr(err.text, "serve.listen holds *** in a password's place") != NULL);
+    free(report);
+}
+
 TEST(config_render_loads_to_the_same_again)
 {
     static const char *const sets[] = {"serve.listen=\"quoted\": # no\\ncomment",

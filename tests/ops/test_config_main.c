@@ -176,6 +176,102 @@ TEST(config_show_hides_the_secrets_of_properties)
     CHECK(strstr(result.out, "hunter2") == NULL && strstr(result.out, "=***,sasl") != NULL);
 }
 
+/* What is printed is refused, not taken for a password, when it is read. */
+TEST(config_show_hides_a_password_so_that_nobody_takes_it_for_one)
+{
+    char words[400];
+    struct error err;
+
+    command_run(&result, &tables, "config show --set redis.url=redis://u:hunter2@host:6379");
+    CHECK_INT(EXIT_DONE, result.code);
+    CHECK(strstr(result.out, "url: redis://u:***@host:6379") != NULL ||
+          strstr(result.out, "url: \"redis://u:***@host:6379\"") != NULL);
+    (void)snprintf(path, sizeof path, "%s/shown.yaml", test_folder());
+    CHECK_STATUS(OK, file_replace(path, result.out, strlen(result.out), &err));
+    (void)snprintf(words, sizeof words, "config check --config %s", path);
+    command_run(&result, &tables, words);
+    CHECK_INT(EXIT_USAGE, result.code);
+    CHECK(strstr(result.err, "redis.url holds *** in a password's place") != NULL);
+    CHECK(strstr(result.err, "redis.password as file:PATH") != NULL);
+    CHECK(strstr(result.err, "1 mistake\n") != NULL);
+    CHECK_INT(EXIT_USAGE, check_yaml("kafka: {properties: [ssl.keystore.password=***]}\n", ""));
+    check_told(":1:21", "kafka.properties holds *** in a password's place");
+}
+
+TEST(config_check_knows_half_a_login)
+{
+    static const struct {
+        const char *yaml, *place, *text;
+    } cases[] = {
+        {"kafka: {security: {protocol: sasl_ssl, mechanism: PLAIN}}\n", ":1:51",
+         "kafka.security.username is missing: sasl_ssl logs in by PLAIN; give it"},
+        {"kafka: {security: {protocol: sasl_plaintext}}\n", ":1:30",
+         "kafka.security.username is missing: sasl_plaintext logs in by SCRAM-SHA-512; give it"},
+        {"kafka: {security: {protocol: sasl_ssl, username: me}}\n", ":1:50",
+         "kafka.security.password is missing: sasl_ssl logs in with one; give it as file:PATH or"},
+        {"kafka: {security: {protocol: sasl_ssl, password: env:FRESHET_TEST_LOGIN}}\n", ":1:30",
+         "kafka.security.username is missing"},
+        {"kafka: {security: {username: me, password: env:FRESHET_TEST_LOGIN}}\n", ":1:30",
+         "kafka.security.username is not used: kafka.security.protocol is plaintext"},
+        {"kafka: {security: {protocol: ssl, mechanism: PLAIN}}\n", ":1:46",
+         "kafka.security.mechanism is not used: kafka.security.protocol is ssl"},
+    };
+
+    CHECK_INT(0, setenv("FRESHET_TEST_LOGIN", "hunter2", 1));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        CHECK_INT(EXIT_USAGE, check_yaml(cases[i].yaml, ""));
+        check_told(cases[i].place, cases[i].text);
+        CHECK(strstr(result.err, "1 mistake\n") != NULL);
+    }
+    CHECK_INT(EXIT_DONE, check_yaml("kafka: {security: {protocol: sasl_ssl, username: me, "
+                                    "password: env:FRESHET_TEST_LOGIN}}\n",
+                                    ""));
+    CHECK_INT(EXIT_DONE, check_yaml("kafka: {security: {protocol: sasl_ssl}, "
+                                    "properties: [sasl.mechanisms=GSSAPI]}\n",
+                                    ""));
+    CHECK_INT(0, unsetenv("FRESHET_TEST_LOGIN"));
+}
+
+TEST(config_check_knows_listeners_that_are_in_each_others_way)
+{
+    static const char *const mistakes[] = {
+        "serve: {listen: \"h:80\", admin: \"h:80\"}\n",
+        "serve: {listen: \"0.0.0.0:80\", admin: \"127.0.0.1:80\"}\n",
+        "serve: {listen: \"[::]:080\", admin: \"h:80\"}\n",
+        "serve: {listen: \"localhost:80\", admin: \"127.0.0.1:80\"}\n",
+    };
+    static const char *const fine[] = {
+        "serve: {listen: \"127.0.0.1:0\", admin: \"127.0.0.1:0\"}\n",
+        "serve: {listen: \"127.0.0.1:80\", admin: \"127.0.0.2:80\"}\n",
+        "serve: {listen: \"h:80\", admin: \"h:81\"}\n",
+    };
+
+    for (size_t i = 0; i < sizeof mistakes / sizeof *mistakes; i++) {
+        CHECK_INT(EXIT_USAGE, check_yaml(mistakes[i], ""));
+        if (strstr(result.err, "serve.listen and serve.admin both listen on port ") == NULL)
+            test_fail(__FILE__, __LINE__, "%s: %s", mistakes[i], result.err);
+    }
+    check_told(":1:40", "serve.listen and serve.admin both listen on port 80 (localhost:80, "
+                        "127.0.0.1:80): give one of them another");
+    for (size_t i = 0; i < sizeof fine / sizeof *fine; i++) {
+        CHECK_INT(EXIT_DONE, check_yaml(fine[i], ""));
+        CHECK_TEXT("", result.err);
+    }
+    CHECK_INT(EXIT_DONE, check_yaml("ingest: {admin: \"0.0.0.0:8080\"}\n", "")); /* containers */
+    check_told(":1:17", "serve.listen and ingest.admin both listen on port 8080 (127.0.0.1:8080, "
+                        "0.0.0.0:8080): on one machine the second to start would fail");
+}
+
+TEST(config_check_knows_names_that_are_missing_or_taken)
+{
+    CHECK_INT(EXIT_USAGE,
+              check_yaml("kafka: {group: \"\", topics: {dead: events, items: \"\"}}\n", ""));
+    check_told(":1:16", "kafka.group is empty: name the consumer group of this data set");
+    check_told(":1:35", "kafka.topics.events and kafka.topics.dead are both \"events\"");
+    check_told(":1:50", "kafka.topics.items is empty: name the topic");
+    CHECK(strstr(result.err, "3 mistakes\n") != NULL);
+}
+
 TEST(config_check_asks_a_long_address_and_tells_all_of_the_reason)
 {
     char yaml[900], url[600];

@@ -137,7 +137,7 @@ static void tell(void *context, const char *key, const char *text)
     struct told *told = context;
     size_t used = strlen(told->text);
 
-    CHECK_TEXT("kafka.properties", key);
+    CHECK(strstr(text, key) != NULL);
     told->count++;
     (void)snprintf(told->text + used, sizeof told->text - used, "%s;", text);
 }
