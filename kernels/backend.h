@@ -11,7 +11,7 @@
  * capability is 7.5 or more; cuBLAS loads and starts; a small product and norm come out right (a
  * device this build has no code for passes all the others).
  *
- * Training and next-item scores run on the CPU, whatever is chosen.
+ * Training runs on the CPU, whatever is chosen.
  * Thread: any.
  */
 #ifndef KERNELS_BACKEND_H
@@ -20,9 +20,12 @@
 #include "ops/status.h"
 #include "schemas/batch.h"
 
-struct network_state; /* kernels/network.h */
-struct device_model;  /* weights on the device; read-only while it scores */
-struct device_pass;   /* one thread's stream and memory on the device */
+#include <stdbool.h>
+
+struct network_state;  /* kernels/network.h */
+struct device_model;   /* weights on the device; read-only while it scores */
+struct device_pass;    /* one thread's stream and memory on the device */
+struct device_history; /* K and V of one user's history, on the device */
 
 struct backend {
     const char *name; /* "cpu" or "cuda" */
@@ -32,13 +35,23 @@ struct backend {
      *
      * put: makes *device, or brings its weights up to date; its memory is kept where it suffices.
      * score: as model_score() for a batch that was checked; *pass is made by the first call and
-     * grows to the largest batch seen, after that nothing is allocated. drop takes NULL.
-     * Errors: ERR_NOMEM, ERR_DEVICE. */
+     * grows to the largest batch seen, after that nothing is allocated.
+     * score_next: as model_next_all() when whole, else as model_next_candidates().
+     * score_kept: a batch of one request, the first kept_rows of whose tokens the same *history has
+     * seen by the same weights; it is made by the first call. After an error it holds nothing.
+     * The drops take NULL. Errors: ERR_NOMEM, ERR_DEVICE. */
     enum status (*put)(struct device_model **device, const struct network_state *state,
                        struct error *err);
     void (*drop)(struct device_model *device);
     enum status (*score)(struct device_pass **pass, const struct device_model *device,
                          const struct batch *batch, float *scores, struct error *err);
+    enum status (*score_next)(struct device_pass **pass, const struct device_model *device,
+                              const struct batch *batch, bool whole, float *scores,
+                              struct error *err);
+    enum status (*score_kept)(struct device_pass **pass, const struct device_model *device,
+                              struct device_history **history, int32_t kept_rows,
+                              const struct batch *batch, float *scores, struct error *err);
+    void (*drop_history)(struct device_history *history);
     void (*drop_pass)(struct device_pass *pass);
 };
 

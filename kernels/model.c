@@ -49,7 +49,10 @@ struct model_history {
     int32_t count, capacity;
     int32_t *item, *action; /* (capacity) */
     int64_t *time_ms;       /* (capacity) */
-    float *kept;            /* (L, P, 2 C) */
+    size_t floats;
+    float *kept;                   /* (floats), as (L, P, 2 C); NULL where a GPU keeps them */
+    const struct backend *backend; /* of device, once it has one */
+    struct device_history *device;
 };
 
 static void *aligned(size_t bytes)
@@ -521,9 +524,12 @@ static enum status score_batch(const struct model *model, struct model_workspace
     status = network_check_batch(&model->network.config, batch, err);
     if (status != OK)
         return status;
-    if (model->device != NULL && wanted == WANT_SCORES) {
+    if (model->device != NULL) {
         workspace->backend = model->backend;
-        return model->backend->score(&workspace->device, model->device, batch, scores, err);
+        if (wanted == WANT_SCORES)
+            return model->backend->score(&workspace->device, model->device, batch, scores, err);
+        return model->backend->score_next(&workspace->device, model->device, batch,
+                                          wanted == WANT_NEXT_ALL, scores, err);
     }
     for (int32_t b = 0; b < batch->B; b++) {
         struct request request = request_of(batch, b);
@@ -564,6 +570,8 @@ static void history_clear(struct model_history *history)
     free(history->action);
     free(history->time_ms);
     free(history->kept);
+    if (history->device != NULL)
+        history->backend->drop_history(history->device);
     *history = (struct model_history){0};
 }
 
@@ -575,25 +583,32 @@ void model_history_destroy(struct model_history *history)
     free(history);
 }
 
-/* Room for all that this model keeps; what other weights left is forgotten. */
+/* Room for all that this model keeps; what other weights left is forgotten, their memory is not. */
 static enum status history_begin(struct model_history *history, const struct model *model,
                                  struct error *err)
 {
     const struct model_config *config = &model->network.config;
-    size_t P = (size_t)config->P;
+    size_t P = (size_t)config->P, floats = (size_t)config->L * P * 2 * (size_t)config->C;
+    bool host = model->device == NULL;
 
     if (history->version == model->version)
         return OK;
-    history_clear(history);
-    history->item = calloc(P, sizeof *history->item);
-    history->action = calloc(P, sizeof *history->action);
-    history->time_ms = calloc(P, sizeof *history->time_ms);
-    history->kept = aligned((size_t)config->L * P * 2 * (size_t)config->C * sizeof(float));
-    if (history->item == NULL || history->action == NULL || history->time_ms == NULL ||
-        history->kept == NULL) {
+    if (history->floats != floats || history->capacity != config->P) {
         history_clear(history);
-        return error_set(err, ERR_NOMEM, "no memory to keep a history of %zu tokens", P);
+        history->item = calloc(P, sizeof *history->item);
+        history->action = calloc(P, sizeof *history->action);
+        history->time_ms = calloc(P, sizeof *history->time_ms);
+        if (host)
+            history->kept = aligned(floats * sizeof(float));
+        if (history->item == NULL || history->action == NULL || history->time_ms == NULL ||
+            (host && history->kept == NULL)) {
+            history_clear(history);
+            return error_set(err, ERR_NOMEM, "no memory to keep a history of %zu tokens", P);
+        }
+        history->capacity = config->P;
+        history->floats = floats;
     }
+    history->count = 0;
     history->version = model->version;
     return OK;
 }
@@ -614,6 +629,22 @@ static int32_t history_match(struct model_history *history, const struct batch *
     return same;
 }
 
+static enum status score_kept_on_device(const struct model *model,
+                                        struct model_workspace *workspace,
+                                        struct model_history *history, const struct batch *batch,
+                                        float *scores, struct error *err)
+{
+    int32_t same = batch->T > 0 && batch->N > 0 ? history_match(history, batch) : 0;
+    enum status status;
+
+    workspace->backend = history->backend = model->backend;
+    status = model->backend->score_kept(&workspace->device, model->device, &history->device, same,
+                                        batch, scores, err);
+    if (status != OK || batch->T == 0)
+        history->count = 0; /* what the device holds is not what is listed */
+    return status;
+}
+
 enum status model_score_kept(const struct model *model, struct model_workspace *workspace,
                              struct model_history *history, const struct batch *batch,
                              float *scores, struct error *err)
@@ -627,12 +658,12 @@ enum status model_score_kept(const struct model *model, struct model_workspace *
     if (status == OK && batch->B != 1)
         status = error_set(err, ERR_LIMIT, "a kept history is of one request, not of %d",
                            (int)batch->B);
-    if (status == OK && model->device != NULL)
-        return score_batch(model, workspace, batch, WANT_SCORES, scores, err);
     if (status == OK)
         status = history_begin(history, model, err);
     if (status != OK)
         return status;
+    if (model->device != NULL)
+        return score_kept_on_device(model, workspace, history, batch, scores, err);
     request = request_of(batch, 0);
     status = reserve(
         workspace,

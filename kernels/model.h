@@ -144,8 +144,8 @@ MUST_CHECK enum status model_score(const struct model *model, struct model_works
  * The same for a batch of one request, whose history's K and V are kept in *history: of a next
  * request with the same tokens in front, only what follows them is computed (in steps of 12
  * tokens). Another user, another window or changed weights are seen and begin anew, so any history
- * may be brought to any request; scores are those of model_score() to the bit. On a GPU nothing
- * is kept.
+ * may be brought to any request; scores are those of model_score() to the bit. On a GPU K and V are
+ * kept there, and a score's last bits may differ from model_score()'s.
  *
  * Owner: the caller; (L, P, 2 C) floats after its first use. Thread: one at a time.
  * Errors: as model_score(), and ERR_LIMIT for a batch of more requests than one.

@@ -72,8 +72,10 @@ struct view {
     int32_t base, keys;         /* the request's first token; keys that any row of the tile sees */
     int32_t position, width;    /* of the row; channels of v in this block */
     bool candidate, live;
-    int64_t row, pitch, time_ms;
-    const float *q, *k, *v; /* of the first row of z, at this head (and for v at these channels) */
+    int64_t row, pitch, keys_pitch, time_ms;
+    const float *q, *own_v; /* of the first row of z, at this head (and for v at these channels) */
+    const float *k, *v;     /* of the history's first row */
+    int64_t out;            /* these channels, among C */
 };
 
 static __device__ __forceinline__ struct view look(const float *z, struct cuda_attention a,
@@ -82,7 +84,7 @@ static __device__ __forceinline__ struct view look(const float *z, struct cuda_a
     int32_t D = a.C / a.H, blocks = (D + WIDE - 1) / WIDE;
     int32_t head = (int32_t)blockIdx.y / blocks, from = (int32_t)blockIdx.y % blocks * WIDE;
     int32_t base = a.history_start[tile.request];
-    int32_t n = a.history_start[tile.request + 1] - base;
+    int32_t n = a.history_start[tile.request + 1] - base, row;
     struct view it;
 
     it.thread = (int32_t)threadIdx.x;
@@ -93,15 +95,19 @@ static __device__ __forceinline__ struct view look(const float *z, struct cuda_a
     it.base = base;
     it.candidate = tile.first >= a.T;
     it.live = it.mine < tile.count;
-    it.row = (int64_t)tile.first + (it.live ? it.mine : 0); /* idle threads look at the first row */
-    it.keys = it.candidate ? n : tile.first - base + tile.count;
-    it.position = it.candidate ? n : (int32_t)it.row - base;
-    it.time_ms = it.candidate ? a.request_time_ms[tile.request] : a.time_ms[it.row];
+    row = tile.first + (it.live ? it.mine : 0); /* idle threads look at the first row */
+    it.row = row;
+    it.keys = it.candidate ? n : a.kept + tile.first - base + tile.count;
+    it.position = it.candidate ? n : a.kept + row - base;
+    it.time_ms = it.candidate ? a.request_time_ms[tile.request] : a.time_ms[base + it.position];
     it.width = D - from < WIDE ? D - from : WIDE;
     it.pitch = 4 * (int64_t)a.C;
-    it.v = z + a.C + (int64_t)head * D + from;
+    it.out = (int64_t)head * D + from;
+    it.own_v = z + a.C + it.out;
     it.q = z + 2 * (int64_t)a.C + (int64_t)head * D;
-    it.k = it.q + a.C;
+    it.keys_pitch = a.keys_pitch;
+    it.k = a.k + (int64_t)head * D;
+    it.v = a.v + it.out;
     return it;
 }
 
@@ -119,7 +125,7 @@ static __device__ __forceinline__ void score_keys(float scores[OWN], float (*q)[
         for (int32_t i = it->thread; i < KEYS * SLICE; i += THREADS) {
             int32_t j = key + i / SLICE, c = i % SLICE;
 
-            k[i / SLICE][c] = j < it->keys ? it->k[((int64_t)it->base + j) * it->pitch + d + c]
+            k[i / SLICE][c] = j < it->keys ? it->k[((int64_t)it->base + j) * it->keys_pitch + d + c]
                                            : 0.0f;
         }
         __syncthreads();
@@ -148,7 +154,7 @@ static __device__ __forceinline__ void add_self(struct progress *now, const stru
     float score = 0.0f, weight;
 
     for (int32_t d = it->part; d < D; d += PARTS)
-        score += it->q[it->row * it->pitch + d] * it->k[it->row * it->pitch + d];
+        score += it->q[it->row * it->pitch + d] * it->q[it->row * it->pitch + a->C + d];
     score = row_sum(score) * scale + a->r_pos[0] + a->r_time[0];
     if (a->form == CUDA_ATTENTION_SOFTMAX)
         raise_top(now, score);
@@ -156,7 +162,7 @@ static __device__ __forceinline__ void add_self(struct progress *now, const stru
     now->total += weight;
     for (int i = 0; i < SUMS; i++)
         if (it->part + i * PARTS < it->width)
-            now->sums[i] += weight * it->v[it->row * it->pitch + it->part + i * PARTS];
+            now->sums[i] += weight * it->own_v[it->row * it->pitch + it->part + i * PARTS];
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
@@ -183,7 +189,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             int32_t j = key + i / WIDE, c = i % WIDE;
 
             v[i / WIDE][c] = j < it.keys && c < it.width
-                                 ? it.v[((int64_t)it.base + j) * it.pitch + c]
+                                 ? it.v[((int64_t)it.base + j) * it.keys_pitch + c]
                                  : 0.0f;
         }
         score_keys(scores, q, k, &it, key, D);
@@ -208,7 +214,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         add_self(&now, &it, &a, D, scale);
     if (!it.live)
         return; /* behind every collective */
-    float *to = o + it.row * a.C + (it.v - z - a.C);
+    float *to = o + it.row * a.C + it.out;
     for (int i = 0; i < SUMS; i++)
         if (it.part + i * PARTS < it.width)
             to[it.part + i * PARTS] = a.form == CUDA_ATTENTION_SILU ? now.sums[i]

@@ -93,18 +93,32 @@ void blas_destroy(cublasHandle_t blas)
         (void)blas_table.destroy(blas);
 }
 
+static cublasOperation_t operation_of(enum blas_form form)
+{
+    return form == BLAS_TRANSPOSED ? CUBLAS_OP_T : CUBLAS_OP_N;
+}
+
 /* cuBLAS counts by columns: what we call a row-major matrix is its transpose to it, and so the
  * product of ours is w' x' of its. */
-enum status blas_product(cublasHandle_t blas, float *out, int32_t out_pitch, struct blas_matrix x,
-                         struct blas_matrix w, int32_t R, int32_t K, int32_t N, int add,
-                         struct error *err)
+enum status blas_product_of(cublasHandle_t blas, float *out, int32_t out_pitch,
+                            struct blas_matrix x, enum blas_form x_form, struct blas_matrix w,
+                            enum blas_form w_form, int32_t R, int32_t K, int32_t N, int add,
+                            struct error *err)
 {
     const float one = 1, keep = add ? 1 : 0;
     cublasStatus_t status;
 
     if (R == 0)
         return OK;
-    status = blas_table.sgemm(blas, CUBLAS_OP_N, CUBLAS_OP_N, N, R, K, &one, w.at, w.pitch, x.at,
-                              x.pitch, &keep, out, out_pitch);
+    status = blas_table.sgemm(blas, operation_of(w_form), operation_of(x_form), N, R, K, &one, w.at,
+                              w.pitch, x.at, x.pitch, &keep, out, out_pitch);
     return status == CUBLAS_STATUS_SUCCESS ? OK : failed("cublasSgemm", status, err);
+}
+
+enum status blas_product(cublasHandle_t blas, float *out, int32_t out_pitch, struct blas_matrix x,
+                         struct blas_matrix w, int32_t R, int32_t K, int32_t N, int add,
+                         struct error *err)
+{
+    return blas_product_of(blas, out, out_pitch, x, BLAS_AS_IT_IS, w, BLAS_AS_IT_IS, R, K, N, add,
+                           err);
 }

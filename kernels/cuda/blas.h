@@ -38,4 +38,12 @@ MUST_CHECK enum status blas_product(cublasHandle_t blas, float *out, int32_t out
                                     struct blas_matrix x, struct blas_matrix w, int32_t R,
                                     int32_t K, int32_t N, int add, struct error *err);
 
+/* The same of x, w or both as they lie turned over: x (K, R), w (N, K). With K 0 a sum of nothing:
+ * out is set to 0, or left. */
+enum blas_form { BLAS_AS_IT_IS, BLAS_TRANSPOSED };
+MUST_CHECK enum status blas_product_of(cublasHandle_t blas, float *out, int32_t out_pitch,
+                                       struct blas_matrix x, enum blas_form x_form,
+                                       struct blas_matrix w, enum blas_form w_form, int32_t R,
+                                       int32_t K, int32_t N, int add, struct error *err);
+
 #endif

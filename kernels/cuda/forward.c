@@ -22,17 +22,32 @@
 struct device_model {
     struct model_config config;
     int32_t Z;
-    struct network_tensors weights; /* pointers into block, on the device */
-    float *block, *emb;
-    int64_t block_floats, emb_floats; /* that are allocated */
+    struct network_tensors weights;                /* pointers into block, on the device */
+    float *block, *emb, *inverse_norm;             /* the last: (V) of item rows */
+    int64_t block_floats, emb_floats, norm_floats; /* that are allocated */
+};
+
+/* K and V of one user's history, layer by layer: (L, P, 2 C). */
+struct device_history {
+    float *kept;
+    int64_t floats;
+};
+
+/* What is asked of a batch. */
+struct call {
+    const struct batch *batch;
+    float *kept;      /* NULL, or the history's K and V: a batch of one request */
+    int32_t skip;     /* tokens whose K and V are kept already */
+    bool next, whole; /* next-item scores: of the batch's candidates, or of the whole table */
 };
 
 /* Of a batch; pointers that kernels read are of the device. */
 struct arrays {
     struct cuda_tokens tokens;
-    int32_t *item, *action, *gap, *hour; /* (T + N) */
+    int32_t *item, *action, *gap, *hour; /* (rows) */
     int32_t *history_start;              /* (B + 1) */
-    int64_t *time_ms, *request_time_ms;  /* (T), (B) */
+    int64_t *time_ms, *request_time_ms;  /* (batch T), (B) */
+    int32_t *candidate_start, *listed;   /* (B + 1), (batch N): for next-item scores */
     float *scalars;                      /* (N, F) */
     struct cuda_tile *tiles;             /* history tiles, then candidate tiles */
 };
@@ -45,10 +60,11 @@ struct device_pass {
 
     /* Of the batch at hand. */
     const struct device_model *model;
-    int32_t T, N;
+    struct call call;
+    int32_t T, N; /* rows: of histories, of candidates */
     int32_t history_tiles, tiles_count;
     struct arrays in;
-    float *x, *normed, *z, *o, *e, *head_z, *head_now, *head_wide, *low, *hidden, *scores;
+    float *x, *normed, *z, *o, *e, *head_z, *head_now, *head_wide, *low, *hidden, *states, *scores;
 };
 
 /* ---- weights ---- */
@@ -75,6 +91,7 @@ static void drop_model(struct device_model *model)
         return;
     (void)cudaFree(model->block);
     (void)cudaFree(model->emb);
+    (void)cudaFree(model->inverse_norm);
     free(model);
 }
 
@@ -87,13 +104,20 @@ static enum status put_weights(struct device_model *model, const struct network_
 
     if (status == OK)
         status = reserve_floats(&model->emb, &model->emb_floats, emb, err);
+    if (status == OK)
+        status = reserve_floats(&model->inverse_norm, &model->norm_floats, state->network->config.V,
+                                err);
     if (status != OK)
         return status;
     CUDA_TRY(err, cudaMemcpy(model->block, state->block, (size_t)block * sizeof(float),
                              cudaMemcpyHostToDevice));
     CUDA_TRY(err, cudaMemcpy(model->emb, state->network->emb, (size_t)emb * sizeof(float),
                              cudaMemcpyHostToDevice));
-    /* Passes have streams of their own, which do not wait for the copies above. */
+    status = cuda_next_norms(NULL, model->inverse_norm, model->emb, state->network->config.V,
+                             state->network->config.C, err);
+    if (status != OK)
+        return status;
+    /* Passes have streams of their own, which do not wait for what is above. */
     CUDA_TRY(err, cudaDeviceSynchronize());
     model->config = state->network->config;
     model->Z = state->layout->Z;
@@ -174,10 +198,11 @@ static int32_t tiles_of(int32_t rows)
 }
 
 /* What goes in: the same layout in staging and at the start of the device's block. */
-static void carve_arrays(struct carve *carve, struct arrays *in, const struct batch *batch,
-                         int32_t tiles)
+static void carve_arrays(struct carve *carve, struct arrays *in, const struct device_pass *pass)
 {
-    int64_t rows = (int64_t)batch->T + batch->N;
+    const struct batch *batch = pass->call.batch;
+    int64_t rows = (int64_t)pass->T + pass->N;
+    bool lists = pass->call.next && !pass->call.whole;
 
     in->item = part(carve, rows, sizeof *in->item);
     in->action = part(carve, rows, sizeof *in->action);
@@ -186,20 +211,29 @@ static void carve_arrays(struct carve *carve, struct arrays *in, const struct ba
     in->history_start = part(carve, batch->B + 1, sizeof *in->history_start);
     in->time_ms = part(carve, batch->T, sizeof *in->time_ms);
     in->request_time_ms = part(carve, batch->B, sizeof *in->request_time_ms);
-    in->scalars = part(carve, (int64_t)batch->N * batch->F, sizeof *in->scalars);
-    in->tiles = part(carve, tiles, sizeof *in->tiles);
-    in->tokens = (struct cuda_tokens){.T = batch->T,
-                                      .N = batch->N,
+    in->candidate_start = part(carve, lists ? batch->B + 1 : 0, sizeof *in->candidate_start);
+    in->listed = part(carve, lists ? batch->N : 0, sizeof *in->listed);
+    in->scalars = part(carve, (int64_t)pass->N * batch->F, sizeof *in->scalars);
+    in->tiles = part(carve, pass->tiles_count, sizeof *in->tiles);
+    in->tokens = (struct cuda_tokens){.T = pass->T,
+                                      .N = pass->N,
                                       .item = in->item,
                                       .action = in->action,
                                       .gap = in->gap,
                                       .hour = in->hour};
 }
 
+/* How many numbers come out. */
+static int64_t scores_of(const struct call *call, const struct device_model *model)
+{
+    return call->whole ? (int64_t)call->batch->B * model->config.V : call->batch->N;
+}
+
 static void carve_activations(struct carve *carve, struct device_pass *pass,
                               const struct device_model *model)
 {
     int64_t rows = (int64_t)pass->T + pass->N, C = model->config.C, N = pass->N;
+    int64_t B = pass->call.batch->B;
     bool cross = model->config.head == MODEL_HEAD_CROSS;
 
     pass->x = part(carve, rows * C, sizeof(float));
@@ -207,7 +241,8 @@ static void carve_activations(struct carve *carve, struct device_pass *pass,
     pass->z = part(carve, rows * 4 * C, sizeof(float));
     pass->o = part(carve, rows * C, sizeof(float));
     pass->e = part(carve, N * C, sizeof(float));
-    pass->scores = part(carve, N, sizeof(float));
+    pass->states = part(carve, pass->call.next ? B * C : 0, sizeof(float));
+    pass->scores = part(carve, scores_of(&pass->call, model), sizeof(float));
     pass->head_z = part(carve, cross ? N * model->Z : 0, sizeof(float));
     pass->head_now = part(carve, cross ? N * model->Z : 0, sizeof(float));
     pass->head_wide = part(carve, cross ? N * model->Z : 0, sizeof(float));
@@ -244,24 +279,27 @@ static enum status grow(struct device_pass *pass, size_t memory, size_t staging,
 
 /* ---- what goes in ---- */
 
+/* Tokens from `skip` on become rows. */
 static void stage_history(const struct arrays *to, const struct batch *batch, int32_t b,
-                          int32_t actions)
+                          int32_t skip, int32_t actions)
 {
-    for (int32_t t = batch->history_start[b]; t < batch->history_start[b + 1]; t++) {
-        int32_t action = batch->action[t];
+    int32_t first = batch->history_start[b];
 
-        to->item[t] = batch->item[t];
-        to->action[t] = action > BATCH_ACTION_TARGET && action < actions ? action
-                                                                         : CUDA_ACTION_NONE;
-        to->gap[t] = t == batch->history_start[b]
-                         ? BUCKET_GAP_NONE
-                         : bucket_of(batch->time_ms[t], batch->time_ms[t - 1]);
-        to->hour[t] = bucket_hour(batch->time_ms[t]);
-        to->time_ms[t] = batch->time_ms[t];
+    for (int32_t t = first + skip; t < batch->history_start[b + 1]; t++) {
+        int32_t action = batch->action[t], row = t - skip;
+
+        to->item[row] = batch->item[t];
+        to->action[row] = action > BATCH_ACTION_TARGET && action < actions ? action
+                                                                           : CUDA_ACTION_NONE;
+        to->gap[row] = t == first ? BUCKET_GAP_NONE
+                                  : bucket_of(batch->time_ms[t], batch->time_ms[t - 1]);
+        to->hour[row] = bucket_hour(batch->time_ms[t]);
     }
 }
 
-static void stage_candidates(const struct arrays *to, const struct batch *batch, int32_t b)
+/* They follow the T rows of histories. */
+static void stage_candidates(const struct arrays *to, const struct batch *batch, int32_t b,
+                             int32_t T)
 {
     int32_t end = batch->history_start[b + 1];
     int64_t now_ms = batch->request_time_ms[b];
@@ -269,12 +307,11 @@ static void stage_candidates(const struct arrays *to, const struct batch *batch,
                                                  : bucket_of(now_ms, batch->time_ms[end - 1]);
 
     for (int32_t i = batch->candidate_start[b]; i < batch->candidate_start[b + 1]; i++) {
-        to->item[batch->T + i] = batch->candidate_item[i];
-        to->action[batch->T + i] = BATCH_ACTION_TARGET;
-        to->gap[batch->T + i] = gap;
-        to->hour[batch->T + i] = bucket_hour(now_ms);
+        to->item[T + i] = batch->candidate_item[i];
+        to->action[T + i] = BATCH_ACTION_TARGET;
+        to->gap[T + i] = gap;
+        to->hour[T + i] = bucket_hour(now_ms);
     }
-    to->request_time_ms[b] = now_ms;
 }
 
 /* Appends the tiles of rows first .. first + rows - 1. */
@@ -287,54 +324,83 @@ static struct cuda_tile *add_tiles(struct cuda_tile *tile, int32_t request, int3
     return tile;
 }
 
-static void stage(const struct arrays *to, const struct batch *batch, int32_t actions)
+static void copy(void *to, const void *from, int64_t count, size_t bytes)
 {
-    struct cuda_tile *tile = to->tiles;
-
-    for (int32_t b = 0; b < batch->B; b++) {
-        stage_history(to, batch, b, actions);
-        stage_candidates(to, batch, b);
-        tile = add_tiles(tile, b, batch->history_start[b],
-                         batch->history_start[b + 1] - batch->history_start[b]);
-    }
-    for (int32_t b = 0; b < batch->B; b++)
-        tile = add_tiles(tile, b, batch->T + batch->candidate_start[b],
-                         batch->candidate_start[b + 1] - batch->candidate_start[b]);
-    memcpy(to->history_start, batch->history_start, ((size_t)batch->B + 1) * sizeof(int32_t));
-    if (batch->F > 0)
-        memcpy(to->scalars, batch->scalars, (size_t)batch->N * (size_t)batch->F * sizeof(float));
+    if (count > 0)
+        memcpy(to, from, (size_t)count * bytes);
 }
 
-/* Makes room, and queues the copy of everything the kernels read. */
+static void stage(const struct arrays *to, const struct device_pass *pass)
+{
+    const struct batch *batch = pass->call.batch;
+    struct cuda_tile *tile = to->tiles;
+    int32_t skip = pass->call.skip;
+
+    for (int32_t b = 0; b < batch->B; b++) {
+        stage_history(to, batch, b, skip, pass->model->config.A);
+        tile = add_tiles(tile, b, batch->history_start[b],
+                         batch->history_start[b + 1] - batch->history_start[b] - skip);
+    }
+    for (int32_t b = 0; b < batch->B && pass->N > 0; b++) {
+        stage_candidates(to, batch, b, pass->T);
+        tile = add_tiles(tile, b, pass->T + batch->candidate_start[b],
+                         batch->candidate_start[b + 1] - batch->candidate_start[b]);
+    }
+    copy(to->history_start, batch->history_start, batch->B + 1, sizeof *to->history_start);
+    copy(to->time_ms, batch->time_ms, batch->T, sizeof *to->time_ms);
+    copy(to->request_time_ms, batch->request_time_ms, batch->B, sizeof *to->request_time_ms);
+    copy(to->scalars, batch->scalars, (int64_t)pass->N * batch->F, sizeof *to->scalars);
+    if (pass->call.next && !pass->call.whole) {
+        copy(to->candidate_start, batch->candidate_start, batch->B + 1,
+             sizeof *to->candidate_start);
+        copy(to->listed, batch->candidate_item, batch->N, sizeof *to->listed);
+    }
+}
+
+static void count_rows(struct device_pass *pass)
+{
+    const struct call *call = &pass->call;
+    const struct batch *batch = call->batch;
+
+    pass->T = batch->T - call->skip;
+    pass->N = call->next ? 0 : batch->N;
+    pass->history_tiles = pass->tiles_count = 0;
+    for (int32_t b = 0; b < batch->B; b++) {
+        pass->history_tiles += tiles_of(batch->history_start[b + 1] - batch->history_start[b] -
+                                        call->skip);
+        if (pass->N > 0)
+            pass->tiles_count += tiles_of(batch->candidate_start[b + 1] -
+                                          batch->candidate_start[b]);
+    }
+    pass->tiles_count += pass->history_tiles;
+}
+
+/* Makes room, and queues the copy of everything the kernels read. Scores of a batch come back
+ * through the same pinned memory; those of a whole table go to the caller's. */
 static enum status begin(struct device_pass *pass, const struct device_model *model,
-                         const struct batch *batch, struct error *err)
+                         struct call call, struct error *err)
 {
     struct carve count = {0}, host = {0}, device = {0};
     struct arrays staged;
-    size_t in_bytes, scores_bytes = (size_t)batch->N * sizeof(float);
+    size_t in_bytes, out_bytes;
     enum status status;
 
     pass->model = model;
-    pass->T = batch->T;
-    pass->N = batch->N;
-    pass->history_tiles = pass->tiles_count = 0;
-    for (int32_t b = 0; b < batch->B; b++) {
-        pass->history_tiles += tiles_of(batch->history_start[b + 1] - batch->history_start[b]);
-        pass->tiles_count += tiles_of(batch->candidate_start[b + 1] - batch->candidate_start[b]);
-    }
-    pass->tiles_count += pass->history_tiles;
-    carve_arrays(&count, &staged, batch, pass->tiles_count);
+    pass->call = call;
+    count_rows(pass);
+    carve_arrays(&count, &staged, pass);
     in_bytes = count.used;
+    out_bytes = call.whole ? 0 : (size_t)call.batch->N * sizeof(float);
     carve_activations(&count, pass, model);
-    status = grow(pass, count.used, in_bytes > scores_bytes ? in_bytes : scores_bytes, err);
+    status = grow(pass, count.used, in_bytes > out_bytes ? in_bytes : out_bytes, err);
     if (status != OK)
         return status;
     host.base = pass->staging;
     device.base = pass->memory;
-    carve_arrays(&host, &staged, batch, pass->tiles_count);
-    carve_arrays(&device, &pass->in, batch, pass->tiles_count);
+    carve_arrays(&host, &staged, pass);
+    carve_arrays(&device, &pass->in, pass);
     carve_activations(&device, pass, model);
-    stage(&staged, batch, model->config.A);
+    stage(&staged, pass);
     CUDA_TRY(err, cudaMemcpyAsync(pass->memory, pass->staging, in_bytes, cudaMemcpyHostToDevice,
                                   pass->stream));
     return OK;
@@ -361,13 +427,18 @@ static enum status attend(const struct device_pass *pass, int32_t l, bool histor
                           struct error *err)
 {
     const struct model_config *config = &pass->model->config;
-    int32_t skipped = history ? 0 : pass->history_tiles;
+    int32_t skipped = history ? 0 : pass->history_tiles, C = config->C;
+    float *kept = pass->call.kept == NULL ? NULL : pass->call.kept + (int64_t)l * config->P * 2 * C;
     struct cuda_attention attention = {
         .form = config->attention == MODEL_ATTENTION_SILU ? CUDA_ATTENTION_SILU
                                                           : CUDA_ATTENTION_SOFTMAX,
         .T = pass->T,
-        .C = config->C,
+        .C = C,
         .H = config->H,
+        .kept = pass->call.skip,
+        .keys_pitch = kept == NULL ? 4 * C : 2 * C,
+        .v = kept == NULL ? pass->z + C : kept,
+        .k = kept == NULL ? pass->z + 3 * (int64_t)C : kept + C,
         .r_pos = pass->model->weights.layers[l].r_pos,
         .r_time = pass->model->weights.layers[l].r_time,
         .history_start = pass->in.history_start,
@@ -375,17 +446,24 @@ static enum status attend(const struct device_pass *pass, int32_t l, bool histor
         .request_time_ms = pass->in.request_time_ms,
     };
 
+    if (kept != NULL) {
+        enum status status = cuda_keep(pass->stream, kept + (int64_t)pass->call.skip * 2 * C,
+                                       pass->z, pass->T, C, err);
+
+        if (status != OK)
+            return status;
+    }
     return cuda_attention(pass->stream, pass->o, pass->z, attention, pass->in.tiles + skipped,
                           pass->tiles_count - skipped, err);
 }
 
-/* In the last layer history rows are read as K and V alone. */
+/* In the last layer history rows are read as K and V alone, unless their states are wanted. */
 static enum status layer(const struct device_pass *pass, int32_t l, struct error *err)
 {
     const struct model_config *config = &pass->model->config;
     const struct network_layer *w = &pass->model->weights.layers[l];
     int32_t C = config->C, rows = pass->T + pass->N;
-    bool last = l == config->L - 1;
+    bool last = l == config->L - 1 && !pass->call.next;
     int32_t from = last ? pass->T : 0, R = rows - from;
     int64_t at = (int64_t)from * C;
     float P = (float)config->P;
@@ -467,37 +545,110 @@ static enum status head(const struct device_pass *pass, struct error *err)
                          w->scale, w->w_f, w->b_f, pass->N, config->C, config->F, err);
 }
 
+/* ---- next-item scores ---- */
+
+static enum status next_scores(const struct device_pass *pass, struct error *err)
+{
+    const struct device_model *model = pass->model;
+    const struct batch *batch = pass->call.batch;
+    int32_t C = model->config.C, V = model->config.V;
+    struct blas_matrix states = {pass->states, C}, items = {model->emb, C};
+    enum status status = cuda_next_states(pass->stream, pass->states, pass->x,
+                                          pass->in.history_start, batch->B, C,
+                                          1 / model->config.tau, err);
+
+    if (status == OK && !pass->call.whole)
+        return cuda_next_listed(pass->stream, pass->scores, pass->states, model->emb,
+                                model->inverse_norm, pass->in.candidate_start, pass->in.listed,
+                                batch->B, V, C, err);
+    if (status == OK)
+        status = blas_product_of(pass->blas, pass->scores, V, states, BLAS_AS_IT_IS, items,
+                                 BLAS_TRANSPOSED, batch->B, C, V, 0, err);
+    if (status == OK)
+        status = cuda_next_scale(pass->stream, pass->scores, model->inverse_norm, batch->B, V, err);
+    return status;
+}
+
 /* ---- the whole ---- */
 
-static enum status score(struct device_pass **made, const struct device_model *model,
-                         const struct batch *batch, float *scores, struct error *err)
+static enum status compute(struct device_pass *pass, struct error *err)
 {
+    const struct device_model *model = pass->model;
     const struct model_config *config = &model->config;
-    size_t bytes = (size_t)batch->N * sizeof *scores;
-    enum status status = *made == NULL ? make_pass(made, err) : OK;
-    struct device_pass *pass = *made;
+    struct cuda_tables tables = {config->C,          config->V,          config->A,
+                                 model->emb,         model->weights.act, model->weights.gap,
+                                 model->weights.hour};
+    enum status status = cuda_embed(pass->stream, pass->x, pass->e, tables, pass->in.tokens, err);
 
-    if (status != OK || batch->N == 0)
-        return status;
-    status = begin(pass, model, batch, err);
-    if (status == OK) {
-        struct cuda_tables tables = {config->C,          config->V,          config->A,
-                                     model->emb,         model->weights.act, model->weights.gap,
-                                     model->weights.hour};
-
-        status = cuda_embed(pass->stream, pass->x, pass->e, tables, pass->in.tokens, err);
-    }
     for (int32_t l = 0; l < config->L && status == OK; l++)
         status = layer(pass, l, err);
-    if (status == OK)
-        status = head(pass, err);
     if (status != OK)
         return status;
-    CUDA_TRY(err, cudaMemcpyAsync(pass->staging, pass->scores, bytes, cudaMemcpyDeviceToHost,
-                                  pass->stream));
+    return pass->call.next ? next_scores(pass, err) : head(pass, err);
+}
+
+static enum status run(struct device_pass **made, const struct device_model *model,
+                       struct call call, float *scores, struct error *err)
+{
+    size_t bytes = (size_t)scores_of(&call, model) * sizeof *scores;
+    enum status status = *made == NULL ? make_pass(made, err) : OK;
+    struct device_pass *pass = *made;
+    float *to;
+
+    if (status != OK || bytes == 0)
+        return status;
+    status = begin(pass, model, call, err);
+    if (status == OK)
+        status = compute(pass, err);
+    if (status != OK)
+        return status;
+    to = call.whole ? scores : (float *)(void *)pass->staging;
+    CUDA_TRY(err, cudaMemcpyAsync(to, pass->scores, bytes, cudaMemcpyDeviceToHost, pass->stream));
     CUDA_TRY(err, cudaStreamSynchronize(pass->stream));
-    memcpy(scores, pass->staging, bytes);
+    if (!call.whole)
+        memcpy(scores, pass->staging, bytes);
     return OK;
+}
+
+static enum status score(struct device_pass **pass, const struct device_model *model,
+                         const struct batch *batch, float *scores, struct error *err)
+{
+    return run(pass, model, (struct call){.batch = batch}, scores, err);
+}
+
+static enum status score_next(struct device_pass **pass, const struct device_model *model,
+                              const struct batch *batch, bool whole, float *scores,
+                              struct error *err)
+{
+    return run(pass, model, (struct call){.batch = batch, .next = true, .whole = whole}, scores,
+               err);
+}
+
+static void drop_history(struct device_history *history)
+{
+    if (history == NULL)
+        return;
+    (void)cudaFree(history->kept);
+    free(history);
+}
+
+static enum status score_kept(struct device_pass **pass, const struct device_model *model,
+                              struct device_history **made, int32_t kept_rows,
+                              const struct batch *batch, float *scores, struct error *err)
+{
+    const struct model_config *config = &model->config;
+    enum status status;
+
+    if (*made == NULL)
+        *made = calloc(1, sizeof **made);
+    if (*made == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for a history on the GPU");
+    status = reserve_floats(&(*made)->kept, &(*made)->floats,
+                            (int64_t)config->L * config->P * 2 * config->C, err);
+    if (status != OK)
+        return status;
+    return run(pass, model, (struct call){.batch = batch, .kept = (*made)->kept, .skip = kept_rows},
+               scores, err);
 }
 
 enum status cuda_backend_open(struct backend *backend, struct error *err)
@@ -512,6 +663,9 @@ enum status cuda_backend_open(struct backend *backend, struct error *err)
     backend->put = put;
     backend->drop = drop_model;
     backend->score = score;
+    backend->score_next = score_next;
+    backend->score_kept = score_kept;
+    backend->drop_history = drop_history;
     backend->drop_pass = drop_pass;
     return OK;
 }

@@ -80,23 +80,31 @@ enum cuda_attention_form { CUDA_ATTENTION_SILU, CUDA_ATTENTION_SOFTMAX };
 
 struct cuda_attention {
     enum cuda_attention_form form;
-    int32_t T, C, H;                /* D = C / H a multiple of 16 */
+    int32_t T, C, H; /* T: history rows in z; D = C / H a multiple of 16 */
+    int32_t kept;    /* of a batch of one request: history rows in front of those in z */
+    int32_t keys_pitch;
+    const float *k, *v;             /* (C) of every history row, keys_pitch apart */
     const float *r_pos;             /* (P + 1), P at least the longest history */
     const float *r_time;            /* (BUCKET_COUNT) */
     const int32_t *history_start;   /* (B + 1) */
-    const int64_t *time_ms;         /* (T) */
+    const int64_t *time_ms;         /* of every history row */
     const int64_t *request_time_ms; /* (B) */
 };
 
-/* o (T + N, C): the rows of the tiles are set, others left. z (T + N, 4 C): U | V | Q | K; of
- * history rows that no tile holds only V and K are read. K and V of a history lie in z once and
- * every tile of its request reads them there.
- * Bytes: for a tile of 16 rows over n keys: 16 * n / 16 * (2 D + 2 D) * 4 from L2 a head; floor
- * the rows of z once. Limit: shared memory's bandwidth, 5 loads for 4 multiply-adds. */
+/* o (T + N, C): the rows of the tiles are set, others left. z (T + N, 4 C): U | V | Q | K; a row's
+ * own q is read there, and a candidate's own k and v. K and V of a history lie in one place, in z
+ * or where they were kept, and every tile of its request reads them there. Bytes: for a tile of 16
+ * rows over n keys: 16 * n / 16 * (2 D + 2 D) * 4 from L2 a head; floor the rows of z once. Limit:
+ * shared memory's bandwidth, 5 loads for 4 multiply-adds. */
 MUST_CHECK enum status cuda_attention(cudaStream_t stream, float *o, const float *z,
                                       struct cuda_attention attention,
                                       const struct cuda_tile *tiles, int32_t tiles_count,
                                       struct error *err);
+
+/* kept (rows of C | C, 2 C apart) = v | k of R rows of z (R, 4 C): what later requests read.
+ * Bytes: C * 16 a row. Limit: memory. */
+MUST_CHECK enum status cuda_keep(cudaStream_t stream, float *kept, const float *z, int32_t R,
+                                 int32_t C, struct error *err);
 
 /* ---- head; N candidates ---- */
 
@@ -124,6 +132,44 @@ MUST_CHECK enum status cuda_head_dot(cudaStream_t stream, float *scores, const f
                                      const float *e, const float *scalars, const float *mean,
                                      const float *scale, const float *w, const float *b, int32_t N,
                                      int32_t C, int32_t F, struct error *err);
+
+/* ---- next-item scores (kernels/next.h); B requests, V item rows ---- */
+
+/* inverse_norm (V) = 1 / |row of emb|; emb (V, C). Bytes: C * 4 a row. Limit: memory. */
+MUST_CHECK enum status cuda_next_norms(cudaStream_t stream, float *inverse_norm, const float *emb,
+                                       int32_t V, int32_t C, struct error *err);
+
+/* states (B, C) = the last row of each history in x, of length 1, times inverse_tau; 0 without
+ * history. history_start (B + 1). Limit: memory. */
+MUST_CHECK enum status cuda_next_states(cudaStream_t stream, float *states, const float *x,
+                                        const int32_t *history_start, int32_t B, int32_t C,
+                                        float inverse_tau, struct error *err);
+
+/* scores (B, V), products of states and emb, times inverse_norm (V); column 0, the unknown item, is
+ * -INFINITY. Bytes: 8 a score. Limit: memory. */
+MUST_CHECK enum status cuda_next_scale(cudaStream_t stream, float *scores,
+                                       const float *inverse_norm, int32_t B, int32_t V,
+                                       struct error *err);
+
+/* scores (candidate_start[B]) of listed rows; one outside 0..V-1 is row 0. candidate_start (B + 1).
+ * Bytes: C * 8 a candidate. Limit: memory, scattered rows; a warp each. */
+MUST_CHECK enum status cuda_next_listed(cudaStream_t stream, float *scores, const float *states,
+                                        const float *emb, const float *inverse_norm,
+                                        const int32_t *candidate_start, const int32_t *listed,
+                                        int32_t B, int32_t V, int32_t C, struct error *err);
+
+/* ---- the best of each list ---- */
+
+/**
+ * best (B, k): the candidates of each request in order of falling score, as numbers within their
+ * request; equal scores by that number, NaN behind all others. -1 where a request has fewer than k.
+ * scores (start[B]); start (B + 1), at most longest apart; longest at most CUDA_TOP_MAX.
+ * Bytes: 4 read a score, 4 written a place. Limit: shared memory; a block sorts a list in it.
+ */
+#define CUDA_TOP_MAX 4096
+MUST_CHECK enum status cuda_top(cudaStream_t stream, int32_t *best, const float *scores,
+                                const int32_t *start, int32_t B, int32_t k, int32_t longest,
+                                struct error *err);
 
 #ifdef __cplusplus
 }

@@ -44,7 +44,7 @@ CUstream_st default_stream;
 std::vector<cudaStream_t> streams;
 std::map<char *, size_t> pinned;
 cudaError_t last_error;
-int64_t launches;
+int64_t launches, taken;
 
 cudaError_t fail(cudaError_t error)
 {
@@ -113,6 +113,11 @@ int64_t cuemu_launches(void)
     return launches;
 }
 
+int64_t cuemu_allocations(void)
+{
+    return taken;
+}
+
 cudaError_t cudaGetDeviceCount(int *count)
 {
     if (pretend.devices < 0)
@@ -159,6 +164,7 @@ const char *cudaGetErrorString(cudaError_t error)
 cudaError_t cudaMalloc(void **at, size_t bytes)
 {
     memory_start();
+    taken++;
     *at = bytes == 0 ? NULL : memory_allocate(bytes);
     return bytes > 0 && *at == NULL ? fail(cudaErrorMemoryAllocation) : cudaSuccess;
 }
@@ -176,6 +182,7 @@ cudaError_t cudaFree(void *at)
 
 cudaError_t cudaMallocHost(void **at, size_t bytes)
 {
+    taken++;
     *at = calloc(1, bytes);
     memset(*at, 0xff, bytes);
     pinned[(char *)*at] = bytes;

@@ -27,6 +27,9 @@ int64_t cuemu_reports(void);
 /* What was executed: a test that claims to have run kernels asks. */
 int64_t cuemu_launches(void);
 
+/* Allocations of device and pinned memory so far. */
+int64_t cuemu_allocations(void);
+
 /* Skips the running test on a real device. */
 void cuemu_need_emulator(void);
 

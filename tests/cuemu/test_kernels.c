@@ -293,17 +293,21 @@ static void check_request(const struct attended *a, int32_t b, const float *got)
 static void attention_shape(int number, struct random *random)
 {
     static struct attended a;
-    float *o, *got;
+    float *o, *z, *got;
     struct error err;
 
     fill_attended(&a, number, random);
     o = device_floats((int64_t)(a.T + a.N) * a.C);
-    CHECK_STATUS(OK, cuda_attention(NULL, o, DEVICE_PUT(a.z, (int64_t)(a.T + a.N) * 4 * a.C),
+    z = DEVICE_PUT(a.z, (int64_t)(a.T + a.N) * 4 * a.C);
+    CHECK_STATUS(OK, cuda_attention(NULL, o, z,
                                     (struct cuda_attention){
                                         .form = a.form,
                                         .T = a.T,
                                         .C = a.C,
                                         .H = a.H,
+                                        .keys_pitch = 4 * a.C,
+                                        .v = z + a.C,
+                                        .k = z + 3 * (int64_t)a.C,
                                         .r_pos = DEVICE_PUT(a.r_pos, a.P + 1),
                                         .r_time = DEVICE_PUT(a.r_time, BUCKET_COUNT),
                                         .history_start = DEVICE_PUT(a.history_start, a.B + 1),
@@ -419,4 +423,76 @@ static void dot_head_shape(int number, struct random *random)
 TEST(cuda_dot_head_is_that_of_its_formula)
 {
     device_for_shapes(dot_head_shape);
+}
+
+/* ---- the best of each list ---- */
+
+static const float *sorted_by; /* of better_first() */
+
+static int better_first(const void *a, const void *b)
+{
+    int32_t i = *(const int32_t *)a, j = *(const int32_t *)b;
+    float x = sorted_by[i], y = sorted_by[j];
+
+    if (isnan(x) != isnan(y))
+        return isnan(x) ? 1 : -1;
+    if (x != y && !isnan(x))
+        return x > y ? -1 : 1;
+    return i < j ? -1 : 1;
+}
+
+static void top_shape(int number, struct random *random)
+{
+    const float odd[] = {NAN, INFINITY, -INFINITY, 0.0f, -0.0f, 1e-42f, -1e-42f, 3e38f};
+    int32_t B = size_of(number, random, 5), longest = 0, k = device_below(random, 40);
+    int32_t *start = calloc((size_t)B + 1, sizeof *start), *order;
+    float *scores, *got;
+
+    CHECK(start != NULL);
+    for (int32_t b = 0; b < B; b++) {
+        int32_t count = device_below(random, 4) == 0 ? device_below(random, 3)
+                                                     : device_below(random, 150);
+
+        start[b + 1] = start[b] + count;
+        longest = count > longest ? count : longest;
+    }
+    scores = device_random_floats(random, start[B]);
+    for (int32_t i = 0; i < start[B]; i++) {
+        if (device_below(random, 3) == 0)
+            scores[i] = odd[device_below(random, 8)];
+        else if (device_below(random, 3) == 0)
+            scores[i] = (float)device_below(random, 4);
+    }
+    order = calloc((size_t)start[B] + 1, sizeof *order);
+    CHECK(order != NULL);
+    int32_t *best = (int32_t *)(void *)device_floats((int64_t)B * k);
+    struct error err;
+    CHECK_STATUS(OK, cuda_top(NULL, best, DEVICE_PUT(scores, start[B]), DEVICE_PUT(start, B + 1), B,
+                              k, longest, &err));
+    got = device_get((const float *)(const void *)best, (int64_t)B * k);
+    for (int32_t b = 0; b < B; b++) {
+        int32_t count = start[b + 1] - start[b];
+
+        for (int32_t i = 0; i < count; i++)
+            order[i] = i;
+        sorted_by = scores + start[b];
+        qsort(order, (size_t)count, sizeof *order, better_first);
+        for (int32_t i = 0; i < k; i++) {
+            int32_t place;
+
+            memcpy(&place, got + (int64_t)b * k + i, sizeof place);
+            if (place != (i < count ? order[i] : -1))
+                test_fail(__FILE__, __LINE__, "list %d place %d: want %d, got %d", (int)b, (int)i,
+                          i < count ? (int)order[i] : -1, (int)place);
+        }
+    }
+    free(start);
+    free(order);
+    free(scores);
+    free(got);
+}
+
+TEST(cuda_top_is_a_stable_sort_with_nan_behind_all)
+{
+    device_for_shapes(top_shape);
 }

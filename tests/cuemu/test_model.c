@@ -6,11 +6,11 @@
  */
 #include "kernels/backend.h"
 #include "kernels/model.h"
-#include "kernels/network.h"
 
 #include "features/scalars.h"
 #include "scorer/rank.h"
 #include "tests/cuemu/device.h"
+#include "tests/cuemu/models.h"
 #include "tests/kernels/jagged.h"
 #include "tests/test.h"
 
@@ -25,45 +25,6 @@
 
 static struct jagged jagged;
 
-static struct model *rough_model(const struct model_config *config, uint64_t seed)
-{
-    struct model *model;
-    struct random random;
-    struct error err;
-
-    CHECK_STATUS(OK, model_create(&model, config, seed, &err));
-    random_seed(&random, seed);
-    for (int32_t i = 0; i < model_tensors_count(model); i++) {
-        struct model_tensor t = model_tensor(model, i);
-
-        for (size_t k = 0; k < t.count; k++)
-            t.data[k] += .2f * (float)random_normal(&random);
-    }
-    CHECK_STATUS(OK, model_prepare(model, &err));
-    return model;
-}
-
-/* What model_score() does on the CPU. */
-static void score_on_cpu(const struct model *model, const struct batch *batch, float *scores)
-{
-    struct network_state state = model_network(model);
-    const struct model_config *config = &state.network->config;
-
-    for (int32_t b = 0; b < batch->B; b++) {
-        struct request request = request_of(batch, b);
-        struct network_pass pass;
-        size_t bytes = network_pass_bytes(config, state.layout->Z, request.n, request.m, false,
-                                          false);
-        void *memory = aligned_alloc(64, (bytes + 127) / 64 * 64);
-
-        CHECK(memory != NULL);
-        memset(memory, 0, (bytes + 127) / 64 * 64);
-        network_pass_begin(&pass, state.network, &request, false, false, false, memory);
-        network_forward(&pass, scores + request.candidate, 0, 0);
-        free(memory);
-    }
-}
-
 static void check_same(const struct model *model, struct model_workspace *workspace,
                        const struct batch *batch)
 {
@@ -72,36 +33,10 @@ static void check_same(const struct model *model, struct model_workspace *worksp
 
     CHECK(batch->N <= SCORES_MAX);
     memset(gpu, 0xff, sizeof gpu);
-    score_on_cpu(model, batch, cpu);
+    models_score_on_cpu(model, batch, cpu);
     CHECK_STATUS(OK, model_score(model, workspace, batch, gpu, &err));
     for (int32_t i = 0; i < batch->N; i++)
         CHECK_NEAR((double)cpu[i], (double)gpu[i], TOLERANCE * (1 + fabs((double)cpu[i])));
-}
-
-static struct model_config config_of(int number, struct random *random)
-{
-    struct model_config config;
-
-    CHECK(model_preset(&config, "small", 40, device_below(random, 5)));
-    config.C = number % 3 == 0 ? 64 : 32;
-    config.H = number % 2 == 0 ? 2 : 1;
-    config.P = 40;
-    config.A = 4;
-    config.L = 1 + number % 3;
-    config.crosses = 1 + number % 2;
-    config.attention = number / 2 % 2 == 0 ? MODEL_ATTENTION_SILU : MODEL_ATTENTION_SOFTMAX;
-    config.head = number % 4 == 3 ? MODEL_HEAD_DOT : MODEL_HEAD_CROSS;
-    return config;
-}
-
-static void backend_must_be_cuda(void)
-{
-    const struct backend *backend;
-    struct error err;
-
-    CHECK_STATUS(OK, backend_choose(&backend, &err));
-    CHECK_TEXT("cuda", backend->name);
-    CHECK(backend->why[0] != 0);
 }
 
 /* One workspace for every size: it grows, and what an earlier batch left is not read. */
@@ -109,7 +44,7 @@ static void check_models(int count)
 {
     struct model_workspace *workspace = model_workspace_create();
 
-    backend_must_be_cuda();
+    models_backend_is_cuda();
     for (int number = 0; number < count; number++) {
         struct jagged_size sizes[4];
         struct random random;
@@ -119,12 +54,12 @@ static void check_models(int count)
 
         random_seed(&random, test_seed() + (uint64_t)number);
         cuemu_schedule((enum cuemu_order)(number % CUEMU_ORDERS), (uint64_t)number);
-        config = config_of(number, &random);
+        config = models_config(number, &random);
         for (int32_t b = 0; b < B; b++)
             sizes[b] = (struct jagged_size){
                 device_below(&random, 3) == 0 ? 0 : device_below(&random, 41),
                 device_below(&random, 24)};
-        model = rough_model(&config, test_seed() + (uint64_t)number);
+        model = models_rough(&config, test_seed() + (uint64_t)number);
         jagged_fill(&jagged, &config, sizes, B, test_seed() + (uint64_t)number);
         if (number % 2 == 1 && jagged.batch.T > 2 && jagged.batch.N > 2) {
             const int32_t bad[] = {-1, 40, INT32_MIN, INT32_MAX};
@@ -164,8 +99,8 @@ TEST(cuda_other_requests_change_no_bit_of_what_our_kernels_compute)
     cuemu_need_emulator();
     random_seed(&random, 7);
     for (int number = 0; number < 4; number += 2) {
-        struct model_config config = config_of(number, &random);
-        struct model *model = rough_model(&config, test_seed());
+        struct model_config config = models_config(number, &random);
+        struct model *model = models_rough(&config, test_seed());
 
         cuemu_schedule(CUEMU_REVERSE, 1);
         jagged_fill(&jagged, &config, sizes, 4, test_seed());
@@ -193,8 +128,8 @@ TEST(cuda_scores_follow_changed_weights_and_a_grown_item_table)
     struct error err;
 
     random_seed(&random, 3);
-    config = config_of(0, &random);
-    model = rough_model(&config, 3);
+    config = models_config(0, &random);
+    model = models_rough(&config, 3);
     jagged_fill(&jagged, &config, sizes, 1, 3);
     check_same(model, workspace, &jagged.batch);
     for (int32_t i = 0; i < model_tensors_count(model); i++)
@@ -291,7 +226,7 @@ TEST(cuda_rerank_request_is_answered_as_on_the_cpu)
     const char *write_to = getenv("CUEMU_WRITE");
 
     CHECK(model_preset(&config, "small", ITEMS + 1, scalars_count));
-    struct model *model = rough_model(&config, 9);
+    struct model *model = models_rough(&config, 9);
     struct ranker ranker = {.model = model, .tables = tables};
     for (int i = 0; i < 8; i++)
         history[i] = (struct user_entry){
@@ -311,7 +246,7 @@ TEST(cuda_rerank_request_is_answered_as_on_the_cpu)
     if (write_to != NULL) {
         write_scores(write_to, scores);
     } else {
-        backend_must_be_cuda();
+        models_backend_is_cuda();
         scores_on_the_cpu(cpu);
         for (int i = 0; i < ITEMS; i++)
             CHECK_NEAR((double)cpu[i], (double)scores[i], TOLERANCE * (1 + fabs((double)cpu[i])));

@@ -1,0 +1,36 @@
+/*
+ * kernels/cuda/keep.cu - sets K and V of new history rows aside for later requests of the user.
+ *
+ * Flow: norm -> cuBLAS -> after -> [keep] -> attention reads them there
+ *
+ * Limited by memory: each element is read and written once, neighbours by neighbours.
+ */
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/ops.h"
+
+#define THREADS 256
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    keep_kernel(float *kept, const float *z, int32_t R, int32_t C)
+{
+    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+
+    if (i >= (int64_t)R * 2 * C)
+        return;
+
+    int64_t row = i / (2 * (int64_t)C), c = i % (2 * (int64_t)C);
+    kept[i] = z[row * 4 * C + C + (c < C ? c : c + C)]; /* U | V | Q | K */
+}
+
+enum status cuda_keep(cudaStream_t stream, float *kept, const float *z, int32_t R, int32_t C,
+                      struct error *err)
+{
+    int64_t count = (int64_t)R * 2 * C;
+
+    if (count == 0)
+        return OK;
+    LAUNCH(keep_kernel, (unsigned)((count + THREADS - 1) / THREADS), THREADS, 0, stream, kept, z, R,
+           C);
+    CUDA_TRY(err, cudaGetLastError());
+    return OK;
+}

@@ -1,0 +1,139 @@
+/*
+ * kernels/cuda/next.cu - next-item scores around cuBLAS's product: cosines of a history's last
+ * state with item rows.
+ *
+ * Flow: layers -> [states -> (product, scale) | listed] -> scores;  weights -> [norms]
+ *
+ * All limited by memory; a row of C floats is a warp's.
+ */
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/ops.h"
+
+#define WARPS   8
+#define THREADS (WARPS * WARP_LANES)
+
+/* Sum over the row of a[c] * b[c]; every lane gets it. */
+static __device__ __forceinline__ float warp_dot(const float *a, const float *b, int32_t C,
+                                                 int32_t lane)
+{
+    float sum = 0.0f;
+
+    for (int32_t c = lane; c < C; c += WARP_LANES)
+        sum += a[c] * b[c];
+    return warp_sum(sum);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    next_norms_kernel(float *inverse_norm, const float *emb, int32_t V, int32_t C)
+{
+    int64_t row = (int64_t)blockIdx.x * WARPS + threadIdx.x / WARP_LANES;
+    int32_t lane = (int32_t)threadIdx.x % WARP_LANES;
+
+    if (row >= V)
+        return; /* the whole warp leaves together */
+    float square = warp_dot(emb + row * C, emb + row * C, C, lane);
+    if (lane == 0)
+        inverse_norm[row] = 1.0f / sqrtf(square + 1e-12f);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    next_states_kernel(float *states, const float *x, const int32_t *history_start, int32_t B,
+                       int32_t C, float inverse_tau)
+{
+    int64_t b = (int64_t)blockIdx.x * WARPS + threadIdx.x / WARP_LANES;
+    int32_t lane = (int32_t)threadIdx.x % WARP_LANES;
+
+    if (b >= B)
+        return; /* the whole warp leaves together */
+
+    int64_t end = history_start[b + 1];
+    bool none = end == history_start[b];
+    const float *last = x + (none ? 0 : end - 1) * C;
+    float square = none ? 0.0f : warp_dot(last, last, C, lane);
+    float scale = inverse_tau / sqrtf(square + 1e-12f);
+    for (int32_t c = lane; c < C; c += WARP_LANES)
+        states[b * C + c] = none ? 0.0f : last[c] * scale;
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    next_scale_kernel(float *scores, const float *inverse_norm, int32_t B, int32_t V)
+{
+    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+
+    if (i >= (int64_t)B * V)
+        return;
+
+    int64_t v = i % V;
+    scores[i] = v == 0 ? -INFINITY : scores[i] * inverse_norm[v];
+}
+
+/* A block a request: its warps take its candidates in turn. */
+extern "C" __global__ void __launch_bounds__(THREADS)
+    next_listed_kernel(float *scores, const float *states, const float *emb,
+                       const float *inverse_norm, const int32_t *candidate_start,
+                       const int32_t *listed, int32_t V, int32_t C)
+{
+    int64_t b = blockIdx.x;
+    int32_t lane = (int32_t)threadIdx.x % WARP_LANES;
+    int64_t end = candidate_start[b + 1];
+
+    for (int64_t i = candidate_start[b] + threadIdx.x / WARP_LANES; i < end; i += WARPS) {
+        int32_t item = listed[i];
+        int64_t v = item >= 0 && item < V ? item : 0;
+        float dot = warp_dot(states + b * C, emb + v * C, C, lane);
+
+        if (lane == 0)
+            scores[i] = dot * inverse_norm[v];
+    }
+}
+
+static unsigned blocks_of(int64_t count, int64_t a_block)
+{
+    return (unsigned)((count + a_block - 1) / a_block);
+}
+
+enum status cuda_next_norms(cudaStream_t stream, float *inverse_norm, const float *emb, int32_t V,
+                            int32_t C, struct error *err)
+{
+    if (V == 0)
+        return OK;
+    LAUNCH(next_norms_kernel, blocks_of(V, WARPS), THREADS, 0, stream, inverse_norm, emb, V, C);
+    CUDA_TRY(err, cudaGetLastError());
+    return OK;
+}
+
+enum status cuda_next_states(cudaStream_t stream, float *states, const float *x,
+                             const int32_t *history_start, int32_t B, int32_t C, float inverse_tau,
+                             struct error *err)
+{
+    if (B == 0)
+        return OK;
+    LAUNCH(next_states_kernel, blocks_of(B, WARPS), THREADS, 0, stream, states, x, history_start, B,
+           C, inverse_tau);
+    CUDA_TRY(err, cudaGetLastError());
+    return OK;
+}
+
+enum status cuda_next_scale(cudaStream_t stream, float *scores, const float *inverse_norm,
+                            int32_t B, int32_t V, struct error *err)
+{
+    if (B == 0 || V == 0)
+        return OK;
+    LAUNCH(next_scale_kernel, blocks_of((int64_t)B * V, THREADS), THREADS, 0, stream, scores,
+           inverse_norm, B, V);
+    CUDA_TRY(err, cudaGetLastError());
+    return OK;
+}
+
+enum status cuda_next_listed(cudaStream_t stream, float *scores, const float *states,
+                             const float *emb, const float *inverse_norm,
+                             const int32_t *candidate_start, const int32_t *listed, int32_t B,
+                             int32_t V, int32_t C, struct error *err)
+{
+    if (B == 0)
+        return OK;
+    LAUNCH(next_listed_kernel, (unsigned)B, THREADS, 0, stream, scores, states, emb, inverse_norm,
+           candidate_start, listed, V, C);
+    CUDA_TRY(err, cudaGetLastError());
+    return OK;
+}

@@ -1,0 +1,194 @@
+/*
+ * Tests kernels/cuda/forward where a server lives: histories whose K and V stay on the device,
+ * next-item scores, and no allocation once the largest batch was seen.
+ */
+#include "kernels/model.h"
+#include "kernels/network.h"
+
+#include "tests/cuemu/device.h"
+#include "tests/cuemu/models.h"
+#include "tests/kernels/jagged.h"
+#include "tests/test.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SCORES_MAX 256
+#define TOLERANCE  1e-4 /* kernels/cuda/forward.h */
+
+static struct jagged jagged;
+
+/* In the emulator a row's bits depend on the row alone, so kept K and V must give the same ones. */
+static void check_kept(const struct model *model, struct model_workspace *workspace,
+                       struct model_history *history, const struct batch *batch)
+{
+    float cpu[SCORES_MAX], plain[SCORES_MAX], kept[SCORES_MAX];
+    struct error err;
+
+    CHECK(batch->N <= SCORES_MAX);
+    memset(kept, 0xff, sizeof kept);
+    models_score_on_cpu(model, batch, cpu);
+    CHECK_STATUS(OK, model_score_kept(model, workspace, history, batch, kept, &err));
+    CHECK_STATUS(OK, model_score(model, workspace, batch, plain, &err));
+    for (int32_t i = 0; i < batch->N; i++) {
+        CHECK_NEAR((double)cpu[i], (double)kept[i], TOLERANCE * (1 + fabs((double)cpu[i])));
+        CHECK_NEAR((double)plain[i], (double)kept[i], 0);
+    }
+}
+
+/* The first n tokens of the request, and what follows of its candidates. */
+static void shorten(struct jagged *all, int32_t n, int32_t m)
+{
+    all->batch.T = all->history_start[1] = n;
+    all->batch.N = all->candidate_start[1] = m;
+}
+
+TEST(cuda_kept_histories_grow_change_and_are_begun_anew)
+{
+    const struct jagged_size size = {40, 9};
+    struct model_workspace *workspace = model_workspace_create();
+
+    cuemu_need_emulator();
+    models_backend_is_cuda();
+    for (int number = 0; number < 3; number++) {
+        struct model_history *history = model_history_create();
+        struct random random;
+        struct model_config config;
+        struct model *model;
+
+        random_seed(&random, test_seed() + (uint64_t)number);
+        config = models_config(number, &random);
+        model = models_rough(&config, test_seed() + (uint64_t)number);
+        jagged_fill(&jagged, &config, &size, 1, test_seed());
+        cuemu_schedule((enum cuemu_order)(number % CUEMU_ORDERS), (uint64_t)number);
+        const int32_t lengths[] = {17, 18, 40, 0, 40, 25};
+        for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+            shorten(&jagged, lengths[i], 1 + (int32_t)i);
+            jagged.request_time_ms[0] += 70000; /* time passes: no row of a history changes */
+            check_kept(model, workspace, history, &jagged.batch);
+        }
+        jagged.item[7] = (jagged.item[7] + 1) % 40; /* from here on another history */
+        check_kept(model, workspace, history, &jagged.batch);
+        shorten(&jagged, 25, 0); /* nothing to score */
+        check_kept(model, workspace, history, &jagged.batch);
+        for (size_t k = 0; k < model_tensor(model, 3).count; k++)
+            model_tensor(model, 3).data[k] *= .9f;
+        struct error err;
+        CHECK_STATUS(OK, model_prepare(model, &err));
+        shorten(&jagged, 25, 5);
+        check_kept(model, workspace, history, &jagged.batch);
+        model_history_destroy(history);
+        model_destroy(model);
+    }
+    model_workspace_destroy(workspace);
+    CHECK_INT(0, cuemu_reports());
+}
+
+/* model_next_all() on the CPU. */
+static void next_on_cpu(const struct model *model, const struct batch *batch, float *scores)
+{
+    struct network_state state = model_network(model);
+    const struct model_config *config = &state.network->config;
+    float *norms = malloc((size_t)config->V * sizeof *norms);
+
+    CHECK(norms != NULL);
+    state.network->ops->next_norms(norms, state.network->emb, config->V, config->C);
+    for (int32_t b = 0; b < batch->B; b++) {
+        struct request request = request_of(batch, b);
+        float *to = scores + (int64_t)b * config->V;
+        struct network_pass pass;
+        size_t bytes;
+        void *memory;
+
+        request.m = 0;
+        bytes = network_pass_bytes(config, state.layout->Z, request.n, 0, false, false);
+        memory = aligned_alloc(64, (bytes + 127) / 64 * 64);
+        CHECK(memory != NULL);
+        memset(memory, 0, (bytes + 127) / 64 * 64);
+        memset(to, 0, (size_t)config->V * sizeof *to);
+        network_pass_begin(&pass, state.network, &request, false, true, false, memory);
+        if (request.n > 0) {
+            network_forward(&pass, NULL, 0, 0);
+            state.network->ops->next_scores(
+                to, network_states(&pass) + (int64_t)(request.n - 1) * config->C,
+                state.network->emb, norms, config->V, config->C, 1 / config->tau);
+        }
+        to[0] = -INFINITY;
+        free(memory);
+    }
+    free(norms);
+}
+
+TEST(cuda_next_item_scores_are_those_of_the_cpu)
+{
+    const struct jagged_size sizes[] = {{17, 6}, {0, 3}, {40, 1}, {5, 0}};
+    struct model_workspace *workspace = model_workspace_create();
+    float cpu[4 * 40], gpu[4 * 40], listed[SCORES_MAX];
+    struct error err;
+
+    models_backend_is_cuda();
+    for (int number = 0; number < 4; number++) {
+        struct random random;
+        struct model_config config;
+        struct model *model;
+
+        random_seed(&random, test_seed() + (uint64_t)number);
+        config = models_config(number, &random);
+        model = models_rough(&config, test_seed() + (uint64_t)number);
+        jagged_fill(&jagged, &config, sizes, 4, test_seed());
+        jagged.candidate_item[2] = 40; /* outside the table: the unknown row */
+        cuemu_schedule((enum cuemu_order)(number % CUEMU_ORDERS), (uint64_t)number);
+        next_on_cpu(model, &jagged.batch, cpu);
+        CHECK_STATUS(OK, model_next_all(model, workspace, &jagged.batch, gpu, &err));
+        CHECK_STATUS(OK, model_next_candidates(model, workspace, &jagged.batch, listed, &err));
+        for (int32_t b = 0; b < 4; b++) {
+            CHECK(gpu[b * 40] == -INFINITY);
+            for (int32_t v = 1; v < 40; v++)
+                CHECK_NEAR((double)cpu[b * 40 + v], (double)gpu[b * 40 + v],
+                           TOLERANCE * (1 + fabs((double)cpu[b * 40 + v])));
+            for (int32_t i = jagged.candidate_start[b]; i < jagged.candidate_start[b + 1]; i++)
+                if (jagged.candidate_item[i] > 0 && jagged.candidate_item[i] < 40)
+                    CHECK_NEAR((double)gpu[b * 40 + jagged.candidate_item[i]], (double)listed[i],
+                               TOLERANCE * (1 + fabs((double)listed[i])));
+                else
+                    CHECK(isfinite(listed[i]));
+        }
+        model_destroy(model);
+    }
+    model_workspace_destroy(workspace);
+    CHECK_INT(0, cuemu_reports());
+}
+
+TEST(cuda_serving_allocates_nothing_once_the_largest_request_was_seen)
+{
+    const struct jagged_size size = {40, 30};
+    struct model_workspace *workspace = model_workspace_create();
+    struct model_history *history = model_history_create();
+    struct model_config config;
+    struct random random;
+    struct model *model;
+    float scores[SCORES_MAX];
+    struct error err;
+    int64_t before;
+
+    random_seed(&random, 2);
+    config = models_config(0, &random);
+    model = models_rough(&config, 2);
+    jagged_fill(&jagged, &config, &size, 1, 2);
+    cuemu_schedule(CUEMU_IN_ORDER, 0);
+    CHECK_STATUS(OK, model_score(model, workspace, &jagged.batch, scores, &err));
+    CHECK_STATUS(OK, model_score_kept(model, workspace, history, &jagged.batch, scores, &err));
+    before = cuemu_allocations();
+    for (int32_t n = 40; n >= 0; n -= 13) {
+        shorten(&jagged, n, 30 - n / 2);
+        CHECK_STATUS(OK, model_score(model, workspace, &jagged.batch, scores, &err));
+        CHECK_STATUS(OK, model_score_kept(model, workspace, history, &jagged.batch, scores, &err));
+        CHECK_STATUS(OK, model_prepare(model, &err)); /* new weights find room too */
+    }
+    CHECK_INT(before, cuemu_allocations());
+    model_history_destroy(history);
+    model_destroy(model);
+    model_workspace_destroy(workspace);
+    CHECK_INT(0, cuemu_reports());
+}
