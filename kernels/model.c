@@ -566,13 +566,13 @@ struct model_history *model_history_create(void)
 
 static void history_clear(struct model_history *history)
 {
+    if (history->device != NULL)
+        history->backend->drop_history(history->device);
     free(history->item);
     free(history->action);
     free(history->time_ms);
     free(history->kept);
-    if (history->device != NULL)
-        history->backend->drop_history(history->device);
-    *history = (struct model_history){0};
+    memset(history, 0, sizeof *history);
 }
 
 void model_history_destroy(struct model_history *history)
