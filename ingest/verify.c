@@ -4,8 +4,8 @@
  * Flow: topic up to `next` -> decode -> rules -> memory store; compared with Redis, user by user;
  *       what the rules emit -> verify_examples; item tables -> verify_items
  *
- * Every shard is replayed up to its own `next`; a user who is written between the two readings
- * differs, so ingest should not be running.
+ * Every shard is replayed up to its own `next`. A user who is written between the two readings
+ * differs; so what differs in shards that went on meanwhile is told, and not judged (verify_work).
  *
  * Bounded: with --passes N the log is read N times, each time for an N-th of the users. Beyond
  * --memory the command ends and says so, rather than being killed.
@@ -25,6 +25,7 @@
 #include "ingest/verify_examples.h"
 #include "ingest/verify_history.h"
 #include "ingest/verify_items.h"
+#include "ingest/verify_work.h"
 #include "ops/arena.h"
 #include "ops/hash.h"
 #include "ops/json_writer.h"
@@ -53,6 +54,14 @@
 
 _Static_assert(DATASET_PARTITIONS_MAX <= FED_PLACE_MASK + 1, "every place fits");
 
+enum verdict {
+    VERDICT_EQUAL,
+    VERDICT_DIFFERENT,
+    VERDICT_NONE, /* what differs may have been written meanwhile */
+    VERDICT_COUNT
+};
+static const char *const verdict_names[VERDICT_COUNT] = {"equal", "different", "not_judged"};
+
 struct verify {
     struct command_line *line;
     const struct config *config;
@@ -71,6 +80,7 @@ struct verify {
     struct verify_items *items;       /* NULL: not compared */
     struct verify_history *history;
     struct verify_dump *dump;
+    struct verify_work work;
     struct arena *arena;
     struct progress progress;
     int64_t *watermarks; /* by place in offsets */
@@ -274,6 +284,14 @@ static void tell(struct verify *v, struct text user, const char *what, const str
     verify_history_add(v->history, user, false, told);
 }
 
+/* Of a user, whose shard may have moved meanwhile. */
+static void tell_user(struct verify *v, struct text user, const char *what,
+                      const struct user_value *got, const struct user_value *want)
+{
+    verify_work_differs(&v->work, rules_shard(&v->dataset.rules, user, v->dataset.shards));
+    tell(v, user, what, got, want);
+}
+
 static enum status remember(void *context, const struct kafka_record *record, struct error *err)
 {
     struct verify *v = context;
@@ -349,17 +367,17 @@ static void compare_user(void *context, struct text user, const struct user_valu
         v->status = status;
     } else if (status != OK) {
         v->unreadable++;
-        tell(v, user, v->err->text, NULL, NULL);
+        tell_user(v, user, v->err->text, NULL, NULL);
     } else if (!there) {
         v->missing++;
-        tell(v, user, "is not in Redis", NULL, NULL);
+        tell_user(v, user, "is not in Redis", NULL, NULL);
     } else if (is_mixed(v, rules_user_hash(&v->dataset.rules, user), &records)
                    ? equal_within(&got, want, records)
                    : user_value_equal(&got, want)) {
         v->equal++;
     } else {
         v->different++;
-        tell(v, user, "differs", &got, want);
+        tell_user(v, user, "differs", &got, want);
     }
     progress_show(&v->progress, -1, (uint64_t)v->users);
 }
@@ -377,7 +395,7 @@ static enum status look_at_key(struct verify *v, struct text user, struct error 
         return OK;
     if (user_store_get(v->store, user) == NULL) {
         v->unknown++;
-        tell(v, user, "is in Redis, but not in the log", NULL, NULL);
+        tell_user(v, user, "is in Redis, but not in the log", NULL, NULL);
     }
     if (v->dump == NULL)
         return OK;
@@ -528,7 +546,11 @@ static enum status open_all(struct verify *v, struct error *err)
         status = offsets_load(&v->offsets, v->nodes, &v->keys, &v->dataset, v->topic, REDIS_MS,
                               err);
     if (status == OK)
+        status = verify_work_init(&v->work, v->dataset.shards, err);
+    if (status == OK) {
+        verify_work_ask(&v->work, v->config);
         tell_of_resets(v);
+    }
     if (status == OK)
         status = open_outputs(v, err);
     if (status != OK)
@@ -586,6 +608,19 @@ static enum status run_pass(struct verify *v, struct error *err)
     return status == OK ? compare_examples(v, err) : status;
 }
 
+/* Did a shard go on since its `next` was read first? */
+static enum status look_again(struct verify *v, struct error *err)
+{
+    struct offsets now = {0};
+    enum status status = offsets_load(&now, v->nodes, &v->keys, &v->dataset, v->topic, REDIS_MS,
+                                      err);
+
+    if (status == OK)
+        verify_work_compare(&v->work, &v->offsets, &now);
+    offsets_clear(&now);
+    return status;
+}
+
 static enum status verify(struct verify *v, struct error *err)
 {
     enum status status = OK;
@@ -599,17 +634,31 @@ static enum status verify(struct verify *v, struct error *err)
     if (status != OK)
         return status;
     compare_counts(v);
-    if (v->items != NULL)
+    status = look_again(v, err);
+    if (status == OK && v->items != NULL)
         status = verify_items_run(v->items, v->config, v->schema, v->passes, v->history,
                                   &v->of_items, err);
     return status == OK ? print_history(v, err) : status;
 }
 
-static bool is_equal(const struct verify *v)
+static int64_t examples_apart(const struct verify *v)
 {
-    return v->different + v->missing + v->unreadable + v->unknown + v->wrong_counts == 0 &&
-           v->of_examples.different + v->of_examples.missing + v->of_examples.unknown == 0 &&
-           v->of_items.different == 0;
+    return v->of_examples.different + v->of_examples.missing + v->of_examples.unknown;
+}
+
+/* What may be what ingest has written meanwhile. Counts are of one moment with their `next`, and
+ * items are of the trainer's own offsets: both are judged in any case. */
+static int64_t unjudged(const struct verify *v)
+{
+    return verify_work_unjudged(&v->work) + (v->work.shards_moved > 0 ? examples_apart(v) : 0);
+}
+
+static enum verdict verdict_of(const struct verify *v)
+{
+    int64_t apart = v->different + v->missing + v->unreadable + v->unknown + v->wrong_counts +
+                    examples_apart(v) + v->of_items.different;
+
+    return apart == 0 ? VERDICT_EQUAL : apart > unjudged(v) ? VERDICT_DIFFERENT : VERDICT_NONE;
 }
 
 static void print_text(const struct verify *v)
@@ -648,7 +697,22 @@ static void print_text(const struct verify *v)
             v->of_items.items, v->of_items.equal, v->of_items.different, v->of_items.unjudged);
 }
 
-static void print_json(const struct verify *v, bool good)
+static void print_verdict(const struct verify *v)
+{
+    static const char *const texts[VERDICT_COUNT] = {
+        [VERDICT_EQUAL] = "all of it is what one thread makes of the log",
+        [VERDICT_DIFFERENT] = "it is NOT what one thread makes of the log",
+        [VERDICT_NONE] = "not judged: stop every ingest of the group, and run it again"};
+
+    if (v->work.shards_moved > 0)
+        (void)printf("ingest was at work: %d of %d shards went on, by %" PRId64
+                     " records, while they were read; %" PRId64
+                     " differences may be that and are not judged\n",
+                     v->work.shards_moved, v->work.shards, v->work.records, unjudged(v));
+    (void)printf("%s\n", texts[verdict_of(v)]);
+}
+
+static void print_json(const struct verify *v)
 {
     const struct {
         const char *name;
@@ -675,13 +739,18 @@ static void print_json(const struct verify *v, bool good)
                    {"items", v->of_items.items},
                    {"items_equal", v->of_items.equal},
                    {"items_different", v->of_items.different},
-                   {"items_unjudged", v->of_items.unjudged}};
+                   {"items_unjudged", v->of_items.unjudged},
+                   {"members", v->work.members},
+                   {"shards_moved", v->work.shards_moved},
+                   {"records_meanwhile", v->work.records},
+                   {"not_judged", unjudged(v)}};
     char text[RESULT_ROOM];
     struct json_writer w;
 
     json_writer_init(&w, text, sizeof text);
     json_object_begin(&w);
-    json_bool(&w, "equal", good);
+    json_bool(&w, "equal", verdict_of(v) == VERDICT_EQUAL);
+    json_text(&w, "verdict", text_of(verdict_names[verdict_of(v)]));
     json_bool(&w, "examples_compared", v->examples_why == NULL);
     json_bool(&w, "items_compared", v->items != NULL);
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
@@ -695,6 +764,7 @@ static void close_all(struct verify *v)
     end_pass(v);
     verify_items_close(v->items);
     verify_history_destroy(v->history);
+    verify_work_clear(&v->work);
     event_decoder_destroy(v->decoder);
     event_schema_destroy(v->schema);
     offsets_clear(&v->offsets);
@@ -710,9 +780,10 @@ static int run_verify(struct command_line *line)
 {
     struct verify v = {.line = line, .config = command_config(line)};
     int64_t passes = command_int(line, "passes");
+    static const int codes[VERDICT_COUNT] = {EXIT_DONE, EXIT_NO, EXIT_IN_USE};
     struct error err, close_err;
     enum status status;
-    bool good;
+    int code = EXIT_DONE;
 
     if (v.config == NULL)
         return EXIT_USAGE;
@@ -728,16 +799,17 @@ static int run_verify(struct command_line *line)
         status = close_err.status;
         err = close_err;
     }
-    good = is_equal(&v);
-    if (status == OK && command_json(line)) {
-        print_json(&v, good);
-    } else if (status == OK) {
-        print_text(&v);
-        (void)printf(good ? "all of it is what one thread makes of the log\n"
-                          : "it is NOT what one thread makes of the log\n");
+    if (status == OK) {
+        code = codes[verdict_of(&v)];
+        if (command_json(line)) {
+            print_json(&v);
+        } else {
+            print_text(&v);
+            print_verdict(&v);
+        }
     }
     close_all(&v);
-    return status != OK ? command_fail(line, &err) : good ? EXIT_DONE : EXIT_NO;
+    return status != OK ? command_fail(line, &err) : code;
 }
 
 static const struct option_row verify_options[] = {
@@ -757,11 +829,15 @@ const struct command verify_command = {
             "applied, runs the same rules over a store in memory, and compares every user in "
             "Redis, every count, and every example with its labels, in the topic or waiting in an "
             "outbox. With --items also what the trainer has counted of each item. Reads only. "
-            "Ends with 1 when something differs, after the first differences and the records "
-            "that led to them.\n"
+            "The first differences are told with the records that led to them. The whole log must "
+            "still be there.\n"
             "\n"
-            "The whole log must still be there. Stop ingest first, or expect users written "
-            "meanwhile to differ.\n"
+            "It may run beside a working ingest: a shard that goes on meanwhile is seen, and what "
+            "differs in it is told, and not judged. For an answer about all of it stop ingest "
+            "first.\n"
+            "\n"
+            "Exit codes: 0 all that was compared is equal; 1 something differs that nobody has "
+            "written meanwhile; 73 the only differences are in shards that went on: no answer.\n"
             "\n"
             "Examples:\n"
             "  freshet verify --json\n"

@@ -144,6 +144,47 @@ check 'ingest goes on where it ended'
 run verify --json && has '"equal":true'
 check 'verify agrees after an erasure'
 
+# ---- verify beside an ingest that works ----
+
+# What differs in a shard that goes on meanwhile may be what ingest writes. Verify waits for the slow
+# broker, its look at Redis behind it.
+calls() { redis INFO commandstats | sed -n 's/^cmdstat_hmget:calls=\([0-9]*\).*/\1/p'; }
+verify_while() { # COMMAND...
+    local before seen
+    before=$(calls)
+    tell_mock delay 2000
+    run verify --json &
+    seen=$!
+    wait_for 60 eval '[ "$(calls)" -ge $((before + 32)) ]'
+    "$@"
+    tell_mock delay 0
+    wait "$seen"
+}
+goes_on() { # SHARD: partition 0 of it
+    redis HSET "fr{$1}mevents:0:0" state "$(redis HGET "fr{$1}mevents:0:0" state | sed 's/^[0-9]*/1/; s/^1 \([^ ]*\) [^ ]* [^ ]*/1 \1 - -/')" >/dev/null
+}
+user=$(redis --scan --pattern 'fr{*}u*' | head -n 1)
+shard=${user#*\{} shard=${shard%%\}*}
+state=$(redis HGET "fr{$shard}mevents:0:0" state)
+redis COPY "$user" 'fr{'"$shard"'}kept' >/dev/null
+redis DEL "$user" >/dev/null
+verify_while goes_on "$shard"
+[ "$?" = 73 ] && has '"equal":false,"verdict":"not_judged"' && has '"users_missing":1' && has '"shards_moved":1' && has '"not_judged":1'
+check 'verify does not judge what may have been written meanwhile'
+redis HSET "fr{$shard}mevents:0:0" state "$state" >/dev/null
+other=$(redis --scan --pattern 'fr{*}mevents:0:0' | grep -v "{$shard}" | head -n 1)
+other=${other#*\{} other=${other%%\}*}
+other_state=$(redis HGET "fr{$other}mevents:0:0" state)
+verify_while goes_on "$other"
+[ "$?" = 1 ] && has '"verdict":"different"' && has '"shards_moved":1' && has '"not_judged":0'
+check '... and judges what lies in shards that stood still'
+redis HSET "fr{$other}mevents:0:0" state "$other_state" >/dev/null
+redis RENAME 'fr{'"$shard"'}kept' "$user" >/dev/null
+verify_while goes_on "$other"
+[ "$?" = 0 ] && has '"verdict":"equal"' && has '"shards_moved":1'
+check '... and beside a working ingest equal is equal'
+redis HSET "fr{$other}mevents:0:0" state "$other_state" >/dev/null
+
 # ---- dead letters once more ----
 
 run dlq replay --json && has '"applied":false,"letters":1,"events_now":0,"still_refused":1,"gone":0,"replayed":0'

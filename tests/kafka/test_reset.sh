@@ -62,6 +62,8 @@ check 'ingest applies thirty events'
 reset --to low --apply
 [ "$?" != 0 ] && says 'group "reset" has 1 members'
 check 'a reset under a living member is refused, with their number'
+run verify --json && has '"verdict":"equal"' && has '"members":1' && says 'group "reset" has 1 members'
+check 'verify says that somebody is at work, and equal is equal'
 run offsets diff --json && has '"log_number":0' && has '"would":"start","from":30'
 check '... and nothing was written'
 end_ingest
