@@ -20,6 +20,16 @@ int offsets_place(const struct offsets *offsets, int32_t partition)
     return -1;
 }
 
+int64_t offsets_position(const struct offsets_partition *p, int shards)
+{
+    int64_t position = p->next_least;
+
+    if (p->recorded && p->shards_known + p->damaged < shards &&
+        (position < 0 || p->start < position))
+        position = p->start;
+    return position;
+}
+
 static int by_partition(const void *a, const void *b)
 {
     const struct offsets_partition *left = a, *right = b;

@@ -63,5 +63,8 @@ MUST_CHECK enum status offsets_load_outboxes(struct offsets_partition *p, struct
 void offsets_clear(struct offsets *offsets);
 /* Index into the list; -1: it is not in it. */
 int offsets_place(const struct offsets *offsets, int32_t partition);
+/* What is applied by all of so many shards: those without an m begin where the record says. -1:
+ * nobody has read it, or every shard is damaged. */
+int64_t offsets_position(const struct offsets_partition *p, int shards);
 
 #endif

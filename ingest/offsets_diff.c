@@ -54,8 +54,9 @@ static void put_partition(struct json_writer *w, const struct diff *d, int i)
     json_bool(w, "recorded", p->recorded);
     json_int(w, "log_number", p->log_number);
     json_int(w, "start", p->start);
-    json_int(w, "next", p->next);
+    json_int(w, "next", offsets_position(p, d->view.offsets.shards));
     json_int(w, "next_max", p->next_max);
+    json_bool(w, "begun", p->shards_known > 0);
     json_int(w, "shards_absent", d->view.offsets.shards - p->shards_known - p->damaged);
     json_int(w, "committed", log->group);
     json_int(w, "low", log->low);
@@ -107,6 +108,24 @@ static void number(char into[24], int64_t value)
     (void)snprintf(into, 24, value < 0 ? "-" : "%" PRId64, value);
 }
 
+/* Kafka's committed offset beyond all that Redis has applied. */
+static void print_ahead(const struct offsets_partition *p, const struct offsets_log *log)
+{
+    if (p->log_number == 0)
+        (void)printf("           the group is at %" PRId64 " in Kafka: Redis has lost acknowledged "
+                     "writes, they are applied again\n",
+                     log->group);
+    else if (p->shards_known == 0)
+        (void)printf("           the group is at %" PRId64 " in Kafka, from before the reset: "
+                     "ingest writes its own there once it has read on\n",
+                     log->group);
+    else
+        (void)printf("           the group is at %" PRId64 " in Kafka: from before the reset, if "
+                     "ingest ended soon after; else Redis has lost acknowledged writes, and they "
+                     "are applied again\n",
+                     log->group);
+}
+
 static void print_start(const struct offsets_partition *p, const struct offsets_forecast *f,
                         const struct offsets_log *log, int shards)
 {
@@ -116,6 +135,9 @@ static void print_start(const struct offsets_partition *p, const struct offsets_
                  log->high - f->position);
     if (!p->recorded)
         (void)printf("           nobody has read it yet\n");
+    else if (p->shards_known == 0 && p->log_number > 0)
+        (void)printf("           it was reset (%u times in all) and not read since\n",
+                     (unsigned)p->log_number);
     else if (absent > 0 && p->shards_known > 0)
         (void)printf("           %d shards have lost what they had: read again from the recorded "
                      "start\n",
@@ -125,9 +147,7 @@ static void print_start(const struct offsets_partition *p, const struct offsets_
                      "skip them\n",
                      f->again);
     if (log->group > p->next_max && p->recorded)
-        (void)printf("           the group is at %" PRId64 " in Kafka: Redis has lost acknowledged "
-                     "writes, they are applied again\n",
-                     log->group);
+        print_ahead(p, log);
 }
 
 static void print_partition(const struct diff *d, int i)
@@ -138,7 +158,7 @@ static void print_partition(const struct diff *d, int i)
     char next[24], most[24], group[24], low[24], high[24];
     char text[OFFSETS_REMEDY_BYTES];
 
-    number(next, p->next);
+    number(next, offsets_position(p, d->view.offsets.shards));
     number(most, p->next_max);
     number(group, log->group);
     number(low, log->low);

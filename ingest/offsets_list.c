@@ -9,9 +9,12 @@
 
 #define JSON_BYTES_EACH 1024
 
-static int64_t lag_of(const struct offsets_partition *p, const struct offsets_log *log)
+static int64_t lag_of(const struct offsets_view *v, const struct offsets_partition *p,
+                      const struct offsets_log *log)
 {
-    return log->high - (p->next < 0 ? p->start : p->next);
+    int64_t position = offsets_position(p, v->offsets.shards);
+
+    return log->high - (position < 0 ? p->start : position);
 }
 
 static void put_counts(struct json_writer *w, const int64_t counts[OUTCOME_COUNT])
@@ -20,20 +23,21 @@ static void put_counts(struct json_writer *w, const int64_t counts[OUTCOME_COUNT
         json_int(w, outcome_names[i], counts[i]);
 }
 
-static void put_partition(struct json_writer *w, const char *topic,
+static void put_partition(struct json_writer *w, const struct offsets_view *v,
                           const struct offsets_partition *p, const struct offsets_log *log)
 {
     json_object_begin(w);
-    json_text(w, "topic", text_of(topic));
+    json_text(w, "topic", text_of(v->topic));
     json_int(w, "partition", p->partition);
     json_int(w, "log_number", p->log_number);
     json_int(w, "start", p->start);
-    json_int(w, "next", p->next);
+    json_int(w, "next", offsets_position(p, v->offsets.shards));
     json_int(w, "next_max", p->next_max);
     if (log->high >= 0) {
         json_int(w, "high", log->high);
-        json_int(w, "lag", lag_of(p, log));
+        json_int(w, "lag", lag_of(v, p, log));
     }
+    json_bool(w, "begun", p->shards_known > 0);
     if (p->watermark_ms != STORE_NO_WATERMARK)
         json_int(w, "watermark_ms", p->watermark_ms);
     if (p->damaged > 0)
@@ -62,8 +66,8 @@ static int print_json(const struct offsets_view *v)
 
         if (!p->recorded)
             continue;
-        put_partition(&w, v->topic, p, &v->logs[i]);
-        lag += v->logs[i].high >= 0 ? lag_of(p, &v->logs[i]) : 0;
+        put_partition(&w, v, p, &v->logs[i]);
+        lag += v->logs[i].high >= 0 ? lag_of(v, p, &v->logs[i]) : 0;
         for (int o = 0; o < OUTCOME_COUNT; o++)
             totals[o] += p->counts[o];
     }
@@ -79,21 +83,34 @@ static int print_json(const struct offsets_view *v)
     return EXIT_DONE;
 }
 
-static void print_partition(const struct offsets_partition *p, const struct offsets_log *log)
+static void print_partition(const struct offsets_view *v, const struct offsets_partition *p,
+                            const struct offsets_log *log)
 {
-    char end[24] = "-", lag[24] = "-";
+    int64_t position = offsets_position(p, v->offsets.shards);
+    char next[24] = "-", end[24] = "-", lag[24] = "-";
+
+    if (position >= 0)
+        (void)snprintf(next, sizeof next, "%" PRId64, position);
 
     if (log->high >= 0) {
         (void)snprintf(end, sizeof end, "%" PRId64, log->high);
-        (void)snprintf(lag, sizeof lag, "%" PRId64, lag_of(p, log));
+        (void)snprintf(lag, sizeof lag, "%" PRId64, lag_of(v, p, log));
     }
-    (void)printf("%9d %10" PRId64 " %12" PRId64 " %12s %10s %10" PRId64 " %10" PRId64 " %8" PRId64
+    (void)printf("%9d %10" PRId64 " %12s %12s %10s %10" PRId64 " %10" PRId64 " %8" PRId64
                  " %8" PRId64 " %8" PRId64 " %8" PRId64,
-                 (int)p->partition, p->start, p->next, end, lag, p->counts[OUTCOME_APPLIED],
+                 (int)p->partition, p->start, next, end, lag, p->counts[OUTCOME_APPLIED],
                  p->counts[OUTCOME_DUPLICATE], p->counts[OUTCOME_LATE], p->counts[OUTCOME_DROPPED],
                  p->counts[OUTCOME_ERASED], p->counts[OUTCOME_DEAD]);
-    if (p->next_max > p->next)
+    if (p->next_max > position)
         (void)printf("  (some shards: up to %" PRId64 ")", p->next_max);
+    if (p->log_number > 0)
+        (void)printf(p->shards_known == 0 ? "  (reset: ingest begins at %" PRId64 ")"
+                                          : "  (reset to %" PRId64 ")",
+                     p->start);
+    else if (p->shards_known + p->damaged == 0)
+        (void)printf("  (not read yet)");
+    if (p->closed > 0)
+        (void)printf("  (a reset was broken off: `freshet offsets diff`)");
     if (p->skipped > 0)
         (void)printf("  (%" PRId64 " skipped by resets)", p->skipped);
     (void)printf("%s\n", p->damaged > 0 ? "  (keys damaged)" : "");
@@ -108,7 +125,7 @@ static void print_table(const struct offsets_view *v)
     for (int i = 0; i < v->offsets.count; i++) {
         if (!v->offsets.list[i].recorded)
             continue;
-        print_partition(&v->offsets.list[i], &v->logs[i]);
+        print_partition(v, &v->offsets.list[i], &v->logs[i]);
         recorded++;
     }
     if (recorded == 0)
@@ -141,8 +158,9 @@ const struct command offsets_list_command = {
     .summary = "how far the state in Redis has come in each partition",
     .arguments = "",
     .help = "Reads what Redis says is applied, which is the truth; Kafka's committed offsets are a "
-            "hint for other tools. next is the least of the shards; counts are of all records "
-            "below the next of their own shard.\n"
+            "hint for other tools. next is the least of the shards (one that has read nothing yet "
+            "begins at the recorded start); counts are of all records below the next of their own "
+            "shard, since the partition was reset last.\n"
             "\n"
             "Examples:\n"
             "  freshet offsets list\n"

@@ -108,8 +108,16 @@ wait "$ingest"
 before=$(entries u3)
 run offsets reset --partition 0 --to low --apply --json && has '"applied":true' && has '"from":52,"to":0,"log_number":1,"lost":0,"left_out":0,"again":52' && has '"exactly_once":false'
 check 'back to the beginning'
-run offsets diff --json && has '"log_number":1' && has '"would":"start","from":0,"lag":52'
+run offsets diff --json && has '"log_number":1' && has '"next":0,"next_max":-1,"begun":false' &&
+    has '"would":"start","from":0,"lag":52'
 check 'diff foresees it'
+run offsets diff && has 'reset (1 times in all) and not read since' &&
+    has 'at 52 in Kafka, from before the reset' && ! has lost && ! has ' -1 '
+check '... and says that it was a reset, not a loss'
+run offsets list --json && has '"start":0,"next":0,"next_max":-1,"high":52,"lag":52,"begun":false'
+check 'list says where ingest begins'
+run offsets list && has 'reset: ingest begins at 0' && ! has ' -1 '
+check '... for people, too'
 run ingest --until-end --json && has '"records":52,"applied":0,"duplicate":52'
 check 'all of it is read again and known as duplicates'
 [ "$(entries u3)" = "$before" ] && [ "$before" -gt 0 ]
@@ -128,8 +136,11 @@ run ingest --until-end --json && has '"records":3,"applied":3'
 check 'they are never applied, the next ones are'
 run offsets list --json && has '"start":57,"next":60' && has '"skipped":5'
 check 'and they stay counted'
-run offsets list && has '5 skipped by resets'
+run offsets list && has '5 skipped by resets' && has 'reset to 57'
 check '... for people, too'
+
+run offsets diff && ! has lost && ! has reset
+check 'diff has nothing to say of a reset once ingest has read on'
 
 # ---- broken off in the middle ----
 
@@ -137,6 +148,8 @@ redis HSET 'fr{02}mevents:0:2' closed "$(redis HGET 'fr{02}mevents:0:2' state)" 
 run offsets diff
 [ "$?" = 1 ] && has 'broken off'
 check 'a reset that was broken off is seen'
+run offsets list && has 'a reset was broken off'
+check '... by list, too'
 stops_for state_damaged
 check '... and ingest stops the partition'
 run offsets reset --partition 0 --to 60 --apply --json && has '"left_out":0,"again":0' && has '"exactly_once":true'
