@@ -11,7 +11,8 @@
  * capability is 7.5 or more; cuBLAS loads and starts; a small product and norm come out right (a
  * device this build has no code for passes all the others).
  *
- * Training runs on the CPU, whatever is chosen.
+ * Training runs on the CPU, whatever is chosen, and so does a model with context tokens, which
+ * kernels/cuda/ does not have: put() refuses one, and model_prepare() does not ask.
  * Thread: any.
  */
 #ifndef KERNELS_BACKEND_H

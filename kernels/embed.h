@@ -5,15 +5,15 @@
  *
  *     history    x_j = sqrt(C) * emb[item_j] + act[action_j] + gap[g_j] + hour[h_j]
  *     candidate  the same with the target action, the gap since the last event, the request's hour
+ *     context    x_j = context[j, code_j], in front of the history
  *
  * g_0 is BUCKET_GAP_NONE, as is a candidate's without history. No position and no clock time
  * enter here: a history's rows do not change while only time passes.
  *
- * Dims: n history rows   m candidates   C channels, a multiple of 16   V item rows   A actions
- * Rows: history padded to cpu_pad_rows(n), then candidates padded likewise; padding is set to 0.
- * An item outside 0..V-1 is row 0. An action outside 1..A-1 adds nothing.
- * Errors: none. Thread: any.
- * Accuracy: 1e-6 * (1 + |ref|).
+ * Dims: n rows of context and history   m candidates   C channels, a multiple of 16   V item rows
+ * A actions Rows: history padded to cpu_pad_rows(n), then candidates padded likewise; padding is
+ * set to 0. An item outside 0..V-1 is row 0. An action outside 1..A-1 adds nothing. Errors: none.
+ * Thread: any. Accuracy: 1e-6 * (1 + |ref|).
  */
 #ifndef KERNELS_EMBED_H
 #define KERNELS_EMBED_H
@@ -25,10 +25,11 @@
 
 struct embed {
     int32_t C, V, A;
-    const float *emb;  /* (V, C) */
-    const float *act;  /* (A, C) */
-    const float *gap;  /* (BUCKET_GAPS, C) */
-    const float *hour; /* (BUCKET_HOURS, C) */
+    const float *emb;     /* (V, C) */
+    const float *act;     /* (A, C) */
+    const float *gap;     /* (BUCKET_GAPS, C) */
+    const float *hour;    /* (BUCKET_HOURS, C) */
+    const float *context; /* (contexts * BATCH_CONTEXT_CODES, C), or NULL for requests without */
 };
 
 static inline int32_t embed_row(int32_t item, int32_t V)
@@ -46,10 +47,13 @@ CPU_DECLARE(void, embed_candidates, float *x, float *e, const struct embed *tabl
 void embed_forward_ref(double *x, double *e, const struct embed *tables,
                        const struct request *request);
 
-/* Adds the gradient of all rows: dx (rows, C), de (candidate rows, C). dact, dgap, dhour: as the
- * tables. */
-CPU_DECLARE(void, embed_backward, float *dact, float *dgap, float *dhour, struct rows *demb,
-            const float *dx, const float *de, const struct embed *tables,
-            const struct request *request);
+/* Where gradients are added to; shapes as the tables. */
+struct embed_gradient {
+    float *act, *gap, *hour, *context;
+    struct rows *emb;
+};
+/* Adds the gradient of all rows: dx (rows, C), de (candidate rows, C). */
+CPU_DECLARE(void, embed_backward, const struct embed_gradient *gradient, const float *dx,
+            const float *de, const struct embed *tables, const struct request *request);
 
 #endif

@@ -10,23 +10,25 @@ struct sides {
 
 static struct sides sides_of(const struct embed *t, const struct request *request, int32_t j)
 {
-    const int64_t *time_ms = request->batch->time_ms + request->token;
-    int32_t action = request->batch->action[request->token + j];
-    int32_t gap = j == 0 ? BUCKET_GAP_NONE : bucket_of(time_ms[j], time_ms[j - 1]);
+    const int64_t *time_ms = request->batch->time_ms;
+    int32_t at = request->token + j, action = request->batch->action[at];
+    int32_t gap = j == request->contexts ? BUCKET_GAP_NONE
+                                         : bucket_of(time_ms[at], time_ms[at - 1]);
 
     return (struct sides){
         .act = action > 0 && action < t->A ? t->act + (int64_t)action * t->C : NULL,
         .gap = t->gap + (int64_t)gap * t->C,
-        .hour = t->hour + (int64_t)bucket_hour(time_ms[j]) * t->C,
+        .hour = t->hour + (int64_t)bucket_hour(time_ms[at]) * t->C,
     };
 }
 
 /* All candidates of a request share theirs. */
 static struct sides candidate_sides(const struct embed *t, const struct request *request)
 {
-    const int64_t *time_ms = request->batch->time_ms + request->token;
-    int32_t n = request->n;
-    int32_t gap = n == 0 ? BUCKET_GAP_NONE : bucket_of(request->now_ms, time_ms[n - 1]);
+    const int64_t *time_ms = request->batch->time_ms;
+    int32_t end = request->token + request->n;
+    int32_t gap = request->n == request->contexts ? BUCKET_GAP_NONE
+                                                  : bucket_of(request->now_ms, time_ms[end - 1]);
 
     return (struct sides){
         .act = t->act,
@@ -40,6 +42,12 @@ static const float *item_of(const struct embed *t, int32_t item)
     return t->emb + (int64_t)embed_row(item, t->V) * t->C;
 }
 
+/* Row of context token j. */
+static const float *context_of(const struct embed *t, const struct request *request, int32_t j)
+{
+    return t->context + (int64_t)(j * BATCH_CONTEXT_CODES + request_context(request, j)) * t->C;
+}
+
 static void clear_rows(float *x, int32_t from, int32_t to, int32_t C)
 {
     memset(x + (int64_t)from * C, 0, (size_t)(to - from) * (size_t)C * sizeof *x);
@@ -51,7 +59,9 @@ void CPU(embed_history)(float *x, const struct embed *t, const struct request *r
     cpu_vector scale = cpu_splat(sqrtf((float)C));
 
     assert(C % CPU_PANEL == 0);
-    for (int32_t j = 0; j < request->n; j++) {
+    for (int32_t j = 0; j < request->contexts; j++)
+        memcpy(x + (int64_t)j * C, context_of(t, request, j), (size_t)C * sizeof *x);
+    for (int32_t j = request->contexts; j < request->n; j++) {
         struct sides s = sides_of(t, request, j);
         const float *item = item_of(t, request->batch->item[request->token + j]);
         float *to = x + (int64_t)j * C;
@@ -97,34 +107,37 @@ static void add_row(float *to, const float *from, int32_t C, float scale)
         cpu_store(to + c, CPU_FMA(cpu_load(from + c), cpu_splat(scale), cpu_load(to + c)));
 }
 
-void CPU(embed_backward)(float *dact, float *dgap, float *dhour, struct rows *demb, const float *dx,
-                         const float *de, const struct embed *t, const struct request *request)
+void CPU(embed_backward)(const struct embed_gradient *g, const float *dx, const float *de,
+                         const struct embed *t, const struct request *request)
 {
     int32_t C = t->C;
     float scale = sqrtf((float)C);
     struct sides side = candidate_sides(t, request);
 
-    for (int32_t j = 0; j < request->n; j++) {
+    for (int32_t j = 0; j < request->contexts; j++)
+        add_row(g->context + (context_of(t, request, j) - t->context), dx + (int64_t)j * C, C,
+                1.0f);
+    for (int32_t j = request->contexts; j < request->n; j++) {
         struct sides s = sides_of(t, request, j);
         const float *from = dx + (int64_t)j * C;
         int32_t item = request->batch->item[request->token + j];
 
-        add_row(rows_slot(demb, embed_row(item, t->V)), from, C, scale);
+        add_row(rows_slot(g->emb, embed_row(item, t->V)), from, C, scale);
         if (s.act != NULL)
-            add_row(dact + (s.act - t->act), from, C, 1.0f);
-        add_row(dgap + (s.gap - t->gap), from, C, 1.0f);
-        add_row(dhour + (s.hour - t->hour), from, C, 1.0f);
+            add_row(g->act + (s.act - t->act), from, C, 1.0f);
+        add_row(g->gap + (s.gap - t->gap), from, C, 1.0f);
+        add_row(g->hour + (s.hour - t->hour), from, C, 1.0f);
     }
     dx += (int64_t)cpu_pad_rows(request->n) * C;
     for (int32_t i = 0; i < request->m; i++) {
         const float *from = dx + (int64_t)i * C;
         int32_t item = request->batch->candidate_item[request->candidate + i];
-        float *row = rows_slot(demb, embed_row(item, t->V));
+        float *row = rows_slot(g->emb, embed_row(item, t->V));
 
         add_row(row, from, C, scale);
         add_row(row, de + (int64_t)i * C, C, scale);
-        add_row(dact, from, C, 1.0f);
-        add_row(dgap + (side.gap - t->gap), from, C, 1.0f);
-        add_row(dhour + (side.hour - t->hour), from, C, 1.0f);
+        add_row(g->act, from, C, 1.0f);
+        add_row(g->gap + (side.gap - t->gap), from, C, 1.0f);
+        add_row(g->hour + (side.hour - t->hour), from, C, 1.0f);
     }
 }

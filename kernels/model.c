@@ -2,7 +2,8 @@
  * kernels/model.c - owns the weights, names them, and scores with them.
  *
  * Dense tensors lie in one block, the item table apart because it grows. What scoring reads
- * beside them (packed panels, inverse norms of item rows) is derived by model_prepare().
+ * beside them (packed panels, inverse norms of item rows, item rows with their texts) is derived by
+ * model_prepare().
  */
 #include "kernels/model.h"
 
@@ -20,18 +21,20 @@
 #define GROW_NOISE  .005f
 #define ALIGNMENT   64
 #define WIDTH_MAX   1024
-#define TENSORS_MAX (NETWORK_TENSORS_MAX + 1)
+#define TENSORS_MAX (NETWORK_TENSORS_MAX + 2)
 
 struct model {
     struct network network;
     struct network_layout layout;
     float *block;                        /* (layout.floats) */
     float *panels;                       /* packed, forward only */
+    float *emb;                          /* (V, C) learnt; network.emb, unless there is text */
+    float *text;                         /* (V, text), or NULL */
     float *inverse_norm;                 /* (V) of item rows */
     int32_t emb_capacity, norm_capacity; /* rows */
     uint64_t version;                    /* of the weights that were prepared; none twice */
     bool prepared, importing;
-    bool put[TENSORS_MAX]; /* while importing; emb is the last */
+    bool put[TENSORS_MAX]; /* while importing; emb and text are the last */
     const struct backend *backend;
     struct device_model *device; /* NULL on the CPU */
 };
@@ -49,6 +52,7 @@ struct model_history {
     int32_t count, capacity;
     int32_t *item, *action; /* (capacity) */
     int64_t *time_ms;       /* (capacity) */
+    int32_t context[BATCH_CONTEXTS];
     size_t floats;
     float *kept;                   /* (floats), as (L, P, 2 C); NULL where a GPU keeps them */
     const struct backend *backend; /* of device, once it has one */
@@ -89,6 +93,33 @@ bool model_preset(struct model_config *config, const char *name, int32_t V, int3
     return false;
 }
 
+void model_switch(struct model_config *config, const struct model_switches *switches)
+{
+    config->attention = switches->attention;
+    config->head = switches->head;
+    config->without_position = switches->without_position;
+    config->without_time = switches->without_time;
+    config->contexts = switches->contexts;
+    config->text = switches->text;
+}
+
+struct model_switches model_switches_of(const struct model_config *config)
+{
+    return (struct model_switches){.attention = config->attention,
+                                   .head = config->head,
+                                   .without_position = config->without_position,
+                                   .without_time = config->without_time,
+                                   .contexts = config->contexts,
+                                   .text = config->text};
+}
+
+bool model_switches_equal(const struct model_switches *a, const struct model_switches *b)
+{
+    return a->attention == b->attention && a->head == b->head &&
+           a->without_position == b->without_position && a->without_time == b->without_time &&
+           a->contexts == b->contexts && a->text == b->text;
+}
+
 static enum status check_range(const char *name, int64_t value, int64_t low, int64_t high,
                                struct error *err)
 {
@@ -113,6 +144,8 @@ static enum status check_config(const struct model_config *c, struct error *err)
         {"scalars (F)", c->F, 0, BATCH_SCALARS_MAX},
         {"attention form", (int64_t)c->attention, 0, MODEL_ATTENTION_SOFTMAX},
         {"head form", (int64_t)c->head, 0, MODEL_HEAD_DOT},
+        {"context tokens", c->contexts, 0, BATCH_CONTEXTS},
+        {"text width", c->text, 0, MODEL_TEXT_MAX},
         {"cross layers", c->head == MODEL_HEAD_CROSS ? c->crosses : 1, 1, MODEL_CROSSES_MAX},
         {"cross rank (R)", c->head == MODEL_HEAD_CROSS ? c->R : 16, 16, HEAD_RANK_MAX},
         {"head width (W)", c->head == MODEL_HEAD_CROSS ? c->W : 16, 16, WIDTH_MAX},
@@ -131,6 +164,12 @@ static enum status check_config(const struct model_config *c, struct error *err)
     if (c->head == MODEL_HEAD_CROSS && (c->R % 16 != 0 || c->W % 16 != 0))
         return error_set(err, ERR_LIMIT, "model rank and width (%d, %d) must be multiples of 16",
                          (int)c->R, (int)c->W);
+    if (c->text % 16 != 0 || c->contexts >= c->P)
+        return error_set(
+            err, ERR_LIMIT,
+            "model text width is %d, must be a multiple of 16; %d context tokens leave "
+            "no history of %d",
+            (int)c->text, (int)c->contexts, (int)c->P);
     if (!(c->tau > 0 && c->tau <= 10))
         return error_set(err, ERR_LIMIT, "model tau is %g, must be above 0 and at most 10",
                          (double)c->tau);
@@ -160,15 +199,22 @@ static enum status allocate(struct model **model, const struct model_config *con
     network_layout(&m->layout, config);
     m->block = aligned((size_t)m->layout.floats * sizeof(float));
     m->panels = aligned((size_t)network_panels_floats(config, false) * sizeof(float));
-    m->network.emb = aligned((size_t)config->V * (size_t)config->C * sizeof(float));
+    m->emb = aligned((size_t)config->V * (size_t)config->C * sizeof(float));
+    m->network.emb = m->emb;
+    if (config->text > 0) {
+        m->network.emb = aligned((size_t)config->V * (size_t)config->C * sizeof(float));
+        m->text = aligned((size_t)config->V * (size_t)config->text * sizeof(float));
+    }
     m->inverse_norm = aligned((size_t)config->V * sizeof(float));
     m->emb_capacity = m->norm_capacity = config->V;
-    if (m->block == NULL || m->panels == NULL || m->network.emb == NULL ||
-        m->inverse_norm == NULL) {
+    if (m->block == NULL || m->panels == NULL || m->emb == NULL || m->network.emb == NULL ||
+        m->inverse_norm == NULL || (config->text > 0 && m->text == NULL)) {
         model_destroy(m);
         return error_set(err, ERR_NOMEM, "no memory for a model of %d item rows", (int)config->V);
     }
     memset(m->block, 0, (size_t)m->layout.floats * sizeof(float));
+    if (m->text != NULL)
+        memset(m->text, 0, (size_t)config->V * (size_t)config->text * sizeof(float));
     network_point(&m->network.weights, &m->layout, m->block);
     *model = m;
     return OK;
@@ -180,7 +226,10 @@ void model_destroy(struct model *model)
         return;
     free(model->block);
     free(model->panels);
-    free(model->network.emb);
+    if (model->network.emb != model->emb)
+        free(model->network.emb);
+    free(model->emb);
+    free(model->text);
     free(model->inverse_norm);
     if (model->device != NULL)
         model->backend->drop(model->device);
@@ -208,7 +257,7 @@ enum status model_create(struct model **model, const struct model_config *config
     }
     m->network.weights.platt[0] = 1;
     for (int64_t k = 0; k < (int64_t)config->V * config->C; k++)
-        m->network.emb[k] = EMB_INIT * (float)random_normal(&random);
+        m->emb[k] = EMB_INIT * (float)random_normal(&random);
     status = model_prepare(m, err);
     if (status != OK) {
         model_destroy(m);
@@ -228,8 +277,9 @@ enum status model_copy(struct model **copy, const struct model *model, struct er
     if (status != OK)
         return status;
     memcpy(m->block, model->block, (size_t)model->layout.floats * sizeof(float));
-    memcpy(m->network.emb, model->network.emb,
-           (size_t)config->V * (size_t)config->C * sizeof(float));
+    memcpy(m->emb, model->emb, (size_t)config->V * (size_t)config->C * sizeof(float));
+    if (m->text != NULL)
+        memcpy(m->text, model->text, (size_t)config->V * (size_t)config->text * sizeof(float));
     status = model_prepare(m, err);
     if (status != OK) {
         model_destroy(m);
@@ -246,12 +296,61 @@ const struct model_config *model_config(const struct model *model)
 
 struct network_state model_network(const struct model *model)
 {
-    return (struct network_state){&model->layout, &model->network, model->block};
+    return (struct network_state){&model->layout, &model->network, model->block, model->text};
 }
 
 void model_changed(struct model *model)
 {
     model->prepared = false;
+}
+
+void model_blend(const struct model *model)
+{
+    const struct network *network = &model->network;
+    int32_t C = network->config.C, width = network->config.text;
+
+    if (width == 0)
+        return;
+    memcpy(network->emb, model->emb, (size_t)network->config.V * (size_t)C * sizeof(float));
+    for (int64_t v = 0; v < network->config.V; v++) {
+        const float *text = model->text + v * width;
+        float *row = network->emb + v * C;
+
+        for (int32_t t = 0; t < width; t++)
+            for (int32_t c = 0; text[t] != 0 && c < C; c++) /* most of a text is 0 */
+                row[c] += text[t] * network->weights.text_w[(int64_t)t * C + c];
+    }
+}
+
+/* Room for so many rows, the present ones in it. */
+static enum status grow_tables(struct model *model, int64_t rows, struct error *err)
+{
+    size_t C = (size_t)model->network.config.C, V = (size_t)model->network.config.V;
+    size_t width = (size_t)model->network.config.text, bytes = (size_t)rows * C * sizeof(float);
+    float *emb = aligned(bytes), *blended = width > 0 ? aligned(bytes) : emb;
+    float *text = width > 0 ? aligned((size_t)rows * width * sizeof *text) : NULL;
+
+    if (emb == NULL || blended == NULL || (width > 0 && text == NULL)) {
+        free(emb);
+        if (blended != emb)
+            free(blended);
+        free(text);
+        return error_set(err, ERR_NOMEM, "no memory for %lld item rows", (long long)rows);
+    }
+    memcpy(emb, model->emb, V * C * sizeof(float));
+    if (width > 0) {
+        memcpy(blended, model->network.emb, V * C * sizeof(float));
+        memset(text, 0, (size_t)rows * width * sizeof *text);
+        memcpy(text, model->text, V * width * sizeof *text);
+        free(model->network.emb);
+    }
+    free(model->emb);
+    free(model->text);
+    model->emb = emb;
+    model->network.emb = blended;
+    model->text = text;
+    model->emb_capacity = (int32_t)rows;
+    return OK;
 }
 
 enum status model_grow_items(struct model *model, int32_t V, struct error *err)
@@ -265,22 +364,18 @@ enum status model_grow_items(struct model *model, int32_t V, struct error *err)
     if (V > model->emb_capacity) {
         /* Half as much again: a table that grows by a row an hour must not be copied each time. */
         int64_t rows = (int64_t)V + V / 2 < MODEL_ITEMS_MAX ? (int64_t)V + V / 2 : MODEL_ITEMS_MAX;
-        float *emb = aligned((size_t)rows * C * sizeof(float));
 
-        if (emb == NULL)
-            return error_set(err, ERR_NOMEM, "no memory for %d item rows", (int)V);
-        memcpy(emb, model->network.emb, (size_t)config->V * C * sizeof(float));
-        free(model->network.emb);
-        model->network.emb = emb;
-        model->emb_capacity = (int32_t)rows;
+        status = grow_tables(model, rows, err);
+        if (status != OK)
+            return status;
     }
     for (int32_t v = config->V; v < V; v++) {
-        float *row = model->network.emb + (size_t)v * C;
+        float *row = model->emb + (size_t)v * C;
         struct random random;
 
         random_seed(&random, (uint64_t)v);
         for (size_t c = 0; c < C; c++)
-            row[c] = model->network.emb[c] + GROW_NOISE * (float)random_normal(&random);
+            row[c] = model->emb[c] + GROW_NOISE * (float)random_normal(&random);
     }
     config->V = V;
     model->prepared = false;
@@ -290,12 +385,18 @@ enum status model_grow_items(struct model *model, int32_t V, struct error *err)
 float *model_item(struct model *model, int32_t row)
 {
     assert(row >= 0 && row < model->network.config.V);
-    return model->network.emb + (int64_t)row * model->network.config.C;
+    return model->emb + (int64_t)row * model->network.config.C;
+}
+
+float *model_item_text(struct model *model, int32_t row)
+{
+    assert(row >= 0 && row < model->network.config.V);
+    return model->text == NULL ? NULL : model->text + (int64_t)row * model->network.config.text;
 }
 
 int32_t model_tensors_count(const struct model *model)
 {
-    return model->layout.count + 1;
+    return model->layout.count + (model->text == NULL ? 1 : 2);
 }
 
 struct model_tensor model_tensor(struct model *model, int32_t index)
@@ -303,14 +404,19 @@ struct model_tensor model_tensor(struct model *model, int32_t index)
     const struct model_config *config = &model->network.config;
     struct model_tensor tensor = {0};
 
-    assert(index >= 0 && index <= model->layout.count);
-    if (index == model->layout.count) {
-        strcpy(tensor.name, "emb");
+    assert(index >= 0 && index < model_tensors_count(model));
+    if (index >= model->layout.count) {
+        bool text = index > model->layout.count;
+
+        if (text)
+            strcpy(tensor.name, "text");
+        else
+            strcpy(tensor.name, "emb");
         tensor.dims_count = 2;
         tensor.dims[0] = config->V;
-        tensor.dims[1] = config->C;
-        tensor.count = (size_t)config->V * (size_t)config->C;
-        tensor.data = model->network.emb;
+        tensor.dims[1] = text ? config->text : config->C;
+        tensor.count = (size_t)tensor.dims[0] * (size_t)tensor.dims[1];
+        tensor.data = text ? model->text : model->emb;
     } else {
         const struct network_tensor *t = &model->layout.tensors[index];
 
@@ -392,9 +498,10 @@ enum status model_prepare(struct model *model, struct error *err)
     }
     model->version = atomic_fetch_add(&versions, 1) + 1;
     network_pack(network, model->layout.Z, model->panels, false);
+    model_blend(model);
     network->ops->next_norms(model->inverse_norm, network->emb, network->config.V,
                              network->config.C);
-    if (model->backend->put != NULL) {
+    if (model->backend->put != NULL && network->config.contexts == 0) {
         struct network_state state = model_network(model);
         enum status status = model->backend->put(&model->device, &state, err);
 
@@ -469,7 +576,8 @@ enum status network_check_batch(const struct model_config *config, const struct 
                          (int)config->F);
     if (batch->B == 0)
         return OK;
-    status = check_starts("history", batch->history_start, batch->B, batch->T, config->P, err);
+    status = check_starts("history", batch->history_start, batch->B, batch->T,
+                          config->P - config->contexts, err);
     if (status == OK)
         status = check_starts("candidates", batch->candidate_start, batch->B, batch->N,
                               BATCH_LIST_MAX, err);
@@ -497,7 +605,7 @@ static void score_request(const struct model *model, const struct request *reque
         network_forward(&pass, to, 0, 0);
         return;
     }
-    if (request->n == 0) {
+    if (request->n == request->contexts) {
         memset(to, 0, (size_t)(wanted == WANT_NEXT_ALL ? V : request->m) * sizeof *to);
     } else {
         network_forward(&pass, NULL, 0, 0);
@@ -532,7 +640,7 @@ static enum status score_batch(const struct model *model, struct model_workspace
                                           wanted == WANT_NEXT_ALL, scores, err);
     }
     for (int32_t b = 0; b < batch->B; b++) {
-        struct request request = request_of(batch, b);
+        struct request request = request_with(batch, b, model->network.config.contexts);
         size_t bytes = network_pass_bytes(&model->network.config, model->layout.Z, request.n,
                                           wanted == WANT_SCORES ? request.m : 0, false, false);
 
@@ -542,7 +650,7 @@ static enum status score_batch(const struct model *model, struct model_workspace
     if (status != OK)
         return status;
     for (int32_t b = 0; b < batch->B; b++) {
-        struct request request = request_of(batch, b);
+        struct request request = request_with(batch, b, model->network.config.contexts);
 
         score_request(model, &request, wanted, workspace->memory, scores);
     }
@@ -613,20 +721,25 @@ static enum status history_begin(struct model_history *history, const struct mod
     return OK;
 }
 
-/* How many tokens of the batch are those kept; the list becomes the batch's. */
-static int32_t history_match(struct model_history *history, const struct batch *batch)
+/* How many tokens of the request are those kept; the list becomes the request's. */
+static int32_t history_match(struct model_history *history, const struct request *request)
 {
-    int32_t same = 0, n = batch->T;
+    const struct batch *batch = request->batch;
+    int32_t same = 0, n = batch->T, changed = 0;
 
     while (same < n && same < history->count && history->item[same] == batch->item[same] &&
            history->action[same] == batch->action[same] &&
            history->time_ms[same] == batch->time_ms[same])
         same++;
+    for (int32_t j = 0; j < request->contexts; j++) {
+        changed += history->context[j] != request_context(request, j);
+        history->context[j] = request_context(request, j);
+    }
     memcpy(history->item, batch->item, (size_t)n * sizeof *history->item);
     memcpy(history->action, batch->action, (size_t)n * sizeof *history->action);
     memcpy(history->time_ms, batch->time_ms, (size_t)n * sizeof *history->time_ms);
     history->count = n;
-    return same;
+    return changed > 0 || same == 0 ? 0 : same + request->contexts;
 }
 
 static enum status score_kept_on_device(const struct model *model,
@@ -634,7 +747,8 @@ static enum status score_kept_on_device(const struct model *model,
                                         struct model_history *history, const struct batch *batch,
                                         float *scores, struct error *err)
 {
-    int32_t same = batch->T > 0 && batch->N > 0 ? history_match(history, batch) : 0;
+    struct request request = request_with(batch, 0, model->network.config.contexts);
+    int32_t same = batch->T > 0 && batch->N > 0 ? history_match(history, &request) : 0;
     enum status status;
 
     workspace->backend = history->backend = model->backend;
@@ -664,7 +778,7 @@ enum status model_score_kept(const struct model *model, struct model_workspace *
         return status;
     if (model->device != NULL)
         return score_kept_on_device(model, workspace, history, batch, scores, err);
-    request = request_of(batch, 0);
+    request = request_with(batch, 0, net->config.contexts);
     status = reserve(
         workspace,
         network_pass_bytes(&net->config, model->layout.Z, request.n, request.m, false, false), err);
@@ -673,7 +787,7 @@ enum status model_score_kept(const struct model *model, struct model_workspace *
     network_pass_begin(&pass, net, &request, false, false, false, workspace->memory);
     pass.kept = history->kept;
     if (request.n > 0)
-        pass.kept_rows = history_match(history, batch) / CPU_ROW_PAD * CPU_ROW_PAD;
+        pass.kept_rows = history_match(history, &request) / CPU_ROW_PAD * CPU_ROW_PAD;
     network_forward(&pass, scores, 0, 0);
     return OK;
 }

@@ -30,6 +30,7 @@
 #define MODEL_LAYERS_MAX   16
 #define MODEL_ACTIONS_MAX  256
 #define MODEL_CROSSES_MAX  4
+#define MODEL_TEXT_MAX     1024
 #define MODEL_NAME_BYTES   32
 
 enum model_attention {
@@ -52,6 +53,20 @@ struct model_config {
     enum model_attention attention;
     enum model_head head;
     float tau; /* temperature of next-item scores: cosine / tau */
+    /* Parts that may be switched; all 0 is what freshet serves by default. */
+    bool without_position, without_time; /* the attention's bias by distance, by time between */
+    int32_t contexts; /* tokens of the request's context in front of the history; the longest
+                         history is then P - contexts */
+    int32_t text;     /* width of the items' text vectors (model_item_text()), 0: none; a
+                         multiple of 16 */
+};
+
+/* What of a model may be switched, apart from its size; all 0 is the default. */
+struct model_switches {
+    enum model_attention attention;
+    enum model_head head;
+    bool without_position, without_time;
+    int32_t contexts, text;
 };
 
 /* One named tensor, row-major. data stays valid until the model is destroyed or grows. */
@@ -65,6 +80,10 @@ struct model_tensor {
 
 struct model;
 struct model_workspace;
+
+void model_switch(struct model_config *config, const struct model_switches *switches);
+struct model_switches model_switches_of(const struct model_config *config);
+bool model_switches_equal(const struct model_switches *a, const struct model_switches *b);
 
 /* Fills *config with the preset of that name ("small", "medium", "large") for V item rows, F
  * scalars, the defaults for all else. False when there is no such preset. */
@@ -98,6 +117,10 @@ const struct model_config *model_config(const struct model *model);
  */
 MUST_CHECK enum status model_grow_items(struct model *model, int32_t V, struct error *err);
 float *model_item(struct model *model, int32_t row); /* (C), 0 <= row < V */
+/* The item's text vector (config.text), 0 until it is set, never trained: the row that scores is
+ * the item's own plus this times text.w, so an item whose own row knows nothing is scored by its
+ * text. NULL without text. */
+float *model_item_text(struct model *model, int32_t row);
 
 /* Every tensor, in an order that depends on the config alone. */
 int32_t model_tensors_count(const struct model *model);
@@ -131,11 +154,11 @@ void model_workspace_destroy(struct model_workspace *workspace); /* NULL is fine
  * Scores every candidate: scores (N), higher is better, as shown in position 1.
  * A request without history is fine: its candidates see themselves only.
  *
- * Errors: ERR_LIMIT a history longer than P, F other than the config's, or a batch over its
- *         maxima; ERR_NOMEM; ERR_DEVICE (GPU only).
- * Thread: any number on one model, each with a workspace of its own, while nobody changes it.
- * Accuracy: 1e-4 of the formulas in double for C <= 128; on the CPU a row's bits do not depend on
- *           its neighbours, on a GPU its last bits may (kernels/cuda/blas.h).
+ * Errors: ERR_LIMIT a history longer than P less the context tokens, F other than the config's, or
+ * a batch over its maxima; ERR_NOMEM; ERR_DEVICE (GPU only). Thread: any number on one model, each
+ * with a workspace of its own, while nobody changes it. Accuracy: 1e-4 of the formulas in double
+ * for C <= 128; on the CPU a row's bits do not depend on its neighbours, on a GPU its last bits may
+ * (kernels/cuda/blas.h).
  */
 MUST_CHECK enum status model_score(const struct model *model, struct model_workspace *workspace,
                                    const struct batch *batch, float *scores, struct error *err);

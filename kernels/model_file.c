@@ -22,11 +22,17 @@ static const struct shape_row {
     {"cross_rank", offsetof(struct model_config, R)},
     {"mlp_width", offsetof(struct model_config, W)},
     {"crosses", offsetof(struct model_config, crosses)},
+    {"contexts", offsetof(struct model_config, contexts)},
+    {"text", offsetof(struct model_config, text)},
 };
 
 #define SHAPE_ROWS ((int)(sizeof shape_rows / sizeof shape_rows[0]))
+/* Bundles of before the last two were switches have neither. */
+#define SHAPE_ROWS_ALWAYS (SHAPE_ROWS - 2)
 /* The rest of the config, as integers too: a real would not survive text unharmed. */
 #define SHAPE_ATTENTION "attention"
+#define SHAPE_POSITION  "position_bias" /* 1 or 0; a bundle that does not say has it */
+#define SHAPE_TIME      "time_bias"
 #define SHAPE_HEAD      "head"
 #define SHAPE_TAU_MICRO "tau_micro"
 #define MICRO           1e6
@@ -83,6 +89,8 @@ void model_file_describe(const struct model *model, const char *preset, struct m
     }
     describe(manifest, SHAPE_ATTENTION, config->attention);
     describe(manifest, SHAPE_HEAD, config->head);
+    describe(manifest, SHAPE_POSITION, !config->without_position);
+    describe(manifest, SHAPE_TIME, !config->without_time);
     describe(manifest, SHAPE_TAU_MICRO, (int64_t)((double)config->tau * MICRO + 0.5));
 }
 
@@ -91,14 +99,29 @@ bool model_file_present(const struct manifest *manifest)
     return manifest->preset[0] != 0;
 }
 
+/* *off: the manifest says 0. */
+static enum status read_switch(bool *off, const struct manifest *manifest, const char *name,
+                               struct error *err)
+{
+    int64_t value = 1;
+
+    if (described(manifest, name, &value) && value != 0 && value != 1)
+        return error_set(err, ERR_MALFORMED, "manifest's %s is neither 0 nor 1", name);
+    *off = value == 0;
+    return OK;
+}
+
 static enum status read_shape(struct model_config *config, const struct manifest *manifest,
                               struct error *err)
 {
+    enum status status;
     int64_t value;
 
     for (int i = 0; i < SHAPE_ROWS; i++) {
         int32_t narrow;
 
+        if (!described(manifest, shape_rows[i].name, &value) && i >= SHAPE_ROWS_ALWAYS)
+            continue;
         if (!described(manifest, shape_rows[i].name, &value))
             return error_set(err, ERR_MALFORMED, "manifest has no \"%s\" in its shape",
                              shape_rows[i].name);
@@ -115,6 +138,11 @@ static enum status read_shape(struct model_config *config, const struct manifest
     if (!described(manifest, SHAPE_HEAD, &value) || value < 0 || value > MODEL_HEAD_DOT)
         return error_set(err, ERR_MALFORMED, "manifest's head is not one of ours");
     config->head = (enum model_head)value;
+    status = read_switch(&config->without_position, manifest, SHAPE_POSITION, err);
+    if (status == OK)
+        status = read_switch(&config->without_time, manifest, SHAPE_TIME, err);
+    if (status != OK)
+        return status;
     if (!described(manifest, SHAPE_TAU_MICRO, &value) || value < 1 || value > 1000000)
         return error_set(err, ERR_MALFORMED, "manifest's tau is outside 1e-6..1");
     config->tau = (float)((double)value / MICRO);

@@ -1,15 +1,50 @@
 /* kernels/model_rows.c - the table. */
 #include "kernels/model_rows.h"
 
+#include <string.h>
+
 const struct config_row model_config_rows[] = {
     {.key = "model.preset",
      .type = CONFIG_CHOICE,
      .fallback = "small",
      .choices = "small|medium|large",
      .help = "Size of the model: small suits a CPU, large needs a GPU."},
+    {.key = "model.attention",
+     .type = CONFIG_CHOICE,
+     .fallback = "silu",
+     .choices = "silu|softmax",
+     .help = "How a token weighs those before it: silu keeps how many there are, softmax divides "
+             "by it. Changing it, as any row of this section but folder, starts a new model."},
+    {.key = "model.head",
+     .type = CONFIG_CHOICE,
+     .fallback = "cross",
+     .choices = "cross|dot",
+     .help = "How the network and the counts become one score: cross layers and an MLP over both, "
+             "or a sum."},
+    {.key = "model.position_bias",
+     .type = CONFIG_BOOL,
+     .fallback = "true",
+     .help = "Attention knows how many events lie between two."},
+    {.key = "model.time_bias",
+     .type = CONFIG_BOOL,
+     .fallback = "true",
+     .help = "Attention knows how much time lies between two events."},
     {.key = "model.folder",
      .type = CONFIG_TEXT,
      .fallback = "models",
      .help = "Folder of the model bundles and of `current`: retrain writes it, serve reads it."},
     {0},
 };
+
+struct model_switches model_rows_switches(const struct config *config)
+{
+    bool softmax = strcmp(config_text(config, "model.attention"), "softmax") == 0;
+    bool dot = strcmp(config_text(config, "model.head"), "dot") == 0;
+
+    return (struct model_switches){
+        .attention = softmax ? MODEL_ATTENTION_SOFTMAX : MODEL_ATTENTION_SILU,
+        .head = dot ? MODEL_HEAD_DOT : MODEL_HEAD_CROSS,
+        .without_position = !config_bool(config, "model.position_bias"),
+        .without_time = !config_bool(config, "model.time_bias"),
+    };
+}

@@ -75,6 +75,8 @@ static void carve_pass(struct carve *carve, struct network_pass *pass,
         pass->z[l] = pass->training ? pass->z[l] : pass->z[0];
     }
     pass->buckets = part(carve, attention_buckets_bytes(n));
+    if (config->contexts > 0)
+        pass->times = part(carve, (int64_t)n * (int64_t)sizeof *pass->times);
     pass->attention_scratch = floats(carve, pass->training
                                                 ? attention_gradient_floats(n, m, config->C)
                                                 : attention_scratch_floats(n));
@@ -172,7 +174,8 @@ static struct embed tables_of(const struct network *net)
                           .emb = net->emb,
                           .act = net->weights.act,
                           .gap = net->weights.gap,
-                          .hour = net->weights.hour};
+                          .hour = net->weights.hour,
+                          .context = net->weights.context};
 }
 
 static const float *scalars_of(const struct network_pass *pass)
@@ -313,6 +316,19 @@ const float *network_states(const struct network_pass *pass)
     return pass->x[pass->training ? pass->network->config.L : 0];
 }
 
+/* Times of all tokens. Those of context have none: later than any, so that bucket_of() is 0. */
+static const int64_t *times_of(const struct network_pass *pass)
+{
+    const struct request *request = &pass->request;
+
+    if (request->contexts == 0)
+        return request->batch->time_ms + request->token;
+    for (int32_t j = 0; j < request->n; j++)
+        pass->times[j] = j < request->contexts ? INT64_MAX
+                                               : request->batch->time_ms[request->token + j];
+    return pass->times;
+}
+
 void network_forward(struct network_pass *pass, float *scores, float dropout, uint64_t seed)
 {
     const struct network *net = pass->network;
@@ -320,8 +336,7 @@ void network_forward(struct network_pass *pass, float *scores, float dropout, ui
     struct embed tables = tables_of(net);
     int64_t candidates = (int64_t)pass->history * net->config.C;
 
-    net->ops->attention_buckets(pass->buckets, request->batch->time_ms + request->token, request->n,
-                                request->now_ms);
+    net->ops->attention_buckets(pass->buckets, times_of(pass), request->n, request->now_ms);
     if (!pass->training) {
         infer(pass, scores);
         return;
@@ -402,6 +417,8 @@ void network_backward(struct network_pass *pass, struct network_tensors *gradien
     size_t candidate_bytes = (size_t)(pass->rows - pass->history) * (size_t)config->C *
                              sizeof(float);
     struct embed tables = tables_of(net);
+    struct embed_gradient embedded = {gradient->act, gradient->gap, gradient->hour,
+                                      gradient->context, demb};
 
     assert(pass->training);
     if (ds != NULL && request->m > 0) {
@@ -418,6 +435,5 @@ void network_backward(struct network_pass *pass, struct network_tensors *gradien
         layer_backward(pass, l, &gradient->layers[l]);
     if (pass->mask_x != NULL)
         net->ops->linear_scale(pass->dx, pass->mask_x, (int64_t)pass->rows * config->C);
-    net->ops->embed_backward(gradient->act, gradient->gap, gradient->hour, demb, pass->dx, pass->de,
-                             &tables, request);
+    net->ops->embed_backward(&embedded, pass->dx, pass->de, &tables, request);
 }

@@ -23,6 +23,8 @@ struct network_layer {
 
 struct network_tensors {
     float *act, *gap, *hour; /* (A, C), (BUCKET_GAPS, C), (BUCKET_HOURS, C) */
+    float *context;          /* (contexts * BATCH_CONTEXT_CODES, C) */
+    float *text_w;           /* (text, C) */
     struct network_layer layers[MODEL_LAYERS_MAX];
     float *mean, *scale; /* (F), not trained */
     float *w_f, *b_f;    /* dot head */
@@ -33,7 +35,7 @@ struct network_tensors {
 };
 
 /* The dense tensors as one list: name, shape, place in one block. emb is apart: it grows. */
-#define NETWORK_TENSORS_MAX (3 + 6 * MODEL_LAYERS_MAX + 4 + 3 * HEAD_CROSSES_MAX + 6)
+#define NETWORK_TENSORS_MAX (5 + 6 * MODEL_LAYERS_MAX + 4 + 3 * HEAD_CROSSES_MAX + 6)
 
 struct network_tensor {
     char name[MODEL_NAME_BYTES];
@@ -62,7 +64,7 @@ struct network {
     const struct ops *ops;
     struct model_config config;
     struct network_tensors weights;
-    float *emb; /* (V, C) */
+    float *emb; /* (V, C) item rows as the ops read them: text is already in them */
     struct linear w1[MODEL_LAYERS_MAX], w2[MODEL_LAYERS_MAX];
     struct linear w1_t[MODEL_LAYERS_MAX], w2_t[MODEL_LAYERS_MAX];
     struct head head;
@@ -93,6 +95,7 @@ struct network_pass {
     float *mask_x, *mask_y[MODEL_LAYERS_MAX]; /* dropout, or NULL */
     float *packed[MODEL_LAYERS_MAX];          /* K and V of the history */
     uint8_t *buckets;
+    int64_t *times; /* (n) of all tokens, where there are some of context */
     float *attention_scratch, *head_tape;
     float *o;                                         /* (rows, C) */
     float *dx, *dy, *d_o, *dz, *de, *weights_scratch; /* training */
@@ -122,10 +125,13 @@ void network_backward(struct network_pass *pass, struct network_tensors *gradien
 struct network_state {
     const struct network_layout *layout;
     const struct network *network;
-    float *block; /* all dense tensors, layout->floats */
+    float *block;      /* all dense tensors, layout->floats */
+    const float *text; /* (V, config.text) or NULL */
 };
 struct network_state model_network(const struct model *model);
 void model_changed(struct model *model); /* the weights are no longer what was prepared */
+/* Brings network.emb up to date after item rows or text.w changed; nothing without text. */
+void model_blend(const struct model *model);
 
 /* ERR_LIMIT when the batch breaks what schemas/batch.h or the config promises. */
 MUST_CHECK enum status network_check_batch(const struct model_config *config,

@@ -53,13 +53,18 @@ static void add_cross(struct network_layout *layout, const struct model_config *
 
 void network_layout(struct network_layout *layout, const struct model_config *config)
 {
-    const struct kind table = {.02f, true, false}, zero = {0, true, false};
+    const struct kind table = {.02f, true, false}, zero = {0, true, false}, off = {0, false, false};
     int32_t C = config->C, F = config->F, W = config->W;
 
     *layout = (struct network_layout){.Z = cpu_pad_columns(2 * C + F)};
     add(layout, PLACE(act), table, config->A, C, "act", -1);
     add(layout, PLACE(gap), table, BUCKET_GAPS, C, "gap", -1);
     add(layout, PLACE(hour), table, BUCKET_HOURS, C, "hour", -1);
+    if (config->contexts > 0)
+        add(layout, PLACE(context), table, (int64_t)config->contexts * BATCH_CONTEXT_CODES, C,
+            "context", -1);
+    if (config->text > 0)
+        add(layout, PLACE(text_w), table, config->text, C, "text.w", -1);
     for (int32_t l = 0; l < config->L; l++) {
         size_t layer = PLACE(layers) + (size_t)l * sizeof(struct network_layer);
 
@@ -70,10 +75,10 @@ void network_layout(struct network_layout *layout, const struct model_config *co
         add(layout, layer + offsetof(struct network_layer, w2), (struct kind){.1f, true, true}, C,
             C, "w2", l);
         add(layout, layer + offsetof(struct network_layer, b2), zero, C, 0, "b2", l);
-        add(layout, layer + offsetof(struct network_layer, r_pos), table, config->P + 1, 0, "r_pos",
-            l);
-        add(layout, layer + offsetof(struct network_layer, r_time), table, BUCKET_COUNT, 0,
-            "r_time", l);
+        add(layout, layer + offsetof(struct network_layer, r_pos),
+            config->without_position ? off : table, config->P + 1, 0, "r_pos", l);
+        add(layout, layer + offsetof(struct network_layer, r_time),
+            config->without_time ? off : table, BUCKET_COUNT, 0, "r_time", l);
     }
     if (F > 0) {
         add(layout, PLACE(mean), (struct kind){0, false, false}, F, 0, "scalars.mean", -1);
@@ -193,6 +198,11 @@ void network_pack(struct network *network, int32_t Z, float *panels, bool with_t
 
     for (int32_t l = 0; l < network->config.L; l++) {
         const struct network_layer *layer = &network->weights.layers[l];
+
+        if (network->config.without_position)
+            memset(layer->r_pos, 0, ((size_t)network->config.P + 1) * sizeof *layer->r_pos);
+        if (network->config.without_time)
+            memset(layer->r_time, 0, BUCKET_COUNT * sizeof *layer->r_time);
 
         network->w1[l] = pack(network->ops, &panels, layer->w1, layer->b1, C, 4 * C);
         network->w2[l] = pack(network->ops, &panels, layer->w2, layer->b2, C, C);

@@ -278,7 +278,7 @@ static size_t deal(struct trainer *t)
     t->lanes[0].first = 0;
     for (int32_t b = 0; b < batch->B; b++) {
         struct trainer_lesson lesson = trainer_lesson_of(work->objective, batch, b);
-        struct request request = request_of(batch, b);
+        struct request request = request_with(batch, b, t->network.config.contexts);
         size_t bytes = network_pass_bytes(&t->network.config, t->layout.Z, request.n,
                                           lesson.list ? request.m : 0, true, work->dropout > 0);
 
@@ -287,7 +287,7 @@ static size_t deal(struct trainer *t)
             t->lanes[lane].last = b;
             t->lanes[++lane].first = b;
         }
-        so_far += (int64_t)request.n + request.m + 1;
+        so_far += (int64_t)request.n - request.contexts + request.m + 1;
     }
     for (; lane < lanes; lane++) {
         t->lanes[lane].last = batch->B;
@@ -390,6 +390,7 @@ static enum status compute(struct trainer *t, const struct model *model, const s
     if (status != OK)
         return status;
     assert(t->layout.floats == model_network(model).layout->floats);
+    model_blend(model);
     t->network = *network;
     network_pack(&t->network, t->layout.Z, t->panels, true);
     t->work = (struct trainer_work){.network = &t->network,
@@ -415,6 +416,22 @@ static void add_lanes(struct trainer *t)
     for (int i = 1; i < t->config.threads; i++) {
         t->network.ops->gradients_add(t->lanes[0].gradient, t->lanes[i].gradient, t->layout.floats);
         rows_add(&t->lanes[0].demb, &t->lanes[i].demb);
+    }
+}
+
+/* Of text.w: each touched item row's gradient goes through its text. */
+static void add_text(struct trainer *t, const float *text)
+{
+    const struct rows *g = &t->lanes[0].demb;
+    int64_t C = t->network.config.C, width = t->network.config.text;
+    float *to = t->lanes[0].tensors.text_w;
+
+    for (int32_t i = 0; text != NULL && i < g->count; i++) {
+        const float *vector = text + g->row_of[i] * width, *from = g->slots + i * C;
+
+        for (int64_t k = 0; k < width; k++)
+            for (int64_t c = 0; vector[k] != 0 && c < C; c++)
+                to[k * C + c] += vector[k] * from[c];
     }
 }
 
@@ -482,6 +499,7 @@ enum status trainer_step(struct trainer *trainer, struct model *model, const str
         return status;
     if (gather_losses(t, &all)) {
         add_lanes(t);
+        add_text(t, model_network(model).text);
         norm = sqrt(
             t->network.ops->squares_sum(t->lanes[0].gradient, t->layout.floats) +
             t->network.ops->squares_sum(t->lanes[0].demb.slots,

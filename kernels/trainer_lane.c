@@ -126,7 +126,7 @@ static void learn_next(const struct trainer *trainer, struct lane *lane,
     struct random random;
 
     random_seed(&random, work->seed ^ ((uint64_t)request->index + 1) * 0x9e3779b97f4a7c15u);
-    for (int32_t j = 0; j < request->n; j++) {
+    for (int32_t j = request->contexts; j < request->n; j++) {
         bool last = j + 1 == request->n;
 
         if (trainer_is_target(work->batch, (int64_t)request->token + j, work->network->config.V)) {
@@ -152,7 +152,7 @@ static void learn_request(struct trainer *trainer, struct lane *lane, int32_t b,
 {
     const struct trainer_work *work = &trainer->work;
     struct trainer_lesson lesson = trainer_lesson_of(work->objective, work->batch, b);
-    struct request request = request_of(work->batch, b);
+    struct request request = request_with(work->batch, b, work->network->config.contexts);
     struct network_pass pass;
 
     if (!lesson.list && !lesson.next)

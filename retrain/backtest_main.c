@@ -4,6 +4,7 @@
  */
 #include "retrain/backtest_main.h"
 
+#include "kernels/model_rows.h"
 #include "ops/json_writer.h"
 #include "ops/progress.h"
 #include "retrain/backtest.h"
@@ -316,6 +317,7 @@ static enum status backtest_file(struct command_line *line, const struct config 
     how.learner.seed = (uint64_t)command_int(line, "seed");
     how.learner.threads = (int)command_int(line, "threads");
     how.learner.preset = config_text(config, "model.preset");
+    how.learner.switches = model_rows_switches(config);
     status = backtest_create(&backtest, &how, err);
     if (status == OK)
         status = run_events(line, schema, backtest, span, err);

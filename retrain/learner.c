@@ -69,6 +69,8 @@ static void begin_with_priors(struct model *model)
 
         for (int f = 0; strcmp(tensor.name, "head.w") == 0 && f < scalars_count; f++)
             tensor.data[2 * C + f] += scalar_rows[f].prior;
+        for (int f = 0; strcmp(tensor.name, "w_f") == 0 && f < scalars_count; f++)
+            tensor.data[f] += scalar_rows[f].prior;
     }
 }
 
@@ -80,6 +82,7 @@ static enum status create_model(struct learner *l, struct error *err)
     if (!model_preset(&config, l->options.preset, 1, scalars_count))
         return error_set(err, ERR_CONFIG, "no model preset \"%s\"", l->options.preset);
     config.A = ACTIONS_MAX;
+    model_switch(&config, &l->options.switches);
     status = model_create(&l->model, &config, hash64_mix(l->options.seed, SALT_MODEL), err);
     if (status != OK)
         return status;
@@ -384,8 +387,12 @@ enum status learner_reset_model(struct learner *l, const struct model *from, str
     struct model *old = l->model;
     enum status status;
 
+    struct model_switches other = {0};
+
+    if (from != NULL)
+        other = model_switches_of(model_config(from));
     l->model = NULL;
-    if (from == NULL) {
+    if (from == NULL || !model_switches_equal(&other, &l->options.switches)) {
         status = create_model(l, err);
     } else {
         status = model_copy(&l->model, from, err);
@@ -551,9 +558,21 @@ static void load_progress(struct learner *l, struct state_file *state)
         state_file_refuse(state);
 }
 
+/* What a state must share with the learner that loads it: the data set and, where there are some,
+ * the model's switches. */
+static uint64_t print_of(const struct learner *l)
+{
+    const struct model_switches *s = &l->options.switches;
+    uint64_t packed = (uint64_t)s->attention | (uint64_t)s->head << 8 |
+                      (uint64_t)s->without_position << 16 | (uint64_t)s->without_time << 17 |
+                      (uint64_t)s->contexts << 24 | (uint64_t)s->text << 32;
+
+    return packed == 0 ? l->rules.seed : hash64_mix(l->rules.seed, packed);
+}
+
 void learner_save(struct learner *l, struct state_file *state)
 {
-    state_file_put_u64(state, l->rules.seed);
+    state_file_put_u64(state, print_of(l));
     sequences_save(l->sequences, state);
     lists_save(l->shown, state);
     lists_save(l->recalled, state);
@@ -597,8 +616,10 @@ enum status learner_load(struct learner *l, struct state_file *state, struct ite
     enum status status;
 
     assert((base == NULL) == (l->holdout == NULL));
-    if (state_file_get_u64(state) != l->rules.seed || item_tables_seed(tables) != l->rules.seed)
-        return error_set(err, ERR_CONFLICT, "state is of another data set");
+    if (state_file_get_u64(state) != print_of(l) || item_tables_seed(tables) != l->rules.seed)
+        return error_set(err, ERR_CONFLICT,
+                         "state is of another data set, or of a model with other "
+                         "switches");
     status = sequences_load(l->sequences, state, err);
     if (status == OK)
         status = lists_load(l->shown, state, items, err);

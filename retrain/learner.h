@@ -40,7 +40,8 @@
 struct learner_options {
     const struct rules *rules; /* borrowed: actions, seed, sequence_max */
     const char *preset;        /* of the model */
-    const char *objective;     /* of shown lists: "point", "pair", "list", "mix" */
+    struct model_switches switches;
+    const char *objective; /* of shown lists: "point", "pair", "list", "mix" */
     uint64_t seed;
     int threads;
     int64_t users_max;
@@ -112,8 +113,8 @@ struct sequences *learner_sequences(struct learner *learner);
 struct holdout *learner_holdout(struct learner *learner); /* NULL without one */
 struct lists *learner_shown_lists(struct learner *learner);
 struct lists *learner_recalled_lists(struct learner *learner);
-/* Begins anew from another model's weights (the champion's), or with NULL from fresh ones; the
- * optimiser forgets. Errors: ERR_CONFLICT (another shape), ERR_NOMEM */
+/* Begins anew from another model's weights (the champion's), or with NULL, or when they are of
+ * other switches, from fresh ones; the optimiser forgets. Errors: ERR_NOMEM */
 MUST_CHECK enum status learner_reset_model(struct learner *learner, const struct model *from,
                                            struct error *err);
 /* Forgets the user up to time_ms. */

@@ -2,6 +2,7 @@
 #include "retrain/role.h"
 
 #include "kernels/model_file.h"
+#include "kernels/model_rows.h"
 #include "ops/clock.h"
 #include "ops/file.h"
 #include "ops/http_server.h"
@@ -129,6 +130,7 @@ static enum status create_parts(struct role *role, struct error *err)
     learner_options_init(&options);
     options.rules = &role->dataset.rules;
     options.preset = role->settings.preset;
+    options.switches = model_rows_switches(role->config);
     options.objective = config_text(role->config, "retrain.objective");
     options.seed = role->settings.seed;
     options.threads = (int)config_int(role->config, "retrain.threads");

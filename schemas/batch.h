@@ -28,7 +28,8 @@
 #define BATCH_CANDIDATES_MAX (1 << 20) /* N; of one request at most BATCH_LIST_MAX */
 #define BATCH_LIST_MAX       4096
 #define BATCH_SCALARS_MAX    64 /* F */
-#define BATCH_CONTEXTS       4  /* context tokens a request, reserved */
+#define BATCH_CONTEXTS       4  /* context tokens a request; a model may take fewer */
+#define BATCH_CONTEXT_CODES  64 /* values of each, 0: not known */
 #define BATCH_POSITION_MAX   64 /* shown positions beyond it share the last one's bias */
 
 /* Item rows: 0 is the shared row of every item without a row of its own. */
@@ -69,7 +70,7 @@ struct batch {
     const int32_t *position;  /* (N) where it was shown, from 1; 0 = not known, or NULL */
     const float *teacher;     /* (N) the champion's scores, for distillation, or NULL */
 
-    const int32_t *context; /* (B, BATCH_CONTEXTS) reserved: NULL */
+    const int32_t *context; /* (B, BATCH_CONTEXTS) codes of where it is asked from, or NULL */
 };
 
 #endif

@@ -130,6 +130,8 @@ static enum status put(struct device_model **device, const struct network_state 
 {
     enum status status;
 
+    if (state->network->config.contexts > 0)
+        return error_set(err, ERR_DEVICE, "context tokens are computed on the CPU alone");
     if (*device == NULL)
         *device = calloc(1, sizeof **device);
     if (*device == NULL)

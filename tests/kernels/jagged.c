@@ -25,12 +25,23 @@ static void point(struct jagged *j, int32_t B, int32_t F)
                               .label = j->label,
                               .weight = j->weight,
                               .position = j->position,
-                              .teacher = j->teacher};
+                              .teacher = j->teacher,
+                              .context = j->context};
 }
 
 static int32_t below(struct random *random, int32_t bound)
 {
     return (int32_t)random_below(random, (uint64_t)bound);
+}
+
+void switches_set(struct model_config *config, int number)
+{
+    bool all = number == SWITCHES - 1;
+
+    config->without_position = number == 1 || all;
+    config->without_time = number == 2 || all;
+    config->contexts = number == 3 ? BATCH_CONTEXTS : all ? 1 : 0;
+    config->text = number == 4 || all ? 16 : 0;
 }
 
 void jagged_fill(struct jagged *j, const struct model_config *config,
@@ -53,6 +64,8 @@ void jagged_fill(struct jagged *j, const struct model_config *config,
             j->time_ms[i] = now;
             j->next_item[i] = below(&random, config->V + 1) - 1; /* now and then none, or row 0 */
         }
+        for (int32_t k = 0; k < BATCH_CONTEXTS; k++) /* now and then outside the table */
+            j->context[b * BATCH_CONTEXTS + k] = (b * 7 + k * 3) % (BATCH_CONTEXT_CODES + 3) - 1;
         j->request_time_ms[b] = now + (int64_t)exp(random_unit(&random) * 18);
         for (int32_t i = c; i < c + sizes[b].m; i++) {
             j->candidate_item[i] = below(&random, config->V);
@@ -87,6 +100,7 @@ void jagged_one(struct jagged *out, const struct jagged *from, int32_t b)
     memcpy(out->teacher, from->teacher + c, (size_t)m * sizeof *out->teacher);
     memcpy(out->scalars, from->scalars + c * F, (size_t)(m * F) * sizeof *out->scalars);
     out->request_time_ms[0] = from->request_time_ms[b];
+    memcpy(out->context, from->context + b * BATCH_CONTEXTS, BATCH_CONTEXTS * sizeof *out->context);
     out->history_start[1] = n;
     out->candidate_start[1] = m;
     point(out, 1, F);

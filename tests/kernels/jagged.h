@@ -21,7 +21,13 @@ struct jagged {
     int32_t candidate_item[JAGGED_ROWS_MAX], position[JAGGED_ROWS_MAX];
     float scalars[JAGGED_ROWS_MAX * 8], label[JAGGED_ROWS_MAX], weight[JAGGED_ROWS_MAX];
     float teacher[JAGGED_ROWS_MAX];
+    int32_t context[JAGGED_REQUESTS_MAX * BATCH_CONTEXTS];
 };
+
+/* Switches of a model, one after the other, then all of them; 0 none. The caller makes room for
+ * config->contexts in P. */
+#define SWITCHES 6
+void switches_set(struct model_config *config, int number);
 
 /* count requests of these sizes for a model of this config (F at most 8). */
 void jagged_fill(struct jagged *jagged, const struct model_config *config,

@@ -12,6 +12,7 @@
 #define EPSILON 1e-6
 #define ROWS    256
 #define WIDE    256
+#define ITEMS   64
 
 void literal_from_model(struct literal *literal, struct model *model)
 {
@@ -80,43 +81,83 @@ static void norm(double *y, const double *x, int32_t C)
         y[c] = (x[c] - mean) / sqrt(square + EPSILON);
 }
 
-/* One request: rows 0..n-1 are history, n..n+m-1 candidates. */
+/* One request: rows 0..k-1 are context, ..n-1 history, n..n+m-1 candidates. */
 struct one {
     const struct literal *w;
     const double *r_pos, *r_time; /* of the layer at hand */
     const struct batch *batch;
-    int32_t b, n, m, token, candidate;
+    int32_t b, k, n, m, token, candidate;
+    double emb[ITEMS * WIDE]; /* (V, C) */
     double x[ROWS][WIDE];
 };
 
+/* Rows of items: their own and their text, projected. */
+static void blend(const struct literal *w, double *emb)
+{
+    int32_t V = w->config.V, C = w->config.C, width = w->config.text;
+    const double *text = width > 0 ? literal_tensor(w, "text") : NULL;
+    const double *text_w = width > 0 ? literal_tensor(w, "text.w") : NULL;
+
+    assert(V <= ITEMS && C <= WIDE);
+    memcpy(emb, literal_tensor(w, "emb"), (size_t)V * (size_t)C * sizeof *emb);
+    for (int32_t v = 0; v < V; v++)
+        for (int32_t t = 0; t < width; t++)
+            for (int32_t c = 0; c < C; c++)
+                emb[v * C + c] += text[v * width + t] * text_w[t * C + c];
+}
+
 static int64_t time_of(const struct one *one, int32_t row)
 {
-    return row < one->n ? one->batch->time_ms[one->token + row]
+    return row < one->n ? one->batch->time_ms[one->token + row - one->k]
                         : one->batch->request_time_ms[one->b];
 }
 
 static int32_t item_of(const struct one *one, int32_t row)
 {
-    int32_t item = row < one->n ? one->batch->item[one->token + row]
+    int32_t item = row < one->n ? one->batch->item[one->token + row - one->k]
                                 : one->batch->candidate_item[one->candidate + row - one->n];
 
     return item < 0 || item >= one->w->config.V ? 0 : item;
 }
 
+const double *literal_items(const struct literal *literal)
+{
+    static double emb[ITEMS * WIDE];
+
+    blend(literal, emb);
+    return emb;
+}
+
+static void embed_context(struct one *one)
+{
+    int32_t C = one->w->config.C;
+
+    for (int32_t i = 0; i < one->k; i++) {
+        int32_t code = one->batch->context[one->b * BATCH_CONTEXTS + i];
+
+        if (code < 0 || code >= BATCH_CONTEXT_CODES)
+            code = 0;
+        for (int32_t c = 0; c < C; c++)
+            one->x[i][c] = literal_tensor(one->w,
+                                          "context")[(i * BATCH_CONTEXT_CODES + code) * C + c];
+    }
+}
+
 static void embed(struct one *one)
 {
     int32_t C = one->w->config.C;
-    const double *emb = literal_tensor(one->w, "emb"), *act = literal_tensor(one->w, "act");
+    const double *act = literal_tensor(one->w, "act");
     const double *gap = literal_tensor(one->w, "gap"), *hour = literal_tensor(one->w, "hour");
 
-    for (int32_t i = 0; i < one->n + one->m; i++) {
+    embed_context(one);
+    for (int32_t i = one->k; i < one->n + one->m; i++) {
         int32_t before = (i < one->n ? i : one->n) - 1;
-        int32_t action = i < one->n ? one->batch->action[one->token + i] : 0;
-        int g = before < 0 ? 32 : bucket(time_of(one, i) - time_of(one, before));
+        int32_t action = i < one->n ? one->batch->action[one->token + i - one->k] : 0;
+        int g = before < one->k ? 32 : bucket(time_of(one, i) - time_of(one, before));
         int h = (int)((time_of(one, i) / 3600000) % 168);
 
         for (int32_t c = 0; c < C; c++)
-            one->x[i][c] = sqrt(C) * emb[item_of(one, i) * C + c] + act[action * C + c] +
+            one->x[i][c] = sqrt(C) * one->emb[item_of(one, i) * C + c] + act[action * C + c] +
                            gap[g * C + c] + hour[h * C + c];
     }
 }
@@ -133,7 +174,7 @@ static double score(const struct one *one, double (*z)[4 * WIDE], int32_t h, int
     for (int32_t d = 0; d < D; d++)
         sum += z[i][2 * C + h * D + d] * z[j][3 * C + h * D + d];
     return sum / sqrt(D) + one->r_pos[place_i - place_j] +
-           one->r_time[bucket(time_of(one, i) - time_of(one, j))];
+           one->r_time[i < one->k || j < one->k ? 0 : bucket(time_of(one, i) - time_of(one, j))];
 }
 
 static void attend(const struct one *one, double (*z)[4 * WIDE], double (*o)[WIDE])
@@ -255,7 +296,6 @@ static double score_of(const struct one *one, int32_t i)
 {
     const struct literal *w = one->w;
     int32_t C = w->config.C, F = w->config.F;
-    const double *emb = literal_tensor(w, "emb") + item_of(one, one->n + i) * C;
     const double *x = one->x[one->n + i];
     double f[BATCH_SCALARS_MAX], e[WIDE], s;
 
@@ -264,12 +304,12 @@ static double score_of(const struct one *one, int32_t i)
                 literal_tensor(w, "scalars.mean")[k]) *
                literal_tensor(w, "scalars.scale")[k];
     for (int32_t c = 0; c < C; c++)
-        e[c] = sqrt(C) * emb[c];
+        e[c] = sqrt(C) * one->emb[item_of(one, one->n + i) * C + c];
     if (w->config.head == MODEL_HEAD_CROSS)
         return cross_head(one, x, e, f);
     s = literal_tensor(w, "b_f")[0];
     for (int32_t c = 0; c < C; c++)
-        s += x[c] * emb[c];
+        s += x[c] * e[c] / sqrt(C);
     for (int32_t k = 0; k < F; k++)
         s += f[k] * literal_tensor(w, "w_f")[k];
     return s;
@@ -281,13 +321,15 @@ void literal_forward(const struct literal *literal, const struct batch *batch, d
     static struct one one;
     int32_t C = literal->config.C;
 
+    blend(literal, one.emb);
     for (int32_t b = 0; b < batch->B; b++) {
         one.w = literal;
         one.batch = batch;
         one.b = b;
         one.token = batch->history_start[b];
         one.candidate = batch->candidate_start[b];
-        one.n = batch->history_start[b + 1] - one.token;
+        one.k = literal->config.contexts;
+        one.n = one.k + batch->history_start[b + 1] - one.token;
         one.m = batch->candidate_start[b + 1] - one.candidate;
         assert(one.n + one.m <= ROWS && 2 * C + literal->config.F <= WIDE);
         embed(&one);
@@ -295,8 +337,8 @@ void literal_forward(const struct literal *literal, const struct batch *batch, d
             layer(&one, l);
         for (int32_t i = 0; i < one.m; i++)
             scores[one.candidate + i] = score_of(&one, i);
-        for (int32_t i = 0; states != NULL && i < one.n; i++)
-            memcpy(states + (size_t)(one.token + i) * (size_t)C, one.x[i],
+        for (int32_t i = one.k; states != NULL && i < one.n; i++)
+            memcpy(states + (size_t)(one.token + i - one.k) * (size_t)C, one.x[i],
                    (size_t)C * sizeof(double));
     }
 }
@@ -318,9 +360,10 @@ static double next_loss(const struct literal *w, const struct batch *batch, cons
                         const struct trainer_objective *o, uint64_t seed)
 {
     int32_t C = w->config.C, targets = 0;
-    const double *emb = literal_tensor(w, "emb");
+    static double emb[ITEMS * WIDE];
     double sum = 0;
 
+    blend(w, emb);
     for (int32_t b = 0; b < batch->B; b++) {
         int32_t drawn[TRAINER_NEGATIVES_MAX], in_block = 0;
         struct random random;

@@ -19,6 +19,8 @@ struct literal {
 
 void literal_from_model(struct literal *literal, struct model *model);
 void literal_clear(struct literal *literal);
+/* (V, C) items' rows with their texts; static storage until the next call. */
+const double *literal_items(const struct literal *literal);
 double *literal_tensor(const struct literal *literal, const char *name);
 
 /* scores (N); states (T, C) of the last layer, or NULL. */

@@ -20,10 +20,12 @@ static struct embed tables_of(float *block)
                           .emb = block,
                           .act = block + V * C,
                           .gap = block + (V + A) * C,
-                          .hour = block + (V + A + BUCKET_GAPS) * C};
+                          .hour = block + (V + A + BUCKET_GAPS) * C,
+                          .context = block + (V + A + BUCKET_GAPS + BUCKET_HOURS) * C};
 }
 
-#define TABLE_ROWS (V + A + BUCKET_GAPS + BUCKET_HOURS)
+#define CONTEXTS   2
+#define TABLE_ROWS (V + A + BUCKET_GAPS + BUCKET_HOURS + CONTEXTS * BATCH_CONTEXT_CODES)
 
 struct setting {
     struct embed tables;
@@ -50,6 +52,7 @@ static void check_request(struct setting *s, float *block, const struct ops *ops
     float *g = slopes_random((rows + (size_t)candidates) * C, 1, 3);
     float *gradient = slopes_zeros((size_t)TABLE_ROWS * C);
     struct rows demb = {0};
+    struct embed_gradient into;
     struct error err;
 
     s->out = calloc((rows + (size_t)candidates + 1) * C, sizeof *s->out);
@@ -67,9 +70,12 @@ static void check_request(struct setting *s, float *block, const struct ops *ops
             CHECK_NEAR(s->out[(size_t)(history + 1) * C + k], (double)x[k], 1e-5);
     }
     CHECK_STATUS(OK, rows_reserve(&demb, V, C, V, &err));
-    ops->embed_backward(gradient + V * C, gradient + (V + A) * C,
-                        gradient + (V + A + BUCKET_GAPS) * C, &demb, g, g + rows * C, &s->tables,
-                        &s->request);
+    into = (struct embed_gradient){.act = gradient + V * C,
+                                   .gap = gradient + (V + A) * C,
+                                   .hour = gradient + (V + A + BUCKET_GAPS) * C,
+                                   .context = gradient + (V + A + BUCKET_GAPS + BUCKET_HOURS) * C,
+                                   .emb = &demb};
+    ops->embed_backward(&into, g, g + rows * C, &s->tables, &s->request);
     for (int v = 0; v < V; v++)
         memcpy(gradient + v * C, rows_slot(&demb, v), C * sizeof(float));
     for (int r = 0; r < TABLE_ROWS; r++)
@@ -90,9 +96,9 @@ TEST(embed_rows_follow_the_reference_and_gradients_are_the_slopes)
 
     jagged_fill(&jagged, &config, sizes, 3, test_seed());
     for (int i = 0; ops_cpu_column(i) != NULL; i++) {
-        for (int32_t b = 0; b < 3; b++) {
+        for (int32_t b = 0; b < 6; b++) {
             struct setting s = {.tables = tables_of(block),
-                                .request = request_of(&jagged.batch, b)};
+                                .request = request_with(&jagged.batch, b / 2, b % 2 * CONTEXTS)};
 
             check_request(&s, block, ops_cpu_column(i));
         }

@@ -18,21 +18,25 @@ static const struct jagged_size sizes[] = {{0, 5}, {1, 1}, {17, 7}, {30, 0}, {5,
 
 static struct jagged jagged, alone;
 
-static struct model_config tiny(enum model_attention attention, enum model_head head)
+static struct model_config tiny(enum model_attention attention, enum model_head head, int switches)
 {
-    return (struct model_config){.C = 64,
-                                 .L = 2,
-                                 .H = 2,
-                                 .P = 30,
-                                 .V = 23,
-                                 .A = 5,
-                                 .F = 3,
-                                 .R = 16,
-                                 .W = 32,
-                                 .crosses = 2,
-                                 .attention = attention,
-                                 .head = head,
-                                 .tau = .05f};
+    struct model_config config = {.C = 64,
+                                  .L = 2,
+                                  .H = 2,
+                                  .P = 30,
+                                  .V = 23,
+                                  .A = 5,
+                                  .F = 3,
+                                  .R = 16,
+                                  .W = 32,
+                                  .crosses = 2,
+                                  .attention = attention,
+                                  .head = head,
+                                  .tau = .05f};
+
+    switches_set(&config, switches);
+    config.P += config.contexts;
+    return config;
 }
 
 /* Fresh weights are so small that half of the model hardly matters: these are not. */
@@ -63,9 +67,10 @@ static struct model *rough_model(const struct model_config *config, uint64_t see
     return model;
 }
 
-static void scores_follow_the_formulas(enum model_attention attention, enum model_head head)
+static void scores_follow_the_formulas(enum model_attention attention, enum model_head head,
+                                       int switches)
 {
-    struct model_config config = tiny(attention, head);
+    struct model_config config = tiny(attention, head, switches);
     struct model *model = rough_model(&config, test_seed());
     struct model_workspace *workspace = model_workspace_create();
     struct literal literal;
@@ -86,17 +91,19 @@ static void scores_follow_the_formulas(enum model_attention attention, enum mode
 
 TEST(model_scores_follow_the_formulas_silu_cross)
 {
-    scores_follow_the_formulas(MODEL_ATTENTION_SILU, MODEL_HEAD_CROSS);
+    for (int switches = 0; switches < SWITCHES; switches++)
+        scores_follow_the_formulas(MODEL_ATTENTION_SILU, MODEL_HEAD_CROSS, switches);
 }
 
 TEST(model_scores_follow_the_formulas_softmax_dot)
 {
-    scores_follow_the_formulas(MODEL_ATTENTION_SOFTMAX, MODEL_HEAD_DOT);
+    for (int switches = 0; switches < SWITCHES; switches++)
+        scores_follow_the_formulas(MODEL_ATTENTION_SOFTMAX, MODEL_HEAD_DOT, switches);
 }
 
-TEST(model_next_scores_are_cosines_of_the_last_state)
+static void next_scores_are_cosines(int switches)
 {
-    struct model_config config = tiny(MODEL_ATTENTION_SILU, MODEL_HEAD_CROSS);
+    struct model_config config = tiny(MODEL_ATTENTION_SILU, MODEL_HEAD_CROSS, switches);
     struct model *model = rough_model(&config, test_seed());
     struct model_workspace *workspace = model_workspace_create();
     struct literal literal;
@@ -115,7 +122,7 @@ TEST(model_next_scores_are_cosines_of_the_last_state)
 
         CHECK(all[b * config.V] == -INFINITY);
         for (int32_t v = 1; v < config.V; v++) {
-            const double *e = literal_tensor(&literal, "emb") + v * 64;
+            const double *e = literal_items(&literal) + v * 64;
             double xy = 0, xx = 0, yy = 0;
 
             for (int c = 0; c < 64 && sizes[b].n > 0; c++) {
@@ -136,6 +143,12 @@ TEST(model_next_scores_are_cosines_of_the_last_state)
     model_destroy(model);
 }
 
+TEST(model_next_scores_are_cosines_of_the_last_state)
+{
+    for (int switches = 0; switches < SWITCHES; switches++)
+        next_scores_are_cosines(switches);
+}
+
 /* Every score of the batch again, from its request alone. */
 static void check_alone(const struct model *model, const float *scores)
 {
@@ -154,8 +167,9 @@ static void check_alone(const struct model *model, const float *scores)
 
 TEST(model_batching_requests_changes_no_bit)
 {
-    for (int form = 0; form < 2; form++) {
-        struct model_config config = tiny((enum model_attention)form, MODEL_HEAD_CROSS);
+    for (int number = 0; number < 2 * SWITCHES; number++) {
+        struct model_config config = tiny((enum model_attention)(number % 2), MODEL_HEAD_CROSS,
+                                          number / 2);
         struct model *model = rough_model(&config, test_seed());
         struct model_workspace *workspace = model_workspace_create();
         float scores[64];
@@ -192,8 +206,9 @@ static void check_picked(const struct model *model, struct model_workspace *work
 
 TEST(model_other_candidates_change_no_bit_of_a_score)
 {
-    for (int form = 0; form < 2; form++) {
-        struct model_config config = tiny((enum model_attention)form, MODEL_HEAD_CROSS);
+    for (int number = 0; number < 2 * SWITCHES; number++) {
+        struct model_config config = tiny((enum model_attention)(number % 2), MODEL_HEAD_CROSS,
+                                          number / 2);
         struct model *model = rough_model(&config, test_seed());
         struct model_workspace *workspace = model_workspace_create();
         float scores[64];
@@ -234,8 +249,9 @@ TEST(model_kept_keys_and_values_change_no_bit_for_any_split)
 {
     static const struct jagged_size one[] = {{30, 7}};
 
-    for (int form = 0; form < 2; form++) {
-        struct model_config config = tiny((enum model_attention)form, MODEL_HEAD_CROSS);
+    for (int number = 0; number < 2 * SWITCHES; number++) {
+        struct model_config config = tiny((enum model_attention)(number % 2), MODEL_HEAD_CROSS,
+                                          number / 2);
         struct model *model = rough_model(&config, test_seed());
 
         jagged_fill(&jagged, &config, one, 1, test_seed());
@@ -257,7 +273,7 @@ TEST(model_kept_keys_and_values_change_no_bit_for_any_split)
 
 TEST(model_kept_history_of_other_tokens_or_weights_begins_anew)
 {
-    struct model_config config = tiny(MODEL_ATTENTION_SILU, MODEL_HEAD_CROSS);
+    struct model_config config = tiny(MODEL_ATTENTION_SILU, MODEL_HEAD_CROSS, SWITCHES - 1);
     struct model *model = rough_model(&config, test_seed());
     struct model_history *history = model_history_create();
     struct model_workspace *workspace = model_workspace_create();
@@ -280,6 +296,8 @@ TEST(model_kept_history_of_other_tokens_or_weights_begins_anew)
     check_kept(model, history, &alone.batch);
     alone.time_ms[0] -= 5000000;
     check_kept(model, history, &alone.batch);
+    alone.context[0] = 5 + alone.context[0] % 2;
+    check_kept(model, history, &alone.batch);
     roughen(model, 77);
     check_kept(model, history, &alone.batch);
     model_history_destroy(history);
@@ -290,7 +308,7 @@ TEST(model_kept_history_of_other_tokens_or_weights_begins_anew)
 
 TEST(model_rows_and_actions_outside_the_tables_are_the_unknown_ones)
 {
-    struct model_config config = tiny(MODEL_ATTENTION_SILU, MODEL_HEAD_CROSS);
+    struct model_config config = tiny(MODEL_ATTENTION_SILU, MODEL_HEAD_CROSS, 0);
     struct model *model = rough_model(&config, 3);
     struct model_workspace *workspace = model_workspace_create();
     float want[64], got[64];
@@ -318,7 +336,7 @@ TEST(model_rows_and_actions_outside_the_tables_are_the_unknown_ones)
 
 TEST(model_refuses_batches_that_do_not_fit)
 {
-    struct model_config config = tiny(MODEL_ATTENTION_SILU, MODEL_HEAD_CROSS);
+    struct model_config config = tiny(MODEL_ATTENTION_SILU, MODEL_HEAD_CROSS, 0);
     const struct jagged_size long_history[] = {{31, 2}};
     struct model *model = rough_model(&config, 3);
     struct model_workspace *workspace = model_workspace_create();
@@ -346,7 +364,7 @@ TEST(model_refuses_batches_that_do_not_fit)
 
 TEST(model_create_refuses_dimensions_outside_their_bounds)
 {
-    const struct model_config good = tiny(MODEL_ATTENTION_SILU, MODEL_HEAD_CROSS);
+    const struct model_config good = tiny(MODEL_ATTENTION_SILU, MODEL_HEAD_CROSS, 0);
     struct model_config bad[12];
     struct model *model;
     struct error err;
@@ -373,7 +391,7 @@ TEST(model_create_refuses_dimensions_outside_their_bounds)
 
 TEST(model_of_the_same_seed_is_the_same_and_of_another_is_not)
 {
-    struct model_config config = tiny(MODEL_ATTENTION_SILU, MODEL_HEAD_CROSS);
+    struct model_config config = tiny(MODEL_ATTENTION_SILU, MODEL_HEAD_CROSS, 0);
     struct model *a, *b, *c, *d;
     struct error err;
 
@@ -397,7 +415,7 @@ TEST(model_of_the_same_seed_is_the_same_and_of_another_is_not)
 
 TEST(model_import_takes_all_tensors_or_says_what_is_wrong)
 {
-    struct model_config config = tiny(MODEL_ATTENTION_SILU, MODEL_HEAD_CROSS);
+    struct model_config config = tiny(MODEL_ATTENTION_SILU, MODEL_HEAD_CROSS, 0);
     struct model *from = rough_model(&config, 5), *to;
     struct model_workspace *workspace = model_workspace_create();
     float want[64], got[64], bad[3] = {1, 2, NAN};
@@ -430,7 +448,7 @@ TEST(model_import_takes_all_tensors_or_says_what_is_wrong)
 
 TEST(model_grow_items_keeps_old_scores_and_starts_new_rows_near_the_unknown)
 {
-    struct model_config config = tiny(MODEL_ATTENTION_SILU, MODEL_HEAD_CROSS);
+    struct model_config config = tiny(MODEL_ATTENTION_SILU, MODEL_HEAD_CROSS, 0);
     struct model *model = rough_model(&config, 5);
     struct model_workspace *workspace = model_workspace_create();
     float want[64], got[64], *all = malloc(SIZES * 1000 * sizeof *all);
@@ -459,7 +477,7 @@ TEST(model_grow_items_keeps_old_scores_and_starts_new_rows_near_the_unknown)
 
 TEST(model_platt_pair_turns_scores_into_probabilities)
 {
-    struct model_config config = tiny(MODEL_ATTENTION_SILU, MODEL_HEAD_DOT);
+    struct model_config config = tiny(MODEL_ATTENTION_SILU, MODEL_HEAD_DOT, 0);
     struct model *model;
     struct error err;
 
