@@ -1,7 +1,11 @@
 /* kernels/embed_cpu.c - token rows. Limited by fetching item rows, which lie anywhere. */
 #include "kernels/embed.h"
 
+#include "kernels/linear.h"
+
 #include <assert.h>
+
+#define AHEAD 2 /* rows: about the time that memory takes */
 
 /* Table rows of history token j. */
 struct sides {
@@ -99,6 +103,140 @@ void CPU(embed_candidates)(float *x, float *e, const struct embed *t, const stru
     }
     clear_rows(x, count, cpu_pad_rows(count), C);
     clear_rows(e, count, cpu_pad_rows(count), C);
+}
+
+/* rows of from (rows, C), times scale and W', are to (rows, 4 C). scratch: EMBED_FOLD_ROWS rows of
+ * C, then of 4 C. */
+static const float *fold_table(float **at, const float *from, int64_t rows, float scale,
+                               struct linear w, float *scratch)
+{
+    const struct linear_call set = {LINEAR_SET, 0, w.N, w.K, w.N};
+    float *to = *at, *out = scratch + (int64_t)EMBED_FOLD_ROWS * w.K;
+
+    for (int64_t first = 0; first < rows; first += EMBED_FOLD_ROWS) {
+        int64_t count = rows - first < EMBED_FOLD_ROWS ? rows - first : EMBED_FOLD_ROWS;
+
+        memset(scratch, 0, (size_t)EMBED_FOLD_ROWS * (size_t)w.K * sizeof *scratch);
+        for (int64_t i = 0; i < count * w.K; i++)
+            scratch[i] = from[first * w.K + i] * scale;
+        CPU(linear_forward)(out, NULL, scratch, (int32_t)count, w, set);
+        memcpy(to + first * w.N, out, (size_t)(count * w.N) * sizeof *to);
+    }
+    *at += rows * w.N;
+    return to;
+}
+
+void CPU(embed_fold)(struct embed_folded *folded, const struct embed *t, int32_t context_rows,
+                     const float *w1, const float *b1, float *memory)
+{
+    int32_t C = t->C, N = 4 * C;
+    float *centred = memory, *panels = centred + (int64_t)C * N, *scratch = panels + (int64_t)C * N;
+    float *at = scratch + (int64_t)EMBED_FOLD_ROWS * (C + N);
+    struct linear w = {.panels = panels, .K = C, .N = N};
+
+    for (int32_t n = 0; n < N; n++) {
+        double mean = 0;
+
+        for (int32_t k = 0; k < C; k++)
+            mean += (double)w1[(int64_t)k * N + n] / C;
+        for (int32_t k = 0; k < C; k++)
+            centred[(int64_t)k * N + n] = (float)((double)w1[(int64_t)k * N + n] - mean);
+    }
+    CPU(linear_pack)(panels, centred, N, C, N, 0);
+    folded->bias = b1;
+    folded->act = fold_table(&at, t->act, t->A, 1, w, scratch);
+    folded->gap = fold_table(&at, t->gap, BUCKET_GAPS, 1, w, scratch);
+    folded->hour = fold_table(&at, t->hour, BUCKET_HOURS, 1, w, scratch);
+    folded->context = fold_table(&at, t->context, context_rows, 1, w, scratch);
+    folded->emb = fold_table(&at, t->emb, t->V, sqrtf((float)C), w, scratch);
+}
+
+/* z = SiLU(rstd(x) * (item + side) + bias), one row. */
+CPU_INLINE void fold_row(float *z, const float *x, const float *item, const float *side,
+                         const float *bias, int32_t C, float epsilon)
+{
+    float mean, scale = cpu_norm(x, C, epsilon, &mean);
+
+    for (int32_t c = 0; c < 4 * C; c += CPU_PANEL) {
+        CPU_UNROLL
+        for (int v = 0; v < CPU_VECTORS; v++) {
+            int32_t i = c + v * CPU_LANES;
+            cpu_vector sum = cpu_load(item + i) + cpu_load(side + i);
+
+            cpu_store(z + i, cpu_silu(CPU_FMA(sum, cpu_splat(scale), cpu_load(bias + i))));
+        }
+    }
+}
+
+/* Items lie anywhere in a large table: ask for one while others are computed. */
+CPU_INLINE void ask_for(const float *row, int32_t floats)
+{
+    for (int32_t c = 0; c < floats; c += 16)
+        __builtin_prefetch(row + c);
+}
+
+/* The folded row that belongs to a row of the table. */
+static const float *folded_row(const float *folded, const float *table, const float *row)
+{
+    return folded + 4 * (row - table);
+}
+
+void CPU(embed_history_folded)(float *z, const float *x, const struct embed *t,
+                               const struct embed_folded *f, const struct request *request,
+                               int32_t first, float epsilon)
+{
+    float side[4 * EMBED_CHANNELS_MAX];
+    int32_t C = t->C, N = 4 * C;
+
+    assert(C <= EMBED_CHANNELS_MAX);
+    for (int32_t j = first; j < request->n; j++, x += C, z += N) {
+        const float *item;
+
+        if (j < request->contexts) {
+            memset(side, 0, (size_t)N * sizeof *side);
+            item = folded_row(f->context, t->context, context_of(t, request, j));
+        } else {
+            struct sides s = sides_of(t, request, j);
+            const float *gap = folded_row(f->gap, t->gap, s.gap);
+            const float *hour = folded_row(f->hour, t->hour, s.hour);
+            const float *act = s.act == NULL ? NULL : folded_row(f->act, t->act, s.act);
+
+            if (j + AHEAD < request->n)
+                ask_for(folded_row(f->emb, t->emb,
+                                   item_of(t, request->batch->item[request->token + j + AHEAD])),
+                        N);
+            item = folded_row(f->emb, t->emb, item_of(t, request->batch->item[request->token + j]));
+            for (int32_t c = 0; c < N; c += CPU_LANES) {
+                cpu_vector sum = cpu_load(gap + c) + cpu_load(hour + c);
+
+                if (act != NULL)
+                    sum += cpu_load(act + c);
+                cpu_store(side + c, sum);
+            }
+        }
+        fold_row(z, x, item, side, f->bias, C, epsilon);
+    }
+}
+
+void CPU(embed_candidates_folded)(float *z, const float *x, const struct embed *t,
+                                  const struct embed_folded *f, const struct request *request,
+                                  int32_t first, int32_t count, float epsilon)
+{
+    const int32_t *items = request->batch->candidate_item + request->candidate + first;
+    float side[4 * EMBED_CHANNELS_MAX];
+    int32_t C = t->C, N = 4 * C;
+    struct sides s = candidate_sides(t, request);
+    const float *gap = folded_row(f->gap, t->gap, s.gap);
+    const float *hour = folded_row(f->hour, t->hour, s.hour);
+
+    assert(C <= EMBED_CHANNELS_MAX);
+    for (int32_t c = 0; c < N; c += CPU_LANES)
+        cpu_store(side + c, cpu_load(gap + c) + cpu_load(hour + c) + cpu_load(f->act + c));
+    for (int32_t i = 0; i < count; i++, x += C, z += N) {
+        if (i + AHEAD < count)
+            ask_for(folded_row(f->emb, t->emb, item_of(t, items[i + AHEAD])), N);
+        fold_row(z, x, folded_row(f->emb, t->emb, item_of(t, items[i])), side, f->bias, C, epsilon);
+    }
 }
 
 static void add_row(float *to, const float *from, int32_t C, float scale)

@@ -31,6 +31,7 @@ struct model {
     float *emb;                          /* (V, C) learnt; network.emb, unless there is text */
     float *text;                         /* (V, text), or NULL */
     float *inverse_norm;                 /* (V) of item rows */
+    float *folded;                       /* network.folded's tables, or NULL */
     int32_t emb_capacity, norm_capacity; /* rows */
     uint64_t version;                    /* of the weights that were prepared; none twice */
     bool prepared, importing;
@@ -231,6 +232,7 @@ void model_destroy(struct model *model)
     free(model->emb);
     free(model->text);
     free(model->inverse_norm);
+    free(model->folded);
     if (model->device != NULL)
         model->backend->drop(model->device);
     free(model);
@@ -480,12 +482,27 @@ enum status model_import_end(struct model *model, struct error *err)
     return model_prepare(model, err);
 }
 
-enum status model_prepare(struct model *model, struct error *err)
+/* Of prepared weights; none twice in a process. */
+static uint64_t next_version(void)
 {
     static _Atomic uint64_t versions;
+
+    return atomic_fetch_add(&versions, 1) + 1;
+}
+
+static void unfold(struct model *model)
+{
+    free(model->folded);
+    model->folded = NULL;
+    model->network.folded = (struct embed_folded){0};
+}
+
+enum status model_prepare(struct model *model, struct error *err)
+{
     struct network *network = &model->network;
 
     assert(!model->importing);
+    unfold(model);
     if (network->config.V > model->norm_capacity) {
         float *norms = aligned((size_t)model->emb_capacity * sizeof *norms);
 
@@ -496,7 +513,7 @@ enum status model_prepare(struct model *model, struct error *err)
         model->inverse_norm = norms;
         model->norm_capacity = model->emb_capacity;
     }
-    model->version = atomic_fetch_add(&versions, 1) + 1;
+    model->version = next_version();
     network_pack(network, model->layout.Z, model->panels, false);
     model_blend(model);
     network->ops->next_norms(model->inverse_norm, network->emb, network->config.V,
@@ -509,6 +526,23 @@ enum status model_prepare(struct model *model, struct error *err)
             return status;
     }
     model->prepared = true;
+    return OK;
+}
+
+enum status model_fold(struct model *model, struct error *err)
+{
+    int64_t floats = network_fold_floats(&model->network);
+
+    assert(model->prepared);
+    if (model->folded != NULL || model->device != NULL ||
+        floats > MODEL_FOLD_BYTES_MAX / (int64_t)sizeof *model->folded)
+        return OK;
+    model->folded = aligned((size_t)floats * sizeof *model->folded);
+    if (model->folded == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for a folded table of %d item rows",
+                         (int)model->network.config.V);
+    network_fold(&model->network, model->folded);
+    model->version = next_version();
     return OK;
 }
 

@@ -178,6 +178,23 @@ static struct embed tables_of(const struct network *net)
                           .context = net->weights.context};
 }
 
+int64_t network_fold_floats(const struct network *network)
+{
+    struct embed tables = tables_of(network);
+
+    return embed_fold_floats(&tables, network->config.contexts * BATCH_CONTEXT_CODES);
+}
+
+void network_fold(struct network *network, float *memory)
+{
+    struct embed tables = tables_of(network);
+    const struct network_layer *first = &network->weights.layers[0];
+
+    network->ops->embed_fold(&network->folded, &tables,
+                             network->config.contexts * BATCH_CONTEXT_CODES, first->w1, first->b1,
+                             memory);
+}
+
 static const float *scalars_of(const struct network_pass *pass)
 {
     int32_t F = pass->network->config.F;
@@ -224,31 +241,56 @@ static void exchange_keys(const struct network_pass *pass, int32_t l)
     }
 }
 
-/* One layer on rows of x[0], in place: history rows from number first on, or candidates with
- * ATTENTION_CANDIDATES. Padding rows may keep what an earlier request left. */
+/* z of rows of x[0] in front of layer l: history rows from number first on, or the candidates of
+ * the tile that starts at -1 - first. */
+static void infer_project(const struct network_pass *pass, int32_t l, int32_t rows, int32_t first)
+{
+    const struct network *net = pass->network;
+    const struct ops *ops = net->ops;
+    int32_t C = net->config.C;
+    struct linear_call silu = {LINEAR_SILU, 0, 4 * C, C, 4 * C};
+    struct embed tables = tables_of(net);
+    int64_t at = first < 0 ? 0 : (int64_t)first * C;
+    float *x = pass->x[0] + at, *z = pass->z[0] + 4 * at, *normed = pass->normed[0] + at;
+
+    if (l == 0 && net->folded.emb != NULL) {
+        if (first < 0)
+            ops->embed_candidates_folded(z, x, &tables, &net->folded, &pass->request, -1 - first,
+                                         rows, NETWORK_EPSILON);
+        else
+            ops->embed_history_folded(z, x, &tables, &net->folded, &pass->request, first,
+                                      NETWORK_EPSILON);
+        return;
+    }
+    ops->norm_forward(normed, NULL, x, rows, C, NETWORK_EPSILON);
+    if (first >= 0 && !history_attends(pass, l))
+        project_keys(pass, l, first);
+    else
+        ops->linear_forward(z, NULL, normed, rows, net->w1[l], silu);
+}
+
+/* One layer on rows of x[0], in place; arguments as infer_project()'s. Padding rows may keep what
+ * an earlier request left. */
 static void infer_layer(const struct network_pass *pass, int32_t l, int32_t rows, int32_t first)
 {
     const struct network *net = pass->network;
     const struct ops *ops = net->ops;
     struct attention attention = attention_of(pass, l);
     int32_t C = net->config.C;
-    struct linear_call silu = {LINEAR_SILU, 0, 4 * C, C, 4 * C}, add = {LINEAR_ADD, 0, C, C, C};
-    bool history = first != ATTENTION_CANDIDATES;
+    struct linear_call add = {LINEAR_ADD, 0, C, C, C};
+    bool history = first >= 0;
     int64_t at = history ? (int64_t)first * C : 0;
-    float *x = pass->x[0] + at, *z = pass->z[0] + 4 * at, *normed = pass->normed[0] + at;
+    float *x = pass->x[0] + at, *z = pass->z[0] + 4 * at;
 
-    ops->norm_forward(normed, NULL, x, rows, C, NETWORK_EPSILON);
-    if (history && !history_attends(pass, l))
-        project_keys(pass, l, first);
-    else
-        ops->linear_forward(z, NULL, normed, rows, net->w1[l], silu);
+    infer_project(pass, l, rows, first);
     if (history) {
         exchange_keys(pass, l);
         ops->attention_pack(&attention, pass->z[0]);
         if (!history_attends(pass, l))
             return;
     }
-    ops->attention_forward(pass->o + at, &attention, z, rows, first);
+    ops->attention_forward(pass->o + at, &attention, z, rows,
+                           history ? first : ATTENTION_CANDIDATES);
     ops->gate_forward(pass->y[0] + at, NULL, NULL, pass->o + at, z, 4 * C, rows, C,
                       gate_epsilon(&net->config));
     ops->linear_forward(x, NULL, pass->y[0] + at, rows, net->w2[l], add);
@@ -271,7 +313,7 @@ static void infer(struct network_pass *pass, float *scores)
 
         net->ops->embed_candidates(pass->x[0], pass->e, &tables, request, first, count);
         for (int32_t l = 0; l < net->config.L; l++)
-            infer_layer(pass, l, count, ATTENTION_CANDIDATES);
+            infer_layer(pass, l, count, -1 - first);
         net->ops->head_score(scores + first, pass->x[0], pass->e,
                              scalars == NULL ? NULL : scalars + (int64_t)first * net->config.F,
                              count, &net->head, pass->head_tape);

@@ -68,11 +68,16 @@ struct network {
     struct linear w1[MODEL_LAYERS_MAX], w2[MODEL_LAYERS_MAX];
     struct linear w1_t[MODEL_LAYERS_MAX], w2_t[MODEL_LAYERS_MAX];
     struct head head;
+    struct embed_folded folded; /* of the first layer; emb NULL where it is computed */
 };
 
 /* Floats that network_pack() needs, and the packing itself; call it again after every change. */
 int64_t network_panels_floats(const struct model_config *config, bool with_transposed);
 void network_pack(struct network *network, int32_t Z, float *panels, bool with_transposed);
+
+/* Tables that spare the first layer's product (kernels/embed.h), and the floats they take. */
+int64_t network_fold_floats(const struct network *network);
+void network_fold(struct network *network, float *memory);
 
 /* Candidates are scored this many floats of x at a time: all of a tile stays in L2. */
 #define NETWORK_TILE_FLOATS 6144

@@ -36,6 +36,9 @@
     X(attention_backward)                                                                          \
     X(embed_history)                                                                               \
     X(embed_candidates)                                                                            \
+    X(embed_fold)                                                                                  \
+    X(embed_history_folded)                                                                        \
+    X(embed_candidates_folded)                                                                     \
     X(embed_backward)                                                                              \
     X(head_join)                                                                                   \
     X(head_score)                                                                                  \

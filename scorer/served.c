@@ -191,6 +191,8 @@ static enum status load_weights(struct weights **weights, const char *folder,
     atomic_init(&(*weights)->readers, 1);
     (void)snprintf(path, sizeof path, "%s/%s", folder, MODEL_FILE_NAME);
     status = model_file_load(&(*weights)->model, path, manifest, err);
+    if (status == OK)
+        status = model_fold((*weights)->model, err);
     if (status != OK) {
         weights_release(*weights);
         *weights = NULL;

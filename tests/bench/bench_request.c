@@ -9,6 +9,8 @@
  * Without one, or where its sizes differ: fresh weights and random requests of the default
  * bundle's shape (cross head), called "served". Requests take turns, eight of them.
  *
+ * Weights are folded as serve folds them (model_fold()); FRESHET_UNFOLDED=1 leaves that out.
+ *
  * Prints one JSON object: {"name", "min_ms", "median_ms", "verified", "max_error", "isa"}.
  * --scores K prints request K's scores, one a line, instead.
  */
@@ -190,6 +192,8 @@ int main(int argc, char **argv)
     scores = calloc((size_t)m, sizeof *scores);
     if (scores == NULL)
         fail("no memory");
+    if (getenv("FRESHET_UNFOLDED") == NULL)
+        check(model_fold(g.model, &err), &err); /* as serve does with what it loads */
     if (golden)
         worst = verify(&g, workspace, scores);
     if (!(worst <= TOLERANCE))

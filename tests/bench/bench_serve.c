@@ -153,6 +153,7 @@ static void bench_rank(bool json)
 
     random_seed(&random, 5);
     figure_must(rank_scratch_create(&scratch, &err), &err);
+    figure_must(model_fold(model, &err), &err); /* as serve does with what it loads */
     for (int n = -20; n < 400; n++) {
         struct rank_request request = {.history = history,
                                        .history_count = 64,

@@ -106,6 +106,86 @@ TEST(embed_rows_follow_the_reference_and_gradients_are_the_slopes)
     free(block);
 }
 
+/* z of rows x from the tables, against norm and product one after the other. */
+static void check_folded(const float *z, const float *x, int32_t rows, const float *w1,
+                         const float *b1)
+{
+    double *normed = calloc((size_t)rows * C + 1, sizeof *normed);
+    double *want = calloc((size_t)rows * 4 * C + 1, sizeof *want);
+    float *input = slopes_zeros((size_t)rows * C + 1);
+
+    norm_forward_ref(normed, NULL, x, rows, C, 1e-6f);
+    for (size_t k = 0; k < (size_t)rows * C; k++)
+        input[k] = (float)normed[k];
+    linear_forward_ref(want, NULL, input, rows, w1, b1, C, 4 * C, LINEAR_SILU);
+    for (size_t k = 0; k < (size_t)rows * 4 * C; k++)
+        CHECK_NEAR(want[k], (double)z[k], 2e-5 * (1 + fabs(want[k])));
+    free(normed);
+    free(want);
+    free(input);
+}
+
+/* Every row at once, then a part of the history and one of the candidates. */
+static void check_folded_request(const struct ops *ops, const struct embed *tables,
+                                 const struct request *request, const float *w1, const float *b1)
+{
+    int32_t n = request->n, m = request->m, N = 4 * C;
+    size_t rows = (size_t)cpu_pad_rows(n) + (size_t)cpu_pad_rows(m) + 1;
+    float *x = slopes_zeros(rows * C), *e = slopes_zeros(rows * C), *z = slopes_zeros(rows * 4 * C);
+    float *part = slopes_zeros(rows * 4 * C);
+    int32_t context_rows = tables->context != NULL ? CONTEXTS * BATCH_CONTEXT_CODES : 0;
+    float *memory = slopes_zeros((size_t)embed_fold_floats(tables, context_rows));
+    struct embed_folded folded;
+
+    ops->embed_fold(&folded, tables, context_rows, w1, b1, memory);
+    ops->embed_history(x, tables, request);
+    ops->embed_history_folded(z, x, tables, &folded, request, 0, 1e-6f);
+    check_folded(z, x, n, w1, b1);
+    for (int32_t first = 1; first < n; first += 5) {
+        ops->embed_history_folded(part, x + first * C, tables, &folded, request, first, 1e-6f);
+        CHECK(memcmp(part, z + first * N, (size_t)(n - first) * 4 * C * sizeof *z) == 0);
+    }
+    ops->embed_candidates(x, e, tables, request, 0, m);
+    ops->embed_candidates_folded(z, x, tables, &folded, request, 0, m, 1e-6f);
+    check_folded(z, x, m, w1, b1);
+    for (int32_t first = 1; first < m; first += 2) {
+        ops->embed_candidates_folded(part, x + first * C, tables, &folded, request, first, 1,
+                                     1e-6f);
+        CHECK(memcmp(part, z + first * N, (size_t)(4 * C) * sizeof *z) == 0);
+    }
+    free(x);
+    free(e);
+    free(z);
+    free(part);
+    free(memory);
+}
+
+TEST(embed_folded_rows_are_those_of_norm_and_product)
+{
+    const struct jagged_size sizes[] = {{0, 3}, {13, 5}, {4, 0}};
+    const struct model_config config = {.V = V + 2, .A = A + 1};
+    float *block = slopes_random((size_t)TABLE_ROWS * C, 1, test_seed());
+    float *w1 = slopes_random((size_t)(4 * C * C), .3, 4),
+          *b1 = slopes_random((size_t)(4 * C), 1, 5);
+
+    jagged_fill(&jagged, &config, sizes, 3, test_seed());
+    for (int k = 0; k < 4 * C * C; k++)
+        w1[k] += .5f; /* a mean that must not matter */
+    for (int i = 0; ops_cpu_column(i) != NULL; i++) {
+        for (int32_t b = 0; b < 6; b++) {
+            struct embed tables = tables_of(block);
+            struct request request = request_with(&jagged.batch, b / 2, b % 2 * CONTEXTS);
+
+            if (request.contexts == 0)
+                tables.context = NULL;
+            check_folded_request(ops_cpu_column(i), &tables, &request, w1, b1);
+        }
+    }
+    free(block);
+    free(w1);
+    free(b1);
+}
+
 TEST(bucket_is_the_bit_length_of_whole_seconds)
 {
     CHECK_INT(0, bucket_of(999, 0));

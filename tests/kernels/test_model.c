@@ -67,11 +67,33 @@ static struct model *rough_model(const struct model_config *config, uint64_t see
     return model;
 }
 
+static struct model *folded(struct model *model)
+{
+    struct error err;
+
+    CHECK_STATUS(OK, model_fold(model, &err));
+    CHECK_STATUS(OK, model_fold(model, &err)); /* once is enough */
+    return model;
+}
+
+/* Settings of the tests to the bit: forms of attention, switches, and whether it is folded. */
+#define SETTINGS (4 * SWITCHES)
+
+static struct model *model_of_setting(int number)
+{
+    struct model_config config = tiny((enum model_attention)(number % 2), MODEL_HEAD_CROSS,
+                                      number / 4);
+    struct model *model = rough_model(&config, test_seed());
+
+    return number / 2 % 2 == 1 ? folded(model) : model;
+}
+
 static void scores_follow_the_formulas(enum model_attention attention, enum model_head head,
-                                       int switches)
+                                       int switches, bool fold)
 {
     struct model_config config = tiny(attention, head, switches);
-    struct model *model = rough_model(&config, test_seed());
+    struct model *model = fold ? folded(rough_model(&config, test_seed()))
+                               : rough_model(&config, test_seed());
     struct model_workspace *workspace = model_workspace_create();
     struct literal literal;
     float scores[64];
@@ -91,14 +113,14 @@ static void scores_follow_the_formulas(enum model_attention attention, enum mode
 
 TEST(model_scores_follow_the_formulas_silu_cross)
 {
-    for (int switches = 0; switches < SWITCHES; switches++)
-        scores_follow_the_formulas(MODEL_ATTENTION_SILU, MODEL_HEAD_CROSS, switches);
+    for (int number = 0; number < 2 * SWITCHES; number++)
+        scores_follow_the_formulas(MODEL_ATTENTION_SILU, MODEL_HEAD_CROSS, number / 2, number % 2);
 }
 
 TEST(model_scores_follow_the_formulas_softmax_dot)
 {
-    for (int switches = 0; switches < SWITCHES; switches++)
-        scores_follow_the_formulas(MODEL_ATTENTION_SOFTMAX, MODEL_HEAD_DOT, switches);
+    for (int number = 0; number < 2 * SWITCHES; number++)
+        scores_follow_the_formulas(MODEL_ATTENTION_SOFTMAX, MODEL_HEAD_DOT, number / 2, number % 2);
 }
 
 static void next_scores_are_cosines(int switches)
@@ -167,15 +189,14 @@ static void check_alone(const struct model *model, const float *scores)
 
 TEST(model_batching_requests_changes_no_bit)
 {
-    for (int number = 0; number < 2 * SWITCHES; number++) {
-        struct model_config config = tiny((enum model_attention)(number % 2), MODEL_HEAD_CROSS,
-                                          number / 2);
-        struct model *model = rough_model(&config, test_seed());
+    for (int number = 0; number < SETTINGS; number++) {
+        struct model *model = model_of_setting(number);
+        const struct model_config *config = model_config(model);
         struct model_workspace *workspace = model_workspace_create();
         float scores[64];
         struct error err;
 
-        jagged_fill(&jagged, &config, sizes, SIZES, test_seed());
+        jagged_fill(&jagged, config, sizes, SIZES, test_seed());
         CHECK_STATUS(OK, model_score(model, workspace, &jagged.batch, scores, &err));
         check_alone(model, scores);
         model_workspace_destroy(workspace);
@@ -206,17 +227,16 @@ static void check_picked(const struct model *model, struct model_workspace *work
 
 TEST(model_other_candidates_change_no_bit_of_a_score)
 {
-    for (int number = 0; number < 2 * SWITCHES; number++) {
-        struct model_config config = tiny((enum model_attention)(number % 2), MODEL_HEAD_CROSS,
-                                          number / 2);
-        struct model *model = rough_model(&config, test_seed());
+    for (int number = 0; number < SETTINGS; number++) {
+        struct model *model = model_of_setting(number);
+        const struct model_config *config = model_config(model);
         struct model_workspace *workspace = model_workspace_create();
         float scores[64];
         int32_t picked[26];
         struct random random;
         struct error err;
 
-        jagged_fill(&jagged, &config, sizes, SIZES, test_seed());
+        jagged_fill(&jagged, config, sizes, SIZES, test_seed());
         CHECK_STATUS(OK, model_score(model, workspace, &jagged.batch, scores, &err));
         random_seed(&random, test_seed());
         for (int round = 0; round < 50; round++) {
@@ -249,12 +269,11 @@ TEST(model_kept_keys_and_values_change_no_bit_for_any_split)
 {
     static const struct jagged_size one[] = {{30, 7}};
 
-    for (int number = 0; number < 2 * SWITCHES; number++) {
-        struct model_config config = tiny((enum model_attention)(number % 2), MODEL_HEAD_CROSS,
-                                          number / 2);
-        struct model *model = rough_model(&config, test_seed());
+    for (int number = 0; number < SETTINGS; number++) {
+        struct model *model = model_of_setting(number);
+        const struct model_config *config = model_config(model);
 
-        jagged_fill(&jagged, &config, one, 1, test_seed());
+        jagged_fill(&jagged, config, one, 1, test_seed());
         for (int32_t split = 0; split <= 30; split++) {
             struct model_history *history = model_history_create();
 
@@ -304,6 +323,30 @@ TEST(model_kept_history_of_other_tokens_or_weights_begins_anew)
     model_history_destroy(NULL);
     model_workspace_destroy(workspace);
     model_destroy(model);
+}
+
+TEST(model_folded_tables_go_when_weights_change)
+{
+    struct model_config config = tiny(MODEL_ATTENTION_SILU, MODEL_HEAD_CROSS, 0);
+    struct model *model = folded(rough_model(&config, 8)), *plain = rough_model(&config, 8);
+    struct model_workspace *workspace = model_workspace_create();
+    float scores[64], want[64];
+    struct error err;
+
+    jagged_fill(&jagged, &config, sizes, SIZES, test_seed());
+    CHECK_STATUS(OK, model_score(model, workspace, &jagged.batch, scores, &err));
+    CHECK_STATUS(OK, model_score(plain, workspace, &jagged.batch, want, &err));
+    CHECK(memcmp(want, scores, (size_t)jagged.batch.N * sizeof *want) != 0); /* it was folded */
+    for (int32_t i = 0; i < jagged.batch.N; i++)
+        CHECK_NEAR((double)want[i], (double)scores[i], 1e-4 * (1 + fabs((double)want[i])));
+    roughen(model, 10);
+    roughen(plain, 10);
+    CHECK_STATUS(OK, model_score(model, workspace, &jagged.batch, scores, &err));
+    CHECK_STATUS(OK, model_score(plain, workspace, &jagged.batch, want, &err));
+    CHECK(memcmp(want, scores, (size_t)jagged.batch.N * sizeof *want) == 0);
+    model_workspace_destroy(workspace);
+    model_destroy(model);
+    model_destroy(plain);
 }
 
 TEST(model_rows_and_actions_outside_the_tables_are_the_unknown_ones)
