@@ -3,6 +3,7 @@
 
 #include "ops/clock.h"
 #include "ops/hash.h"
+#include "retrain/eval_cold.h"
 #include "retrain/eval_inside.h"
 #include "retrain/ranking_metrics.h"
 
@@ -37,6 +38,8 @@ struct eval {
     struct signals *signals;
     struct ftrl *ftrl;
     struct two_tower *two_tower;
+    struct eval_texts texts;
+    uint8_t *cold; /* (V) of best, or NULL */
     struct fit *fit;
     struct model *best;
     double best_ndcg;
@@ -77,6 +80,9 @@ static enum status read_data(struct eval *e, const char *path, struct error *err
 
     if (status == OK)
         status = split_make(&e->split, &e->data, e->options->protocol, err);
+    if (status == OK && e->options->items != NULL)
+        status = eval_texts_load(&e->texts, e->options->items,
+                                 e->options->text ? EVAL_TEXT_WIDTH : 0, &e->data, err);
     if (status != OK)
         return status;
     r->events = e->data.count;
@@ -116,6 +122,8 @@ static void plan_epochs(struct eval *e)
     int64_t planned = EVENTS_AT_MOST / (e->split.train_count + 1);
 
     *fit = e->options->fit;
+    fit->text = e->texts.width;
+    fit->texts = e->texts.vectors;
     if (fit->epochs == 0)
         fit->epochs = planned < EPOCHS_LEAST  ? EPOCHS_LEAST
                       : planned > EPOCHS_MOST ? EPOCHS_MOST
@@ -139,7 +147,13 @@ static uint64_t print_of(const struct eval *e)
         (double)f->rate_floor, (double)f->dropout, (double)f->tau, f->user_targets,
         (int)e->options->protocol, (int)e->options->keep_seen);
 
-    return hash64_mix(e->data.print, hash64(text, (size_t)bytes, CHECKPOINT_FORMAT));
+    uint64_t print = hash64_mix(e->data.print, hash64(text, (size_t)bytes, CHECKPOINT_FORMAT));
+
+    if (f->text > 0)
+        print = hash64_mix(print, hash64(f->texts,
+                                         (size_t)e->data.items * (size_t)f->text * sizeof *f->texts,
+                                         CHECKPOINT_FORMAT));
+    return print;
 }
 
 static enum status save(struct eval *e, struct error *err)
@@ -345,6 +359,11 @@ static enum status rank_test(struct eval *e, struct error *err)
     status = learn_fusion(e, err);
     if (status != OK)
         return status;
+    if (e->texts.words != NULL && e->best != NULL)
+        status = eval_cold_rows(&e->cold, e->best, &e->texts, signals_lifetime(e->signals), err);
+    if (status != OK)
+        return status;
+    world.cold = e->cold;
     world.fusion = &e->result->fusion;
     progress_begin(&progress, "ranking", "targets");
     status = full_ranking_run(&ranking, &world, &e->split.test, &progress, err);
@@ -375,6 +394,9 @@ enum status eval_run(struct eval_result *result, const char *path,
         status = rank_test(&e, err);
     if (status == OK && options->checkpoint != NULL)
         (void)unlink(options->checkpoint);
+    result->fit.texts = NULL; /* it goes now */
+    eval_texts_clear(&e.texts);
+    free(e.cold);
     model_destroy(e.best);
     fit_destroy(e.fit);
     signals_destroy(e.signals);

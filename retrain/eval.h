@@ -27,6 +27,8 @@
 #define EVAL_CUT_MAIN   2 /* of them: 10 */
 #define EVAL_EPOCHS_MAX 1000
 #define EVAL_SLICES     8
+#define EVAL_SLICE_NEW  (EVAL_SLICES - 1) /* of slices: targets without a training event */
+#define EVAL_TEXT_WIDTH 128
 extern const int eval_cuts[EVAL_CUTS]; /* 1, 5, 10, 20, 50 */
 
 struct eval_options {
@@ -36,6 +38,8 @@ struct eval_options {
     int patience;           /* epochs without a better validation; 0: a fourth of the planned */
     bool keep_seen;
     bool baselines;         /* only those */
+    const char *items;      /* file that says what items are (retrain/item_texts.h); NULL: none */
+    bool text;              /* the network reads it, too */
     const char *checkpoint; /* file to go on from and to save to after each epoch; NULL: none */
 };
 void eval_options_init(struct eval_options *options, const char *preset);
@@ -74,6 +78,13 @@ struct eval_result {
     int rows_count;
     struct eval_slice slices[EVAL_SLICES];
     int slices_count;
+    /* Of test targets without a training event that a row was made for: ranked among all such items
+     * by model_cold, @10, and what chance would give. items 0: not asked for. */
+    struct eval_new {
+        int64_t targets;
+        int32_t items, described;
+        double hit_rate, ndcg, chance;
+    } among_new;
     double fairness_gap; /* NDCG@10 of the model, over slices of history of at least 200 users */
     double stability, same_first; /* RBO.9 and equal first items, model against network */
     struct eval_epoch curve[EVAL_EPOCHS_MAX];

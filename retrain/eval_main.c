@@ -19,6 +19,9 @@ static const struct option_row options[] = {
     {"threads", OPTION_INT, "T", "1", "of training and ranking"},
     {"keep-seen", OPTION_FLAG, NULL, NULL, "rank what the user has chosen before, too"},
     {"baselines", OPTION_FLAG, NULL, NULL, "without a network"},
+    {"items", OPTION_TEXT, "FILE", NULL,
+     "what items are, for those that training never saw: adds the row model_cold"},
+    {"text", OPTION_FLAG, NULL, NULL, "with --items: the network reads texts, too"},
     {"checkpoint", OPTION_TEXT, "FILE", NULL, "save there while training, and go on from it"},
     {"plot", OPTION_TEXT, "FILE", NULL, "write the learning curve there, as SVG"},
     {"learning-rate", OPTION_REAL, "RATE", "0", "0: the preset's"},
@@ -93,6 +96,10 @@ static int read_options(struct command_line *line, struct eval_options *how)
     how->patience = (int)command_int(line, "patience");
     how->keep_seen = command_flag(line, "keep-seen");
     how->baselines = command_flag(line, "baselines");
+    how->items = command_text(line, "items");
+    how->text = command_flag(line, "text");
+    if (how->text && how->items == NULL)
+        return command_misused(line, "--text needs --items");
     how->checkpoint = command_text(line, "checkpoint");
     return EXIT_DONE;
 }
@@ -156,6 +163,9 @@ const struct command eval_command = {
         "\n"
         "FILE holds `user item` lines in the order of time, csv with a header, or JSON events;\n"
         "plain or gzip.\n\n"
+        "--items FILE: JSON lines of the items topic, csv with a header, or item::text lines. An "
+        "item\n"
+        "without a training event then has the mean of the rows of the ten items most like it.\n\n"
         "Examples:\n"
         "  freshet eval ml-1m.txt --format user-item --preset small --seed 1 --threads 2 --json\n"
         "  freshet eval ratings.csv --format csv --protocol time-split --plot curve.svg\n"

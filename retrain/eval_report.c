@@ -132,6 +132,19 @@ static void put_training(struct json_writer *w, const struct eval_result *r)
     json_array_end(w);
 }
 
+/* A number of each row's arm, by its name. */
+static void put_arms(struct json_writer *w, const struct eval_result *r, const char *name,
+                     const double values[ARM_COUNT])
+{
+    json_key(w, name);
+    json_object_begin(w);
+    for (int i = 0; i < r->rows_count; i++)
+        for (int arm = 0; arm < ARM_COUNT; arm++)
+            if (r->rows[i].name == full_ranking_arm_names[arm])
+                json_real(w, r->rows[i].name, values[arm]);
+    json_object_end(w);
+}
+
 static void put_slices(struct json_writer *w, const struct eval_result *r)
 {
     json_key(w, "slices");
@@ -144,16 +157,22 @@ static void put_slices(struct json_writer *w, const struct eval_result *r)
         json_object_begin(w);
         json_text(w, "name", text_of(slice->name));
         json_int(w, "targets", slice->targets);
-        json_key(w, "ndcg@10");
-        json_object_begin(w);
-        for (int i = 0; i < r->rows_count; i++)
-            for (int arm = 0; arm < ARM_COUNT; arm++)
-                if (r->rows[i].name == full_ranking_arm_names[arm])
-                    json_real(w, r->rows[i].name, slice->ndcg[arm]);
-        json_object_end(w);
+        put_arms(w, r, "hr@10", slice->hit_rate);
+        put_arms(w, r, "ndcg@10", slice->ndcg);
         json_object_end(w);
     }
     json_array_end(w);
+    if (r->among_new.items > 0) {
+        json_key(w, "among_new");
+        json_object_begin(w);
+        json_int(w, "items", r->among_new.items);
+        json_int(w, "described", r->among_new.described);
+        json_int(w, "targets", r->among_new.targets);
+        json_real(w, "hr@10", r->among_new.hit_rate);
+        json_real(w, "ndcg@10", r->among_new.ndcg);
+        json_real(w, "chance_hr@10", r->among_new.chance);
+        json_object_end(w);
+    }
     json_real(w, "fairness_gap", r->fairness_gap);
     json_key(w, "stability");
     json_object_begin(w);
@@ -229,6 +248,14 @@ void eval_report_table(const struct eval_result *r, const struct eval_options *o
             (void)fprintf(to, "%-22s %8lld targets %8.4f %8.4f\n", r->slices[s].name,
                           (long long)r->slices[s].targets, r->slices[s].ndcg[ARM_MODEL],
                           r->slices[s].ndcg[ARM_POPULARITY_NOW]);
+    if (r->among_new.items > 0)
+        (void)fprintf(to,
+                      "not in training, by model_cold: HR@10 %.4f, NDCG@10 %.4f among all items; "
+                      "among the %d of their like (%d described) %.4f, %.4f; by chance HR %.4f\n",
+                      r->slices[EVAL_SLICE_NEW].hit_rate[ARM_MODEL_COLD],
+                      r->slices[EVAL_SLICE_NEW].ndcg[ARM_MODEL_COLD], (int)r->among_new.items,
+                      (int)r->among_new.described, r->among_new.hit_rate, r->among_new.ndcg,
+                      r->among_new.chance);
     (void)fprintf(to, "fairness gap %.4f; model against network: RBO %.3f, same first %.3f\n",
                   r->fairness_gap, r->stability, r->same_first);
     if (r->epochs > 0)

@@ -167,7 +167,7 @@ enum slice_of {
     SLICE_HEAD,
     SLICE_MIDDLE,
     SLICE_TAIL,
-    SLICE_NEW,
+    SLICE_NEW = EVAL_SLICE_NEW,
 };
 
 static const char *const slice_names[EVAL_SLICES] = {
@@ -264,6 +264,32 @@ static enum status fill_slices(struct eval_result *r, const struct columns *c, s
     return status;
 }
 
+/* Brand-new targets among brand-new items. */
+static void fill_among_new(struct eval_result *r, const struct full_ranking_world *world,
+                           const struct columns *c)
+{
+    const struct interactions *d = world->split->data;
+    struct eval_new *n = &r->among_new;
+
+    for (int32_t v = 1; v < d->items; v++) {
+        n->items += !(c->lifetime[v] > 0);
+        n->described += world->cold[v];
+    }
+    for (int64_t i = 0; i < c->count; i++) {
+        int32_t target = d->item[world->split->test.at[i]];
+        double rank = c->ranking->among_new[i];
+
+        if (c->lifetime[target] > 0)
+            continue;
+        n->targets++;
+        n->hit_rate += ranking_metrics_hit(rank, MAIN);
+        n->ndcg += ranking_metrics_ndcg(rank, MAIN);
+    }
+    n->hit_rate /= n->targets > 0 ? (double)n->targets : 1;
+    n->ndcg /= n->targets > 0 ? (double)n->targets : 1;
+    n->chance = n->items > MAIN ? (double)MAIN / n->items : 1;
+}
+
 enum status eval_fill_rows(struct eval_result *r, const struct full_ranking_world *world,
                            const struct full_ranking *ranking, struct error *err)
 {
@@ -282,6 +308,8 @@ enum status eval_fill_rows(struct eval_result *r, const struct full_ranking_worl
         r->stability += (double)ranking->overlap[i] / (double)c.count;
         r->same_first += (double)ranking->same_first[i] / (double)c.count;
     }
+    if (status == OK && world->cold != NULL)
+        fill_among_new(r, world, &c);
     columns_clear(&c);
     return status;
 }

@@ -65,6 +65,7 @@ void fit_options_init(struct fit_options *options, const char *preset)
 static enum status create_model(struct fit *f, struct error *err)
 {
     struct model_config config;
+    enum status status;
 
     if (!model_preset(&config, f->options.preset, f->split->data->items, 0))
         return error_set(err, ERR_CONFIG, "no model preset \"%.40s\"", f->options.preset);
@@ -72,7 +73,13 @@ static enum status create_model(struct fit *f, struct error *err)
     config.head = MODEL_HEAD_DOT; /* the next-item form needs no other */
     config.attention = f->options.attention;
     config.tau = f->options.tau;
-    return model_create(&f->model, &config, hash64_mix(f->options.seed, SALT_MODEL), err);
+    config.text = f->options.text;
+    status = model_create(&f->model, &config, hash64_mix(f->options.seed, SALT_MODEL), err);
+    if (status != OK || config.text == 0)
+        return status;
+    memcpy(model_item_text(f->model, 0), f->options.texts,
+           (size_t)config.V * (size_t)config.text * sizeof(float));
+    return model_prepare(f->model, err);
 }
 
 static enum status set_sampler(struct fit *f, struct error *err)

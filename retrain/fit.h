@@ -24,6 +24,8 @@
 struct fit_options {
     const char *preset;
     enum model_attention attention;
+    int32_t text;       /* width of items' text vectors in the model; 0: none */
+    const float *texts; /* (V, text), borrowed until fit_create() has returned */
     uint64_t seed;
     int threads;
     int epochs;                      /* planned: what the learning rate falls over */

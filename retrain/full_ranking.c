@@ -15,7 +15,8 @@
 #define LOOK_EVERY       32  /* targets between two looks at the clock */
 #define POPULARITY_SHARE .3f /* of the anchor covisitation, retrain/baselines.h */
 #define RBO_P            .9
-#define PARTS            16 /* of the targets, between which progress is shown */
+#define UNTRAINED        (-1e9f) /* score of what nothing is known of: behind all others */
+#define PARTS            16      /* of the targets, between which progress is shown */
 
 #define X(id, name) name,
 const char *const full_ranking_arm_names[ARM_COUNT] = {FULL_RANKING_ARM_LIST(X)};
@@ -134,8 +135,8 @@ static enum status score_network(const struct job *job, struct member *m, int64_
             return status;
     }
     for (int32_t v = 0; v < d->items; v++)
-        if (!(lifetime[v] > 0))
-            m->network[v] = -1e9f;
+        if (!(lifetime[v] > 0) && (job->world->cold == NULL || !job->world->cold[v]))
+            m->network[v] = UNTRAINED;
     return OK;
 }
 
@@ -181,6 +182,21 @@ static double rank_of(const float *scores, int32_t V, int32_t target)
     for (int32_t v = 1; v < V; v++) {
         better += scores[v] > own;
         equal += scores[v] == own;
+    }
+    return ranking_metrics_rank(better, equal);
+}
+
+/* The same among items without a training event, for a target that is one of them. */
+static double rank_among_new(const struct job *job, const float *scores, int32_t target)
+{
+    const float *lifetime = job->features.lifetime;
+    int64_t better = 0, equal = 0;
+
+    if (lifetime[target] > 0 || !(scores[target] > -INFINITY))
+        return RANKING_METRICS_MISS;
+    for (int32_t v = 1; v < job->features.items; v++) {
+        better += !(lifetime[v] > 0) && scores[v] > scores[target];
+        equal += !(lifetime[v] > 0) && scores[v] == scores[target];
     }
     return ranking_metrics_rank(better, equal);
 }
@@ -245,6 +261,13 @@ static float most_of(const float *x, int32_t V)
     return most > 0 ? most : 1;
 }
 
+static void put_untrained_last(const struct job *job, float *scores, const uint8_t *cold)
+{
+    for (int32_t v = 0; v < job->features.items; v++)
+        if (!(job->features.lifetime[v] > 0) && (cold == NULL || !cold[v]))
+            scores[v] = UNTRAINED;
+}
+
 /* Scores of an arm into m->scores. */
 static void score_arm(const struct job *job, struct member *m, enum full_ranking_arm arm,
                       int64_t event, const float *const of[SIGNAL_COUNT])
@@ -257,13 +280,12 @@ static void score_arm(const struct job *job, struct member *m, enum full_ranking
     int64_t first = d->start[d->user[event]];
     int32_t V = d->items;
 
-    if (arm == ARM_MODEL) {
+    if (arm == ARM_MODEL || arm == ARM_MODEL_COLD) {
         fusion_score(m->scores, &job->fusion, (const float *const *)m->features, V);
-        for (int32_t v = 0; v < V; v++)
-            if (!(job->features.lifetime[v] > 0))
-                m->scores[v] = -1e9f;
+        put_untrained_last(job, m->scores, arm == ARM_MODEL_COLD ? job->world->cold : NULL);
     } else if (arm == ARM_NETWORK) {
         memcpy(m->scores, m->network, (size_t)V * sizeof *m->scores);
+        put_untrained_last(job, m->scores, NULL);
     } else if (arm == ARM_COVISITATION) {
         float related = 1 / most_of(of[SIGNAL_RELATED], V);
         float popular = POPULARITY_SHARE / most_of(of[SIGNAL_DECAYED], V);
@@ -274,9 +296,7 @@ static void score_arm(const struct job *job, struct member *m, enum full_ranking
         ftrl_scores(job->world->ftrl, d->item + first, event - first, m->scores);
     } else if (arm == ARM_TWO_TOWER) {
         two_tower_scores(job->world->two_tower, d->item + first, event - first, m->scores);
-        for (int32_t v = 0; v < V; v++)
-            if (!(job->features.lifetime[v] > 0))
-                m->scores[v] = -1e9f;
+        put_untrained_last(job, m->scores, NULL);
     } else {
         memcpy(m->scores, of[plain[arm]], (size_t)V * sizeof *m->scores);
     }
@@ -319,9 +339,11 @@ static void rank_target(const struct job *job, struct member *m, int64_t at)
         mask_training(job, m->scores, event);
         if (arm == ARM_POPULARITY)
             r->candidates[at] = candidates_of(m->scores, d->items);
-        if (arm <= ARM_NETWORK)
+        if (arm <= ARM_NETWORK || arm == ARM_MODEL_COLD)
             leave_out_history(job, m->scores, event);
         r->rank[arm][at] = rank_of(m->scores, d->items, d->item[event]);
+        if (arm == ARM_MODEL_COLD)
+            r->among_new[at] = rank_among_new(job, m->scores, d->item[event]);
         count = select_top(m->order, m->scores, d->items, FULL_RANKING_TOP);
         sort_top(m->order, count, m->scores);
         for (int32_t i = 0; i < count; i++)
@@ -526,16 +548,19 @@ static enum status make_room(struct full_ranking *r, const struct full_ranking_w
     r->count = count;
     for (int arm = 0; all && arm < ARM_COUNT; arm++) {
         if ((arm == ARM_NETWORK && w->model == NULL) || (arm == ARM_FTRL && w->ftrl == NULL) ||
-            (arm == ARM_TWO_TOWER && w->two_tower == NULL))
+            (arm == ARM_TWO_TOWER && w->two_tower == NULL) ||
+            (arm == ARM_MODEL_COLD && w->cold == NULL))
             continue;
         r->rank[arm] = calloc(n + 1, sizeof **r->rank);
         r->exposed[arm] = calloc(V, sizeof **r->exposed);
         all = r->rank[arm] != NULL && r->exposed[arm] != NULL;
     }
+    r->among_new = calloc(n + 1, sizeof *r->among_new);
     r->candidates = calloc(n + 1, sizeof *r->candidates);
     r->overlap = calloc(n + 1, sizeof *r->overlap);
     r->same_first = calloc(n + 1, sizeof *r->same_first);
-    if (!all || r->candidates == NULL || r->overlap == NULL || r->same_first == NULL)
+    if (!all || r->among_new == NULL || r->candidates == NULL || r->overlap == NULL ||
+        r->same_first == NULL)
         return error_set(err, ERR_NOMEM, "no memory to rank %lld targets", (long long)count);
     return OK;
 }
@@ -577,6 +602,7 @@ void full_ranking_clear(struct full_ranking *ranking)
         free(ranking->rank[arm]);
         free(ranking->exposed[arm]);
     }
+    free(ranking->among_new);
     free(ranking->candidates);
     free(ranking->overlap);
     free(ranking->same_first);

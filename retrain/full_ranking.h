@@ -5,8 +5,10 @@
  *
  * Candidates are all items of the data, never a sample of them; the items of the user's training
  * events are masked (a target among them is a miss) unless seen ones are kept. Ties are averaged.
- * An item without a training event has no row that was ever trained: the network puts it last.
- * Where the data knows no repeats the model's arms leave out the whole history, as serving does.
+ * An item without a training event has no row that was ever trained: the network puts it last. But
+ * for the arm model_cold, asked for with `cold`: there such an item may have the mean of the rows
+ * of items like it. Where the data knows no repeats the model's arms leave out the whole history,
+ * as serving does.
  *
  * Each thread has a range of targets and writes each one's ranks in its place, so the result is the
  * same for any number of threads.
@@ -39,7 +41,8 @@
     X(COVISITATION_ONLY, "covisitation_only")       \
     X(ITEM_KNN,          "item_knn")                \
     X(FTRL,              "ftrl")                    \
-    X(TWO_TOWER,         "two_tower")
+    X(TWO_TOWER,         "two_tower")               \
+    X(MODEL_COLD,        "model_cold")
 
 enum full_ranking_arm {
 #define X(id, name) ARM_##id,
@@ -56,6 +59,8 @@ struct full_ranking_world {
     struct crew *crew;
     const struct ftrl *ftrl; /* NULL: not asked for */
     const struct two_tower *two_tower;
+    const uint8_t
+        *cold; /* (V) never trained, but it has a row to score with; NULL: not asked for */
     struct model *model;         /* NULL: no network, and the model's arm is fusion alone */
     const struct fusion *fusion; /* NULL: the beginning weights */
     bool (*stopping)(void);      /* asked now and then; NULL: never */
@@ -73,6 +78,8 @@ struct full_ranking {
     int32_t *candidates;         /* (count) items that were not masked */
     float *overlap;              /* (count) RBO of the model's top list and the network's */
     uint8_t *same_first;         /* (count) and whether they begin alike */
+    double *among_new; /* (count) rank of a target without a training event among its like, by
+                          model_cold; RANKING_METRICS_MISS of others */
 };
 
 /* Errors: ERR_NOMEM, ERR_CANCELLED */

@@ -288,6 +288,8 @@ enum status interactions_load(struct interactions *data, const char *path,
     status = deal(&made, &l, err);
     if (status != OK)
         goto done;
+    made.rows = l.items;
+    l.items = NULL;
     *data = made;
     made = (struct interactions){0};
 done:
@@ -307,5 +309,14 @@ void interactions_clear(struct interactions *data)
     free(data->order);
     free(data->by_time);
     free(data->user);
+    map64_destroy(data->rows);
     *data = (struct interactions){0};
+}
+
+int32_t interactions_item(const struct interactions *data, struct text name)
+{
+    uint32_t row = 0;
+
+    (void)map64_get(data->rows, hash64_text(name, ID_SEED), &row);
+    return (int32_t)row;
 }

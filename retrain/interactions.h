@@ -25,6 +25,7 @@
 #define RETRAIN_INTERACTIONS_H
 
 #include "features/rules.h"
+#include "ops/map64.h"
 #include "ops/status.h"
 
 #include <stdbool.h>
@@ -59,9 +60,10 @@ struct interactions {
     int64_t *by_time; /* (count) the other way: event at that place */
     int32_t *user;    /* (count) */
     bool timed;
-    int64_t refused; /* lines that could not be used */
-    int64_t ignored; /* events that are no choices: impressions, negative actions */
-    uint64_t print;  /* hash of all this, to know the data again */
+    int64_t refused;    /* lines that could not be used */
+    int64_t ignored;    /* events that are no choices: impressions, negative actions */
+    uint64_t print;     /* hash of all this, to know the data again */
+    struct map64 *rows; /* hash of an item's name -> row, for interactions_item() */
 };
 
 /* clang-format off */
@@ -84,5 +86,8 @@ MUST_CHECK enum status interactions_load(struct interactions *data, const char *
                                          const struct interactions_options *options,
                                          struct error *err);
 void interactions_clear(struct interactions *data); /* zeroed is fine */
+
+/* The row of the item of that name; 0: nobody chose it. */
+int32_t interactions_item(const struct interactions *data, struct text name);
 
 #endif

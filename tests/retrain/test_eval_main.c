@@ -211,3 +211,87 @@ TEST(eval_goes_on_from_a_checkpoint_but_not_from_one_of_other_options)
     CHECK_INT(EXIT_DONE, run("data", options));
     CHECK(access(path_of("state"), F_OK) != 0); /* done: nothing to go on with */
 }
+
+/* Users of two tastes, each of a category; in the last tenth of the time they choose items that
+ * nobody chose before. */
+static void write_tastes(void)
+{
+    FILE *events = fopen(path_of("tastes"), "w"), *items;
+
+    CHECK(events != NULL);
+    (void)fprintf(events, "ts,user,item\n");
+    for (int t = 0; t < 60; t++)
+        for (int user = 0; user < 40; user++)
+            (void)fprintf(events, "%d,u%d,%s%d\n", 1000000 + t * 1000 + user, user,
+                          user % 2 == 0 ? "left" : "right",
+                          t < 54 ? (t * 7 + user * 3) % 25 : 25 + (t * 5 + user) % 20);
+    CHECK(fclose(events) == 0);
+    items = fopen(path_of("items"), "w");
+    CHECK(items != NULL);
+    for (int i = 0; i < 45; i++)
+        (void)fprintf(items,
+                      "{\"item\":\"left%d\",\"category\":\"L\",\"text\":\"number %d\"}\n"
+                      "{\"item\":\"right%d\",\"category\":\"R\",\"text\":\"number %d\"}\n",
+                      i, i + 100, i, i + 100);
+    CHECK(fclose(items) == 0);
+}
+
+static double of_slice(const struct json_node *root, const char *slice, const char *row)
+{
+    const struct json_node *at = json_member(root, "slices")->child;
+
+    while (at != NULL && !text_equal(json_text_or(json_member(at, "name"), ""), text_of(slice)))
+        at = at->next;
+    CHECK(at != NULL);
+    return json_real_or(json_member(json_member(at, "hr@10"), row), -1);
+}
+
+/* Brand-new items: missed by the network, found among their like from what the catalogue says. */
+static void check_new_items(const char *more)
+{
+    struct json_parser *parser = json_parser_create(1 << 18, 16384);
+    const struct json_node *root, *among;
+    char options[600];
+
+    (void)snprintf(options, sizeof options,
+                   "--format csv --protocol time-split --epochs 12 --learning-rate 0.003 --json "
+                   "--items %s%s",
+                   path_of("items"), more);
+    CHECK_INT(EXIT_DONE, run("tastes", options));
+    root = parsed(parser);
+    among = json_member(root, "among_new");
+    CHECK_INT(40, json_int_or(json_member(among, "items"), -1));
+    CHECK_INT(40, json_int_or(json_member(among, "described"), -1));
+    CHECK(json_int_or(json_member(among, "targets"), -1) > 100);
+    CHECK_NEAR(.25, json_real_or(json_member(among, "chance_hr@10"), -1), 1e-6);
+    CHECK(json_real_or(json_member(among, "hr@10"), -1) > .4); /* .5 by taste alone */
+    CHECK(of_slice(root, "item: not in training", "model") == 0);
+    CHECK(of_slice(root, "item: not in training", "model_cold") >= 0);
+    CHECK(metric(root, "model_cold", "hr@10") >= 0);
+    json_parser_destroy(parser);
+}
+
+TEST(eval_finds_items_that_training_never_saw_by_their_like)
+{
+    write_tastes();
+    check_new_items("");
+    check_new_items(" --text");
+}
+
+TEST(eval_refuses_items_that_are_not_of_the_data)
+{
+    FILE *file;
+
+    write_tastes();
+    CHECK_INT(EXIT_USAGE, run("tastes", "--format csv --text"));
+    file = fopen(path_of("others"), "w");
+    CHECK(file != NULL && fputs("{\"item\":\"nobody\"}\n", file) >= 0 && fclose(file) == 0);
+    {
+        char options[400];
+
+        (void)snprintf(options, sizeof options, "--format csv --epochs 1 --items %s",
+                       path_of("others"));
+        CHECK(run("tastes", options) != EXIT_DONE);
+    }
+    CHECK(strstr(result.err, "says nothing of the items of the data") != NULL);
+}
