@@ -362,8 +362,11 @@ enum status item_tables_raw(const struct item_tables *tables, struct item_scratc
     int64_t idle_s = history == 0
                          ? -1
                          : seconds_since(query->history[history - 1].time_ms, query->now_ms);
+    struct item_query known = *query; /* as long as anything is known of items */
 
-    if (!sum_covis(tables, scratch, query, history))
+    if (known.now_ms > tables->newest_ms)
+        known.now_ms = tables->newest_ms;
+    if (!sum_covis(tables, scratch, &known, history))
         return error_set(err, ERR_NOMEM, "no memory for counts of items");
     count_repeats(scratch, query, history);
     weigh_recent(tables, scratch, query, history);
@@ -372,7 +375,7 @@ enum status item_tables_raw(const struct item_tables *tables, struct item_scratc
             raw[c] = 0;
         prefetch_ahead(tables, scratch, indices + i, count - i);
         if (indices[i] >= 0 && indices[i] < tables->rows.count)
-            raw_of_item(tables, scratch, query->now_ms, indices[i], raw);
+            raw_of_item(tables, scratch, known.now_ms, indices[i], raw);
         else
             raw[RAW_AGE_S] = -1;
         raw[RAW_HISTORY] = history;

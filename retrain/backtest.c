@@ -2,9 +2,11 @@
 #include "retrain/backtest.h"
 
 #include "features/user_store.h"
+#include "ops/arena.h"
 #include "ops/clock.h"
 #include "ops/map64.h"
 #include "retrain/baselines.h"
+#include "retrain/examples.h"
 #include "retrain/ranking_metrics.h"
 #include "scorer/rank.h"
 
@@ -20,6 +22,10 @@
 #define BOOTSTRAP_SEED 20130228
 #define HOUR_MS        INT64_C(3600000)
 #define MAP_ENTRIES    ((size_t)1 << 28)
+#define PENDING_MAX    100000 /* shown lists whose labels may still come */
+#define IDLE_MS        1000
+#define ARENA_BLOCK    ((size_t)1 << 16)
+#define ARENA_MAX      ((size_t)64 << 20)
 
 /* What each arm made of each evaluated event. */
 struct scores {
@@ -51,6 +57,12 @@ struct backtest {
     struct rank_scratch *scratch;
     struct ranked *ranked; /* (BACKTEST_LISTED) */
     struct map64 *users, *items;
+    struct map64 *asked; /* (user, item) that were evaluated, where nothing is learnt from them */
+    struct arena *arena;
+    struct examples *examples;
+    struct logged *logged;
+    int64_t evaluated_from_ms; /* INT64_MAX: nothing was yet */
+    int64_t newest_ms;
     struct scores scores;
     int64_t watermark_ms;
     int64_t untrained; /* events since the last training */
@@ -78,11 +90,14 @@ enum status backtest_create(struct backtest **backtest, const struct backtest_op
     b->options = *options;
     b->rules = *options->learner.rules;
     b->options.learner.rules = &b->rules;
-    b->watermark_ms = INT64_MIN;
+    b->watermark_ms = b->newest_ms = INT64_MIN;
+    b->evaluated_from_ms = INT64_MAX;
+    b->arena = arena_create(ARENA_BLOCK, ARENA_MAX);
+    b->asked = map64_create(0, MAP_ENTRIES);
     b->users = map64_create(0, MAP_ENTRIES);
     b->items = map64_create(0, MAP_ENTRIES);
     b->ranked = calloc(BACKTEST_LISTED, sizeof *b->ranked);
-    if (b->users == NULL || b->items == NULL || b->ranked == NULL)
+    if (b->users == NULL || b->items == NULL || b->asked == NULL || b->ranked == NULL)
         status = error_set(err, ERR_NOMEM, "no memory for a backtest");
     if (status == OK)
         status = baselines_create(&b->baselines, err);
@@ -92,6 +107,14 @@ enum status backtest_create(struct backtest **backtest, const struct backtest_op
         status = rank_scratch_create(&b->scratch, err);
     if (status == OK)
         status = learner_create(&b->learner, &b->options.learner, err);
+    if (status == OK)
+        status = examples_create(&b->examples,
+                                 &(struct examples_options){.rules = &b->rules,
+                                                            .pending_max = PENDING_MAX,
+                                                            .idle_ms = IDLE_MS},
+                                 err);
+    if (status == OK)
+        status = logged_create(&b->logged, err);
     if (status != OK) {
         backtest_destroy(b);
         return status;
@@ -114,6 +137,10 @@ void backtest_destroy(struct backtest *b)
     free(b->ranked);
     map64_destroy(b->users);
     map64_destroy(b->items);
+    map64_destroy(b->asked);
+    arena_destroy(b->arena);
+    examples_destroy(b->examples);
+    logged_destroy(b->logged);
     baselines_destroy(b->baselines);
     user_store_destroy(b->store);
     rank_scratch_destroy(b->scratch);
@@ -309,16 +336,91 @@ static enum status evaluate(struct backtest *b, const struct event *event, int32
 
 /* ---- learning ---- */
 
+/* A shown list whose labels are complete: judged, then learnt from. */
+struct ripening {
+    struct backtest *backtest;
+    enum status status;
+    struct error *err;
+};
+
+static void ripe(void *context, struct list *list)
+{
+    struct ripening *r = context;
+    struct backtest *b = r->backtest;
+    const struct learner_progress *progress = learner_progress(b->learner);
+
+    if (r->status == OK && list->time_ms >= b->evaluated_from_ms && progress->lists > 0) {
+        r->status = learner_ready(b->learner, r->err);
+        if (r->status == OK)
+            r->status = logged_add(
+                b->logged, list, learner_tables(b->learner),
+                b->options.cadence_ms > 0 ? b->serving : learner_model(b->learner), r->err);
+    }
+    learner_shown(b->learner, list);
+}
+
+static enum status ripen(struct backtest *b, int64_t now_ms, struct error *err)
+{
+    struct ripening ripening = {b, OK, err};
+    enum status status = examples_ripen(b->examples, learner_tables(b->learner), now_ms, 0, ripe,
+                                        &ripening, err);
+
+    return status == OK ? ripening.status : status;
+}
+
+/* The example that ingest would have sent. */
+struct sending {
+    struct backtest *backtest;
+    enum status status;
+    struct error *err;
+};
+
+static void send(void *context, const uint8_t *bytes, size_t count)
+{
+    struct sending *s = context;
+    struct backtest *b = s->backtest;
+    struct example example;
+
+    if (s->status != OK)
+        return;
+    arena_reset(b->arena);
+    s->status = example_decode(&example, bytes, count, b->arena, s->err);
+    if (s->status == OK)
+        s->status = examples_add(b->examples, &example, learner_shown_lists(b->learner), 0, s->err);
+}
+
+/* An impression without trace: its counts are those of now, before anyone can click. */
+static enum status note(struct backtest *b, const struct event *event, struct error *err)
+{
+    uint64_t rows[EVENT_ROWS_MAX];
+    uint64_t user = rules_user_hash(&b->rules, event->user);
+    size_t bytes = (size_t)event->rows_count * RAW_COLUMNS * sizeof(int64_t);
+    enum status status;
+    int64_t *raw;
+
+    arena_reset(b->arena);
+    raw = arena_alloc(b->arena, bytes);
+    if (raw == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for counts of an impression");
+    for (int i = 0; i < event->rows_count; i++)
+        rows[i] = rules_item_hash(&b->rules, event->rows[i]);
+    status = learner_raw(b->learner, user, event->time_ms, rows, event->rows_count, raw, err);
+    if (status == OK)
+        examples_note(b->examples, user, event->time_ms, rows, event->rows_count, raw);
+    return status;
+}
+
 static enum status train(struct backtest *b, int64_t now_ms, struct error *err)
 {
     int64_t begun_us = clock_monotonic_us();
-    enum status status = OK;
+    enum status status = ripen(b, b->newest_ms, err);
     bool worked = true;
 
-    while (status == OK && worked)
+    while (status == OK && worked) {
         status = learner_step(b->learner, INT64_MAX, &worked, err);
-    if (status == ERR_REJECTED)
-        status = OK; /* counted; the model is as it was */
+        if (status == ERR_REJECTED)
+            status = OK; /* counted; the model is as it was */
+    }
     if (status == OK && b->options.cadence_ms > 0 &&
         (b->serving == NULL || now_ms - b->serving_since_ms >= b->options.cadence_ms)) {
         status = learner_ready(b->learner, err);
@@ -332,41 +434,86 @@ static enum status train(struct backtest *b, int64_t now_ms, struct error *err)
     return status;
 }
 
+/* What the learner is told of an event, and when. */
+static enum status observe(struct backtest *b, const struct event *event, struct error *err)
+{
+    int64_t begun_us = clock_monotonic_us();
+    enum status status = OK;
+
+    if (event->kind == EVENT_IMPRESSION && event->trace.bytes == 0)
+        status = note(b, event, err);
+    if (event->kind == EVENT_ERASE)
+        examples_erase(b->examples, rules_user_hash(&b->rules, event->user), event->time_ms);
+    if (status == OK)
+        status = learner_event(b->learner, event, NULL, err);
+    b->learning_us += clock_monotonic_us() - begun_us;
+    return status;
+}
+
 static enum status learn(struct backtest *b, const struct event *event, struct error *err)
 {
+    struct sending sending = {b, OK, err};
     enum outcome outcome;
-    enum status status = user_store_apply(b->store, event, b->watermark_ms, false, NULL, NULL,
-                                          &outcome, err);
+    enum status status = OK;
 
+    b->newest_ms = event->time_ms > b->newest_ms ? event->time_ms : b->newest_ms;
+    if (b->options.model)
+        status = observe(b, event, err);
+    if (status == OK)
+        status = user_store_apply(b->store, event, b->watermark_ms, false,
+                                  b->options.model ? send : NULL, &sending, &outcome, err);
     b->watermark_ms = rules_watermark(b->watermark_ms, event->time_ms, event->time_ms, 0);
-    if (status != OK || !b->options.model)
-        return status;
-    int64_t begun_us = clock_monotonic_us();
-    status = learner_event(b->learner, event, NULL, err);
-    b->learning_us += clock_monotonic_us() - begun_us;
-    if (status == OK && ++b->untrained >= b->options.train_every) {
+    status = status == OK ? sending.status : status;
+    if (status == OK && b->options.model && ++b->untrained >= b->options.train_every) {
         b->untrained = 0;
         status = train(b, event->time_ms, err);
     }
     return status;
 }
 
+/* Whether this choice was asked for before, where nothing else would remember it. */
+static enum status asked_before(struct backtest *b, int32_t user, int32_t item, bool *before,
+                                struct error *err)
+{
+    uint64_t key = (uint64_t)user << 32 | (uint32_t)item;
+
+    *before = map64_get(b->asked, key, NULL);
+    return *before || map64_put(b->asked, key, 0) == OK
+               ? OK
+               : error_set(err, ERR_NOMEM, "no memory for another choice");
+}
+
+static enum status ask_frozen(struct backtest *b, const struct event *event, int32_t user,
+                              int32_t item, struct error *err)
+{
+    bool before = baselines_seen(b->baselines, user, item);
+    enum status status = before ? OK : asked_before(b, user, item, &before, err);
+
+    b->counts.repeated += before;
+    return status != OK || before ? status : evaluate(b, event, user, item, err);
+}
+
 enum status backtest_event(struct backtest *b, const struct event *event, bool evaluated,
                            struct error *err)
 {
+    bool frozen = evaluated && b->options.frozen;
     int32_t user, item;
     enum status status;
 
     b->counts.events++;
+    if (evaluated && b->evaluated_from_ms == INT64_MAX)
+        b->evaluated_from_ms = event->time_ms;
     if (event->kind != EVENT_ACTION)
-        return learn(b, event, err);
+        return frozen ? OK : learn(b, event, err);
     status = number_of(b->users, rules_user_hash(&b->rules, event->user), &user, err);
     if (status == OK)
         status = number_of(b->items, rules_item_hash(&b->rules, event->item), &item, err);
     if (status != OK)
         return status;
     if (!b->rules.actions[event->action].history || b->rules.actions[event->action].negative)
-        return learn(b, event, err);
+        return frozen ? OK : learn(b, event, err);
+    if (frozen)
+        return ask_frozen(b, event, user, item, err);
     if (baselines_seen(b->baselines, user, item)) {
         b->counts.repeated++;
         return learn(b, event, err);
@@ -454,5 +601,5 @@ enum status backtest_result(struct backtest *b, struct backtest_result *result, 
         result->recalled_share = (double)b->recalled / (double)b->scores.count;
     for (int arm = 0; arm < result->rows_count && status == OK; arm++)
         status = fill_row(b, arm, &result->rows[arm], err);
-    return status;
+    return status == OK ? logged_result(b->logged, &result->logged, err) : status;
 }

@@ -9,6 +9,8 @@
  * co-visitation, the model's head over it (scorer/rank.h), everything not recalled a miss.
  * Candidates are all items seen so far without the user's own; a repeated (user, item) is neither
  * target nor counted by the baselines; a brand-new item is a miss for all.
+ * Shown lists are learnt from when their labels are complete, as `freshet retrain` does it, and
+ * before that judged as logged lists (retrain/logged.h).
  * Deterministic for a seed: no clock decides anything.
  * Thread: one.
  */
@@ -18,6 +20,7 @@
 #include "features/rules.h"
 #include "retrain/bootstrap.h"
 #include "retrain/learner.h"
+#include "retrain/logged.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -37,6 +40,9 @@ struct backtest_options {
     /* Also scores with weights frozen at the first evaluated event, and renewed every day and every
      * hour: what is freshness worth here? */
     bool study;
+    /* From the first evaluated event on nothing is learnt and nothing counted: what is worth that
+     * which was known then? */
+    bool frozen;
 };
 void backtest_options_init(struct backtest_options *options, const struct rules *rules);
 
@@ -67,6 +73,7 @@ struct backtest_result {
     int spans_count;              /* 0: fewer events than spans */
     double recalled_share;        /* evaluated targets among what the model ranked */
     double scoring_s, learning_s; /* of the model's arm */
+    struct logged_result logged;  /* of the lists shown since the first evaluated event */
     struct learner_progress learning;
 };
 

@@ -32,6 +32,8 @@ static const struct option_row options[] = {
      "time); 0s: with the newest"},
     {"study", OPTION_FLAG, NULL, NULL,
      "score with weights frozen at the first evaluated event, and renewed daily and hourly, too"},
+    {"frozen", OPTION_FLAG, NULL, NULL,
+     "learn and count nothing from the first evaluated event on: what is the past worth?"},
     {"plot", OPTION_TEXT, "FILE", NULL,
      "write HR and NDCG over the evaluated events there, as SVG"},
     {"threads", OPTION_INT, "N", "1", "of training"},
@@ -194,6 +196,58 @@ static void put_row(struct json_writer *w, const struct backtest_row *row, int k
     json_object_end(w);
 }
 
+static void put_number(struct json_writer *w, const char *name, double value)
+{
+    if (!isnan(value))
+        json_real(w, name, value);
+}
+
+static void put_logged_row(struct json_writer *w, const struct logged_result *r, int arm)
+{
+    const struct logged_row *row = &r->arms[arm];
+
+    json_object_begin(w);
+    json_text(w, "name", text_of(logged_arm_names[arm]));
+    put_number(w, "ndcg@10", row->ndcg);
+    put_number(w, "ndcg@10_ips", row->ndcg_ips);
+    put_number(w, "mrr_ips", row->reciprocal_ips);
+    put_number(w, "auc", row->auc);
+    put_number(w, "gauc", row->gauc);
+    if (arm == LOGGED_MODEL) {
+        put_number(w, "ne", r->entropy);
+        put_number(w, "ece", r->calibration_error);
+        put_number(w, "pcoc", r->predicted_over_seen);
+    } else {
+        put_interval(w, "model_gain_ndcg", &row->ndcg_gain);
+        put_interval(w, "model_gain_ndcg_ips", &row->ips_gain);
+    }
+    json_object_end(w);
+}
+
+static void put_logged(struct json_writer *w, const struct logged_result *r)
+{
+    if (r->lists == 0)
+        return;
+    json_key(w, "lists");
+    json_object_begin(w);
+    json_int(w, "judged", r->judged);
+    json_int(w, "shown", r->lists);
+    json_int(w, "shown_rows", r->rows);
+    json_int(w, "clicks", r->clicks);
+    json_int(w, "predicted_rows", r->predicted);
+    json_key(w, "look");
+    json_array_begin(w);
+    for (int p = 0; p < r->positions; p++)
+        json_put_real(w, r->look[p]);
+    json_array_end(w);
+    json_key(w, "rows");
+    json_array_begin(w);
+    for (int arm = 0; arm < LOGGED_ARMS; arm++)
+        put_logged_row(w, r, arm);
+    json_array_end(w);
+    json_object_end(w);
+}
+
 static void print_json(const struct backtest_result *result, int64_t refused)
 {
     static char bytes[JSON_BYTES];
@@ -215,9 +269,11 @@ static void print_json(const struct backtest_result *result, int64_t refused)
         put_row(&w, &result->rows[i], result->k, model && i != result->model_row,
                 result->spans_count);
     json_array_end(&w);
+    put_logged(&w, &result->logged);
     if (model) {
         json_real(&w, "recalled", result->recalled_share);
         json_int(&w, "steps", result->learning.steps);
+        json_int(&w, "rejected_steps", result->learning.rejected);
         json_real(&w, "list_loss", result->learning.list_loss);
         json_real(&w, "next_loss", result->learning.next_loss);
         json_real(&w, "score_ms",
@@ -229,6 +285,58 @@ static void print_json(const struct backtest_result *result, int64_t refused)
     (void)printf("%.*s\n", TEXT_ARGS(json_writer_text(&w)));
 }
 
+/* The figures of the model's rows over the stream. */
+static void print_progress(const struct backtest_result *r)
+{
+    if (r->spans_count == 0 || r->model_row < 0)
+        return;
+    (void)printf("\nover the evaluated events:  HR@%d / NDCG@%d / AUC / NE of each quarter\n", r->k,
+                 r->k);
+    for (int row = r->model_row; row < r->rows_count; row++) {
+        (void)printf("%-16s", r->rows[row].name);
+        for (int q = 0; q < 4; q++) {
+            struct backtest_span mean = {0};
+
+            for (int i = q * r->spans_count / 4; i < (q + 1) * r->spans_count / 4; i++) {
+                const struct backtest_span *span = &r->rows[row].spans[i];
+                double share = 4.0 / r->spans_count;
+
+                mean.hit_rate += share * span->hit_rate;
+                mean.ndcg += share * span->ndcg;
+                mean.auc += share * span->auc;
+                mean.entropy += share * span->entropy;
+            }
+            (void)printf("  %.3f %.3f %.3f %.3f", mean.hit_rate, mean.ndcg, mean.auc, mean.entropy);
+        }
+        (void)printf("\n");
+    }
+}
+
+static void print_logged(const struct logged_result *r)
+{
+    if (r->lists == 0)
+        return;
+    (void)printf("\n%lld shown lists, %lld of them judged by %lld clicks; looked at by position:",
+                 (long long)r->lists, (long long)r->judged, (long long)r->clicks);
+    for (int p = 0; p < r->positions; p++)
+        (void)printf(" %.2f", r->look[p]);
+    (void)printf("\n%-20s %8s %8s %8s %8s %8s   the model's gain in NDCG, by propensity (95 %%)\n",
+                 "", "NDCG@10", "by IPS", "MRR IPS", "AUC", "GAUC");
+    for (int arm = 0; arm < LOGGED_ARMS; arm++) {
+        const struct logged_row *row = &r->arms[arm];
+
+        (void)printf("%-20s %8.4f %8.4f %8.4f %8.4f %8.4f", logged_arm_names[arm], row->ndcg,
+                     row->ndcg_ips, row->reciprocal_ips, row->auc, row->gauc);
+        if (arm != LOGGED_MODEL)
+            (void)printf("   %+.4f [%+.4f %+.4f]  %+.4f [%+.4f %+.4f]", row->ndcg_gain.difference,
+                         row->ndcg_gain.low, row->ndcg_gain.high, row->ips_gain.difference,
+                         row->ips_gain.low, row->ips_gain.high);
+        (void)printf("\n");
+    }
+    (void)printf("the model's probabilities of %lld rows: NE %.4f, ECE %.4f, PCOC %.3f\n",
+                 (long long)r->predicted, r->entropy, r->calibration_error, r->predicted_over_seen);
+}
+
 static void print_table(const struct backtest_result *result, int64_t refused)
 {
     bool model = result->model_row >= 0;
@@ -238,13 +346,17 @@ static void print_table(const struct backtest_result *result, int64_t refused)
                  (long long)result->events, (long long)refused, (long long)result->users,
                  (long long)result->items, (long long)result->evaluated,
                  (long long)result->brand_new, (long long)result->repeated);
-    (void)printf("%-20s %8s@%d %6s@%d %8s%s\n", "", "HR", result->k, "NDCG", result->k, "MRR",
-                 model ? "   the model's gain in HR, in NDCG (95 %)" : "");
+    (void)printf("%-20s %8s@%d %6s@%d %8s %7s %7s%s\n", "", "HR", result->k, "NDCG", result->k,
+                 "MRR", "AUC", "NE", model ? "   the model's gain in HR, in NDCG (95 %)" : "");
     for (int i = 0; i < result->rows_count; i++) {
         const struct backtest_row *row = &result->rows[i];
 
         (void)printf("%-20s %11.4f %9.4f %8.4f", row->name, row->hit_rate, row->ndcg,
                      row->reciprocal);
+        if (isnan(row->auc))
+            (void)printf(" %7s %7s", "-", "-");
+        else
+            (void)printf(" %7.4f %7.4f", row->auc, row->entropy);
         if (model && i != result->model_row)
             (void)printf("   %+.4f [%+.4f %+.4f]  %+.4f [%+.4f %+.4f]",
                          row->hit_rate_gain.difference, row->hit_rate_gain.low,
@@ -258,6 +370,8 @@ static void print_table(const struct backtest_result *result, int64_t refused)
             "%.1f %% of the targets recalled\n",
             (long long)result->learning.steps, 1e3 * result->scoring_s / (double)result->evaluated,
             1e3 * result->learning_s / (double)result->events, 100 * result->recalled_share);
+    print_progress(result);
+    print_logged(&result->logged);
 }
 
 /* HR@k and NDCG@k of every row by the place in the stream; the model's NE and AUC below. */
@@ -312,12 +426,14 @@ static enum status backtest_file(struct command_line *line, const struct config 
     how.k = (int)command_int(line, "k");
     how.model = !command_flag(line, "baselines");
     how.study = command_flag(line, "study");
+    how.frozen = command_flag(line, "frozen");
     how.train_every = (int)command_int(line, "every");
     how.cadence_ms = command_duration_ms(line, "cadence");
     how.learner.seed = (uint64_t)command_int(line, "seed");
     how.learner.threads = (int)command_int(line, "threads");
     how.learner.preset = config_text(config, "model.preset");
     how.learner.switches = model_rows_switches(config);
+    how.learner.objective = config_text(config, "retrain.objective");
     status = backtest_create(&backtest, &how, err);
     if (status == OK)
         status = run_events(line, schema, backtest, span, err);
@@ -348,6 +464,9 @@ static int run(struct command_line *line)
         return command_misused(line, "--first and --last count events from 0");
     if (!(command_real(line, "from") >= 0 && command_real(line, "from") < 1))
         return command_misused(line, "--from is a share, 0 or more and less than 1");
+    if (command_flag(line, "frozen") && command_flag(line, "study"))
+        return command_misused(line, "--study asks what fresh weights are worth, --frozen learns "
+                                     "nothing");
     if (backtest_file(line, config, &result, &refused, &err) != OK)
         return command_fail(line, &err);
     if (command_json(line))
@@ -361,17 +480,22 @@ const struct command backtest_command = {
     .name = "backtest",
     .summary = "run the whole loop over a file of events: score first, then learn",
     .arguments = "FILE",
-    .help = "Ranks every event of the last half of FILE for its user with what was known before "
-            "it, by the model\nand by popularity and co-visitation, then learns from it. Nothing "
-            "else is needed: no Kafka, no Redis.\nAnswers whether freshet would help on your data, "
-            "and with --cadence how fresh its weights must be.\n\n"
-            "FILE holds events as JSON lines, as csv with the columns ts, user, item, or as pairs; "
-            "plain or gzip.\n\n"
-            "Examples:\n"
-            "  freshet backtest events.jsonl\n"
-            "  freshet backtest ratings.csv.gz --map ts=timestamp,user=userId,item=movieId --json\n"
-            "  freshet backtest events.jsonl --cadence 1d\n"
-            "  freshet backtest events.jsonl --study --plot cadence.svg",
+    .help =
+        "Ranks every event of the last half of FILE for its user with what was known before "
+        "it, by the model\nand by popularity and co-visitation, then learns from it. Nothing "
+        "else is needed: no Kafka, no Redis.\nAnswers whether freshet would help on your data, "
+        "and with --cadence how fresh its weights must be.\n\n"
+        "Where FILE holds impressions too, the shown lists are learnt from as `freshet retrain` "
+        "does it, and judged\nas logged lists: NDCG by clicks and by inverse propensity of the "
+        "positions, AUC, and whether the model's\nprobabilities hold (NE, ECE, PCOC).\n\n"
+        "FILE holds events as JSON lines, as csv with the columns ts, user, item, or as pairs; "
+        "plain or gzip.\n\n"
+        "Examples:\n"
+        "  freshet backtest events.jsonl\n"
+        "  freshet backtest ratings.csv.gz --map ts=timestamp,user=userId,item=movieId --json\n"
+        "  freshet backtest events.jsonl --cadence 1d\n"
+        "  freshet backtest events.jsonl --first 50000 --last 55000 --frozen\n"
+        "  freshet backtest events.jsonl --study --plot cadence.svg",
     .arguments_min = 1,
     .arguments_max = 1,
     .options = options,

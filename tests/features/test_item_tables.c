@@ -261,6 +261,30 @@ TEST(item_tables_raw_ignores_what_comes_after_now)
     item_tables_destroy(tables);
 }
 
+/* Tables that nobody refreshes are asked later and later: what is known of items stays as it was,
+ * what is known of the user goes on. */
+TEST(item_tables_raw_after_the_newest_event_is_that_of_then)
+{
+    struct item_tables *tables = create((struct item_tables_options){0});
+    struct user_entry history[] = {{.item = hash_of(0), .time_ms = START, .action = 1}};
+    struct item_query query = {.now_ms = START + 60000, .history = history, .history_count = 1};
+    int32_t indices[] = {add(tables, 0, START), add(tables, 1, START)};
+    int64_t then[2 * RAW_COLUMNS], later[2 * RAW_COLUMNS];
+
+    item_tables_observe(tables, indices[1], START + 60000, history, 1);
+    get_raw(tables, &query, indices, 2, then);
+    CHECK(then[RAW_COLUMNS + RAW_POP_1H] > 0 && then[RAW_COLUMNS + RAW_COVIS] > 0);
+    CHECK_INT(60, then[RAW_AGE_S]);
+    query.now_ms += 7 * 24 * HOUR_MS;
+    get_raw(tables, &query, indices, 2, later);
+    for (int i = 0; i < 2; i++) {
+        CHECK_INT(60 + 7 * 24 * 3600, later[i * RAW_COLUMNS + RAW_IDLE_S]);
+        later[i * RAW_COLUMNS + RAW_IDLE_S] = then[i * RAW_COLUMNS + RAW_IDLE_S];
+    }
+    CHECK(memcmp(then, later, sizeof then) == 0);
+    item_tables_destroy(tables);
+}
+
 TEST(item_tables_give_rows_after_the_second_sighting_and_never_twice)
 {
     struct item_tables *tables = create((struct item_tables_options){.items_max = 3});

@@ -241,3 +241,72 @@ TEST(backtest_study_shows_what_fresh_weights_are_worth)
     CHECK(strstr(svg, "model_frozen") != NULL && strstr(svg, "</svg>") != NULL);
     free(svg);
 }
+
+/* Lists of four items of which the second is clicked, each with a request of its own. */
+static void write_lists(int lists)
+{
+    FILE *file = fopen(path_of("events.jsonl"), "we");
+
+    CHECK(file != NULL);
+    for (int i = 0; i < lists; i++) {
+        long long ts = FIXTURE_BEGIN_MS + (long long)i * 20000;
+
+        (void)fprintf(file,
+                      "{\"type\":\"impression\",\"user\":\"u%d\",\"ts\":%lld,\"request_id\":"
+                      "\"r%d\",\"items\":[\"i%d\",\"i%d\",\"i%d\",\"i%d\"]}\n",
+                      i % FIXTURE_USERS, ts, i, i % 7, 7 + i % 5, 12 + i % 3, 15);
+        (void)fprintf(file,
+                      "{\"type\":\"click\",\"user\":\"u%d\",\"ts\":%lld,\"request_id\":\"r%d\","
+                      "\"item\":\"i%d\"}\n",
+                      i % FIXTURE_USERS, ts + 1000, i, 7 + i % 5);
+    }
+    CHECK_INT(0, fclose(file));
+}
+
+TEST(backtest_judges_and_learns_from_lists_that_were_shown)
+{
+    struct json_parser *parser = json_parser_create(1 << 16, 4096);
+    const struct json_node *lists, *row;
+
+    write_lists(300);
+    CHECK_INT(EXIT_DONE, run("--json --every 16 --set features.join_window=10s"));
+    lists = json_member(last_line(parser), "lists");
+    CHECK(lists != NULL);
+    /* Those of the second half but for the last ones, whose labels may still come. */
+    CHECK(json_int_or(json_member(lists, "judged"), -1) > 130);
+    CHECK(json_int_or(json_member(lists, "judged"), -1) ==
+          json_int_or(json_member(lists, "clicks"), -1));
+    row = json_member(lists, "rows")->child;
+    CHECK(text_equal(json_text_or(json_member(row, "name"), ""), text_of("model")));
+    /* The model knows who is clicked after as many lists; the order that was shown does not. */
+    CHECK(json_real_or(json_member(row, "ndcg@10"), -1) > .9);
+    CHECK(json_real_or(json_member(row, "ndcg@10_ips"), -1) > .9);
+    row = row->next;
+    CHECK(text_equal(json_text_or(json_member(row, "name"), ""), text_of("as_shown")));
+    CHECK_NEAR(.6309, json_real_or(json_member(row, "ndcg@10"), -1), 1e-3);
+    CHECK(json_real_or(json_member(json_member(row, "model_gain_ndcg"), "low"), -1) > 0);
+    json_parser_destroy(parser);
+    CHECK_INT(EXIT_DONE, run("--every 16 --set features.join_window=10s"));
+    CHECK(strstr(result.out, "shown lists") != NULL && strstr(result.out, "as_shown") != NULL);
+}
+
+TEST(backtest_that_is_frozen_learns_nothing_from_what_it_is_asked)
+{
+    static struct command_result live;
+    struct json_parser *parser = json_parser_create(1 << 16, 4096);
+    const struct json_node *root;
+
+    write_events(0);
+    CHECK_INT(EXIT_DONE, run("--json --frozen --first 290 --last 295 --every 16"));
+    root = last_line(parser);
+    CHECK_INT(choices(290, 295), json_int_or(json_member(root, "evaluated"), -1));
+    /* The same steps were made, whatever is asked for afterwards. */
+    CHECK_INT(EXIT_DONE, run("--json --frozen --first 200 --last 202 --every 16"));
+    live = result;
+    CHECK_INT(EXIT_DONE, run("--json --frozen --first 200 --every 16"));
+    CHECK(strncmp(strstr(live.out, "\"steps\""), strstr(result.out, "\"steps\""), 12) == 0);
+    CHECK_INT(EXIT_DONE, run("--json --first 200 --every 16"));
+    CHECK(strncmp(strstr(live.out, "\"steps\""), strstr(result.out, "\"steps\""), 12) != 0);
+    CHECK_INT(EXIT_USAGE, run("--frozen --study"));
+    json_parser_destroy(parser);
+}
