@@ -216,6 +216,16 @@ static int run_show(struct command_line *line)
     return EXIT_DONE;
 }
 
+/* What becomes of it while retrain goes on. */
+static void print_hold(void)
+{
+    (void)printf(
+        "  the next round whose model passes the gate replaces it. To hold it, stop `freshet "
+        "retrain` (popularity and\n  counts then stand still, too), or restart it with "
+        "retrain.every: 30d, retrain.drift_every: 30d and\n  retrain.volume: 0, by which "
+        "no round begins while counts go on\n");
+}
+
 /* What would be left, and what for. The one that is left may be damaged: that is why, then. */
 static void preview(const struct command_line *line, const char *root, const char *from,
                     const char *to, const struct manifest *target)
@@ -255,6 +265,7 @@ static void preview(const struct command_line *line, const char *root, const cha
         (void)printf("current would be %s, and is %s; nothing was changed: run it without "
                      "--dry-run\n",
                      to, from[0] == 0 ? "none" : from);
+    print_hold();
 }
 
 static int run_rollback(struct command_line *line)
@@ -290,9 +301,11 @@ static int run_rollback(struct command_line *line)
         status = bundle_set_current(root, to, &err);
     if (status != OK)
         return refuse(line, &err);
-    if (command_json(line))
+    if (command_json(line)) {
         (void)printf("{\"from\":\"%s\",\"to\":\"%s\"}\n", from, to);
-    else if (strcmp(from, to) == 0)
+        return EXIT_DONE;
+    }
+    if (strcmp(from, to) == 0)
         (void)printf("%s is current already; nothing changes\n", to);
     else if (from[0] == 0)
         (void)printf("current is now %s, before there was none; scorers swap within "
@@ -302,6 +315,7 @@ static int run_rollback(struct command_line *line)
         (void)printf("current is now %s, before it was %s; scorers swap within serve.refresh\n"
                      "  undo it by: freshet model rollback %s\n",
                      to, from, from);
+    print_hold();
     return EXIT_DONE;
 }
 
@@ -331,9 +345,14 @@ const struct command model_rollback_command = {
     .name = "model rollback",
     .summary = "make another bundle current: the parent of the present one, or VERSION",
     .arguments = "[VERSION]",
-    .help = "The bundle is verified first; scorers swap to it within serve.refresh.\n\n"
-            "Examples:\n  freshet model rollback --dry-run\n  freshet model rollback\n"
-            "  freshet model rollback v000012\n",
+    .help =
+        "The bundle is verified first; scorers swap to it within serve.refresh.\n\n"
+        "`freshet retrain` takes it for the champion and goes on: the next round whose model "
+        "passes\nthe gate replaces it. To hold it, stop retrain (popularity and counts then "
+        "stand still, too),\nor restart it with retrain.every: 30d, retrain.drift_every: 30d and "
+        "retrain.volume: 0, by which\nno round begins while counts go on.\n\n"
+        "Examples:\n  freshet model rollback --dry-run\n  freshet model rollback\n"
+        "  freshet model rollback v000012\n",
     .arguments_max = 1,
     .options = rollback_options,
     .run = run_rollback,

@@ -186,6 +186,8 @@ TEST(model_rollback_goes_to_the_parent_or_where_it_is_told)
     publish_three();
     CHECK_INT(EXIT_DONE, run("model rollback"));
     CHECK(strstr(result.out, "current is now v000002, before it was v000003") != NULL);
+    CHECK(strstr(result.out, "next round whose model passes the gate replaces it") != NULL);
+    CHECK(strstr(result.out, "retrain.every: 30d, retrain.drift_every: 30d and") != NULL);
     CHECK_TEXT("v000002", current());
     CHECK_INT(EXIT_DONE, run("model rollback v000003 --json"));
     CHECK_TEXT("{\"from\":\"v000002\",\"to\":\"v000003\"}\n", result.out);
@@ -204,6 +206,7 @@ TEST(model_rollback_dry_run_names_both_and_changes_nothing)
     CHECK(strstr(result.out, "=>  v000003") != NULL && strstr(result.out, "    v000002") != NULL);
     CHECK(strstr(result.out, "NDCG@10 0.2500, popularity 0.1250") != NULL);
     CHECK(strstr(result.out, "current would be v000002, and is v000003; nothing was") != NULL);
+    CHECK(strstr(result.out, "To hold it, stop `freshet retrain`") != NULL);
     CHECK_TEXT("v000003", current());
     CHECK_INT(EXIT_DONE, run("model rollback v000001 --dry-run --json"));
     CHECK(strstr(result.out, "{\"applied\":false,\"from\":\"v000003\",\"to\":\"v000001\"") != NULL);
