@@ -1,4 +1,5 @@
 /* ingest/dlq.c - `freshet dlq list` and `freshet dlq show`: what could not be used, and why. */
+#include "features/user_print.h"
 #include "ingest/dead_letter.h"
 #include "ingest/ingest_main.h"
 #include "ingest/topic_reader.h"
@@ -10,12 +11,11 @@
 
 #define LETTER_JSON_MAX  (64 * 1024)
 #define LETTER_NODES_MAX 64
-#define RESULT_ROOM      (64 * 1024)
+#define RESULT_ROOM      (192 * 1024) /* two letters a reason, every byte escaped */
 
 struct reason {
     int64_t count;
-    int64_t first_ms, last_ms; /* of the refused records */
-    struct dead_letter last;
+    struct dead_letter first, last; /* by the time of the refused records */
 };
 
 struct dlq {
@@ -36,17 +36,28 @@ static int reason_of(const char *name)
     return REFUSAL_COUNT;
 }
 
+/* Of the record in Kafka. */
+static void time_text(char into[USER_PRINT_TIME_BYTES], const struct dead_letter *letter)
+{
+    if (letter->time_ms > 0)
+        user_print_time(into, letter->time_ms);
+    else
+        (void)snprintf(into, USER_PRINT_TIME_BYTES, "without a time");
+}
+
 static void print_letter(const struct dlq *d, const struct dead_letter *letter, struct text value)
 {
-    char head[MACHINE_LETTER_BYTES + 1];
+    char head[MACHINE_LETTER_BYTES + 1], time[USER_PRINT_TIME_BYTES];
 
     if (command_json(d->line)) {
         (void)fprintf(stderr, "%.*s\n", TEXT_ARGS(value));
         return;
     }
     dead_letter_head_text(letter, head);
-    (void)printf("%s-%d/%" PRId64 "  %s  %" PRId64 " bytes\n  %s\n", letter->topic,
-                 (int)letter->partition, letter->offset, letter->reason, letter->raw_bytes, head);
+    time_text(time, letter);
+    (void)printf("%s-%d/%" PRId64 "  %s  %s  %" PRId64 " bytes\n  %s\n", letter->topic,
+                 (int)letter->partition, letter->offset, time, letter->reason, letter->raw_bytes,
+                 head);
 }
 
 static enum status visit(void *context, const struct kafka_record *record, struct error *err)
@@ -63,12 +74,11 @@ static enum status visit(void *context, const struct kafka_record *record, struc
         return OK;
     d->letters++;
     reason = &d->reasons[reason_of(letter.reason)];
-    if (reason->count++ == 0 || letter.time_ms < reason->first_ms)
-        reason->first_ms = letter.time_ms;
-    if (letter.time_ms >= reason->last_ms) {
-        reason->last_ms = letter.time_ms;
+    if (reason->count == 0 || letter.time_ms < reason->first.time_ms)
+        reason->first = letter;
+    if (reason->count == 0 || letter.time_ms >= reason->last.time_ms)
         reason->last = letter;
-    }
+    reason->count++;
     if (d->show && (d->limit == 0 || d->shown < d->limit)) {
         print_letter(d, &letter, record->value);
         d->shown++;
@@ -76,10 +86,24 @@ static enum status visit(void *context, const struct kafka_record *record, struc
     return OK;
 }
 
+static void put_letter(struct json_writer *w, const char *name, const struct dead_letter *letter)
+{
+    char head[MACHINE_LETTER_BYTES + 1];
+
+    dead_letter_head_text(letter, head);
+    json_key(w, name);
+    json_object_begin(w);
+    json_text(w, "topic", text_of(letter->topic));
+    json_int(w, "partition", letter->partition);
+    json_int(w, "offset", letter->offset);
+    json_int(w, "time_ms", letter->time_ms);
+    json_text(w, "head", text_of(head));
+    json_object_end(w);
+}
+
 static void print_json(const struct dlq *d)
 {
     static char text[RESULT_ROOM];
-    char head[MACHINE_LETTER_BYTES + 1];
     struct json_writer w;
 
     json_writer_init(&w, text, sizeof text);
@@ -93,15 +117,13 @@ static void print_json(const struct dlq *d)
 
         if (r->count == 0)
             continue;
-        dead_letter_head_text(&r->last, head);
         json_key(&w, i == REFUSAL_COUNT ? "other" : refusal_names[i]);
         json_object_begin(&w);
         json_int(&w, "count", r->count);
-        json_int(&w, "first_ms", r->first_ms);
-        json_int(&w, "last_ms", r->last_ms);
-        json_int(&w, "partition", r->last.partition);
-        json_int(&w, "offset", r->last.offset);
-        json_text(&w, "head", text_of(head));
+        json_int(&w, "first_ms", r->first.time_ms);
+        json_int(&w, "last_ms", r->last.time_ms);
+        put_letter(&w, "first", &r->first);
+        put_letter(&w, "last", &r->last);
         json_object_end(&w);
     }
     json_object_end(&w);
@@ -109,22 +131,31 @@ static void print_json(const struct dlq *d)
     (void)printf("%.*s\n", TEXT_ARGS(json_writer_text(&w)));
 }
 
+static void print_end(const char *which, const struct dead_letter *letter)
+{
+    char head[MACHINE_LETTER_BYTES + 1], time[USER_PRINT_TIME_BYTES];
+
+    dead_letter_head_text(letter, head);
+    time_text(time, letter);
+    (void)printf("  %-16s %-5s %s  %s-%d/%" PRId64 ": %.100s\n", "", which, time, letter->topic,
+                 (int)letter->partition, letter->offset, head);
+}
+
 static void print_table(const struct dlq *d)
 {
-    char head[MACHINE_LETTER_BYTES + 1];
-
     (void)printf("%" PRId64 " dead letters\n", d->letters);
     for (int i = 0; i <= REFUSAL_COUNT; i++) {
         const struct reason *r = &d->reasons[i];
 
         if (r->count == 0)
             continue;
-        dead_letter_head_text(&r->last, head);
-        (void)printf("  %-16s %8" PRId64 "  %s\n  %-16s last: %s-%d/%" PRId64 ": %.100s\n",
-                     i == REFUSAL_COUNT ? "other" : refusal_names[i], r->count,
+        (void)printf("  %-16s %8" PRId64 "  %s\n", i == REFUSAL_COUNT ? "other" : refusal_names[i],
+                     r->count,
                      i == REFUSAL_COUNT ? "a reason this build does not know"
-                                        : refusal_text((enum refusal)i),
-                     "", r->last.topic, (int)r->last.partition, r->last.offset, head);
+                                        : refusal_text((enum refusal)i));
+        if (r->count > 1)
+            print_end("first", &r->first);
+        print_end("last", &r->last);
     }
     if (d->malformed > 0)
         (void)printf("  %" PRId64 " records of the topic are no dead letters of ours\n",
@@ -149,6 +180,11 @@ static int run_dlq(struct dlq *d)
     else
         status = topic_reader_read(&options, NULL, &err);
     json_parser_destroy(d->parser);
+    if (status == ERR_NOT_FOUND)
+        status = error_set(&err, status,
+                           "topic \"%.100s\" (kafka.topics.dead) does not exist: create it; ingest "
+                           "can refuse no record without it",
+                           options.topic);
     if (status != OK && status != ERR_CANCELLED)
         return command_fail(d->line, &err);
     if (command_json(d->line))
@@ -193,10 +229,13 @@ const struct command dlq_list_command = {
     .name = "dlq list",
     .summary = "dead letters by reason",
     .arguments = "",
-    .help = "Counts what the dead letter topic holds, with the newest of each reason.\n"
+    .help = "Counts what the dead letter topic holds, with the first and the last refused record "
+            "of each reason: its time (of the record in Kafka), where it stands, and how it "
+            "begins.\n"
             "\n"
             "Examples:\n"
-            "  freshet dlq list\n",
+            "  freshet dlq list\n"
+            "  freshet dlq list --json\n",
     .run = run_list,
 };
 
