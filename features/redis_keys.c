@@ -85,6 +85,14 @@ size_t redis_key_set(const struct redis_keys *keys, char *into)
     return used + 2;
 }
 
+size_t redis_key_dlq(const struct redis_keys *keys, char *into)
+{
+    size_t used = redis_key_set(keys, into) - strlen("set");
+
+    memcpy(into + used, "dlq", 3);
+    return used + 3;
+}
+
 enum redis_key_kind redis_key_parse(const struct redis_keys *keys, struct text key, int *shard,
                                     struct text *rest)
 {

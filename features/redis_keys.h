@@ -5,6 +5,7 @@
  *     <ns>{NN}m<topic>:<p>:<n> what is applied of a topic-partition in this shard, a hash
  *     <ns>{NN}o<topic>:<p>:<n> the outbox of that topic-partition in this shard, a stream
  *     <ns>{00}set              the data set's record
+ *     <ns>{00}dlq              who replays dead letters now; expires
  *
  * {NN} is the shard in two hexadecimal digits or more; the braces make it the hash tag of Redis
  * Cluster from the first day. n is the log number: a changed log that was accepted raises it.
@@ -42,6 +43,7 @@ size_t redis_key_meta(const struct redis_keys *keys, int shard, const char *topi
 size_t redis_key_outbox(const struct redis_keys *keys, int shard, const char *topic,
                         int32_t partition, uint32_t log_number, char *into);
 size_t redis_key_set(const struct redis_keys *keys, char *into);
+size_t redis_key_dlq(const struct redis_keys *keys, char *into);
 
 /* What a key found by SCAN is. */
 enum redis_key_kind {

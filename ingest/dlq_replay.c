@@ -14,10 +14,12 @@
  * late one would count twice. The header's value therefore says where the record came from,
  * "partition/offset", and before anything is sent the partitions are read from their first chosen
  * letter to their end: a letter whose copy is there was replayed before, and is left out. A copy
- * that was refused again has a letter of its own.
+ * that was refused again has a letter of its own. Two that apply at once would not see each other's
+ * copies: the second is refused (dlq_lock).
  */
 #include "ingest/dead_letter.h"
 #include "ingest/deliveries.h"
+#include "ingest/dlq_lock.h"
 #include "ingest/ingest_main.h"
 #include "ingest/topic_reader.h"
 #include "ops/json_writer.h"
@@ -65,6 +67,7 @@ struct replay {
     struct event_decoder *decoder;
     struct kafka_producer *producer;
     struct deliveries deliveries;
+    struct dlq_lock *lock; /* with apply */
     int64_t elsewhere, malformed, left;
     struct fate fates[REFUSAL_COUNT + 1];
 };
@@ -186,6 +189,11 @@ static enum status read_letters(struct replay *r, struct error *err)
                                            .context = r};
     enum status status = topic_reader_read(&options, NULL, err);
 
+    if (status == ERR_NOT_FOUND)
+        return error_set(err, status,
+                         "topic \"%.100s\" (kafka.topics.dead) does not exist: there are no dead "
+                         "letters to replay",
+                         options.topic);
     if (status == ERR_CANCELLED && !command_stopping())
         status = OK;
     if (status == OK)
@@ -244,7 +252,8 @@ static enum status take_copy(void *context, const struct kafka_record *record, s
     int64_t offset;
     int end = 0;
 
-    (void)err;
+    if (r->lock != NULL && dlq_lock_keep(r->lock, err) != OK)
+        return err->status;
     if (!record->replayed || record->origin.bytes >= sizeof origin)
         return OK;
     (void)snprintf(origin, sizeof origin, "%.*s", TEXT_ARGS(record->origin));
@@ -303,6 +312,8 @@ static enum status take_record(void *context, const struct kafka_record *record,
     enum refusal why;
     enum status status;
 
+    if (r->lock != NULL && dlq_lock_keep(r->lock, err) != OK)
+        return err->status;
     if (found == NULL)
         return OK;
     found->found = true;
@@ -449,6 +460,16 @@ static enum status open_all(struct replay *r, struct error *err)
         status = event_decoder_create(&r->decoder, r->schema, err);
     if (status == OK)
         event_decoder_insist(r->decoder, EVENT_PATIENCE_MS);
+    if (status == OK)
+        status = deliveries_check_topic(r->config, r->topic, err);
+    if (status == ERR_NOT_FOUND)
+        return error_set(
+            err, status,
+            "topic \"%.100s\" (kafka.topics.events) does not exist: the records of the "
+            "letters are gone with it",
+            r->topic);
+    if (status == OK && r->apply)
+        status = dlq_lock_take(&r->lock, r->config, err);
     if (status != OK || !r->apply)
         return status;
     kafka_producer_options_from(&options, r->config);
@@ -495,6 +516,7 @@ static int run_replay(struct command_line *line)
     else
         print_table(&r);
     kafka_producer_close(r.producer, 0);
+    dlq_lock_release(r.lock);
     event_decoder_destroy(r.decoder);
     event_schema_destroy(r.schema);
     json_parser_destroy(r.parser);
@@ -524,7 +546,8 @@ const struct command dlq_replay_command = {
             "\n"
             "It may be run again: the topic is read from the first letter's record to its end, and "
             "letters whose record was replayed before are left out (copies that a build before "
-            "this one made are not known). Two at the same time do not know of each other.\n"
+            "this one made are not known). While one applies, another is refused (exit code 73): "
+            "the data set's Redis knows, so --apply needs it.\n"
             "\n"
             "Restart ingest with the new configuration before --apply, or it refuses them again. "
             "Records that were quarantined need their user's key in Redis mended or deleted "

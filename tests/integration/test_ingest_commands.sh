@@ -117,6 +117,13 @@ run dlq list --json && has '"letters":1' && has '"not_json":{"count":1'
 check 'the dead letter is listed'
 run dlq show && has 'not_json  1 bytes'
 check '... and shown'
+run dlq list && has ' last  20[0-9-]*T[0-9:.]*Z  events-[0-3]/[0-9]*: {' && ! has ' first '
+check 'list says when it came, and where it stands'
+run dlq show && has '^events-[0-3]/[0-9]*  20[0-9-]*T[0-9:.]*Z  not_json'
+check '... and show says so'
+printf '9\t[\n9\t[[\n' | produce_lines dead
+run dlq list && has '1 dead letters' && has '2 records of the topic are no dead letters'
+check 'what is no letter is counted apart'
 user=$(redis --scan --pattern 'fr{*}u*' | head -n 1)
 user=${user#*\}u}
 run erase "$user" --dry-run --json && has '"written":false,"found":true' && has '"partition":[0-9]*,"events":[1-9]' &&
@@ -206,8 +213,20 @@ run dlq replay --reason key_mismatch && has '1 records would be written' && has 
 check 'with another configuration a dry run says what would be written'
 run ingest --until-end --json && has '"records":0'
 check '... and writes nothing'
-run dlq replay --reason key_mismatch --apply --json && has '"applied":true' && has '"replayed":1'
+tell_mock delay 1000
+run dlq replay --reason key_mismatch --apply --json &
+first=$!
+wait_for 60 eval 'redis EXISTS "fr{00}dlq" | grep -qx 1'
+"$bin/freshet" dlq replay --reason key_mismatch --apply >"$folder/second.out" 2>&1
+[ "$?" = 73 ] && grep -q 'another `dlq replay --apply` of this data set is at work, since 20' "$folder/second.out"
+check 'a second replay at the same time is refused'
+"$bin/freshet" dlq replay --reason key_mismatch >"$folder/second.out" 2>&1
+check '... a dry run is not'
+tell_mock delay 0
+wait "$first" && has '"applied":true' && has '"replayed":1'
 check '--apply writes it'
+redis EXISTS 'fr{00}dlq' | grep -qx 0
+check '... and leaves its place'
 run dlq replay --reason key_mismatch --apply --json && has '"letters":1,"events_now":0' &&
     has '"replayed":0,"replayed_before":1'
 check '... and once more leaves it out'

@@ -52,6 +52,18 @@ ingest: {admin: "127.0.0.1:0"}
 log: {format: json}
 YAML
 
+# ---- topics that are not there -------------------------------------------------------------------
+
+run dlq replay --set kafka.topics.dead=none
+[ "$?" = 2 ] && says 'topic "none" (kafka.topics.dead) does not exist'
+check 'a topic of dead letters that is not there is named'
+run dlq list --set kafka.topics.dead=none
+[ "$?" = 2 ] && says 'topic "none" (kafka.topics.dead) does not exist'
+check '... by list, too'
+run dlq replay --apply --set kafka.topics.events=none --set kafka.topics.dead=dead
+[ "$?" = 2 ] && says 'topic "none" (kafka.topics.events) does not exist'
+check '... and so is the topic of their records'
+
 # ---- while the group has members -----------------------------------------------------------------
 
 clicks 1 20
