@@ -1,14 +1,22 @@
 /* retrain/evaluate.c - four rankings of each held-out choice. */
 #include "retrain/evaluate.h"
 
+#include "features/scalars.h"
+#include "ops/hash.h"
+#include "ops/map64.h"
 #include "retrain/ranking_metrics.h"
 #include "scorer/rank.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct evaluator {
     struct evaluator_options options;
+    struct map64 *list_of; /* of a choice, its number among the pool's fresh ones */
+    struct {
+        double trained, served, squares;
+    } sums[BATCH_SCALARS_MAX];
     struct item_tables *tables;
     struct rank_scratch *scratch;
     struct item_scratch *items;
@@ -24,6 +32,30 @@ struct evaluator {
 #define X(id, name) name,
 const char *const evaluate_arm_names[EVALUATE_ARMS] = {EVALUATE_ARM_LIST(X)};
 #undef X
+
+static uint64_t choice_key(uint64_t user, int64_t time_ms)
+{
+    return hash64_mix(user, (uint64_t)time_ms);
+}
+
+static enum status find_lists(struct evaluator *e, struct error *err)
+{
+    const struct lists *pool = e->options.pool;
+    int count = pool == NULL ? 0 : lists_fresh(pool);
+
+    e->list_of = map64_create(0, (size_t)count + 1);
+    if (e->list_of == NULL)
+        return error_set(err, ERR_NOMEM, "no memory to find %d lists", count);
+    for (int i = 0; i < count; i++) {
+        const struct list *list = lists_fresh_at(pool, i);
+
+        if (list->time_ms < e->options.window.from_ms || list->id != 0)
+            continue;
+        if (map64_put(e->list_of, choice_key(list->user, list->time_ms), (uint32_t)i) != OK)
+            return error_set(err, ERR_NOMEM, "no memory to find %d lists", count);
+    }
+    return OK;
+}
 
 enum status evaluator_create(struct evaluator **evaluator, const struct evaluator_options *options,
                              struct error *err)
@@ -55,6 +87,8 @@ enum status evaluator_create(struct evaluator **evaluator, const struct evaluato
     if (status == OK)
         status = rank_scratch_create(&e->scratch, err);
     if (status == OK)
+        status = find_lists(e, err);
+    if (status == OK)
         status = holdout_tables(options->holdout, options->sequences, options->window.from,
                                 &e->tables, err);
     if (status != OK) {
@@ -74,6 +108,7 @@ void evaluator_destroy(struct evaluator *e)
         free(e->hits[arm]);
     }
     free(e->users);
+    map64_destroy(e->list_of);
     item_scratch_destroy(e->items);
     rank_scratch_destroy(e->scratch);
     item_tables_destroy(e->tables);
@@ -115,6 +150,64 @@ static double place_by_popularity(struct evaluator *e, const struct sequences_vi
         place += !sequences_view_has(before, item);
     }
     return RANKING_METRICS_MISS;
+}
+
+/* Share of the other rows that the scalar puts below row 0. */
+static double place_by_scalar(const float *scalars, int rows, int scalar)
+{
+    float own = scalars[scalar];
+    double below = 0;
+
+    for (int i = 1; i < rows; i++) {
+        float other = scalars[i * scalars_count + scalar];
+
+        below += other < own ? 1 : other == own ? .5 : 0;
+    }
+    return below / (rows - 1);
+}
+
+/* The choice's list as training will see it beside the same rows as serving sees them now. */
+static enum status compare_scalars(struct evaluator *e, const struct holdout_event *event,
+                                   const struct sequences_view *before, struct error *err)
+{
+    struct item_query query = {
+        .now_ms = event->time_ms, .history = before->entries, .history_count = before->count};
+    const struct list *list;
+    enum status status = OK;
+    int64_t *raw;
+    float *scalars;
+    uint32_t at;
+
+    if (!map64_get(e->list_of, choice_key(event->user, event->time_ms), &at))
+        return OK;
+    list = lists_fresh_at(e->options.pool, (int)at);
+    if (list->rows_count < 2 || item_tables_hash(e->tables, list->rows[0]) != event->item)
+        return OK;
+    raw = malloc((size_t)list->rows_count * RAW_COLUMNS * sizeof *raw);
+    scalars = malloc(2 * (size_t)list->rows_count * (size_t)scalars_count * sizeof *scalars);
+    if (raw == NULL || scalars == NULL)
+        status = error_set(err, ERR_NOMEM, "no memory to compare %d rows", list->rows_count);
+    if (status == OK)
+        status = item_tables_raw(e->tables, e->items, &query, list->rows, list->rows_count, raw,
+                                 err);
+    if (status == OK) {
+        float *served = scalars + (ptrdiff_t)list->rows_count * scalars_count;
+
+        scalars_compute(scalars, list->raw, list->rows_count);
+        scalars_compute(served, raw, list->rows_count);
+        for (int f = 0; f < scalars_count; f++) {
+            double trained_at = place_by_scalar(scalars, list->rows_count, f);
+            double served_at = place_by_scalar(served, list->rows_count, f);
+
+            e->sums[f].trained += trained_at;
+            e->sums[f].served += served_at;
+            e->sums[f].squares += (trained_at - served_at) * (trained_at - served_at);
+        }
+        e->evaluation.compared++;
+    }
+    free(raw);
+    free(scalars);
+    return status;
 }
 
 static enum status judge(struct evaluator *e, const struct holdout_event *event,
@@ -167,6 +260,8 @@ enum status evaluator_walk(struct evaluator *e, int most, bool *done, struct err
 
             if (!sequences_view_has(&before, event->item)) {
                 status = judge(e, event, &before, err);
+                if (status == OK)
+                    status = compare_scalars(e, event, &before, err);
                 judged++;
             }
         }
@@ -185,12 +280,27 @@ static double mean(const float *values, int64_t count)
     return count > 0 ? sum / (double)count : 0;
 }
 
+static void fill_scalars(const struct evaluator *e, struct evaluation *evaluation)
+{
+    double n = (double)e->evaluation.compared;
+
+    for (int f = 0; f < scalars_count && n > 0; f++) {
+        double trained = e->sums[f].trained / n, served = e->sums[f].served / n;
+        double variance = e->sums[f].squares / n - (trained - served) * (trained - served);
+
+        evaluation->scalars[f].trained = trained;
+        evaluation->scalars[f].served = served;
+        evaluation->scalars[f].error = variance > 0 ? sqrt(variance / n) : 0;
+    }
+}
+
 enum status evaluator_result(struct evaluator *e, struct evaluation *evaluation, struct error *err)
 {
     enum status status = OK;
 
     *evaluation = e->evaluation;
     evaluation->events = e->count;
+    fill_scalars(e, evaluation);
     for (int arm = 0; arm < EVALUATE_ARMS && status == OK; arm++) {
         evaluation->arms[arm].ndcg = mean(e->ndcg[arm], e->count);
         evaluation->arms[arm].hit_rate = mean(e->hits[arm], e->count);

@@ -8,6 +8,9 @@
  * scorer/rank.h, the very code that will serve: the challenger, the champion, co-visitation (what
  * serves without a model) and decayed popularity. Full ranking over recall; what recall does not
  * find is a miss for all. Differences are bootstrapped over users.
+ * Beside it each scalar is asked what it says of the choice in the list that training would learn
+ * it from, and what serving's counts say of the same rows: a feature that holds its own example, or
+ * knows the answer in any other way, knows it in training alone.
  * Thread: one.
  */
 #ifndef RETRAIN_EVALUATE_H
@@ -17,6 +20,8 @@
 #include "kernels/model.h"
 #include "retrain/bootstrap.h"
 #include "retrain/holdout.h"
+#include "retrain/lists.h"
+#include "schemas/batch.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -48,6 +53,12 @@ struct evaluation {
         double ndcg, hit_rate;          /* at EVALUATE_K */
         struct bootstrap_interval gain; /* of the challenger's NDCG over this arm's */
     } arms[EVALUATE_ARMS];
+    int64_t compared; /* choices whose list was there: what the scalars below are means of */
+    /* In the order of scalar_rows: share of the other rows that it puts below the choice. */
+    struct {
+        double trained, served;
+        double error; /* standard error of their difference */
+    } scalars[BATCH_SCALARS_MAX];
 };
 
 /* One evaluation that is walked piece by piece, so that a trainer on one thread goes on following.
@@ -60,6 +71,8 @@ struct evaluator_options {
     const struct model *challenger;
     const struct model *champion; /* NULL: none yet */
     struct holdout_window window; /* its from_ms: earlier choices may have been trained on */
+    const struct lists *pool; /* recalled lists not yet learnt from, borrowed and not changed; or
+                                 NULL: scalars are not compared */
     uint64_t seed;
 };
 MUST_CHECK enum status evaluator_create(struct evaluator **evaluator,

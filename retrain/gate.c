@@ -2,6 +2,7 @@
 #include "retrain/gate.h"
 
 #include "features/batch_builder.h"
+#include "features/scalars.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -118,6 +119,78 @@ void gate_integrity(struct gate *gate, struct model *model)
                           median> 0
             ? longest / median
             : 0);
+}
+
+/* ---- features ---- */
+
+#define SURE 4 /* standard errors */
+
+/* Of rows that were not clicked, the share each scalar puts below a clicked one, summed over the
+ * lists that have both; how many those are. */
+static int64_t place_shown(const struct lists *shown, double sums[BATCH_SCALARS_MAX])
+{
+    int64_t lists = 0;
+
+    for (int n = 0; n < lists_held(shown); n++) {
+        const struct list *list = lists_held_at(shown, n);
+        double below[BATCH_SCALARS_MAX] = {0}, pairs = 0;
+        float clicked[BATCH_SCALARS_MAX], other[BATCH_SCALARS_MAX];
+
+        for (int i = 0; i < list->rows_count; i++) {
+            if (!(list->labels[i] > 0))
+                continue;
+            scalars_compute(clicked, list->raw + (ptrdiff_t)i * RAW_COLUMNS, 1);
+            for (int j = 0; j < list->rows_count; j++) {
+                if (list->labels[j] > 0)
+                    continue;
+                scalars_compute(other, list->raw + (ptrdiff_t)j * RAW_COLUMNS, 1);
+                for (int f = 0; f < scalars_count; f++)
+                    below[f] += other[f] < clicked[f] ? 1 : other[f] == clicked[f] ? .5 : 0;
+                pairs++;
+            }
+        }
+        if (pairs == 0)
+            continue;
+        lists++;
+        for (int f = 0; f < scalars_count; f++)
+            sums[f] += below[f] / pairs;
+    }
+    return lists;
+}
+
+void gate_features(struct gate *gate, const struct evaluation *e, const struct lists *shown)
+{
+    double places[BATCH_SCALARS_MAX] = {0};
+    int64_t lists = place_shown(shown, places);
+    int bad = 0;
+
+    for (int f = 0; f < scalars_count && e->compared >= GATE_LISTS_MIN; f++) {
+        double more = e->scalars[f].trained - e->scalars[f].served;
+
+        if (more <= GATE_KNOWS_MORE || more <= SURE * e->scalars[f].error)
+            continue;
+        bad++;
+        report(gate, false,
+               "scalar \"%s\" knows the answer: of %lld choices it puts %.1f %% of the other rows "
+               "below in training, %.1f %% in serving",
+               scalar_rows[f].name, (long long)e->compared, 100 * e->scalars[f].trained,
+               100 * e->scalars[f].served);
+    }
+    for (int f = 0; f < scalars_count && lists >= GATE_LISTS_MIN; f++) {
+        if (places[f] < GATE_KNOWS_ALL * (double)lists)
+            continue;
+        bad++;
+        report(
+            gate, false,
+            "scalar \"%s\" knows the answer: in %lld shown lists it puts %.1f %% of the rows not "
+            "clicked below those that were",
+            scalar_rows[f].name, (long long)lists, 100 * places[f] / (double)lists);
+    }
+    if (bad == 0)
+        report(gate, true,
+               "no scalar knows the answer, by %lld choices as learnt and as served and %lld shown "
+               "lists",
+               (long long)e->compared, (long long)lists);
 }
 
 /* ---- parity ---- */

@@ -105,6 +105,7 @@ static enum status judge(struct role *role, struct evaluation *evaluation, struc
         .rules = &role->dataset.rules,
         .challenger = learner_model(role->learner),
         .champion = role->champion,
+        .pool = learner_recalled_lists(role->learner),
         .seed = hash64_mix(role->settings.seed, (uint64_t)role->rounds),
     };
     struct evaluator *evaluator = NULL;
@@ -256,6 +257,7 @@ enum status role_go_on(struct role *role, bool *over, enum round_result *result,
     gate_begin(&gate);
     gate_integrity(&gate, learner_model(role->learner));
     bool sound = gate.passed;
+    gate_features(&gate, &evaluation, learner_shown_lists(role->learner));
     gate_quality(&gate, &evaluation, &role->settings.gate);
     status = settle(role, &evaluation, &gate, result, err);
     if (status == OK && !sound) /* nothing good comes from going on with these */
