@@ -41,8 +41,8 @@ static enum status open_patients(struct patients *patients, const struct config 
 /* Of two findings the one that is told: what is wrong before what is right. */
 static bool graver(enum doctor_result one, enum doctor_result other)
 {
-    static const int weight[] = {
-        [DOCTOR_SKIP] = 0, [DOCTOR_OK] = 1, [DOCTOR_WARN] = 2, [DOCTOR_FAIL] = 3};
+    static const int weight[] = {[DOCTOR_SKIP] = 0,    [DOCTOR_NOTE] = 0, [DOCTOR_OK] = 1,
+                                 [DOCTOR_UNKNOWN] = 2, [DOCTOR_WARN] = 3, [DOCTOR_FAIL] = 4};
 
     return weight[one] > weight[other];
 }
@@ -64,14 +64,16 @@ static void look_at_all(const struct config *config, struct doctor_finding *find
     struct patients patients;
     struct error err;
 
-    doctor_skip(finding, "Redis does not answer");
-    if (open_patients(&patients, config, &err) != OK)
+    doctor_unknown(finding, NULL, "Redis does not answer");
+    if (open_patients(&patients, config, &err) != OK) {
         patients.count = 0;
+        doctor_unknown(finding, NULL, "Redis does not answer: %s", err.text);
+    }
     for (int i = 0; i < patients.count; i++) {
         struct redis_connection *connection = redis_nodes_at(patients.nodes, patients.numbers[i]);
         struct doctor_finding one;
 
-        doctor_skip(&one, "Redis does not answer");
+        doctor_unknown(&one, NULL, "Redis does not answer");
         look(connection, &one);
         if (patients.count > 1 && one.result != DOCTOR_OK)
             name_node(&one, connection);
@@ -90,9 +92,9 @@ static char *info_of(struct redis_connection *connection, struct doctor_finding 
     struct error err;
 
     if (redis_call(connection, ASK_MS, info, 1, &reply, &err) != OK)
-        doctor_skip(finding, "Redis does not answer");
+        doctor_unknown(finding, "allow the user +info", "Redis does not answer INFO: %s", err.text);
     else if (reply->type != REPLY_STRING)
-        doctor_skip(finding, "Redis does not answer INFO");
+        doctor_unknown(finding, NULL, "Redis does not answer INFO");
     else
         return strndup(reply->text.at, reply->text.bytes);
     return NULL;
@@ -158,7 +160,7 @@ static void check_protocol(const struct config *config, struct doctor_finding *f
     if (status == OK)
         doctor_ok(finding, "a primary of 6.0.9 or newer; WATCH, MULTI and EXEC hold");
     else if (status == ERR_UNAVAILABLE || status == ERR_TIMEOUT)
-        doctor_skip(finding, "Redis does not answer");
+        doctor_unknown(finding, NULL, "Redis does not answer: %s", err.text);
     else
         doctor_fail(finding, protocol_remedy(err.text), "%s", err.text);
 }
@@ -175,8 +177,8 @@ static void look_at_memory(struct redis_connection *connection, struct doctor_fi
     (void)line_of(info, "maxmemory", most);
     full = strtod(most, NULL) > 0 ? strtod(used, NULL) / strtod(most, NULL) : 0;
     if (!line_of(info, "maxmemory_policy", policy))
-        doctor_warn(finding, "see to it that the policy is noeviction",
-                    "redis does not say its maxmemory-policy");
+        doctor_unknown(finding, "see to it that the policy is noeviction",
+                       "redis does not say its maxmemory-policy");
     else if (strcmp(policy, "noeviction") != 0)
         doctor_fail(finding,
                     "CONFIG SET maxmemory-policy noeviction, and the same line in redis.conf",
@@ -204,13 +206,13 @@ static void look_at_persistence(struct redis_connection *connection, struct doct
     char *info = info_of(connection, finding);
     const struct redis_reply *reply;
     struct error err;
-    bool snapshots = false;
+    bool asked, snapshots;
 
     if (info == NULL)
         return;
-    if (redis_call(connection, ASK_MS, ask, 3, &reply, &err) == OK && reply->type == REPLY_ARRAY &&
-        reply->count == 2)
-        snapshots = reply->elements[1]->text.bytes > 0;
+    asked = redis_call(connection, ASK_MS, ask, 3, &reply, &err) == OK &&
+            reply->type == REPLY_ARRAY && reply->count == 2;
+    snapshots = asked && reply->elements[1]->text.bytes > 0;
     (void)line_of(info, "aof_enabled", aof);
     (void)line_of(info, "aof_last_write_status", written);
     (void)line_of(info, "rdb_last_bgsave_status", saved);
@@ -222,9 +224,11 @@ static void look_at_persistence(struct redis_connection *connection, struct doct
         doctor_warn(finding,
                     "appendonly yes (appendfsync everysec), or know that a restart of redis means "
                     "`freshet ingest --rebuild`",
-                    snapshots ? "snapshots only: a crash takes the state back to the last one, "
-                                "and ingest reads the log again from there"
-                              : "nothing is kept on disk: a restart loses all state");
+                    !asked      ? "no append-only file; whether there are snapshots is not known "
+                                  "(allow the user +config|get)"
+                    : snapshots ? "snapshots only: a crash takes the state back to the last one, "
+                                  "and ingest reads the log again from there"
+                                : "nothing is kept on disk: a restart loses all state");
     else
         doctor_ok(finding, "append-only file");
 }
@@ -243,7 +247,7 @@ static void look_at_clock(struct redis_connection *connection, struct doctor_fin
 
     if (redis_call(connection, ASK_MS, time, 1, &reply, &err) != OK || reply->type != REPLY_ARRAY ||
         reply->count != 2) {
-        doctor_skip(finding, "Redis does not answer");
+        doctor_unknown(finding, "allow the user +time", "Redis does not tell its time");
         return;
     }
     after_ms = clock_wall_ms();
@@ -347,7 +351,7 @@ static void check_acl(const struct config *config, struct doctor_finding *findin
     bool answers = true;
     enum status status = redis_target_from(&target, config, &err);
 
-    doctor_skip(finding, "Redis does not answer");
+    doctor_unknown(finding, NULL, "Redis does not answer");
     if (status != OK || redis_connection_create(&connection, &target, NULL, NULL, &err) != OK)
         return;
     (void)snprintf(key, sizeof key, "%s{00}probe", ns);

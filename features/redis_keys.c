@@ -89,7 +89,9 @@ size_t redis_key_dlq(const struct redis_keys *keys, char *into)
 {
     size_t used = redis_key_set(keys, into) - strlen("set");
 
-    memcpy(into + used, "dlq", 3);
+    into[used] = 'd';
+    into[used + 1] = 'l';
+    into[used + 2] = 'q';
     return used + 3;
 }
 

@@ -75,7 +75,7 @@ static void check_dataset(const struct config *config, struct doctor_finding *fi
     else if (status == ERR_NOT_FOUND)
         find_absent(config, finding);
     else if (status == ERR_UNAVAILABLE || status == ERR_TIMEOUT)
-        doctor_skip(finding, "Redis does not answer");
+        doctor_unknown(finding, NULL, "Redis does not answer: %s", err.text);
     else
         doctor_fail(finding, "another program's key under our name? see dataset.namespace", "%s",
                     err.text);
@@ -93,7 +93,16 @@ static void check_ttl(const struct config *config, struct doctor_finding *findin
     struct error err;
 
     if (kafka_settings_of(config, topic, settings, 2, ASK_MS, &err) != OK) {
-        doctor_skip(finding, "the brokers do not tell: %s", err.text);
+        doctor_unknown(finding,
+                       "see to it that features.ttl is at least 8/7 of the topic's retention.ms, "
+                       "segment.ms and features.join_window",
+                       "the brokers do not tell how long \"%s\" keeps its records: %s", topic,
+                       err.text);
+        return;
+    }
+    if (settings[0].value[0] == 0) {
+        doctor_unknown(finding, NULL, "the brokers do not tell how long \"%s\" keeps its records",
+                       topic);
         return;
     }
     log_ms = strtoll(settings[0].value, NULL, 10);

@@ -60,6 +60,24 @@ void doctor_skip(struct doctor_finding *finding, const char *fmt, ...)
     va_end(args);
 }
 
+void doctor_unknown(struct doctor_finding *finding, const char *remedy, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    fill(finding, DOCTOR_UNKNOWN, remedy, fmt, args);
+    va_end(args);
+}
+
+void doctor_note(struct doctor_finding *finding, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    fill(finding, DOCTOR_NOTE, NULL, fmt, args);
+    va_end(args);
+}
+
 static void check_clock(const struct config *config, struct doctor_finding *finding)
 {
     struct timex state = {0};
@@ -69,7 +87,7 @@ static void check_clock(const struct config *config, struct doctor_finding *find
         doctor_fail(finding, "set the time, and run an NTP service such as systemd-timesyncd",
                     "the clock says a year before 2024");
     else if (adjtimex(&state) < 0)
-        doctor_skip(finding, "the kernel does not say whether the clock is synchronised");
+        doctor_unknown(finding, NULL, "the kernel does not say whether the clock is synchronised");
     else if ((state.status & STA_UNSYNC) != 0)
         doctor_warn(finding,
                     "run an NTP service on the host; events from the future become dead letters",
@@ -84,7 +102,7 @@ static void check_descriptors(const struct config *config, struct doctor_finding
 
     (void)config;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        doctor_skip(finding, "the limit of open files is not known");
+        doctor_unknown(finding, NULL, "the limit of open files is not known");
     else if (limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < DESCRIPTORS_WANTED)
         doctor_warn(finding, "LimitNOFILE=65536 in the service, or ulimit -n 65536",
                     "at most %llu open files; a busy server needs %d",

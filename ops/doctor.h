@@ -13,9 +13,13 @@
 
 enum doctor_result {
     DOCTOR_OK,
-    DOCTOR_WARN, /* works, but will hurt */
-    DOCTOR_FAIL, /* does not work */
-    DOCTOR_SKIP, /* does not apply here, or another check's failure makes it moot */
+    DOCTOR_WARN,    /* works, but will hurt */
+    DOCTOR_FAIL,    /* does not work */
+    DOCTOR_SKIP,    /* does not apply here */
+    DOCTOR_UNKNOWN, /* could not be looked at: whoever would know does not answer, or may not tell
+                     */
+    DOCTOR_NOTE,    /* nothing was looked at: what has to be so */
+    DOCTOR_RESULTS
 };
 
 struct doctor_finding {
@@ -32,12 +36,16 @@ struct doctor_check {
                           none */
 };
 
-/* Fill a finding in one line. */
+/* Fill a finding in one line. remedy of an unknown one may be NULL: what it needs is another
+ * check's to say. */
 void doctor_ok(struct doctor_finding *finding, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void doctor_warn(struct doctor_finding *finding, const char *remedy, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
 void doctor_fail(struct doctor_finding *finding, const char *remedy, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
 void doctor_skip(struct doctor_finding *finding, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void doctor_unknown(struct doctor_finding *finding, const char *remedy, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
+void doctor_note(struct doctor_finding *finding, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 #endif

@@ -9,7 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TIMEOUT_MS        3000
+#define TIMEOUT_MS 3000
+/* Where they could, but may not. The embedded broker knows no such question. */
+#define ASK_REMEDY        "where brokers have ACLs, allow DESCRIBE_CONFIGS on the cluster and the topics"
 #define PARTITIONS_WANTED 8 /* of events: no more ingest processes can share the work */
 
 static enum status partitions_of(const struct config *config, const char *topic, int *partitions,
@@ -58,7 +60,7 @@ static void check_topics(const struct config *config, struct doctor_finding *fin
             continue;
         status = partitions_of(config, entry.value, &partitions, &err);
         if (status != OK && status != ERR_NOT_FOUND) {
-            doctor_skip(finding, "Kafka does not answer");
+            doctor_unknown(finding, NULL, "Kafka does not answer: %s", err.text);
             return;
         }
         there += status == OK;
@@ -90,8 +92,8 @@ static void check_version(const struct config *config, struct doctor_finding *fi
     /* Each broker tells its client which requests it understands; the one setting that has a number
      * in it is gone since Kafka 4. */
     if (kafka_settings_of(config, NULL, &protocol, 1, TIMEOUT_MS, &err) != OK)
-        doctor_ok(finding, "librdkafka %s; the brokers do not tell theirs",
-                  kafka_library_version());
+        doctor_unknown(finding, ASK_REMEDY, "librdkafka %s; the brokers do not tell theirs: %s",
+                       kafka_library_version(), err.text);
     else if (protocol.value[0] == '0')
         doctor_fail(finding, "upgrade the brokers: idempotent producers need 1.0 or newer",
                     "librdkafka %s; the brokers' protocol is %s", kafka_library_version(),
@@ -138,6 +140,10 @@ static bool judge_topic(const struct config *config, const struct topic_rule *ru
 
     if (kafka_replicas(config, topic, TIMEOUT_MS, &replicas, &brokers, &err) != OK)
         replicas = brokers = 0;
+    if (settings[POLICY].value[0] == 0 || settings[RETENTION].value[0] == 0) {
+        doctor_unknown(finding, ASK_REMEDY, "the brokers do not tell how %s is set", topic);
+        return false;
+    }
     if (compacted && !rule->compacted)
         doctor_fail(finding, "set cleanup.policy=delete: compaction takes records that are needed",
                     "%s has cleanup.policy=%s", topic, settings[POLICY].value);
@@ -160,6 +166,8 @@ static bool judge_topic(const struct config *config, const struct topic_rule *ru
                     "%s has %d copies, min.insync.replicas is %d: one broker's disk may lose what "
                     "was acknowledged",
                     topic, replicas, insync);
+    else if (replicas == 0)
+        doctor_unknown(finding, NULL, "how many copies %s has is not known: %s", topic, err.text);
     else
         return true;
     return false;
@@ -179,14 +187,18 @@ static void check_settings(const struct config *config, struct doctor_finding *f
         if (status == ERR_NOT_FOUND)
             continue; /* "kafka-topics" says so */
         if (status != OK) {
-            doctor_skip(finding, "the brokers do not tell: %s", err.text);
+            doctor_unknown(finding, ASK_REMEDY, "the brokers do not tell: %s", err.text);
             return;
         }
         if (!judge_topic(config, &topic_rules[i], settings, finding))
             return;
         seen++;
     }
-    doctor_ok(finding, "%d topics: retention, compaction and copies are as they should be", seen);
+    if (seen == 0)
+        doctor_unknown(finding, NULL, "none of the topics is there yet");
+    else
+        doctor_ok(finding, "%d topics: retention, compaction and copies are as they should be",
+                  seen);
 }
 
 /* ---- clocks ---- */
@@ -217,7 +229,7 @@ static void check_times(const struct config *config, struct doctor_finding *find
         seen = later;
     }
     if (status != OK) {
-        doctor_skip(finding, "the brokers do not tell: %s", err.text);
+        doctor_unknown(finding, NULL, "the brokers do not tell: %s", err.text);
         return;
     }
     if (ahead == NULL) {

@@ -25,11 +25,11 @@ static void check_ingest_acl(const struct config *config, struct doctor_finding 
     const char *user = acl_user(config, finding);
 
     if (user != NULL)
-        doctor_ok(finding,
-                  "%.40s needs READ on topic %.40s and group %.40s, WRITE on topics %.40s, %.40s",
-                  user, config_text(config, "kafka.topics.events"),
-                  config_text(config, "kafka.group"), config_text(config, "kafka.topics.examples"),
-                  config_text(config, "kafka.topics.dead"));
+        doctor_note(
+            finding,
+            "%.40s needs READ on topic %.40s and group %.40s, WRITE on topics %.40s, %.40s", user,
+            config_text(config, "kafka.topics.events"), config_text(config, "kafka.group"),
+            config_text(config, "kafka.topics.examples"), config_text(config, "kafka.topics.dead"));
 }
 
 static void check_retrain_acl(const struct config *config, struct doctor_finding *finding)
@@ -37,9 +37,9 @@ static void check_retrain_acl(const struct config *config, struct doctor_finding
     const char *user = acl_user(config, finding);
 
     if (user != NULL)
-        doctor_ok(finding, "%.40s needs READ on topics %.60s, %.60s", user,
-                  config_text(config, "kafka.topics.events"),
-                  config_text(config, "kafka.topics.examples"));
+        doctor_note(finding, "%.40s needs READ on topics %.60s, %.60s", user,
+                    config_text(config, "kafka.topics.events"),
+                    config_text(config, "kafka.topics.examples"));
 }
 
 static void check_serve_acl(const struct config *config, struct doctor_finding *finding)
@@ -47,8 +47,8 @@ static void check_serve_acl(const struct config *config, struct doctor_finding *
     const char *user = acl_user(config, finding);
 
     if (user != NULL)
-        doctor_ok(finding, "%.40s needs READ on topic %.60s", user,
-                  config_text(config, "kafka.topics.items"));
+        doctor_note(finding, "%.40s needs READ on topic %.60s", user,
+                    config_text(config, "kafka.topics.items"));
 }
 
 static void check_operator_acl(const struct config *config, struct doctor_finding *finding)
@@ -56,7 +56,7 @@ static void check_operator_acl(const struct config *config, struct doctor_findin
     const char *user = acl_user(config, finding);
 
     if (user != NULL)
-        doctor_ok(
+        doctor_note(
             finding,
             "%.40s needs WRITE on topic %.40s for erase and dlq replay, READ on topics %.40s, "
             "%.40s "

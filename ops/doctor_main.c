@@ -2,7 +2,7 @@
  * ops/doctor_main.c - `freshet doctor`: runs all checks of all folders.
  *
  * Goes on after a failure: an operator wants the whole list. The exit code is 1 when a check
- * failed; warnings alone are 0.
+ * failed, else 3 when one could not be made; warnings alone are 0.
  */
 #include "ops/json_writer.h"
 #include "ops/log.h"
@@ -15,9 +15,10 @@
 
 #define RESULT_BYTES_MAX ((size_t)256 * 1024)
 
-static const char *const words[] = {"ok", "warn", "FAIL", "skip"};
-static const char *const json_words[] = {"ok", "warn", "fail", "skip"};
-static const char *const colours[] = {"\033[32m", "\033[33m", "\033[31m", "\033[2m"};
+static const char *const words[] = {"ok", "warn", "FAIL", "skip", "??", "note"};
+static const char *const json_words[] = {"ok", "warn", "fail", "skip", "unknown", "note"};
+static const char *const colours[] = {"\033[32m", "\033[33m", "\033[31m",
+                                      "\033[2m",  "\033[35m", "\033[2m"};
 
 static void print_finding(const struct doctor_check *check, const struct doctor_finding *finding)
 {
@@ -55,7 +56,7 @@ static void run_check(const struct doctor_check *check, const struct config *con
 {
     for (int i = 0; i < failed->count && check->needs != NULL; i++)
         if (strcmp(failed->names[i], check->needs) == 0) {
-            doctor_skip(finding, "\"%s\" failed", check->needs);
+            doctor_unknown(finding, NULL, "not looked at: \"%s\" failed", check->needs);
             return;
         }
     check->run(config, finding);
@@ -71,7 +72,7 @@ static int run_doctor(struct command_line *line)
     char *buffer;
     struct failed failed = {0};
     struct json_writer w;
-    int counts[4] = {0};
+    int counts[DOCTOR_RESULTS] = {0}, made = 0;
 
     if (config == NULL)
         return EXIT_USAGE;
@@ -92,25 +93,30 @@ static int run_doctor(struct command_line *line)
                 continue;
             run_check(check, config, &failed, &finding);
             counts[finding.result]++;
+            made++;
             write_finding(&w, check, &finding);
             if (!command_json(line))
                 print_finding(check, &finding);
         }
     }
     json_array_end(&w);
+    json_bool(&w, "complete", counts[DOCTOR_UNKNOWN] == 0);
     json_bool(&w, "healthy", counts[DOCTOR_FAIL] == 0);
     json_object_end(&w);
-    if (counts[0] + counts[1] + counts[2] + counts[3] == 0) {
+    if (made == 0) {
         free(buffer);
         return command_misused(line, "no check has \"%.80s\" in its name", only);
     }
     if (command_json(line))
         (void)printf("%.*s\n", (int)w.used, w.at);
     else
-        (void)printf("%d ok, %d warnings, %d failed, %d do not apply\n", counts[DOCTOR_OK],
-                     counts[DOCTOR_WARN], counts[DOCTOR_FAIL], counts[DOCTOR_SKIP]);
+        (void)printf("%d ok, %d warnings, %d failed, %d could not be looked at, %d do not apply\n",
+                     counts[DOCTOR_OK], counts[DOCTOR_WARN], counts[DOCTOR_FAIL],
+                     counts[DOCTOR_UNKNOWN], counts[DOCTOR_SKIP]);
     free(buffer);
-    return counts[DOCTOR_FAIL] > 0 ? EXIT_NO : EXIT_DONE;
+    return counts[DOCTOR_FAIL] > 0      ? EXIT_NO
+           : counts[DOCTOR_UNKNOWN] > 0 ? EXIT_UNREACHABLE
+                                        : EXIT_DONE;
 }
 
 static const struct option_row options[] = {
@@ -124,7 +130,10 @@ const struct command doctor_command = {
     .arguments = "",
     .help =
         "Changes nothing. Each check says what it saw and, when that is not right, what to do.\n"
-        "Exit code 1 when a check failed.\n\n"
+        "What could not be looked at says ?? and why (with --json, \"unknown\"); a note looks at\n"
+        "nothing and says what has to be so.\n\n"
+        "Exit codes: 0 everything was looked at, and nothing failed (warnings may be there); 1 a\n"
+        "check failed; 3 none failed, but one could not be made.\n\n"
         "Examples:\n  freshet doctor\n  freshet doctor --config prod.yaml --only kafka\n"
         "  freshet doctor --json",
     .options = options,

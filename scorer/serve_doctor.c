@@ -80,11 +80,18 @@ static void check_dataset(const struct config *config, struct doctor_finding *fi
     const struct served *served;
     struct served_slot *slot = load(config, &served, finding);
     struct error err;
+    enum status status = OK;
 
-    if (slot == NULL)
-        doctor_skip(finding, "no bundle can be loaded");
-    else if (redis_dataset_connect(&stored, &connection, &keys, config, ASK_MS, &err) != OK)
-        doctor_skip(finding, "no data set can be read");
+    if (slot != NULL)
+        status = redis_dataset_connect(&stored, &connection, &keys, config, ASK_MS, &err);
+    if (slot == NULL && finding->result == DOCTOR_WARN)
+        doctor_skip(finding, "no bundle is published yet");
+    else if (slot == NULL)
+        doctor_unknown(finding, NULL, "no bundle can be loaded");
+    else if (status == ERR_NOT_FOUND)
+        doctor_skip(finding, "there is no data set yet");
+    else if (status != OK)
+        doctor_unknown(finding, NULL, "no data set can be read: %s", err.text);
     else if (stored.rules.seed != served->item_seed)
         doctor_fail(finding, "point model.folder at this data set's bundles, or retrain anew",
                     "%s was made from another data set: no item of a user would be known to it",

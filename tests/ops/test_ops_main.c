@@ -36,6 +36,18 @@ static void check_tired(const struct config *config, struct doctor_finding *find
     doctor_warn(finding, "rest", "it is tired");
 }
 
+static void check_silent(const struct config *config, struct doctor_finding *finding)
+{
+    (void)config;
+    doctor_unknown(finding, "let it speak", "it does not say");
+}
+
+static void check_told(const struct config *config, struct doctor_finding *finding)
+{
+    (void)config;
+    doctor_note(finding, "it has to be so");
+}
+
 static int moot_runs;
 
 static void check_moot(const struct config *config, struct doctor_finding *finding)
@@ -51,6 +63,8 @@ static const struct doctor_check healthy[] = {{"one-fine", "is it fine", check_f
 static const struct doctor_check ill[] = {{"three-ill", "is it healthy", check_ill, NULL},
                                           {"four-moot", "is it up", check_moot, "three-ill"},
                                           {"five-fine", "is it fine", check_fine, "one-fine"},
+                                          {"six-silent", "what does it say", check_silent, NULL},
+                                          {"seven-told", "what must be so", check_told, NULL},
                                           {0}};
 static const struct doctor_check *const all_checks[] = {healthy, ill, NULL};
 static const struct command *const *const commands[] = {ops_commands, NULL};
@@ -135,7 +149,10 @@ TEST(every_command_of_the_floor_answers_with_json)
     check_json("doctor --json", EXIT_NO);
     CHECK(strstr(out, "{\"check\":\"three-ill\",\"result\":\"fail\",\"text\":\"it is ill\","
                       "\"remedy\":\"heal it\"}") != NULL);
-    CHECK(strstr(out, "\"healthy\":false}") != NULL);
+    CHECK(strstr(out,
+                 "{\"check\":\"six-silent\",\"result\":\"unknown\",\"text\":\"it does not say\"") !=
+          NULL);
+    CHECK(strstr(out, "\"complete\":false,\"healthy\":false}") != NULL);
 }
 
 TEST(doctor_fails_for_failures_and_not_for_warnings)
@@ -143,12 +160,29 @@ TEST(doctor_fails_for_failures_and_not_for_warnings)
     CHECK_INT(EXIT_NO, freshet("doctor"));
     CHECK(strstr(out, "ok    one-fine           info is fine\n") != NULL);
     CHECK(strstr(out, "do: rest\n") != NULL);
-    CHECK(strstr(out, "2 ok, 1 warnings, 1 failed, 1 do not apply\n") != NULL);
-    CHECK(strstr(out, "skip  four-moot          \"three-ill\" failed") != NULL);
+    CHECK(strstr(out, "2 ok, 1 warnings, 1 failed, 2 could not be looked at, 0 do not apply\n") !=
+          NULL);
+    CHECK(strstr(out, "??    four-moot          not looked at: \"three-ill\" failed") != NULL);
     CHECK_INT(0, moot_runs); /* what it needs failed */
     CHECK_INT(0, freshet("doctor --only two"));
+    CHECK_INT(0, freshet("doctor --only seven")); /* a note is no check */
+    CHECK(strstr(out, "note  seven-told         it has to be so\n") != NULL);
     CHECK_INT(EXIT_USAGE, freshet("doctor --only nothing-of-that-name"));
     CHECK_INT(EXIT_USAGE, freshet("doctor --set log.level=loud"));
+}
+
+/* Neither right nor wrong: who asks for 0 wants to know that it was looked at. */
+TEST(doctor_does_not_call_right_what_it_could_not_look_at)
+{
+    CHECK_INT(EXIT_UNREACHABLE, freshet("doctor --only six"));
+    CHECK(strstr(out, "??    six-silent         it does not say\n") != NULL);
+    CHECK(strstr(out, "do: let it speak\n") != NULL);
+    CHECK(strstr(out, "0 ok, 0 warnings, 0 failed, 1 could not be looked at, 0 do not apply\n") !=
+          NULL);
+    check_json("doctor --json --only six", EXIT_UNREACHABLE);
+    CHECK(strstr(out, "\"complete\":false,\"healthy\":true}") != NULL);
+    check_json("doctor --json --only two", EXIT_DONE);
+    CHECK(strstr(out, "\"complete\":true,\"healthy\":true}") != NULL);
 }
 
 TEST(doctor_checks_of_the_floor_look_without_crashing)
