@@ -327,6 +327,31 @@ static enum status fit_network(struct eval *e, struct error *err)
 
 /* ---- fusion and test ---- */
 
+/* A Platt pair for the model and one for the network, on what the fusion was learnt from. */
+static enum status calibrate(struct eval *e, const struct fusion_lesson *lesson, int64_t targets,
+                             struct error *err)
+{
+    size_t most = (size_t)targets * FULL_RANKING_TOP + 1;
+    float *logits = malloc(most * sizeof *logits), *labels = malloc(most * sizeof *labels);
+    enum status status = OK;
+
+    if (logits == NULL || labels == NULL)
+        status = error_set(err, ERR_NOMEM, "no memory to calibrate by %lld targets",
+                           (long long)targets);
+    for (int arm = 0; status == OK && arm < FULL_RANKING_LIKELY; arm++) {
+        struct fusion alone = {{0}};
+        int64_t count;
+
+        alone.weight[FUSION_NETWORK] = 1;
+        count = fusion_logits(arm == ARM_MODEL ? &e->result->fusion : &alone, lesson,
+                              FULL_RANKING_TOP, logits, labels);
+        (void)platt_fit(&e->result->platt[arm], logits, labels, count); /* else the pair (1, 0) */
+    }
+    free(logits);
+    free(labels);
+    return status;
+}
+
 static enum status learn_fusion(struct eval *e, struct error *err)
 {
     struct full_ranking_world world = world_of(e, e->best);
@@ -343,6 +368,8 @@ static enum status learn_fusion(struct eval *e, struct error *err)
         status = full_ranking_lesson(lesson, &world, &sample, err);
     if (status == OK)
         fusion_learn(&e->result->fusion, lesson, &e->result->fusion_report);
+    if (status == OK)
+        status = calibrate(e, lesson, sample.count, err);
     fusion_lesson_destroy(lesson);
     free(sample.at);
     return status;

@@ -18,6 +18,7 @@
 #include "retrain/full_ranking.h"
 #include "retrain/fusion.h"
 #include "retrain/interactions.h"
+#include "retrain/platt.h"
 #include "retrain/split.h"
 
 #include <stdbool.h>
@@ -29,6 +30,7 @@
 #define EVAL_SLICES     8
 #define EVAL_SLICE_NEW  (EVAL_SLICES - 1) /* of slices: targets without a training event */
 #define EVAL_TEXT_WIDTH 128
+#define EVAL_CLIP       10.0           /* what a target counts at most by propensity */
 extern const int eval_cuts[EVAL_CUTS]; /* 1, 5, 10, 20, 50 */
 
 struct eval_options {
@@ -47,10 +49,19 @@ void eval_options_init(struct eval_options *options, const char *preset);
 struct eval_row {
     const char *name;
     double hit_rate[EVAL_CUTS], ndcg[EVAL_CUTS];
-    double reciprocal, auc;         /* MRR; share of candidates ranked below the target */
-    double average_precision;       /* MAP@10 */
-    double precision, f1;           /* @10 */
-    double coverage, gini, novelty; /* of the top 10 */
+    double reciprocal, auc; /* MRR; share of candidates ranked below the target: the mean of
+                               users' AUC, weighted by their targets (GAUC) */
+    /* Clicks by inverse propensity: a target counts (most / count)^.5 times, count being that of
+     * its item in training, at most EVAL_CLIP times. What is popular is met more often, and choices
+     * of what is rare say more than their number. Source: Yang et al. 2018. */
+    double hit_rate_ips, ndcg_ips; /* @10, self-normalised */
+    /* Of the chance that each of the top 10 is the one, by a softmax over all candidates and a
+     * Platt pair fitted on validation; over targets that are candidates with a training event. NAN
+     * where scores are no log-probabilities. NE, ECE, PCOC. */
+    double entropy, calibration_error, predicted_over_seen;
+    double average_precision;                           /* MAP@10 */
+    double precision, f1;                               /* @10 */
+    double coverage, gini, novelty;                     /* of the top 10 */
     struct bootstrap_interval hit_rate_self, ndcg_self; /* @10, over users */
     struct bootstrap_interval hit_rate_gain, ndcg_gain; /* the model's over this row, @10 */
 };
@@ -92,6 +103,7 @@ struct eval_result {
     struct fit_options fit;
     struct fusion fusion;
     struct fusion_report fusion_report;
+    struct platt platt[FULL_RANKING_LIKELY]; /* of the model's and the network's logits */
     double reading_s, counting_s, training_s, validating_s, ranking_s;
     int64_t rejected_steps;
     bool resumed;

@@ -4,6 +4,7 @@
 #include "ops/json_writer.h"
 #include "retrain/svg.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,6 +49,13 @@ static void put_row(struct json_writer *w, const struct eval_row *row)
     json_real(w, "recall@10", row->hit_rate[EVAL_CUT_MAIN]);
     json_real(w, "f1@10", row->f1);
     json_real(w, "auc", row->auc);
+    json_real(w, "hr@10_ips", row->hit_rate_ips);
+    json_real(w, "ndcg@10_ips", row->ndcg_ips);
+    if (!isnan(row->entropy)) {
+        json_real(w, "ne@10", row->entropy);
+        json_real(w, "ece@10", row->calibration_error);
+        json_real(w, "pcoc@10", row->predicted_over_seen);
+    }
     json_real(w, "coverage@10", row->coverage);
     json_real(w, "gini@10", row->gini);
     json_real(w, "novelty@10", row->novelty);
@@ -213,6 +221,43 @@ enum status eval_report_json(const struct eval_result *result, const struct eval
 
 /* ---- table ---- */
 
+/* Who does better without the network than the network without counts: then counts are what carries
+ * the model, and somebody who expects a network to must read it. */
+static void print_carriers(const struct eval_result *r, FILE *to)
+{
+    const struct eval_row *network = NULL, *best = NULL;
+
+    for (int i = 0; i < r->rows_count; i++) {
+        const struct eval_row *row = &r->rows[i];
+        bool own = strncmp(row->name, "model", 5) == 0;
+
+        if (row->name == full_ranking_arm_names[ARM_NETWORK])
+            network = row;
+        else if (!own && (best == NULL || row->ndcg[EVAL_CUT_MAIN] > best->ndcg[EVAL_CUT_MAIN]))
+            best = row;
+    }
+    if (network == NULL || best == NULL ||
+        network->ndcg[EVAL_CUT_MAIN] >= best->ndcg[EVAL_CUT_MAIN])
+        return;
+    (void)fprintf(
+        to,
+        "the network alone is below %s (%.4f against %.4f): here the counts it is weighed "
+        "with carry the model\n",
+        best->name, network->ndcg[EVAL_CUT_MAIN], best->ndcg[EVAL_CUT_MAIN]);
+}
+
+static void print_probabilities(const struct eval_result *r, FILE *to)
+{
+    for (int i = 0; i < r->rows_count; i++)
+        if (!isnan(r->rows[i].entropy))
+            (void)fprintf(to,
+                          "chances of the top 10 by the %s: NE %.4f, ECE %.4f, PCOC %.3f; by "
+                          "propensity HR@10 %.4f, NDCG@10 %.4f\n",
+                          r->rows[i].name, r->rows[i].entropy, r->rows[i].calibration_error,
+                          r->rows[i].predicted_over_seen, r->rows[i].hit_rate_ips,
+                          r->rows[i].ndcg_ips);
+}
+
 static void print_rows(const struct eval_result *r, FILE *to)
 {
     (void)fprintf(to, "%-18s %7s %8s %8s %8s %7s %9s   the model's gain in NDCG@10 (95 %%)\n", "",
@@ -242,6 +287,8 @@ void eval_report_table(const struct eval_result *r, const struct eval_options *o
                   (long long)r->targets, (long long)r->masked, (long long)r->unknown,
                   (long long)r->short_users);
     print_rows(r, to);
+    print_carriers(r, to);
+    print_probabilities(r, to);
     (void)fprintf(to, "\nNDCG@10 of the model, and of popularity_7d, by slice:\n");
     for (int s = 0; s < r->slices_count; s++)
         if (r->slices[s].targets > 0)

@@ -127,6 +127,66 @@ static void fill_means(struct eval_row *row, const struct columns *c, int arm)
     row->f1 = 2 * row->hit_rate[EVAL_CUT_MAIN] / (MAIN + 1);
 }
 
+/* How often a target of this item counts: what is rare was hard to meet. */
+static double propensity_weight(const struct columns *c, int32_t item, double most)
+{
+    double count = (double)c->lifetime[item], weight = sqrt(most / (count > 1 ? count : 1));
+
+    return weight < EVAL_CLIP ? weight : EVAL_CLIP;
+}
+
+static void fill_ips(struct eval_row *row, const struct columns *c, int arm)
+{
+    const struct interactions *d = c->split->data;
+    double most = 1, weights = 0;
+
+    for (int32_t v = 1; v < d->items; v++)
+        most = fmax(most, (double)c->lifetime[v]);
+    for (int64_t i = 0; i < c->count; i++) {
+        double weight = propensity_weight(c, d->item[c->split->test.at[i]], most);
+
+        weights += weight;
+        row->hit_rate_ips += weight * (double)c->hit[arm][i];
+        row->ndcg_ips += weight * (double)c->ndcg[arm][i];
+    }
+    row->hit_rate_ips = weights > 0 ? row->hit_rate_ips / weights : 0;
+    row->ndcg_ips = weights > 0 ? row->ndcg_ips / weights : 0;
+}
+
+static enum status fill_probabilities(struct eval_row *row, const struct columns *c, int arm,
+                                      const struct platt *platt, struct error *err)
+{
+    const struct full_ranking *r = c->ranking;
+    size_t most = (size_t)c->count * FULL_RANKING_TOP + 1;
+    float *p = malloc(most * sizeof *p), *labels = malloc(most * sizeof *labels);
+    int64_t count = 0;
+
+    if (p == NULL || labels == NULL) {
+        free(p);
+        free(labels);
+        return error_set(err, ERR_NOMEM, "no memory for %zu probabilities", most);
+    }
+    for (int64_t i = 0; i < c->count; i++) {
+        const float *logits = r->logit[arm] + i * FULL_RANKING_TOP;
+
+        if (!isfinite(r->rank[arm][i]) ||
+            !(c->lifetime[c->split->data->item[c->split->test.at[i]]] > 0))
+            continue; /* none of them could be the one */
+        for (int k = 0; k < FULL_RANKING_TOP && !isnan(logits[k]); k++) {
+            double z = (double)platt->a * (double)logits[k] + (double)platt->b;
+
+            p[count] = (float)(1 / (1 + exp(-z)));
+            labels[count++] = r->target_at[arm][i] == k;
+        }
+    }
+    row->entropy = ranking_metrics_ne(p, labels, count);
+    row->calibration_error = ranking_metrics_ece(p, labels, count, RANKING_METRICS_ECE_BINS);
+    row->predicted_over_seen = ranking_metrics_pcoc(p, labels, count);
+    free(p);
+    free(labels);
+    return OK;
+}
+
 /* Of many targets an interval needs fewer rounds: each costs a draw a user. */
 static int rounds_of(const struct columns *c)
 {
@@ -134,13 +194,17 @@ static int rounds_of(const struct columns *c)
 }
 
 static enum status fill_row(struct eval_row *row, const struct columns *c, int arm,
-                            struct error *err)
+                            const struct platt *platt, struct error *err)
 {
     enum status status;
 
     row->name = full_ranking_arm_names[arm];
+    row->entropy = row->calibration_error = row->predicted_over_seen = NAN;
     fill_means(row, c, arm);
+    fill_ips(row, c, arm);
     status = fill_exposure(row, c, arm, err);
+    if (status == OK && arm < FULL_RANKING_LIKELY)
+        status = fill_probabilities(row, c, arm, &platt[arm], err);
     if (status == OK)
         status = bootstrap_paired(c->hit[arm], c->zero, c->user, c->count, rounds_of(c),
                                   BOOTSTRAP_SEED, &row->hit_rate_self, err);
@@ -299,7 +363,7 @@ enum status eval_fill_rows(struct eval_result *r, const struct full_ranking_worl
 
     for (int arm = 0; status == OK && arm < ARM_COUNT; arm++)
         if (ranking->rank[arm] != NULL)
-            status = fill_row(&r->rows[r->rows_count++], &c, arm, err);
+            status = fill_row(&r->rows[r->rows_count++], &c, arm, r->platt, err);
     if (status == OK)
         status = fill_slices(r, &c, err);
     for (int64_t i = 0; status == OK && i < c.count; i++) {

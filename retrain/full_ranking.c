@@ -320,6 +320,25 @@ static float overlap_of(const int32_t *a, const int32_t *b, int32_t depth)
     return all > 0 ? (float)(sum / all) : 1;
 }
 
+/* ln(p / (1 - p)) of the top items by a softmax over all candidates. */
+static void fill_logits(struct full_ranking *r, int arm, int64_t at, const struct member *m,
+                        int32_t V, int32_t count, int32_t target)
+{
+    float *into = r->logit[arm] + at * FULL_RANKING_TOP;
+    float top = count > 0 ? m->scores[m->order[0]] : 0;
+    double total = 0;
+
+    for (int32_t v = 1; v < V; v++)
+        total += (double)expf(m->scores[v] - top); /* 0 of what is masked */
+    r->target_at[arm][at] = -1;
+    for (int32_t i = 0; i < FULL_RANKING_TOP; i++) {
+        into[i] = i < count ? fusion_logit((double)m->scores[m->order[i]] - (double)top, total)
+                            : NAN;
+        if (i < count && m->order[i] == target)
+            r->target_at[arm][at] = (int8_t)i;
+    }
+}
+
 static void rank_target(const struct job *job, struct member *m, int64_t at)
 {
     const struct interactions *d = job->world->split->data;
@@ -348,6 +367,8 @@ static void rank_target(const struct job *job, struct member *m, int64_t at)
         sort_top(m->order, count, m->scores);
         for (int32_t i = 0; i < count; i++)
             m->exposed[arm][m->order[i]]++;
+        if (arm < FULL_RANKING_LIKELY)
+            fill_logits(r, arm, at, m, d->items, count, d->item[event]);
         if (arm <= ARM_NETWORK) {
             memcpy(tops[arm], m->order, (size_t)count * sizeof *tops[arm]);
             top_counts[arm] = count;
@@ -554,6 +575,11 @@ static enum status make_room(struct full_ranking *r, const struct full_ranking_w
         r->rank[arm] = calloc(n + 1, sizeof **r->rank);
         r->exposed[arm] = calloc(V, sizeof **r->exposed);
         all = r->rank[arm] != NULL && r->exposed[arm] != NULL;
+        if (arm >= FULL_RANKING_LIKELY || !all)
+            continue;
+        r->logit[arm] = calloc(n + 1, FULL_RANKING_TOP * sizeof **r->logit);
+        r->target_at[arm] = calloc(n + 1, sizeof **r->target_at);
+        all = r->logit[arm] != NULL && r->target_at[arm] != NULL;
     }
     r->among_new = calloc(n + 1, sizeof *r->among_new);
     r->candidates = calloc(n + 1, sizeof *r->candidates);
@@ -601,6 +627,10 @@ void full_ranking_clear(struct full_ranking *ranking)
     for (int arm = 0; arm < ARM_COUNT; arm++) {
         free(ranking->rank[arm]);
         free(ranking->exposed[arm]);
+    }
+    for (int arm = 0; arm < FULL_RANKING_LIKELY; arm++) {
+        free(ranking->logit[arm]);
+        free(ranking->target_at[arm]);
     }
     free(ranking->among_new);
     free(ranking->candidates);

@@ -30,6 +30,8 @@
 #include <stdint.h>
 
 #define FULL_RANKING_TOP 10 /* items of a list that exposure and stability look at */
+#define FULL_RANKING_LIKELY                                                                        \
+    2 /* the first arms: their scores are log-probabilities, but for a scale */
 
 /* clang-format off */
 #define FULL_RANKING_ARM_LIST(X)                    \
@@ -78,6 +80,11 @@ struct full_ranking {
     int32_t *candidates;         /* (count) items that were not masked */
     float *overlap;              /* (count) RBO of the model's top list and the network's */
     uint8_t *same_first;         /* (count) and whether they begin alike */
+    /* Of the model and the network, whose scores are those of a softmax: (count, FULL_RANKING_TOP)
+     * ln(p / (1 - p)) of the chance of each of the top items, NAN beyond the last of them; and
+     * (count) which of them is the target, or -1. */
+    float *logit[FULL_RANKING_LIKELY];
+    int8_t *target_at[FULL_RANKING_LIKELY];
     double *among_new; /* (count) rank of a target without a training event among its like, by
                           model_cold; RANKING_METRICS_MISS of others */
 };

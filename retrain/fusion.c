@@ -344,3 +344,52 @@ void fusion_learn(struct fusion *fusion, const struct fusion_lesson *lesson,
     for (int k = 0; k < K; k++)
         fusion->weight[k] = (float)weight[k];
 }
+
+/* ---- probabilities ---- */
+
+float fusion_logit(double score, double total)
+{
+    double p = exp(score) / total, least = 1e-9;
+
+    p = p < least ? least : p > 1 - least ? 1 - least : p;
+    return (float)log(p / (1 - p));
+}
+
+static int64_t logits_of(const double *weight, const float *rows, int32_t count, int top,
+                         float *logits, float *labels)
+{
+    double scores[FUSION_CANDIDATES], best = -INFINITY, total = 0;
+    int64_t made = 0;
+
+    for (int32_t i = 0; i < count; i++) {
+        scores[i] = dot(weight, rows + (int64_t)i * FUSION_STRIDE);
+        best = scores[i] > best ? scores[i] : best;
+    }
+    for (int32_t i = 0; i < count; i++)
+        total += exp(scores[i] - best + (double)rows[(int64_t)i * FUSION_STRIDE + K]);
+    for (; made < top && made < count; made++) {
+        int32_t first = 0;
+
+        for (int32_t i = 1; i < count; i++)
+            first = scores[i] > scores[first] ? i : first;
+        logits[made] = fusion_logit(scores[first] - best, total);
+        labels[made] = first == 0;
+        scores[first] = -INFINITY;
+    }
+    return made;
+}
+
+int64_t fusion_logits(const struct fusion *fusion, const struct fusion_lesson *l, int top,
+                      float *logits, float *labels)
+{
+    double weight[K];
+    int64_t made = 0;
+
+    for (int k = 0; k < K; k++)
+        weight[k] = (double)fusion->weight[k];
+    for (int64_t t = 0; t < l->targets_max; t++)
+        if (l->rows[t] > 0)
+            made += logits_of(weight, l->features + t * FUSION_CANDIDATES * FUSION_STRIDE,
+                              l->rows[t], top, logits + made, labels + made);
+    return made;
+}

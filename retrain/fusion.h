@@ -81,6 +81,13 @@ struct fusion_report {
     double likelihood_before, likelihood_after; /* mean log-probability */
     double ndcg_before, ndcg_after;             /* among the candidates */
 };
+/* ln(p / (1 - p)), p = e^score / total, kept finite. */
+float fusion_logit(double score, double total);
+/* Of each target of the lesson the `top` best rows by these weights: the logit of the chance that
+ * it is the one by the softmax of the lesson, and whether it was. logits, labels (targets_max *
+ * top). Returns how many. */
+int64_t fusion_logits(const struct fusion *fusion, const struct fusion_lesson *lesson, int top,
+                      float *logits, float *labels);
 void fusion_learn(struct fusion *fusion, const struct fusion_lesson *lesson,
                   struct fusion_report *report);
 

@@ -110,6 +110,12 @@ TEST(eval_json_holds_the_rows_that_programs_read)
     CHECK(json_real_or(json_member(root, "training_s"), -1) >= 0);
     CHECK_INT(8, json_int_or(json_member(json_member(root, "settings"), "epochs_planned"), -1));
     CHECK(metric(root, "model", "ndcg@10") > metric(root, "popularity", "ndcg@10") + .2);
+    /* Probabilities through a pair fitted on as few validation targets: sixty. */
+    CHECK(metric(root, "model", "ne@10") < 1 && metric(root, "network", "ne@10") < 1.2);
+    CHECK(metric(root, "model", "ece@10") < .1);
+    CHECK_NEAR(1, metric(root, "model", "pcoc@10"), .3);
+    CHECK(json_member(row_named(root, "popularity"), "ne@10") == NULL);
+    CHECK(metric(root, "model", "hr@10_ips") > metric(root, "popularity", "hr@10_ips"));
     json_parser_destroy(parser);
 }
 

@@ -2,6 +2,8 @@
 #include "retrain/fusion.h"
 
 #include "ops/random.h"
+#include "retrain/platt.h"
+#include "retrain/ranking_metrics.h"
 #include "tests/test.h"
 
 #include <math.h>
@@ -64,6 +66,51 @@ TEST(fusion_finds_planted_weights)
     CHECK(fabsf(fusion.weight[FUSION_KNN]) < .15f);
     CHECK(fusion.weight[FUSION_LIFETIME] == 0); /* constant: nothing to learn it from */
     fusion_lesson_destroy(lesson);
+}
+
+/* By the weights that made the choices the softmax tells the truth; by others a Platt pair mends
+ * its scale. */
+TEST(fusion_logits_are_calibrated)
+{
+    static float logits[TARGETS * 10], labels[TARGETS * 10];
+    struct fusion_lesson *lesson = planted(2, 1);
+
+    for (int wrong = 0; wrong < 2; wrong++) {
+        struct fusion fusion = {{0}};
+        struct platt platt;
+        int64_t count;
+        double ece[2];
+
+        fusion.weight[FUSION_NETWORK] = wrong ? 4 : 2;
+        fusion.weight[FUSION_COVIS] = wrong ? 2 : 1;
+        count = fusion_logits(&fusion, lesson, 10, logits, labels);
+        CHECK_INT(TARGETS * 10, count);
+        CHECK(platt_fit(&platt, logits, labels, count));
+        if (!wrong) {
+            CHECK_NEAR(1, (double)platt.a, .08);
+            CHECK_NEAR(0, (double)platt.b, .15);
+        }
+        for (int mended = 0; mended < 2; mended++) {
+            float p[TARGETS * 10];
+
+            for (int64_t i = 0; i < count; i++) {
+                float z = mended ? platt.a * logits[i] + platt.b : logits[i];
+
+                p[i] = 1 / (1 + expf(-z));
+            }
+            ece[mended] = ranking_metrics_ece(p, labels, count, RANKING_METRICS_ECE_BINS);
+        }
+        CHECK(ece[1] < .012);
+        CHECK(wrong ? ece[0] > .03 : ece[0] < .012);
+    }
+    fusion_lesson_destroy(lesson);
+}
+
+TEST(fusion_logits_stay_finite)
+{
+    CHECK(isfinite(fusion_logit(0, 1)) && fusion_logit(0, 1) > 15);
+    CHECK(isfinite(fusion_logit(-1e9, 1)) && fusion_logit(-1e9, 1) < -15);
+    CHECK_NEAR(0, (double)fusion_logit(0, 2), 1e-6);
 }
 
 TEST(fusion_without_a_lesson_is_as_it_began)
