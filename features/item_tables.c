@@ -105,6 +105,8 @@ enum status item_tables_copy(struct item_tables **copy, const struct item_tables
         goto no_memory;
     memcpy(made->at_row, from->at_row, (size_t)from->rows_given * sizeof *made->at_row);
     made->rows_given = made->rows_capacity = from->rows_given;
+    made->rows_free = from->rows_free;
+    made->gives = from->gives;
     if (from->offsets != NULL) {
         item_tables_set_offsets(made, from->offsets, from->offsets_count);
         if (made->offsets == NULL)
@@ -134,6 +136,38 @@ bool item_tables_give_row(struct item_tables *tables, int32_t row, int32_t index
     while (tables->rows_given <= row)
         tables->at_row[tables->rows_given++] = ITEM_NONE;
     tables->at_row[row] = index;
+    tables->gives++;
+    return true;
+}
+
+void item_tables_count_free(struct item_tables *tables)
+{
+    tables->rows_free = 0;
+    for (int32_t row = 1; row < tables->rows_given; row++)
+        tables->rows_free += tables->at_row[row] == ITEM_NONE;
+}
+
+/* The lowest row that belongs to nobody, or one at the end. */
+static int32_t next_row(const struct item_tables *tables)
+{
+    int32_t row = tables->rows_given;
+
+    for (int32_t r = 1; tables->rows_free > 0 && r < tables->rows_given; r++)
+        if (tables->at_row[r] == ITEM_NONE)
+            return r;
+    return row;
+}
+
+/* Gives the item that row; false: memory is out. */
+static bool hand_over(struct item_tables *tables, struct item_row *row, int32_t number,
+                      int32_t index)
+{
+    int32_t given = tables->rows_given;
+
+    if (!item_tables_give_row(tables, number, index))
+        return false;
+    tables->rows_free += number < given ? -1 : number - given;
+    row->row = number;
     return true;
 }
 
@@ -244,10 +278,8 @@ static void see(struct item_tables *tables, struct item_row *row, int32_t index,
 {
     if (row->sightings < UINT32_MAX)
         row->sightings++;
-    if (row->row == 0 && row->sightings >= (uint32_t)tables->options.admit_after) {
-        if (item_tables_give_row(tables, tables->rows_given, index))
-            row->row = tables->rows_given - 1;
-    }
+    if (row->row == 0 && row->sightings >= (uint32_t)tables->options.admit_after)
+        (void)hand_over(tables, row, next_row(tables), index);
     if (time_ms > row->last_seen_ms)
         row->last_seen_ms = time_ms;
     if (time_ms > tables->newest_ms)
@@ -364,6 +396,45 @@ void item_tables_observe_shown(struct item_tables *tables, int32_t index, int64_
     see(tables, row, index, time_ms);
 }
 
+int32_t item_tables_describe(struct item_tables *tables, int32_t index, int32_t number)
+{
+    const struct item_row *known;
+    struct item_row *row;
+
+    if (index < 0 || index >= tables->rows.count)
+        return 0;
+    known = item_rows_get(&tables->rows, index);
+    number = number == 0 ? tables->rows_given : number;
+    if (known->row != 0 || known->last_seen_ms != 0 || number >= ITEM_FILE_ITEMS_MAX ||
+        (number < tables->rows_given && tables->at_row[number] != ITEM_NONE))
+        return 0;
+    row = touch(tables, index);
+    return row != NULL && hand_over(tables, row, number, index) ? number : 0;
+}
+
+int item_tables_expire(struct item_tables *tables, int64_t before_ms)
+{
+    int expired = 0;
+
+    for (int32_t i = 0; i < tables->rows.count; i++) {
+        const struct item_row *known = item_rows_get(&tables->rows, i);
+        struct item_row *row;
+
+        if (known->row == 0 || known->last_seen_ms == 0 || known->last_seen_ms >= before_ms)
+            continue;
+        row = touch(tables, i);
+        if (row == NULL)
+            continue;
+        tables->at_row[row->row] = ITEM_NONE;
+        tables->rows_free++;
+        tables->gives++;
+        row->row = 0;
+        row->sightings = 0;
+        expired++;
+    }
+    return expired;
+}
+
 void item_tables_set_gone(struct item_tables *tables, int32_t index, bool gone)
 {
     struct item_row *row;
@@ -421,6 +492,11 @@ int item_tables_rows(const struct item_tables *tables)
     return tables->rows_given;
 }
 
+uint64_t item_tables_gives(const struct item_tables *tables)
+{
+    return tables->gives;
+}
+
 int64_t item_tables_newest_ms(const struct item_tables *tables)
 {
     return tables->newest_ms;
@@ -453,6 +529,13 @@ int32_t item_tables_row(const struct item_tables *tables, int32_t index)
 int32_t item_tables_at_row(const struct item_tables *tables, int32_t row)
 {
     return row < 0 || row >= tables->rows_given ? ITEM_NONE : tables->at_row[row];
+}
+
+bool item_tables_admitted(const struct item_tables *tables, int32_t index)
+{
+    const struct item_row *row = item_rows_get(&tables->rows, index);
+
+    return row->row != 0 && row->sightings >= (uint32_t)tables->options.admit_after;
 }
 
 bool item_tables_gone(const struct item_tables *tables, int32_t index)

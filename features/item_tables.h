@@ -22,8 +22,10 @@
  * (popularity says what is new; a taste lasts) that gave a network over the scalars alone .015 to
  * .04 of HR@20 on three data sets, for no byte of memory.
  *
- * An item's model row is 0 (shared, unknown) until it was seen twice; rows are never reused while
- * a model that knows them lives.
+ * An item's model row is 0 (shared, unknown) until it was seen twice, or was described
+ * (item_tables_describe()). A row that expired goes to the next item that is admitted, so expiry
+ * belongs right in front of a bundle's publication: the model that is published with these tables
+ * knows whose the rows are.
  */
 #ifndef FEATURES_ITEM_TABLES_H
 #define FEATURES_ITEM_TABLES_H
@@ -80,6 +82,14 @@ int32_t item_tables_index(struct item_tables *tables, uint64_t item, struct text
 void item_tables_observe(struct item_tables *tables, int32_t index, int64_t time_ms,
                          const struct user_entry *before, int before_count);
 void item_tables_observe_shown(struct item_tables *tables, int32_t index, int64_t time_ms);
+/* A row for an item that was never seen, so that a model can hold what is said of it: `row`, or
+ * with 0 the next one at the end. Returns the row; 0 when the item was seen or has one, or memory
+ * is out. A copy of the tables that is behind may be given the same row ahead of its time: rows of
+ * items that are admitted are the lowest that belong to nobody, so both go on alike. */
+int32_t item_tables_describe(struct item_tables *tables, int32_t index, int32_t row);
+/* Takes the rows of items last seen before that time; they are admitted anew like new ones. Returns
+ * how many. Walks all items. */
+int item_tables_expire(struct item_tables *tables, int64_t before_ms);
 /* The catalogue says it is gone (or back): never recommended while gone. */
 void item_tables_set_gone(struct item_tables *tables, int32_t index, bool gone);
 /* Where the events in it end: kept in files. Copied; at most ITEM_FILE_OFFSETS_MAX. */
@@ -93,12 +103,15 @@ uint64_t item_tables_seed(const struct item_tables *tables);
 const struct item_file_offset *item_tables_offsets(const struct item_tables *tables, int *count);
 size_t item_tables_bytes(const struct item_tables *tables); /* of memory; walks all items */
 int item_tables_rows(const struct item_tables *tables); /* model rows given out, row 0 included */
+uint64_t item_tables_gives(const struct item_tables *tables);    /* how often a row changed hands */
 int64_t item_tables_newest_ms(const struct item_tables *tables); /* newest event time observed */
 int32_t item_tables_find(const struct item_tables *tables, uint64_t item); /* or ITEM_NONE */
 uint64_t item_tables_hash(const struct item_tables *tables, int32_t index);
 struct text item_tables_name(const struct item_tables *tables, int32_t index); /* "" if unknown */
 int32_t item_tables_row(const struct item_tables *tables, int32_t index); /* model row, 0 unknown */
 int32_t item_tables_at_row(const struct item_tables *tables, int32_t row); /* index, or ITEM_NONE */
+/* It has a row by its own events, not only by what is said of it. */
+bool item_tables_admitted(const struct item_tables *tables, int32_t index);
 bool item_tables_gone(const struct item_tables *tables, int32_t index);
 /* Asks memory for what is known of it, a little before it is needed: items lie anywhere. */
 void item_tables_prefetch(const struct item_tables *tables, int32_t index);

@@ -120,6 +120,10 @@ static enum status put_row_number(struct item_tables *tables, const struct item_
 {
     if (row->row == item->row)
         return OK;
+    if (item->row == 0) { /* it expired */
+        tables->at_row[row->row] = ITEM_NONE;
+        return OK;
+    }
     if (row->row != 0 || item_tables_at_row(tables, item->row) != ITEM_NONE)
         return error_set(err, ERR_MALFORMED, "model row %d belongs to two items of a file",
                          item->row);
@@ -193,6 +197,7 @@ static enum status put_all(struct item_tables *tables, struct item_file *file, s
                          head->items_total, tables->rows.count);
     if (head->rows > tables->rows_given && !item_tables_give_row(tables, head->rows - 1, ITEM_NONE))
         return no_memory(err);
+    item_tables_count_free(tables);
     tables->newest_ms = head->newest_ms;
     item_tables_set_offsets(tables, head->offsets, head->offsets_count);
     if (tables->offsets == NULL)

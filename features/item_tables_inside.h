@@ -13,6 +13,8 @@ struct item_tables {
     int64_t newest_ms;
     int32_t rows_given; /* model rows, row 0 included */
     int32_t rows_capacity;
+    int32_t rows_free; /* rows 1 .. rows_given - 1 that belong to nobody */
+    uint64_t gives;
     int32_t *at_row;   /* (rows_given) index of the item; at_row[0] is ITEM_NONE */
     uint64_t *changed; /* a bit an item, set since the mark; NULL: no mark, all count */
     int32_t changed_words;
@@ -25,6 +27,9 @@ struct item_tables *item_tables_new(const struct item_tables_options *options);
 
 /* Notes that a model row belongs to an item. False: out of memory. */
 bool item_tables_give_row(struct item_tables *tables, int32_t row, int32_t index);
+
+/* Finds which rows belong to nobody, after rows were given by number. */
+void item_tables_count_free(struct item_tables *tables);
 
 /* e^-(age/tau), at most 1: a sum is not rolled back to a time before its own. */
 double item_tables_decay(int64_t from_ms, int64_t now_ms, int64_t tau_ms);

@@ -18,6 +18,7 @@
 
 /* Items that have a word. */
 struct list {
+    uint64_t hash;
     int32_t *keys;
     int32_t count, room;
 };
@@ -123,10 +124,8 @@ static int words_of(struct text category, struct text text, uint64_t hashes[ITEM
     return count;
 }
 
-void item_words_vector(struct text category, struct text text, float *vector, int32_t width)
+static void make_vector(const uint64_t *hashes, int count, float *vector, int32_t width)
 {
-    uint64_t hashes[ITEM_WORDS_MAX];
-    int count = words_of(category, text, hashes);
     double square = 0;
 
     assert(width > 0);
@@ -137,6 +136,23 @@ void item_words_vector(struct text category, struct text text, float *vector, in
         square += (double)vector[t] * (double)vector[t];
     for (int32_t t = 0; t < width && square > 0; t++)
         vector[t] = (float)((double)vector[t] / sqrt(square));
+}
+
+void item_words_vector(struct text category, struct text text, float *vector, int32_t width)
+{
+    uint64_t hashes[ITEM_WORDS_MAX];
+
+    make_vector(hashes, words_of(category, text, hashes), vector, width);
+}
+
+void item_words_vector_of(const struct item_words *w, int32_t key, float *vector, int32_t width)
+{
+    uint64_t hashes[ITEM_WORDS_MAX];
+    int count = item_words_known(w, key) ? w->items[key].count : 0;
+
+    for (int i = 0; i < count; i++)
+        hashes[i] = w->lists[w->items[key].words[i]].hash;
+    make_vector(hashes, count, vector, width);
 }
 
 /* ---- lists ---- */
@@ -187,7 +203,7 @@ static bool number_of(struct item_words *w, uint64_t hash, uint32_t *number)
     }
     if (map64_put(w->numbers, hash, w->lists_count) != OK)
         return false;
-    w->lists[w->lists_count] = (struct list){0};
+    w->lists[w->lists_count] = (struct list){.hash = hash};
     *number = w->lists_count++;
     return true;
 }

@@ -47,6 +47,10 @@ typedef bool item_words_asked(void *context, int32_t key);
 int item_words_near(struct item_words *words, int32_t key, int k, item_words_asked *asked,
                     void *context, int32_t near[ITEM_WORDS_NEAR_MAX]);
 
+/* The same of an item that is known; all 0 for one that is not. */
+void item_words_vector_of(const struct item_words *words, int32_t key, float *vector,
+                          int32_t width);
+
 /* vector (width); all 0 for an item without words. */
 void item_words_vector(struct text category, struct text text, float *vector, int32_t width);
 

@@ -1,6 +1,7 @@
 /* kernels/model_rows.c - the table. */
 #include "kernels/model_rows.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 const struct config_row model_config_rows[] = {
@@ -29,6 +30,12 @@ const struct config_row model_config_rows[] = {
      .type = CONFIG_BOOL,
      .fallback = "true",
      .help = "Attention knows how much time lies between two events."},
+    {.key = "model.text",
+     .type = CONFIG_CHOICE,
+     .fallback = "0",
+     .choices = "0|32|64|128|256",
+     .help = "Width of the items' text vectors, of category and text in the items topic, that the "
+             "network reads beside their ids; 0: none."},
     {.key = "model.folder",
      .type = CONFIG_TEXT,
      .fallback = "models",
@@ -46,5 +53,6 @@ struct model_switches model_rows_switches(const struct config *config)
         .head = dot ? MODEL_HEAD_DOT : MODEL_HEAD_CROSS,
         .without_position = !config_bool(config, "model.position_bias"),
         .without_time = !config_bool(config, "model.time_bias"),
+        .text = (int32_t)strtol(config_text(config, "model.text"), NULL, 10),
     };
 }

@@ -32,7 +32,7 @@ const struct config_row kafka_config_rows[] = {
     {"kafka.topics.events", CONFIG_TEXT, "events", 0, 0, NULL,
      "topic of user events, key = user; read by ingest and retrain"},
     {"kafka.topics.items", CONFIG_TEXT, "items", 0, 0, NULL,
-     "compacted topic of item records, key = item; read by serve"},
+     "compacted topic of item records, key = item; read by serve and retrain"},
     {"kafka.topics.examples", CONFIG_TEXT, "examples", 0, 0, NULL,
      "topic of training examples; written by ingest, read by retrain"},
     {"kafka.topics.dead", CONFIG_TEXT, "dead", 0, 0, NULL,

@@ -493,6 +493,11 @@ static enum status ask_frozen(struct backtest *b, const struct event *event, int
     return status != OK || before ? status : evaluate(b, event, user, item, err);
 }
 
+enum status backtest_item(struct backtest *b, const struct item *item, struct error *err)
+{
+    return b->learner == NULL ? OK : learner_item(b->learner, item, err);
+}
+
 enum status backtest_event(struct backtest *b, const struct event *event, bool evaluated,
                            struct error *err)
 {

@@ -83,6 +83,10 @@ MUST_CHECK enum status backtest_create(struct backtest **backtest,
                                        const struct backtest_options *options, struct error *err);
 void backtest_destroy(struct backtest *backtest); /* NULL is fine */
 
+/* What is said of an item, before the events. Errors: ERR_NOMEM */
+MUST_CHECK enum status backtest_item(struct backtest *backtest, const struct item *item,
+                                     struct error *err);
+
 /* The next event: ranked first when it is to be evaluated (and can be), then learnt from.
  * Errors: ERR_NOMEM, ERR_LIMIT */
 MUST_CHECK enum status backtest_event(struct backtest *backtest, const struct event *event,

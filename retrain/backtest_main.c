@@ -8,6 +8,7 @@
 #include "ops/json_writer.h"
 #include "ops/progress.h"
 #include "retrain/backtest.h"
+#include "retrain/item_texts.h"
 #include "retrain/svg.h"
 #include "schemas/event_file.h"
 
@@ -30,6 +31,8 @@ static const struct option_row options[] = {
     {"cadence", OPTION_DURATION, "TIME", "0s",
      "score with weights renewed that often (stream "
      "time); 0s: with the newest"},
+    {"items", OPTION_TEXT, "FILE", NULL,
+     "what items are: JSON lines of the items topic, csv, or item::text"},
     {"study", OPTION_FLAG, NULL, NULL,
      "score with weights frozen at the first evaluated event, and renewed daily and hourly, too"},
     {"frozen", OPTION_FLAG, NULL, NULL,
@@ -107,6 +110,18 @@ static enum status find_span(struct command_line *line, const struct event_schem
                          last > 0 && count == last ? "is read up to event" : "holds",
                          (long long)count, (long long)span->first);
     return status;
+}
+
+static enum status take_item(void *context, const struct item *item, struct error *err)
+{
+    return backtest_item(context, item, err);
+}
+
+static enum status read_items(struct backtest *backtest, const char *path, struct error *err)
+{
+    struct item_texts_count count;
+
+    return item_texts_read(path, take_item, backtest, &count, err);
 }
 
 static enum status run_events(struct command_line *line, const struct event_schema *schema,
@@ -434,7 +449,11 @@ static enum status backtest_file(struct command_line *line, const struct config 
     how.learner.preset = config_text(config, "model.preset");
     how.learner.switches = model_rows_switches(config);
     how.learner.objective = config_text(config, "retrain.objective");
+    how.learner.items.admit_after = (int)config_int(config, "retrain.admit_after");
+    how.learner.cold_items = (int)config_int(config, "retrain.cold_items");
     status = backtest_create(&backtest, &how, err);
+    if (status == OK && command_text(line, "items") != NULL)
+        status = read_items(backtest, command_text(line, "items"), err);
     if (status == OK)
         status = run_events(line, schema, backtest, span, err);
     if (status == OK)

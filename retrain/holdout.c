@@ -59,8 +59,13 @@ void holdout_enter(struct item_tables *tables, const struct sequences *sequences
                    const struct holdout_event *event)
 {
     struct text unnamed = {0};
-    int32_t index = item_tables_index(tables, event->item, unnamed, event->time_ms);
+    int32_t index;
 
+    if (event->action == HOLDOUT_EXPIRED) {
+        (void)item_tables_expire(tables, event->time_ms);
+        return;
+    }
+    index = item_tables_index(tables, event->item, unnamed, event->time_ms);
     if (index == ITEM_NONE)
         return;
     if (event->action == 0) {
@@ -95,7 +100,8 @@ static bool half_is_enough(const struct holdout *h)
     int judges = 0;
 
     for (int i = h->count / 2; i < h->count; i++)
-        judges += holdout_at(h, i)->action != 0 && !holdout_at(h, i)->repeat;
+        judges += holdout_at(h, i)->action != 0 && holdout_at(h, i)->action != HOLDOUT_EXPIRED &&
+                  !holdout_at(h, i)->repeat;
     return judges >= h->judges_min;
 }
 
@@ -120,6 +126,13 @@ enum status holdout_add(struct holdout *h, const struct sequences *sequences,
     return OK;
 }
 
+void holdout_describe(struct holdout *h, uint64_t item, int32_t row)
+{
+    struct text unnamed = {0};
+
+    (void)item_tables_describe(h->base, item_tables_index(h->base, item, unnamed, 0), row);
+}
+
 int holdout_count(const struct holdout *h)
 {
     return h->count;
@@ -130,7 +143,8 @@ void holdout_erase(struct holdout *h, uint64_t user, int64_t time_ms)
     for (int i = 0; i < h->count; i++) {
         struct holdout_event *event = &h->events[(h->first + i) % h->room];
 
-        if (event->action == 0 || event->user != user || event->time_ms > time_ms)
+        if (event->action == 0 || event->action == HOLDOUT_EXPIRED || event->user != user ||
+            event->time_ms > time_ms)
             continue;
         event->user = 0;
         event->repeat = true;
@@ -139,7 +153,8 @@ void holdout_erase(struct holdout *h, uint64_t user, int64_t time_ms)
 
 bool holdout_judges(const struct holdout_window *window, const struct holdout_event *event)
 {
-    return event->action != 0 && !event->repeat && (window->answers || !event->answer);
+    return event->action != 0 && event->action != HOLDOUT_EXPIRED && !event->repeat &&
+           (window->answers || !event->answer);
 }
 
 static int count_judges(const struct holdout *h, const struct holdout_window *window)

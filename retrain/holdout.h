@@ -20,11 +20,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* In place of an action: rows of items not seen since time_ms expired. It judges nothing. */
+#define HOLDOUT_EXPIRED 255
+
 /* One change of the tables. */
 struct holdout_event {
     uint64_t user, item; /* hashes */
     int64_t time_ms;
-    uint8_t action; /* 0: shown */
+    uint8_t action; /* 0: shown; HOLDOUT_EXPIRED */
     bool answer;    /* the choice was made from a shown list */
     bool repeat;    /* of what the user had: no recommendation, so no judge */
 };
@@ -43,6 +46,8 @@ void holdout_destroy(struct holdout *holdout); /* NULL is fine */
 /* To be called before the learner's tables change. Errors: ERR_NOMEM: nothing changed */
 MUST_CHECK enum status holdout_add(struct holdout *holdout, const struct sequences *sequences,
                                    const struct holdout_event *event, struct error *err);
+/* The same row in the base for an item that the learner's tables have just described. */
+void holdout_describe(struct holdout *holdout, uint64_t item, int32_t row);
 int holdout_count(const struct holdout *holdout);
 /* Forgets whose changes those of the user at or before time_ms were. The changes stay, as shared
  * counts do, and judge no more. */

@@ -153,6 +153,8 @@ enum status learner_create(struct learner **learner, const struct learner_option
     if (status == OK)
         status = item_tables_create(&l->tables, &l->options.items, err);
     if (status == OK)
+        status = item_words_create(&l->words, err);
+    if (status == OK)
         status = sequences_create(&l->sequences, l->rules.sequence_max, options->users_max, err);
     if (status == OK)
         status = lists_create(&l->shown, &l->options.shown, err);
@@ -182,6 +184,8 @@ void learner_destroy(struct learner *l)
     holdout_destroy(l->holdout);
     sequences_destroy(l->sequences);
     item_tables_destroy(l->tables);
+    item_words_destroy(l->words);
+    free(l->owners);
     item_scratch_destroy(l->scratch);
     batch_builder_destroy(l->builder);
     free(l->recent);
@@ -347,6 +351,7 @@ enum status learner_ready(struct learner *l, struct error *err)
 
     if (!l->changed)
         return OK;
+    learner_cold_refresh(l);
     status = model_prepare(l->model, err);
     l->changed = status != OK;
     return status;
@@ -589,6 +594,8 @@ static void take_tables(struct learner *l, struct item_tables *tables)
     item_tables_limit(tables, &l->options.items);
     item_tables_destroy(l->tables);
     l->tables = tables;
+    l->gives_seen = 0;
+    l->owners_count = 0;
 }
 
 enum status learner_adopt(struct learner *l, struct item_tables *tables, struct error *err)

@@ -26,6 +26,7 @@
 #define RETRAIN_LEARNER_H
 
 #include "features/item_tables.h"
+#include "features/item_words.h"
 #include "features/rules.h"
 #include "kernels/model.h"
 #include "kernels/trainer.h"
@@ -33,6 +34,7 @@
 #include "retrain/lists.h"
 #include "retrain/sequences.h"
 #include "retrain/state_file.h"
+#include "schemas/item.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -58,6 +60,7 @@ struct learner_options {
     float next_weight;
     int64_t shown_gap_ms; /* shown lists are learnt from that much earlier than the rest: a label
                              of one must not lie in the window that judges */
+    int cold_items;       /* items of the catalogue that have a row before they are seen, at most */
     int holdout_max;      /* changes of the tables remembered for evaluation; 0: none */
     int holdout_judges;   /* choices among them that must be left, see holdout_create() */
 };
@@ -74,6 +77,17 @@ void learner_destroy(struct learner *learner); /* NULL is fine */
  * Errors: ERR_NOMEM */
 MUST_CHECK enum status learner_event(struct learner *learner, const struct event *event,
                                      bool *entered, struct error *err);
+/* What the catalogue says of an item: gone, or its category and text. An item with words that was
+ * never seen gets a row (up to cold_items); its row, as long as it is not admitted, is the mean of
+ * the rows of the LEARNER_NEAR admitted items most like it, as of the last learner_ready(). An item
+ * that is admitted begins there. Errors: ERR_NOMEM */
+#define LEARNER_NEAR 10
+MUST_CHECK enum status learner_item(struct learner *learner, const struct item *item,
+                                    struct error *err);
+/* Rows of items not seen since then are taken back (features/item_tables.h): for right in front of
+ * a publication. Errors: ERR_NOMEM */
+MUST_CHECK enum status learner_expire(struct learner *learner, int64_t before_ms, int *expired,
+                                      struct error *err);
 /* The raw counts that serving would use now for these items (hashes) and this user. raw (count,
  * RAW_COLUMNS). Errors: ERR_NOMEM */
 MUST_CHECK enum status learner_raw(struct learner *learner, uint64_t user, int64_t time_ms,

@@ -34,7 +34,12 @@ struct learner {
     struct trainer *trainer;
     struct learner_scale scale;
     struct trainer_objective shown_objective, recalled_objective;
-    bool changed; /* since model_prepare() */
+    bool changed;             /* since model_prepare() */
+    struct item_words *words; /* by index of the tables */
+    int32_t *owners;          /* (owners_count) whose row it was at the last look */
+    int owners_count;
+    uint64_t gives_seen; /* item_tables_gives() then */
+    int described;       /* rows given to items that were never seen, in this process */
     int64_t sampler_steps;
 
     struct random random;
@@ -54,6 +59,11 @@ struct learner {
     float *weights; /* (weights_count) of the sampler, as it was last set; 0: never */
     int weights_count, weights_room;
 };
+
+/* learner_cold.c: rows that changed hands since the last look begin as what is like them. */
+enum status learner_cold_begin(struct learner *learner, struct error *err) MUST_CHECK;
+/* Rows of items that are not admitted become what is like them now. */
+void learner_cold_refresh(struct learner *learner);
 
 /* Makes a list of a choice, if recall offered it, into the pool. before: the history then. */
 enum status learner_recall(struct learner *learner, uint64_t user, const struct user_entry *entry,

@@ -31,6 +31,8 @@ static enum status grow(struct learner *l, struct error *err)
         l->changed = true;
         l->sampler_steps = 0;
     }
+    if (status == OK)
+        status = learner_cold_begin(l, err);
     if (status != OK || (l->builder != NULL && l->builder_rows == V))
         return status;
     batch_builder_destroy(l->builder);

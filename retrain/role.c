@@ -90,6 +90,13 @@ const struct config_row retrain_config_rows[] = {
      "share of the champion's NDCG that a challenger may lose at worst (95 %)"},
     {"retrain.users_max", CONFIG_INT, "2000000", 1, 4e9, NULL,
      "users whose sequences are kept for learning (about 2.5 KB each when long)"},
+    {"retrain.admit_after", CONFIG_INT, "2", 1, 1000, NULL,
+     "an item has weights of its own once it was chosen or shown so often"},
+    {"retrain.expire_after", CONFIG_DURATION, "0s", 0, 3650.0 * 86400000, NULL,
+     "an item not seen for so long loses its weights with the next bundle; 0s: never"},
+    {"retrain.cold_items", CONFIG_INT, "100000", 0, 1e7, NULL,
+     "items of the items topic that have weights before anybody chose them, the mean of the items "
+     "most like them by category and text; 0: none"},
     {"retrain.keep", CONFIG_INT, "10", 2, 1000, NULL, "bundles kept for a rollback"},
     {.key = NULL},
 };
@@ -113,6 +120,7 @@ static void read_settings(struct role *role)
         .holdout_share = config_real(c, "retrain.holdout_share"),
         .holdout_min = (int)config_int(c, "retrain.holdout_min"),
         .holdout_max = (int)config_int(c, "retrain.holdout_max"),
+        .expire_after_ms = config_duration_ms(c, "retrain.expire_after"),
         .keep = (int)config_int(c, "retrain.keep"),
         .seed = (uint64_t)config_int(c, "retrain.seed"),
         .gate = {.events_min = config_int(c, "retrain.holdout_min"),
@@ -135,6 +143,8 @@ static enum status create_parts(struct role *role, struct error *err)
     options.seed = role->settings.seed;
     options.threads = (int)config_int(role->config, "retrain.threads");
     options.users_max = config_int(role->config, "retrain.users_max");
+    options.items.admit_after = (int)config_int(role->config, "retrain.admit_after");
+    options.cold_items = (int)config_int(role->config, "retrain.cold_items");
     options.recalled_share = config_real(role->config, "retrain.recalled_share");
     options.shown_gap_ms = role->dataset.rules.join_window_ms;
     options.holdout_max = HOLDOUT_EVENTS;
@@ -367,6 +377,10 @@ enum status role_open(struct role **opened, const struct config *config, struct 
     if (status == OK)
         status = wait_for_topic(role, "kafka.topics.examples", &from->examples,
                                 &role->examples_topic, err);
+    if (status == OK)
+        status = item_decoder_create(&role->item_decoder, err);
+    if (status == OK)
+        role_look_for_items(role);
     free(from);
     return status;
 }
@@ -378,6 +392,8 @@ void role_close(struct role *role)
     admin_close(role->admin);
     follower_close(role->events_topic);
     follower_close(role->examples_topic);
+    follower_close(role->items_topic);
+    item_decoder_destroy(role->item_decoder);
     model_destroy(role->champion);
     batch_builder_destroy(role->watch_builder);
     model_workspace_destroy(role->workspace);
@@ -524,6 +540,7 @@ static void do_chores(struct role *role)
         role->look_us = now_us;
         forgive(follower_look(role->events_topic, &err), &err, "look_failed");
         forgive(follower_look(role->examples_topic, &err), &err, "look_failed");
+        role_look_for_items(role);
     }
     show(role);
 }

@@ -18,6 +18,7 @@
 #include "retrain/learner.h"
 #include "schemas/bundle.h"
 #include "schemas/event.h"
+#include "schemas/item.h"
 
 #include <pthread.h>
 
@@ -37,6 +38,7 @@ struct role_settings {
     double holdout_share;
     int holdout_min, holdout_max;
     int keep;
+    int64_t expire_after_ms; /* 0: never */
     uint64_t seed;
     struct gate_options gate;
 };
@@ -56,10 +58,12 @@ struct role {
     struct event_schema *schema;
     struct event_decoder *decoder;
     bool schema_missing; /* of the record that comes next: it was not handed on */
-    struct log_limit schema_limit;
+    struct log_limit schema_limit, items_limit;
     struct learner *learner;
     struct examples *examples;
     struct follower *events_topic, *examples_topic;
+    struct follower *items_topic; /* NULL: there is none, or nobody wants it */
+    struct item_decoder *item_decoder;
     int64_t watermarks_ms[FOLLOWER_PARTITIONS_MAX]; /* of events, by partition */
     struct arena *arena;
     struct drift drift;
@@ -92,6 +96,9 @@ void role_note_offsets(struct role *role);
 enum status role_follow(struct role *role, int64_t timeout_ms, int *count,
                         struct error *err) MUST_CHECK;
 bool role_caught_up(const struct role *role);
+/* Begins to read the items topic, from its begin, once there is one; looks for new partitions. It is
+ * worth having, not needed: what goes wrong is logged. */
+void role_look_for_items(struct role *role);
 /* The champion changed: a builder of its size, and drift begins anew. */
 enum status role_watch(struct role *role, struct error *err) MUST_CHECK;
 

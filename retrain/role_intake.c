@@ -7,8 +7,10 @@
 #include "ops/metric.h"
 
 #include <math.h>
+#include <string.h>
 
 #define SCHEMA_LOG_MS 30000
+#define ITEMS_LOG_MS  600000
 #define WATCHED_MAX   32 /* choices scored a turn: more would hold up reading */
 
 METRIC_COUNTER(events_total, "freshet_retrain_events_total", "records of events read");
@@ -19,6 +21,9 @@ METRIC_COUNTER_OF(refused_total, "freshet_retrain_refused_total",
 METRIC_COUNTER(dropped_total, "freshet_retrain_dropped_total",
                "events older than the watermark by more than features.late_max");
 METRIC_COUNTER(examples_total, "freshet_retrain_examples_total", "records of examples read");
+METRIC_COUNTER(items_total, "freshet_retrain_items_records_total", "records of items read");
+METRIC_COUNTER(items_bad_total, "freshet_retrain_items_bad_total",
+               "records of items that are no item");
 METRIC_COUNTER(examples_bad_total, "freshet_retrain_examples_bad_total",
                "records of examples that could not be decoded");
 
@@ -110,6 +115,54 @@ static enum status handle_example(void *context, const struct kafka_record *reco
                         clock_monotonic_us(), err);
 }
 
+/* ---- items: what the catalogue says ---- */
+
+static enum status handle_item(void *context, const struct kafka_record *record, struct error *err)
+{
+    struct role *role = context;
+    struct item item;
+    struct error why_not;
+
+    metric_add(&items_total, 1);
+    if (item_decode(role->item_decoder, record->key, record->value, &item, &why_not) == OK)
+        return learner_item(role->learner, &item, err);
+    metric_add(&items_bad_total, 1);
+    return OK;
+}
+
+void role_look_for_items(struct role *role)
+{
+    bool wanted = config_int(role->config, "retrain.cold_items") > 0 ||
+                  strcmp(config_text(role->config, "model.text"), "0") != 0;
+    struct error err;
+    enum status status = OK;
+
+    if (!wanted)
+        return;
+    if (role->items_topic == NULL)
+        status = follower_open(&role->items_topic, role->config, "kafka.topics.items", NULL, 0,
+                               &err);
+    else
+        status = follower_look(role->items_topic, &err);
+    if (status != OK && status != ERR_NOT_FOUND && log_every(&role->items_limit, ITEMS_LOG_MS))
+        log_event(LOG_WARN, "items_unread", err.text,
+                  log_text("remedy", "none needed: new items begin unknown until it can be read"));
+}
+
+/* A log that was replaced is read again from its begin. */
+static enum status follow_items(struct role *role, struct error *err)
+{
+    int count;
+    enum status status = follower_poll(role->items_topic, 0, handle_item, role, &count, err);
+
+    if (status != ERR_CONFLICT)
+        return status;
+    log_event(LOG_WARN, "items_unread", err->text, log_text("remedy", "read from its begin"));
+    follower_close(role->items_topic);
+    role->items_topic = NULL;
+    return OK;
+}
+
 /* ---- drift: what the champion makes of each new choice ---- */
 
 static void weigh(struct role *role, const struct list *list, const float *scores)
@@ -191,6 +244,8 @@ enum status role_follow(struct role *role, int64_t timeout_ms, int *count, struc
     }
     if (status == OK)
         status = follower_poll(role->examples_topic, 0, handle_example, role, &examples, err);
+    if (status == OK && role->items_topic != NULL)
+        status = follow_items(role, err);
     if (status == OK)
         status = examples_ripen(role->examples, learner_tables(role->learner),
                                 item_tables_newest_ms(learner_tables(role->learner)),

@@ -20,6 +20,8 @@ METRIC_COUNTER_OF(rounds_total, "freshet_retrain_rounds_total", "rounds by their
                   result_names, RESULTS);
 METRIC_COUNTER_OF(causes_total, "freshet_retrain_round_causes_total", "rounds by what began them",
                   "cause", cause_names, CAUSES);
+METRIC_COUNTER(rows_expired, "freshet_retrain_rows_expired_total",
+               "items that lost their weights, not seen for retrain.expire_after");
 METRIC_COUNTER(steps_total, "freshet_retrain_steps_total", "optimiser steps");
 METRIC_GAUGE(list_loss, "freshet_retrain_list_loss", "moving mean of the list loss in training");
 METRIC_GAUGE(next_loss, "freshet_retrain_next_loss", "moving mean of the next-item loss");
@@ -206,6 +208,18 @@ static void not_published(struct role *role, const struct gate *gate, const stru
                                  "round tries again"));
 }
 
+/* Rows of items that nobody has seen for long go back, in the bundle that is published now. */
+static enum status expire(struct role *role, struct error *err)
+{
+    int64_t newest_ms = item_tables_newest_ms(learner_tables(role->learner));
+    int expired = 0;
+    enum status status = learner_expire(role->learner, newest_ms - role->settings.expire_after_ms,
+                                        &expired, err);
+
+    metric_add(&rows_expired, (uint64_t)expired);
+    return status;
+}
+
 static enum status settle(struct role *role, const struct evaluation *evaluation, struct gate *gate,
                           enum round_result *result, struct error *err)
 {
@@ -214,6 +228,10 @@ static enum status settle(struct role *role, const struct evaluation *evaluation
     enum status status = OK;
 
     scores_text(evaluation, scores, sizeof scores);
+    if (gate->passed && role->settings.expire_after_ms > 0)
+        status = expire(role, err);
+    if (status != OK)
+        return status;
     fill_request(role, &request);
     request.model = learner_model(role->learner);
     request.preset = role->settings.preset;

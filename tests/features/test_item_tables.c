@@ -765,3 +765,148 @@ TEST(item_tables_are_read_by_threads_while_a_copy_is_written)
     }
     item_tables_destroy(tables);
 }
+
+static struct item_tables *small_tables(void)
+{
+    struct item_tables_options options = {.seed = 7};
+    struct item_tables *tables;
+    struct error err;
+
+    CHECK_STATUS(OK, item_tables_create(&tables, &options, &err));
+    return tables;
+}
+
+static int32_t see_at(struct item_tables *tables, uint64_t item, int64_t time_ms, int times)
+{
+    int32_t index = item_tables_index(tables, item, (struct text){0}, time_ms);
+
+    for (int i = 0; i < times; i++)
+        item_tables_observe(tables, index, time_ms + i, NULL, 0);
+    return index;
+}
+
+TEST(item_tables_rows_that_expire_go_to_the_next_that_are_admitted)
+{
+    struct item_tables *tables = small_tables();
+    int32_t old = see_at(tables, 11, 1000, 2), young = see_at(tables, 12, 9000, 2), next;
+
+    CHECK_INT(1, item_tables_row(tables, old));
+    CHECK_INT(1, item_tables_expire(tables, 5000));
+    CHECK_INT(0, item_tables_expire(tables, 5000));
+    CHECK_INT(0, item_tables_row(tables, old));
+    CHECK_INT(2, item_tables_row(tables, young));
+    CHECK_INT(ITEM_NONE, item_tables_at_row(tables, 1));
+    CHECK(!item_tables_admitted(tables, old) && item_tables_admitted(tables, young));
+    next = see_at(tables, 13, 9100, 1);
+    CHECK_INT(0, item_tables_row(tables, next)); /* seen once */
+    (void)see_at(tables, 13, 9200, 1);
+    CHECK_INT(1, item_tables_row(tables, next));
+    CHECK_INT(3, item_tables_rows(tables));
+    (void)see_at(tables, 11, 9300, 1); /* it comes back, like a new one */
+    CHECK_INT(0, item_tables_row(tables, old));
+    (void)see_at(tables, 11, 9400, 1);
+    CHECK_INT(3, item_tables_row(tables, old));
+    CHECK_INT(4, item_tables_clicks(tables, old)); /* counts stayed */
+    item_tables_destroy(tables);
+}
+
+TEST(item_tables_that_expired_come_back_from_files_and_deltas)
+{
+    struct item_tables *tables = small_tables(), *loaded, *again;
+    char whole[300], delta[300];
+    uint64_t sequence;
+    struct error err;
+
+    (void)snprintf(whole, sizeof whole, "%s/whole", test_folder());
+    (void)snprintf(delta, sizeof delta, "%s/delta", test_folder());
+    (void)see_at(tables, 11, 1000, 2);
+    (void)see_at(tables, 12, 9000, 2);
+    CHECK_STATUS(OK, item_tables_save(tables, whole, &err));
+    item_tables_mark_saved(tables);
+    CHECK_INT(1, item_tables_expire(tables, 5000));
+    CHECK_STATUS(OK, item_tables_save_delta(tables, 1, "v1", delta, &err));
+    CHECK_STATUS(OK, item_tables_load(&loaded, whole, &err));
+    CHECK_STATUS(OK, item_tables_apply_delta(loaded, delta, "v1", &sequence, &err));
+    CHECK_INT(0, item_tables_row(loaded, item_tables_find(loaded, 11)));
+    CHECK_STATUS(OK, item_tables_save(tables, whole, &err));
+    CHECK_STATUS(OK, item_tables_load(&again, whole, &err));
+    (void)see_at(loaded, 13, 9500, 2);
+    (void)see_at(again, 13, 9500, 2);
+    CHECK_INT(1, item_tables_row(loaded, item_tables_find(loaded, 13)));
+    CHECK_INT(1, item_tables_row(again, item_tables_find(again, 13)));
+    item_tables_destroy(again);
+    item_tables_destroy(loaded);
+    item_tables_destroy(tables);
+}
+
+/* The learner's tables, and a copy that is behind and described ahead: the same rows in the end. */
+TEST(item_tables_that_are_behind_give_the_same_rows)
+{
+    struct item_tables *ahead = small_tables(), *behind;
+    uint64_t seen[40];
+    int64_t expired_at[40] = {0};
+    struct random random;
+    struct error err;
+    int count = 0;
+
+    random_seed(&random, test_seed());
+    for (int round = 0; round < 20; round++)
+        (void)see_at(ahead, 100 + random_below(&random, 9), 1000 + round, 1);
+    CHECK_STATUS(OK, item_tables_copy(&behind, ahead, &err));
+    for (int step = 0; step < 40; step++) {
+        int64_t now = 5000 + step * 10;
+
+        if (step % 9 == 8) {
+            expired_at[count] = now - 60;
+            (void)item_tables_expire(ahead, now - 60);
+            seen[count++] = 0;
+        } else if (step % 4 == 3) {
+            uint64_t item = 500 + (uint64_t)step;
+            int32_t row = item_tables_describe(
+                ahead, item_tables_index(ahead, item, (struct text){0}, 0), 0);
+
+            CHECK(row > 0);
+            CHECK_INT(row, item_tables_describe(
+                               behind, item_tables_index(behind, item, (struct text){0}, 0), row));
+        } else {
+            seen[count] = step % 7 == 6 ? 500 + random_below(&random, (uint64_t)step)
+                                        : 100 + random_below(&random, 25);
+            (void)see_at(ahead, seen[count++], now, 2);
+            expired_at[count - 1] = now;
+        }
+    }
+    for (int i = 0; i < count; i++) {
+        if (seen[i] == 0)
+            (void)item_tables_expire(behind, expired_at[i]);
+        else
+            (void)see_at(behind, seen[i], expired_at[i], 2);
+    }
+    CHECK_INT(item_tables_rows(ahead), item_tables_rows(behind));
+    for (int row = 1; row < item_tables_rows(ahead); row++) {
+        int32_t a = item_tables_at_row(ahead, row), b = item_tables_at_row(behind, row);
+
+        CHECK_INT(a == ITEM_NONE, b == ITEM_NONE);
+        if (a != ITEM_NONE)
+            CHECK(item_tables_hash(ahead, a) == item_tables_hash(behind, b));
+    }
+    item_tables_destroy(behind);
+    item_tables_destroy(ahead);
+}
+
+TEST(item_tables_describe_only_what_was_never_seen)
+{
+    struct item_tables *tables = small_tables();
+    int32_t once = see_at(tables, 11, 1000, 1);
+    int32_t fresh = item_tables_index(tables, 12, (struct text){0}, 0);
+
+    CHECK_INT(0, item_tables_describe(tables, once, 0));
+    CHECK_INT(0, item_tables_describe(tables, ITEM_NONE, 0));
+    CHECK_INT(0, item_tables_describe(tables, 99, 0));
+    CHECK_INT(1, item_tables_describe(tables, fresh, 0));
+    CHECK_INT(0, item_tables_describe(tables, fresh, 0)); /* it has one */
+    CHECK(!item_tables_admitted(tables, fresh));
+    (void)see_at(tables, 12, 2000, 2);
+    CHECK(item_tables_admitted(tables, fresh));
+    CHECK_INT(1, item_tables_row(tables, fresh));
+    item_tables_destroy(tables);
+}

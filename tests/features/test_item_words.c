@@ -149,6 +149,16 @@ TEST(item_words_vector_has_length_one_and_knows_no_order)
     }
     CHECK_NEAR(1, square, 1e-6);
     CHECK_NEAR(1, product, 1e-6);
+    struct item_words *words = made();
+
+    put(words, 3, "shoes", "Red running shoe");
+    item_words_vector_of(words, 3, b, 32);
+    for (int i = 0; i < 32; i++)
+        CHECK(a[i] == b[i]);
+    item_words_vector_of(words, 4, b, 32);
+    for (int i = 0; i < 32; i++)
+        CHECK(b[i] == 0);
+    item_words_destroy(words);
     item_words_vector(text_of(""), text_of(" - "), a, 32);
     for (int i = 0; i < 32; i++)
         CHECK(a[i] == 0);

@@ -497,3 +497,133 @@ TEST(learner_adopts_tables_of_its_own_data_set_only)
     learner_destroy(from);
     learner_destroy(to);
 }
+
+/* ---- what the catalogue says ---- */
+
+static void say(struct learner *learner, const char *name, const char *category)
+{
+    struct item item = {.item = text_of(name), .category = text_of(category)};
+
+    CHECK_STATUS(OK, learner_item(learner, &item, &err));
+}
+
+static const float *row_of(struct learner *learner, const char *name)
+{
+    int32_t index = item_tables_find(learner_tables(learner),
+                                     rules_item_hash(retrain_rules(), text_of(name)));
+    int32_t row = index == ITEM_NONE ? 0 : item_tables_row(learner_tables(learner), index);
+
+    return row == 0 || row >= model_config(learner_model(learner))->V
+               ? NULL
+               : model_item(learner_model(learner), row);
+}
+
+/* Cosine of a row and the mean of a group's rows. */
+static double likeness(struct learner *learner, const float *row, const char *prefix, int items)
+{
+    int32_t C = model_config(learner_model(learner))->C;
+    double xy = 0, xx = 0, yy = 0;
+
+    for (int32_t c = 0; c < C; c++) {
+        double mean = 0;
+
+        for (int i = 0; i < items; i++) {
+            char name[32];
+
+            (void)snprintf(name, sizeof name, "%s%d", prefix, i);
+            CHECK(row_of(learner, name) != NULL);
+            mean += (double)row_of(learner, name)[c] / items;
+        }
+        xy += (double)row[c] * mean;
+        xx += (double)row[c] * (double)row[c];
+        yy += mean * mean;
+    }
+    return xy / sqrt(xx * yy);
+}
+
+/* A learner that heard of four shoes and four hats, then of 300 choices of them. */
+static struct learner *of_shoes_and_hats(int cold_items, const char *new_item)
+{
+    struct learner_options options;
+    struct learner *learner;
+
+    retrain_learner_options(&options);
+    options.cold_items = cold_items;
+    CHECK_STATUS(OK, learner_create(&learner, &options, &err));
+    for (int i = 0; i < 8; i++) {
+        char name[32];
+
+        (void)snprintf(name, sizeof name, "%s%d", i < 4 ? "shoe" : "hat", i % 4);
+        say(learner, name, i < 4 ? "shoes" : "hats");
+    }
+    say(learner, new_item, "shoes");
+    for (int n = 0; n < 300; n++) {
+        char user[32], item[32];
+        struct event event = {
+            .kind = EVENT_ACTION, .action = 1, .time_ms = 1700000000000 + n * 1000};
+        bool worked;
+
+        (void)snprintf(user, sizeof user, "u%d", n % 10);
+        (void)snprintf(item, sizeof item, "%s%d", n % 2 == 0 ? "shoe" : "hat", n / 10 % 4);
+        event.user = text_of(user);
+        event.item = text_of(item);
+        CHECK_STATUS(OK, learner_event(learner, &event, NULL, &err));
+        if (n % 10 == 9)
+            CHECK_STATUS(OK, learner_step(learner, INT64_MAX, &worked, &err));
+    }
+    CHECK_STATUS(OK, learner_ready(learner, &err));
+    return learner;
+}
+
+TEST(learner_gives_an_item_nobody_has_seen_the_mean_of_its_category)
+{
+    struct learner *learner = of_shoes_and_hats(100, "new");
+    const float *row = row_of(learner, "new");
+
+    CHECK(row != NULL);
+    CHECK(likeness(learner, row, "shoe", 4) > .999);
+    CHECK(likeness(learner, row, "hat", 4) < .99);
+    say(learner, "nothing", "");
+    CHECK(row_of(learner, "nothing") == NULL);
+    learner_destroy(learner);
+    learner = of_shoes_and_hats(8, "new"); /* the others had all that there were */
+    CHECK(row_of(learner, "new") == NULL && row_of(learner, "hat3") != NULL);
+    learner_destroy(learner);
+}
+
+TEST(learner_takes_back_rows_and_lets_nobody_inherit_them)
+{
+    struct learner_options options;
+    struct learner *learner;
+    int expired;
+    bool worked;
+
+    retrain_learner_options(&options);
+    CHECK_STATUS(OK, learner_create(&learner, &options, &err));
+    for (int n = 0; n < 40; n++) {
+        char user[32], item[32];
+        struct event event = {.kind = EVENT_ACTION, .action = 1};
+
+        event.time_ms = 1700000000000 + n * 1000 + (n < 20 ? 0 : INT64_C(86400000));
+        (void)snprintf(user, sizeof user, "u%d", n % 5);
+        (void)snprintf(item, sizeof item, "%s%d", n < 20 ? "old" : "young", n / 5 % 4);
+        event.user = text_of(user);
+        event.item = text_of(item);
+        CHECK_STATUS(OK, learner_event(learner, &event, NULL, &err));
+        if (n == 19 || n == 39)
+            CHECK_STATUS(OK, learner_step(learner, INT64_MAX, &worked, &err));
+        if (n == 19) {
+            float *row = model_item(learner_model(learner), 1);
+
+            CHECK(row_of(learner, "old0") == row);
+            row[0] = 77;
+            CHECK_STATUS(OK, learner_expire(learner, 1700000000000 + 3600000, &expired, &err));
+            CHECK_INT(4, expired);
+            CHECK(row_of(learner, "old0") == NULL);
+        }
+    }
+    CHECK(row_of(learner, "young0") == model_item(learner_model(learner), 1));
+    CHECK(fabs((double)row_of(learner, "young0")[0]) < 1);
+    CHECK_INT(5, item_tables_rows(learner_tables(learner)));
+    learner_destroy(learner);
+}
