@@ -299,11 +299,6 @@ static void show(struct demo *d)
 
 /* ---- the course of it ---- */
 
-static double settled(const struct demo_numbers *n)
-{
-    return n->applied + n->duplicates + n->late + n->dropped + n->erased + n->dead;
-}
-
 static enum status run_until(struct demo *d, double until_s, struct error *err)
 {
     struct pollfd stop = {.fd = command_stop_descriptor(), .events = POLLIN};
@@ -350,7 +345,8 @@ static enum status settle(struct demo *d, struct error *err)
         d->numbers.dropped = t.dropped;
         d->numbers.erased = t.erased;
         d->numbers.dead = t.dead;
-        if (settled(&d->numbers) >= d->numbers.delivered)
+        d->numbers.logged = t.logged;
+        if (demo_view_behind(&d->numbers) <= 0)
             break;
         (void)usleep(300000);
     } while (clock_monotonic_us() < until_us);
@@ -386,7 +382,7 @@ struct verdict {
 static struct verdict judge(const struct demo_numbers *n)
 {
     double end = n->samples_count == 0 ? 0 : n->samples[n->samples_count - 1].at_s;
-    struct verdict v = {.exact = settled(n) == n->delivered && n->delivered > 0};
+    struct verdict v = {.exact = demo_view_exact(n)};
     double shift = n->shift_at_s < 0 ? end : n->shift_at_s;
 
     v.before = mean_between(n, shift - WINDOW_S, shift, offsetof(struct demo_sample, model));
@@ -417,6 +413,7 @@ static void print_json(struct demo *d, const struct verdict *v)
     json_object_begin(&w);
     json_bool(&w, "exactly_once", v->exact);
     put_number(&w, "delivered", n->delivered);
+    put_number(&w, "logged", n->logged);
     put_number(&w, "applied", n->applied);
     put_number(&w, "duplicates", n->duplicates);
     put_number(&w, "late", n->late);
@@ -458,16 +455,8 @@ static void print_summary(struct demo *d, const struct verdict *v)
         print_json(d, v);
         return;
     }
-    (void)printf(
-        "\n%s: %.0f acknowledged by Kafka\n"
-        "  = %.0f applied + %.0f duplicates + %.0f late + %.0f dropped + %.0f erased + %.0f "
-        "dead\n",
-        v->exact ? "every event counted once" : "EVENTS DO NOT ADD UP", n->delivered, n->applied,
-        n->duplicates, n->late, n->dropped, n->erased, n->dead);
-    if (!v->exact && settled(n) > n->delivered)
-        (void)printf("  %.0f more than the demo's own users wrote: by freshet erase, replay or dlq "
-                     "replay? freshet verify tells\n",
-                     settled(n) - n->delivered);
+    (void)demo_view_sum(n, d->screen, sizeof d->screen);
+    (void)printf("\n%s", d->screen);
     (void)printf("%.0f lists answered, 99 %% within %s; models: %.0f published, %.0f refused\n",
                  n->lists, within, n->published, n->refused);
     if (n->restarts > 0)
@@ -540,7 +529,7 @@ static enum status open_demo(struct demo *d, struct error *err)
     }
     d->numbers.total_s = seconds;
     d->numbers.phase = "starting";
-    d->numbers.shift_at_s = -1;
+    d->numbers.shift_at_s = d->numbers.logged = -1;
     d->numbers.model_age_s = d->numbers.fresh_p50_s = d->numbers.fresh_p99_s = -1;
     d->numbers.request_p50_s = d->numbers.request_p99_s = -1;
     d->numbers.broker = options.brokers == NULL

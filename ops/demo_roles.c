@@ -485,6 +485,22 @@ enum status demo_roles_end_stream(struct demo_roles *r, int64_t timeout_ms, int6
     return read_delivered(r, delivered, err);
 }
 
+/* Of all partitions, from where each began. */
+static double logged_of(const struct json_node *partitions)
+{
+    double logged = 0;
+
+    for (const struct json_node *p = partitions == NULL ? NULL : partitions->child; p != NULL;
+         p = p->next) {
+        int64_t high = json_int_or(json_member(p, "high"), -1);
+
+        if (high < 0)
+            return -1;
+        logged += (double)(high - json_int_or(json_member(p, "start"), 0));
+    }
+    return logged;
+}
+
 static enum status parse_totals(struct demo_roles *r, const char *text, struct demo_totals *totals,
                                 struct error *err)
 {
@@ -495,6 +511,7 @@ static enum status parse_totals(struct demo_roles *r, const char *text, struct d
         return error_set(err, ERR_MALFORMED, "`freshet offsets list --json` printed no totals");
     t = json_member(root, "totals");
     *totals = (struct demo_totals){
+        .logged = logged_of(json_member(root, "partitions")),
         .applied = (double)json_int_or(json_member(t, "applied"), 0),
         .duplicates = (double)json_int_or(json_member(t, "duplicate"), 0),
         .late = (double)json_int_or(json_member(t, "late"), 0),

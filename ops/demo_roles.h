@@ -55,6 +55,7 @@ MUST_CHECK enum status demo_roles_end_stream(struct demo_roles *roles, int64_t t
 /* What Redis says became of all records, as `freshet offsets list` tells it: the truth that
  * survives every restart. Errors: ERR_UNAVAILABLE, ERR_MALFORMED */
 struct demo_totals {
+    double logged; /* records in Kafka's log, whoever wrote them; -1: it does not say */
     double applied, duplicates, late, dropped, erased, dead;
 };
 MUST_CHECK enum status demo_roles_totals(struct demo_roles *roles, struct demo_totals *totals,

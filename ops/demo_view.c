@@ -13,7 +13,8 @@
 #define PLOT_ROWS_MIN    4
 #define PLOT_LEFT        8  /* columns before the plot: its scale */
 #define LINES_BESIDE     16 /* of the screen: all but the plot's rows */
-#define HINT_LINES       2  /* what to try meanwhile, where they fit */
+#define HINTS            3  /* what to try meanwhile, where they fit */
+#define HINT_INDENT      5
 #define LINE_BYTES       512
 #define INDENT           13 /* where the text of a named line begins */
 
@@ -73,6 +74,40 @@ static void two_lines(struct page *p, const char *name, const char *text)
         cut = room;
     line(p, "  %-*s%.*s", INDENT - 2, name, cut, text);
     line(p, "%*s%s", INDENT, "", text + cut + (text[cut] == ' '));
+}
+
+/* A text over as many lines as it needs, all but the first one indented, broken between words, or
+ * within one that is longer than a line. p NULL: nothing is printed. Returns the lines. */
+static int wrapped(struct page *p, int columns, const char *text)
+{
+    int lines = 0;
+
+    for (const char *at = text; *at != 0; lines++) {
+        int indent = lines == 0 ? 0 : HINT_INDENT;
+        int room = columns - 1 - indent, bytes = (int)strlen(at), cut = bytes;
+
+        if (bytes > room) {
+            for (cut = room; cut > HINT_INDENT && at[cut] != ' ';)
+                cut--;
+            if (cut <= HINT_INDENT)
+                cut = room;
+        }
+        if (p != NULL)
+            line(p, "%*s%.*s", indent, "", cut, at);
+        at += cut + (at[cut] == ' ');
+    }
+    return lines;
+}
+
+/* What to try, on the screen. */
+static void hints_of(const struct demo_numbers *n, char into[HINTS][LINE_BYTES])
+{
+    (void)snprintf(into[0], LINE_BYTES,
+                   "try: curl -s %s/v1/recommend -d '{\"user\":\"u000042\",\"k\":5}'",
+                   n->serve_url);
+    (void)snprintf(into[1], LINE_BYTES, "%*scurl -s %s/gate", HINT_INDENT, "", n->retrain_url);
+    (void)snprintf(into[2], LINE_BYTES, "%*sbuild/freshet model list --config %s", HINT_INDENT, "",
+                   n->config);
 }
 
 static const char *duration(double seconds, char text[16])
@@ -212,17 +247,70 @@ static void put_plot(struct page *p, const struct demo_numbers *n, int rows)
     line(p, "        M model   p popularity   f model frozen at the shift   : the shift");
 }
 
+static double counted(const struct demo_numbers *n)
+{
+    return n->applied + n->duplicates + n->late + n->dropped + n->erased + n->dead;
+}
+
+/* What others wrote beside the demo's users: never less than 0, for what was acknowledged is in the
+ * log. */
+static double of_others(const struct demo_numbers *n)
+{
+    return n->logged > n->delivered ? n->logged - n->delivered : 0;
+}
+
+double demo_view_behind(const struct demo_numbers *n)
+{
+    return n->delivered + of_others(n) - counted(n);
+}
+
+bool demo_view_exact(const struct demo_numbers *n)
+{
+    return n->delivered > 0 && demo_view_behind(n) == 0 &&
+           (n->logged < 0 || n->logged >= n->delivered);
+}
+
+size_t demo_view_sum(const struct demo_numbers *n, char *into, size_t bytes)
+{
+    struct page page = {.into = into, .bytes = bytes};
+    double behind = demo_view_behind(n);
+
+    put(&page, "%s: %.0f acknowledged by Kafka",
+        demo_view_exact(n) ? "every event counted once" : "EVENTS DO NOT ADD UP", n->delivered);
+    if (of_others(n) > 0)
+        put(&page,
+            "\n  + %.0f that others wrote beside the demo's users (erase, replay, dlq replay)",
+            of_others(n));
+    put(&page,
+        "\n  = %.0f applied + %.0f duplicates + %.0f late + %.0f dropped + %.0f erased + %.0f "
+        "dead\n",
+        n->applied, n->duplicates, n->late, n->dropped, n->erased, n->dead);
+    if (n->logged >= 0 && n->logged < n->delivered)
+        put(&page, "  Kafka's log holds %.0f: acknowledged records are gone\n", n->logged);
+    else if (behind < 0)
+        put(&page, "  %.0f were counted that are not in Kafka; freshet verify tells which\n",
+            -behind);
+    else if (behind > 0)
+        put(&page, "  %.0f are in Kafka and not counted; freshet offsets diff tells where\n",
+            behind);
+    return page.used;
+}
+
 size_t demo_view_screen(const struct demo_numbers *n, int columns, int rows, char *into,
                         size_t bytes)
 {
     struct page page = {into, bytes, 0, columns < 20 ? 20 : columns, rows};
     struct page *p = &page;
-    bool hints = rows >= LINES_BESIDE + PLOT_ROWS_MIN + HINT_LINES;
-    int plot_rows = rows - LINES_BESIDE - (hints ? HINT_LINES : 0);
-    double behind = n->delivered - n->applied - n->duplicates - n->late - n->dropped - n->erased -
-                    n->dead;
-    char a[16], b[16], c[16];
+    char a[16], b[16], c[16], hints[HINTS][LINE_BYTES];
+    double behind = demo_view_behind(n);
+    int hint_lines = 0, plot_rows;
 
+    hints_of(n, hints);
+    for (int i = 0; i < HINTS; i++)
+        hint_lines += wrapped(NULL, page.columns, hints[i]);
+    if (rows < LINES_BESIDE + PLOT_ROWS_MIN + hint_lines)
+        hint_lines = 0;
+    plot_rows = rows - LINES_BESIDE - hint_lines;
     plot_rows = plot_rows > PLOT_ROWS_MAX ? PLOT_ROWS_MAX : plot_rows;
     plot_rows = plot_rows < PLOT_ROWS_MIN ? PLOT_ROWS_MIN : plot_rows;
     put(p, "\x1b[H\x1b[1m");
@@ -249,10 +337,8 @@ size_t demo_view_screen(const struct demo_numbers *n, int columns, int rows, cha
          quality(n->now.model, a), quality(n->now.popularity, b), quality(n->now.frozen, c));
     line(p, "%s", "");
     put_plot(p, n, plot_rows);
-    if (hints) {
-        line(p, "try: curl -s %s/v1/recommend -d '{\"user\":\"u000042\",\"k\":5}'", n->serve_url);
-        line(p, "  %s/gate   build/freshet model list --config %s", n->retrain_url, n->config);
-    }
+    for (int i = 0; i < HINTS && hint_lines > 0; i++)
+        (void)wrapped(p, p->columns, hints[i]);
     line(p, "Ctrl-C ends it; every process and file goes with it.");
     put(p, "\x1b[J");
     return p->used;

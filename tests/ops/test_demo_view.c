@@ -18,7 +18,7 @@ static struct demo_numbers *numbers_new(void)
     n->phase = "after the shift";
     n->broker = "embedded broker (librdkafka's mock: for demonstration only)";
     n->total_s = 150;
-    n->shift_at_s = -1;
+    n->shift_at_s = n->logged = -1;
     n->model_age_s = n->fresh_p50_s = n->fresh_p99_s = n->request_p50_s = n->request_p99_s = -1;
     n->now = (struct demo_sample){0, (double)NAN, (double)NAN, (double)NAN};
     return n;
@@ -97,6 +97,78 @@ TEST(demo_view_screen_shows_all_of_it_at_80_by_24)
     CHECK(strstr(screen, "Ctrl-C") != NULL);
     CHECK(strstr(screen, "/v1/recommend") != NULL && strstr(screen, "model list") != NULL);
     free(n);
+}
+
+/* What an operator is to type is there whole, over as many lines as it needs. */
+TEST(demo_view_hints_wrap_and_are_never_cut)
+{
+    static char screen[64 * 1024], plain[64 * 1024];
+    struct demo_numbers *n = numbers_new();
+    int lines, longest;
+
+    (void)snprintf(n->serve_url, sizeof n->serve_url, "http://127.0.0.1:43063");
+    (void)snprintf(n->retrain_url, sizeof n->retrain_url, "http://127.0.0.1:37215");
+    (void)snprintf(n->config, sizeof n->config,
+                   "/a/folder/for/temporary/files/of/somebody/"
+                   "freshet-demo-60Bn7p/freshet.yaml");
+    for (int columns = 60; columns <= 100; columns += 20) {
+        size_t used = 0, bytes = demo_view_screen(n, columns, 40, screen, sizeof screen);
+
+        measure(screen, bytes, &lines, &longest);
+        CHECK(longest < columns);
+        for (size_t i = 0; i < bytes; i++) { /* as one line of words */
+            if (screen[i] == '\x1b')
+                while (i + 1 < bytes && strchr("HJKm", screen[i]) == NULL)
+                    i++;
+            else if (screen[i] == '\n')
+                plain[used++] = ' ';
+            else if (screen[i] != '\r' && !(screen[i] == ' ' && used > 0 && plain[used - 1] == ' '))
+                plain[used++] = screen[i];
+        }
+        plain[used] = 0;
+        CHECK(strstr(plain, "curl -s http://127.0.0.1:43063/v1/recommend -d "
+                            "'{\"user\":\"u000042\",\"k\":5}' ") != NULL);
+        CHECK(strstr(plain, " curl -s http://127.0.0.1:37215/gate ") != NULL);
+        CHECK(columns == 60 || strstr(plain, n->config) != NULL); /* longer than a line of 60 */
+    }
+    measure(screen, demo_view_screen(n, 80, 20, screen, sizeof screen), &lines, &longest);
+    CHECK_INT(20, lines); /* all or none */
+    CHECK(strstr(screen, "/gate") == NULL);
+    free(n);
+}
+
+static const char *sum_of(double delivered, double logged, double applied, double erased)
+{
+    static char text[1024];
+    struct demo_numbers *n = numbers_new();
+    bool exact;
+
+    n->delivered = delivered;
+    n->logged = logged;
+    n->applied = applied;
+    n->erased = erased;
+    exact = demo_view_exact(n);
+    (void)demo_view_sum(n, text, sizeof text);
+    CHECK(exact == (strncmp(text, "every event counted once: ", 26) == 0));
+    CHECK(exact != (strncmp(text, "EVENTS DO NOT ADD UP: ", 22) == 0));
+    free(n);
+    return text;
+}
+
+TEST(demo_view_sum_knows_whose_records_they_were)
+{
+    CHECK(strstr(sum_of(100, -1, 100, 0), "once: 100 acknowledged by Kafka\n  = 100 applied") !=
+          NULL);
+    CHECK(strstr(sum_of(100, 100, 100, 0), "others") == NULL);
+    CHECK(strstr(sum_of(100, 107, 106, 1),
+                 "once: 100 acknowledged by Kafka\n  + 7 that others wrote beside the demo's users "
+                 "(erase, replay, dlq replay)\n  = 106 applied") != NULL);
+    CHECK(strstr(sum_of(100, 107, 103, 0), "ADD UP: 100") != NULL);
+    CHECK(strstr(sum_of(100, 107, 103, 0), "4 are in Kafka and not counted") != NULL);
+    CHECK(strstr(sum_of(100, 107, 108, 0), "1 were counted that are not in Kafka") != NULL);
+    CHECK(strstr(sum_of(100, 99, 100, 0), "log holds 99: acknowledged records are gone") != NULL);
+    CHECK(strstr(sum_of(100, -1, 101, 0), "1 were counted that are not in Kafka") != NULL);
+    CHECK(strncmp(sum_of(0, 0, 0, 0), "EVENTS DO NOT", 13) == 0); /* nothing was shown */
 }
 
 TEST(demo_view_sample_thins_a_full_table_and_keeps_both_ends)
