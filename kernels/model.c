@@ -296,6 +296,11 @@ const struct model_config *model_config(const struct model *model)
     return &model->network.config;
 }
 
+int32_t model_history_max(const struct model *model)
+{
+    return model->network.config.P - model->network.config.contexts;
+}
+
 struct network_state model_network(const struct model *model)
 {
     return (struct network_state){&model->layout, &model->network, model->block, model->text};

@@ -107,6 +107,8 @@ MUST_CHECK enum status model_copy(struct model **copy, const struct model *model
 void model_destroy(struct model *model); /* NULL is fine */
 
 const struct model_config *model_config(const struct model *model);
+/* The longest history a request may bring: P, less the tokens of context in front of it. */
+int32_t model_history_max(const struct model *model);
 
 /**
  * Grows the item table to V rows (no change when it has as many). A new row starts as the

@@ -233,7 +233,7 @@ static enum status fill(struct batch_builder *builder, const struct item_tables 
 enum status gate_parity(struct gate *gate, const struct model *memory, const struct model *files,
                         const struct item_tables *tables, struct lists *pool, struct error *err)
 {
-    struct batch_builder_options options = {.history_max = model_config(memory)->P,
+    struct batch_builder_options options = {.history_max = model_history_max(memory),
                                             .rows_max = model_config(memory)->V};
     struct batch_builder *builder;
     float *scores = NULL;

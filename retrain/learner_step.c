@@ -22,7 +22,7 @@ static enum status grow(struct learner *l, struct error *err)
 {
     int rows = item_tables_rows(l->tables);
     int V = model_config(l->model)->V;
-    struct batch_builder_options options = {.history_max = model_config(l->model)->P};
+    struct batch_builder_options options = {.history_max = model_history_max(l->model)};
     enum status status = OK;
 
     if (rows > V) {

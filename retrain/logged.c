@@ -122,7 +122,7 @@ static enum status score(struct logged *l, const struct list *list,
                          const struct item_tables *tables, const struct model *model, float *scores,
                          struct error *err)
 {
-    struct batch_builder_options options = {.history_max = model_config(model)->P,
+    struct batch_builder_options options = {.history_max = model_history_max(model),
                                             .rows_max = model_config(model)->V};
     struct batch_request request = {.history = list->history,
                                     .history_count = list->history_count,

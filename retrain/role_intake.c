@@ -216,7 +216,7 @@ enum status role_watch(struct role *role, struct error *err)
     if (role->workspace == NULL)
         role->workspace = model_workspace_create();
     learner_watch(role->learner, watch, role);
-    options = (struct batch_builder_options){.history_max = model_config(role->champion)->P,
+    options = (struct batch_builder_options){.history_max = model_history_max(role->champion),
                                              .rows_max = model_config(role->champion)->V};
     return batch_builder_create(&role->watch_builder, &options, err);
 }

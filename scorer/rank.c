@@ -20,6 +20,10 @@
 #define PREFETCH 8 /* items ahead: about the time of a cache miss */
 /* Each source of recall brings as many, before what the user has seen is taken out. */
 #define RECALL_EACH 300
+/* New items that recall brings for the floor, and how many of the newest it looks at. */
+#define RECALL_NEW      64
+#define RECALL_NEW_LOOK 4096
+#define RECALL_MAX      (2 * RECALL_EACH + RECALL_NEW)
 /* Weight of popularity beside co-visitation where no model is at hand: the baseline "covisitation"
  * that reports show beside the model (data rules: both divided by their maximum). */
 #define BASELINE_POPULARITY 0.3f
@@ -36,8 +40,8 @@ struct rank_scratch {
     int builder_history_max;
     int builder_rows_max;
     struct model_workspace *workspace;
-    int32_t recalled[2 * RECALL_EACH];
-    uint64_t negative[SEQUENCE_MAX]; /* items whose newest action by this user is negative */
+    int32_t recalled[2 * RECALL_EACH]; /* both sources, before they are one list */
+    uint64_t negative[SEQUENCE_MAX];   /* items whose newest action by this user is negative */
     int negative_count;
     int capacity; /* of the arrays below */
     int32_t *indices;
@@ -169,6 +173,43 @@ static bool takes_part(const struct ranker *ranker, const struct rank_scratch *s
            (request->keep_seen || !seen(request, item));
 }
 
+static bool is_new(const struct item_tables *tables, const struct rank_floor *floor, int32_t index)
+{
+    return index != ITEM_NONE &&
+           item_tables_clicks(tables, index) + item_tables_shown(tables, index) < floor->until;
+}
+
+/* The newest items that a model can say something of: indices are in the order they came. */
+static int recall_new(const struct item_tables *tables, const struct rank_floor *floor,
+                      int32_t *into)
+{
+    int32_t last = item_tables_count(tables);
+    int32_t first = last > RECALL_NEW_LOOK ? last - RECALL_NEW_LOOK : 0;
+    int count = 0;
+
+    for (int32_t i = last - 1; floor->share > 0 && i >= first && count < RECALL_NEW; i--)
+        if (is_new(tables, floor, i) && item_tables_row(tables, i) != 0 &&
+            !item_tables_gone(tables, i))
+            into[count++] = i;
+    return count;
+}
+
+/* Adds those that are not in the list of `count` yet; returns how many there are then. */
+static int join_new(int32_t *into, int count, const int32_t *fresh, int fresh_count)
+{
+    int all = count;
+
+    for (int i = 0; i < fresh_count; i++) {
+        bool twice = false;
+
+        for (int j = 0; j < count && !twice; j++)
+            twice = into[j] == fresh[i];
+        if (!twice)
+            into[all++] = fresh[i];
+    }
+    return all;
+}
+
 /* Popular and related items, one of each in turn, no item twice. */
 static int recall(const struct ranker *ranker, struct rank_scratch *s,
                   const struct item_query *query, int32_t *into)
@@ -217,16 +258,16 @@ static int select_candidates(const struct ranker *ranker, struct rank_scratch *s
 static enum status ready_builder(const struct model *model, struct rank_scratch *s,
                                  struct error *err)
 {
-    const struct model_config *config = model_config(model);
-    struct batch_builder_options options = {.history_max = config->P, .rows_max = config->V};
+    struct batch_builder_options options = {.history_max = model_history_max(model),
+                                            .rows_max = model_config(model)->V};
 
-    if (s->builder != NULL && s->builder_history_max == config->P &&
-        s->builder_rows_max == config->V)
+    if (s->builder != NULL && s->builder_history_max == options.history_max &&
+        s->builder_rows_max == options.rows_max)
         return OK;
     batch_builder_destroy(s->builder);
     s->builder = NULL;
-    s->builder_history_max = config->P;
-    s->builder_rows_max = config->V;
+    s->builder_history_max = options.history_max;
+    s->builder_rows_max = options.rows_max;
     return batch_builder_create(&s->builder, &options, err);
 }
 
@@ -312,7 +353,7 @@ static enum status prepare(const struct ranker *ranker, struct rank_scratch *s,
         .history = request->history,
         .history_count = request->history_count,
     };
-    int32_t recalled[2 * RECALL_EACH];
+    int32_t recalled[RECALL_MAX], fresh[RECALL_NEW];
     const int32_t *given = request->candidates;
     int given_count = request->candidates_count;
     enum status status;
@@ -322,6 +363,8 @@ static enum status prepare(const struct ranker *ranker, struct rank_scratch *s,
                          RERANK_CANDIDATES_MAX);
     if (given == NULL) {
         given_count = recall(ranker, s, &query, recalled);
+        given_count = join_new(recalled, given_count, fresh,
+                               recall_new(ranker->tables, &request->floor, fresh));
         given = recalled;
     }
     status = reserve(s, given_count, err);
@@ -382,6 +425,36 @@ static void select_best(struct place *places, int n, int k)
     }
 }
 
+/* New items into the last of the k best places, which are sorted; the rest are in any order. */
+static void keep_floor(const struct ranker *ranker, const struct rank_scratch *s,
+                       const struct rank_floor *floor, int n, int k)
+{
+    struct place *places = s->places;
+    int wanted = (int)(floor->share * k), last = k;
+
+    for (int i = 0; i < k; i++)
+        wanted -= is_new(ranker->tables, floor, s->indices[places[i].at]);
+    for (; wanted > 0; wanted--) {
+        int best = -1, out = last - 1;
+        struct place moved;
+
+        for (int i = k; i < n; i++)
+            if (is_new(ranker->tables, floor, s->indices[places[i].at]) &&
+                (best < 0 || by_rank(&places[i], &places[best]) < 0))
+                best = i;
+        while (out >= 0 && is_new(ranker->tables, floor, s->indices[places[out].at]))
+            out--;
+        if (best < 0 || out < 0)
+            break;
+        moved = places[out];
+        places[out] = places[best];
+        places[best] = moved;
+        last = out;
+    }
+    if (k > 0)
+        qsort(places, (size_t)k, sizeof places[0], by_rank);
+}
+
 static enum degraded how_degraded(const struct ranker *ranker, const struct rank_request *request)
 {
     if (ranker->tables == NULL)
@@ -429,6 +502,8 @@ enum status rank(const struct ranker *ranker, struct rank_scratch *scratch,
         select_best(scratch->places, n, *count);
     if (*count > 0)
         qsort(scratch->places, (size_t)*count, sizeof scratch->places[0], by_rank);
+    if (request->floor.share > 0)
+        keep_floor(ranker, scratch, &request->floor, n, *count);
     for (int i = 0; i < *count; i++) {
         int32_t at = scratch->places[i].at;
 

@@ -29,7 +29,16 @@ struct rank_scratch;
 MUST_CHECK enum status rank_scratch_create(struct rank_scratch **scratch, struct error *err);
 void rank_scratch_destroy(struct rank_scratch *scratch);
 
+/* What has been shown and chosen fewer than `until` times together is new; of the k places that
+ * share, rounded down, is for new items: the best of them take the last places where the order
+ * alone gives them fewer. Recall then brings the newest of them, too. share 0: no such floor. */
+struct rank_floor {
+    double share; /* 0..1 */
+    int64_t until;
+};
+
 struct rank_request {
+    struct rank_floor floor;
     const struct user_entry *history; /* oldest first */
     int history_count;
     uint32_t running;
@@ -53,7 +62,7 @@ struct ranked {
  * Fills ranked[0..k) best first and returns their number in *count. Items whose newest action by
  * this user is negative, and items that are gone, are left out; ties keep the given order.
  * An unknown candidate scores as the shared unknown row; without a model it keeps its place
- * behind the known ones.
+ * behind the known ones. The floor changes places, never a score.
  * Errors: ERR_LIMIT (too many candidates), ERR_NOMEM, ERR_DEVICE
  */
 MUST_CHECK enum status rank(const struct ranker *ranker, struct rank_scratch *scratch,

@@ -67,6 +67,18 @@ const struct config_row serve_config_rows[] = {
      .fallback = "0.01",
      .max = 1,
      .help = "Share of users that get popularity in place of the model, to know what it is worth."},
+    {.key = "serve.new_share",
+     .type = CONFIG_REAL,
+     .fallback = "0",
+     .max = 0.5,
+     .help = "Share of every list's places, rounded down, that is kept for new items, so that "
+             "somebody gets to see them: .1 is one of ten; 0: none."},
+    {.key = "serve.new_until",
+     .type = CONFIG_INT,
+     .fallback = "100",
+     .min = 1,
+     .max = 1000000000,
+     .help = "An item is new until it was shown and chosen so often."},
     {.key = "serve.refresh",
      .type = CONFIG_DURATION,
      .fallback = "200ms",
@@ -143,6 +155,7 @@ static enum status open_server(struct role *role, const struct config *config, s
         .budget_ms = config_duration_ms(config, "serve.budget"),
         .redis_budget_ms = config_duration_ms(config, "serve.redis_budget"),
         .holdout = config_real(config, "serve.holdout"),
+        .floor = {config_real(config, "serve.new_share"), config_int(config, "serve.new_until")},
         .stream_clock = strcmp(config_text(config, "clock"), "stream") == 0,
     };
     struct http_server_options http = {

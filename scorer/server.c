@@ -362,6 +362,7 @@ static enum status rank_job(struct scorer *s, struct job *job, const struct serv
         .k = job->request.k,
         .keep_seen = job->request.keep_seen,
         .baseline = in_holdout(server, job->request.user),
+        .floor = server->options.floor,
     };
     enum status status;
     int count = 0;

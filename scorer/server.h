@@ -14,6 +14,7 @@
 #include "ops/http_server.h"
 #include "ops/status.h"
 #include "schemas/event.h"
+#include "scorer/rank.h"
 #include "scorer/served.h"
 #include "scorer/user_reader.h"
 
@@ -29,6 +30,7 @@ struct server_options {
     int64_t budget_ms;       /* of a request from arrival, unless it names its own; 0: 200 */
     int64_t redis_budget_ms; /* of reading the sequence; 0: 15 */
     double holdout;          /* share of users that get popularity, 0..1 */
+    struct rank_floor floor; /* places of every list that are for new items */
     bool stream_clock;       /* now = newest event time the tables know, not the wall clock */
 };
 

@@ -8,6 +8,7 @@
 #include "features/scalars.h"
 #include "ops/random.h"
 
+#include "tests/kernels/jagged.h"
 #include "tests/test.h"
 
 #include <math.h>
@@ -428,5 +429,150 @@ TEST(rank_explains_nothing_of_nothing_and_the_longest_list)
     CHECK_STATUS(OK, rank(&f.ranker, f.scratch, &request, ranked, &count, &degraded, &err));
     CHECK_STATUS(OK, rank_explain(&f.ranker, f.scratch, &request, ranked, count, &why, &err));
     CHECK(why.scalars == NULL);
+    teardown(&f);
+}
+
+/* Item i of the fixture was chosen i times: with until 10 the first ten are new. */
+static int count_new(const struct fixture *f)
+{
+    int fresh = 0;
+
+    for (int i = 0; i < f->count; i++)
+        fresh += item_tables_clicks(f->tables, f->ranked[i].index) < 10;
+    return fresh;
+}
+
+TEST(rank_keeps_the_last_places_for_new_items)
+{
+    struct fixture f;
+    struct ranked before[ITEMS];
+    int before_count;
+
+    setup(&f, false); /* popularity: new ones come last */
+    struct rank_request request = request_of(&f, f.all, ITEMS);
+    request.k = 20;
+    run(&f, &request);
+    before_count = f.count;
+    memcpy(before, f.ranked, sizeof before);
+    CHECK_INT(0, count_new(&f));
+    for (int places = 0; places <= 10; places++) {
+        request.floor = (struct rank_floor){.share = places / 20.0 + .001, .until = 10};
+        run(&f, &request);
+        CHECK_INT(before_count, f.count);
+        CHECK_INT(places, count_new(&f));
+        for (int i = 0; i < f.count - places; i++)
+            CHECK(f.ranked[i].index == before[i].index && f.ranked[i].score == before[i].score);
+        for (int i = f.count - places + 1; i < f.count; i++) /* the best of them, best first */
+            CHECK(f.ranked[i - 1].score >= f.ranked[i].score);
+    }
+    request.floor = (struct rank_floor){.share = .5, .until = 1000000}; /* all are new */
+    run(&f, &request);
+    for (int i = 0; i < f.count; i++)
+        CHECK(f.ranked[i].index == before[i].index);
+    request.floor = (struct rank_floor){.share = .5, .until = 0}; /* none is */
+    run(&f, &request);
+    for (int i = 0; i < f.count; i++)
+        CHECK(f.ranked[i].index == before[i].index);
+    request.k = 0;
+    request.floor = (struct rank_floor){.share = 1, .until = 10};
+    run(&f, &request);
+    CHECK_INT(0, f.count);
+    teardown(&f);
+}
+
+TEST(rank_recalls_new_items_for_the_floor_alone)
+{
+    struct fixture f;
+    int32_t fresh;
+    int found = 0;
+
+    setup(&f, true);
+    fresh = item_tables_index(f.tables, item_hash(5000), text_of("fresh"), 0);
+    CHECK(item_tables_describe(f.tables, fresh, 0) > 0);
+    struct rank_request request = request_of(&f, NULL, 0);
+    request.k = 10;
+    request.keep_seen = false;
+    run(&f, &request);
+    for (int i = 0; i < f.count; i++)
+        found += f.ranked[i].index == fresh;
+    CHECK_INT(0, found); /* nothing recalls it */
+    request.floor = (struct rank_floor){.share = .1, .until = 1};
+    run(&f, &request);
+    for (int i = 0; i < f.count; i++)
+        found += f.ranked[i].index == fresh;
+    CHECK_INT(1, found);
+    item_tables_set_gone(f.tables, fresh, true);
+    run(&f, &request);
+    for (int i = 0; i < f.count; i++)
+        CHECK(f.ranked[i].index != fresh);
+    teardown(&f);
+}
+
+/* Isolation and no leakage, to the bit, whatever is switched. */
+static void check_switches(struct fixture *f, const struct model_switches *switches)
+{
+    struct user_entry history[8];
+    struct rank_request request = request_of(f, f->all, ITEMS);
+    float scores[ITEMS], other[ITEMS];
+    int32_t some[ITEMS];
+    struct model_config config;
+    struct random random;
+    struct error err;
+    int count = 0;
+
+    CHECK(model_preset(&config, "small", ITEMS + 1, scalars_count));
+    model_switch(&config, switches);
+    model_destroy(f->model);
+    CHECK_STATUS(OK, model_create(&f->model, &config, 7, &err));
+    for (int v = 0; v <= ITEMS && config.text > 0; v++)
+        model_item_text(f->model, v)[v % config.text] = 1;
+    CHECK_STATUS(OK, model_prepare(f->model, &err));
+    f->ranker.model = f->model;
+    CHECK_STATUS(OK, rank_scores(&f->ranker, f->scratch, &request, scores, &err));
+
+    memcpy(history, f->history, 5 * sizeof *history);
+    for (int n = 5; n < 8; n++) /* the future, as a sequence may hold it */
+        history[n] = entry(item_hash(n * 3), NOW + n, CLICK);
+    request.history = history;
+    request.history_count = request.running = 8;
+    CHECK_STATUS(OK, rank_scores(&f->ranker, f->scratch, &request, other, &err));
+    for (int i = 0; i < ITEMS; i++)
+        CHECK(scores[i] == other[i]);
+
+    random_seed(&random, test_seed());
+    for (int i = 0; i < ITEMS; i++)
+        if (random_below(&random, 2) == 0)
+            some[count++] = i;
+    for (int i = count - 1; i > 0; i--) {
+        int j = (int)random_below(&random, (uint64_t)i + 1);
+        int32_t moved = some[i];
+
+        some[i] = some[j];
+        some[j] = moved;
+    }
+    for (int i = 0; i < count; i++)
+        some[i] = f->all[some[i]];
+    request.candidates = some;
+    request.candidates_count = count;
+    CHECK_STATUS(OK, rank_scores(&f->ranker, f->scratch, &request, other, &err));
+    for (int i = 0; i < count; i++)
+        for (int j = 0; j < ITEMS; j++)
+            CHECK(f->all[j] != some[i] || scores[j] == other[i]);
+}
+
+TEST(rank_scores_know_neither_the_future_nor_each_other_whatever_is_switched)
+{
+    struct fixture f;
+
+    setup(&f, true);
+    for (int number = 0; number < 2 * SWITCHES; number++) {
+        struct model_config config = {.attention = (enum model_attention)(number % 2),
+                                      .head = (enum model_head)(number / 2 % 2)};
+        struct model_switches switches;
+
+        switches_set(&config, number / 2);
+        switches = model_switches_of(&config);
+        check_switches(&f, &switches);
+    }
     teardown(&f);
 }
