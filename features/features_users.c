@@ -147,11 +147,15 @@ const struct command features_show_command = {
     .name = "features show",
     .summary = "what is kept of one user",
     .arguments = "USER",
-    .help = "The user's sequence, newest first, and the shown lists that may still get labels,\n"
-            "as they are in Redis now. Exit code 1 when nothing is kept of the user.\n\n"
-            "Examples:\n  freshet features show u42\n"
-            "  freshet features show u42 --items models/v000012-3f9a/items --all\n"
-            "  freshet features show u42 --json",
+    .help =
+        "The user's sequence, newest first, and the shown lists that may still get labels,\n"
+        "as they are in Redis now. Exit code 1 when nothing is kept of the user.\n\n"
+        "kept (written_at in --json) is the time by our clock from which features.ttl counts: of "
+        "the\nlast write, or of one before it, for a write renews it only once an eighth of the "
+        "time has gone.\nwriter is the partition whose record changed the user last.\n\n"
+        "Examples:\n  freshet features show u42\n"
+        "  freshet features show u42 --items models/v000012-3f9a/items --all\n"
+        "  freshet features show u42 --json",
     .arguments_min = 1,
     .arguments_max = 1,
     .options = show_options,

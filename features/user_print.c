@@ -168,6 +168,8 @@ void user_print_text(FILE *file, struct text user, const struct user_value *valu
     user_print_time(time, value->erased_at_ms);
     (void)fprintf(file, "erased    %s\n", time);
     user_print_time(time, value->written_at_ms);
-    (void)fprintf(file, "written   %s, from partition %u, log %u\n", time,
-                  (unsigned)(value->writer & 0xfffffu), (unsigned)(value->writer >> 20));
+    (void)fprintf(file,
+                  "kept      from %s for features.ttl (a write renews it once an eighth has gone)\n"
+                  "writer    partition %u, log %u\n",
+                  time, (unsigned)(value->writer & 0xfffffu), (unsigned)(value->writer >> 20));
 }

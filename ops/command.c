@@ -208,7 +208,8 @@ static const char *remedy_of(const struct command_line *line, enum status status
             return NULL; /* it has looked */
         return "`freshet config check` looks at the configuration, `freshet doctor` at the servers";
     case ERR_IN_USE:
-        return "stop the other process, or give this one a folder or an address of its own";
+        return "another process is at work there: stop it, let it end, or give this one a place of "
+               "its own";
     case ERR_REPLACED:
         return "another instance has taken over; do not restart this one at once";
     default:

@@ -23,13 +23,20 @@
 enum exit_code {
     EXIT_DONE = 0,
     EXIT_NO = 1,          /* the answer is no: a refused gate, a failed check */
-    EXIT_USAGE = 2,       /* wrong usage or configuration */
+    EXIT_USAGE = 2,       /* wrong usage or configuration, or what they name is not there */
     EXIT_UNREACHABLE = 3, /* a dependency could not be reached */
     EXIT_BAD_DATA = 4,
     EXIT_BUG = 70,
-    EXIT_IN_USE = 73,   /* the state folder is held by another process */
+    EXIT_IN_USE = 73,   /* another process is at work on it: folder, address, partition, log */
     EXIT_REPLACED = 75, /* another instance took over: do not restart at once */
 };
+
+/* Each code's one meaning, for --help; the table of docs/operating.md says the same. */
+struct exit_code_row {
+    int code;
+    const char *meaning;
+};
+extern const struct exit_code_row command_exit_codes[]; /* ends with a NULL meaning */
 
 enum option_type {
     OPTION_FLAG,

@@ -169,8 +169,21 @@ static bool cut_to_section(char *key, int parts)
     return false;
 }
 
+/* The one key that ends as this one: several would be a guess. */
+static void suggest_by_end(const struct loading *loading, const char *typed,
+                           char best[CONFIG_KEY_MAX])
+{
+    int found = 0;
+
+    for (int i = 0; i < loading->config->rows_count; i++)
+        if (strcmp(last_part(loading->config->rows[i]->key), last_part(typed)) == 0 && found++ == 0)
+            (void)snprintf(best, CONFIG_KEY_MAX, "%s", loading->config->rows[i]->key);
+    if (found > 1)
+        best[0] = 0;
+}
+
 /* Known keys (sections, when section_parts is not 0) with the typed name in place of "*";
- * then, for a right key in a wrong section, the first with the same last part. Leaves ""
+ * then, for a right key in a wrong section, the one with the same last part. Leaves ""
  * when nothing is near. */
 static void suggest(const struct loading *loading, const char *typed, int section_parts, char *into,
                     size_t bytes)
@@ -197,9 +210,8 @@ static void suggest(const struct loading *loading, const char *typed, int sectio
             nearest.name = best;
         }
     }
-    for (int i = 0; i < loading->config->rows_count && best[0] == 0 && section_parts == 0; i++)
-        if (strcmp(last_part(loading->config->rows[i]->key), last_part(typed)) == 0)
-            (void)snprintf(best, sizeof best, "%s", loading->config->rows[i]->key);
+    if (best[0] == 0 && section_parts == 0)
+        suggest_by_end(loading, typed, best);
     if (best[0] != 0)
         (void)snprintf(into, bytes, "; did you mean \"%s\"?", best);
 }

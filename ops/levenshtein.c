@@ -45,16 +45,28 @@ int levenshtein_distance(const char *a, const char *b)
     return rows[a_bytes % 3][b_bytes];
 }
 
+/* Bytes of the words at the beginning that both have, with what ends them. */
+static size_t shared_words(const char *typed, const char *candidate)
+{
+    size_t words = 0;
+
+    for (size_t i = 0; typed[i] != 0 && same(typed[i], candidate[i]); i++)
+        if (strchr("._- ", typed[i]) != NULL)
+            words = i + 1;
+    return words;
+}
+
 void levenshtein_offer(struct levenshtein_nearest *nearest, const char *typed,
                        const char *candidate)
 {
-    int allowed = (int)(strnlen(typed, LEVENSHTEIN_BYTES_MAX) / 3);
+    int allowed = (int)((strnlen(typed, LEVENSHTEIN_BYTES_MAX) - shared_words(typed, candidate)) /
+                        3);
     int distance = levenshtein_distance(typed, candidate);
 
     if (allowed < 1)
         allowed = 1;
-    if (allowed > 5)
-        allowed = 5;
+    if (allowed > 4)
+        allowed = 4;
     if (distance > allowed || (nearest->name != NULL && distance >= nearest->distance))
         return;
     nearest->name = candidate;

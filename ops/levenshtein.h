@@ -21,7 +21,9 @@ struct levenshtein_nearest {
     int distance;
 };
 
-/* Near enough is at most a third of what was typed, at least 1 and at most 5 edits. */
+/* Near enough is at most a third of what was typed, at least 1 and at most 4 edits. Leading words
+ * (up to one of "._- ") that both have alike are no reason to think that one was meant: they do not
+ * count as typed. */
 void levenshtein_offer(struct levenshtein_nearest *nearest, const char *typed,
                        const char *candidate);
 

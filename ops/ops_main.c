@@ -124,6 +124,21 @@ static void print_runbook(const struct command_line *line, const struct runbook 
     (void)printf("%.*s\n", (int)w.used, w.at);
 }
 
+/* Does the page speak of a word, such as the reason that /readyz or a log line names? */
+static bool speaks_of(const struct runbook *book, const char *word)
+{
+    char name[64];
+    size_t bytes = strlen(word);
+
+    if (bytes < 4 || bytes >= sizeof name)
+        return false;
+    if (memmem(book->page.at, book->page.bytes, word, bytes) != NULL)
+        return true;
+    for (size_t i = 0; i <= bytes; i++)
+        name[i] = word[i] == '-' ? '_' : word[i];
+    return memmem(book->page.at, book->page.bytes, name, bytes) != NULL;
+}
+
 static int run_runbook(struct command_line *line)
 {
     struct levenshtein_nearest nearest = {0};
@@ -141,6 +156,13 @@ static int run_runbook(struct command_line *line)
         }
         levenshtein_offer(&nearest, name, runbook_at(i)->name);
     }
+    for (int i = 0; runbook_at(i) != NULL; i++)
+        if (speaks_of(runbook_at(i), name))
+            used += (size_t)snprintf(known + used, sizeof known - used, "%s`freshet runbook %s`",
+                                     used == 0 ? "" : ", ", runbook_at(i)->name);
+    if (used > 0)
+        return command_misused(line, "no runbook is called \"%.60s\"; it stands in %s", name,
+                               known);
     if (nearest.name != NULL)
         return command_misused(line, "no runbook is called \"%.60s\"; did you mean \"%s\"?", name,
                                nearest.name);
@@ -154,8 +176,11 @@ static const struct command runbook_command = {
     .name = "runbook",
     .summary = "what to do when something is wrong",
     .arguments = "[NAME]",
-    .help = "Prints a runbook; without a name, lists them. Alerts and log lines name theirs.\n\n"
-            "Examples:\n  freshet runbook\n  freshet runbook redis-down",
+    .help =
+        "Prints a runbook; without a name, lists them. Alerts and log lines name theirs; a word\n"
+        "that a page explains, such as the reason on /readyz, leads to it.\n\n"
+        "Examples:\n  freshet runbook\n  freshet runbook redis-down\n"
+        "  freshet runbook state_damaged",
     .arguments_max = 1,
     .run = run_runbook,
 };

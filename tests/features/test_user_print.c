@@ -89,6 +89,8 @@ TEST(user_print_text_has_the_newest_first_and_no_control_characters)
           NULL);
     CHECK(strstr(text, "list of 3: click #000000000000000c") != NULL);
     CHECK(strstr(text, "erased    never") != NULL);
-    CHECK(strstr(text, "from partition 3, log 1") != NULL);
+    CHECK(strstr(text,
+                 "kept      from 2023-11-14T22:13:22.000Z for features.ttl (a write renews it "
+                 "once an eighth has gone)\nwriter    partition 3, log 1\n") != NULL);
     free(text);
 }

@@ -81,6 +81,9 @@ static const struct option_row show_options[] = {
     {"real", OPTION_REAL, "X", NULL, "a number"},
     {"duration", OPTION_DURATION, "TIME", "2s", "a duration"},
     {"choice", OPTION_CHOICE, "left|right", "left", "one of two"},
+    {"long", OPTION_INT, "N", "9",
+     "a text that is longer than a line of eighty eight columns has room for, so that it goes on "
+     "in the next one"},
     {0},
 };
 static const struct command show = {.name = "show",
@@ -218,6 +221,48 @@ TEST(command_refuses_wrong_usage_with_exit_code_2)
             test_fail(__FILE__, __LINE__, "want \"%s\" in \"%s\"", cases[i][1], err_text);
         CHECK_TEXT("", out);
     }
+}
+
+/* The same words in help and in the documents, each code once. */
+TEST(command_exit_codes_have_one_meaning_each)
+{
+    static char page[256 * 1024];
+    char row[300], *bytes;
+    size_t count;
+    struct error err;
+
+    CHECK_STATUS(OK, file_read("docs/operating.md", sizeof page - 1, &bytes, &count, &err));
+    CHECK_INT(0, freshet("--help"));
+    for (int i = 0; command_exit_codes[i].meaning != NULL; i++) {
+        (void)snprintf(row, sizeof row, "| %d | %s |\n", command_exit_codes[i].code,
+                       command_exit_codes[i].meaning);
+        CHECK(strstr(bytes, row) != NULL);
+        (void)snprintf(row, sizeof row, "\n  %-3d %.20s", command_exit_codes[i].code,
+                       command_exit_codes[i].meaning);
+        CHECK(strstr(out, row) != NULL);
+        for (int j = 0; j < i; j++)
+            CHECK(command_exit_codes[j].code != command_exit_codes[i].code);
+    }
+    for (int status = OK; status < STATUS_COUNT; status++) {
+        int known = 0;
+
+        for (int i = 0; command_exit_codes[i].meaning != NULL; i++)
+            known += command_exit_codes[i].code == command_exit_code((enum status)status);
+        CHECK_INT(1, known);
+    }
+    free(bytes);
+}
+
+/* Nothing is wider than a terminal but commands to copy. */
+TEST(command_help_wraps_between_words)
+{
+    CHECK_INT(0, freshet("show --help"));
+    CHECK(strstr(out,
+                 "  --long N                 a text that is longer than a line of eighty eight "
+                 "columns has\n                           room for, so that it goes on in the "
+                 "next one (default 9)\n") != NULL);
+    for (const char *at = out; *at != 0; at += strcspn(at, "\n") + (at[strcspn(at, "\n")] == '\n'))
+        CHECK(strcspn(at, "\n") <= 88);
 }
 
 TEST(command_help_is_the_result_and_shows_examples)

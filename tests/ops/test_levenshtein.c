@@ -44,6 +44,39 @@ TEST(levenshtein_offer_keeps_the_first_of_the_nearest)
     CHECK_TEXT("brokrs", nearest.name);
 }
 
+/* "kafka." alone is no reason to suggest another key of kafka. */
+TEST(levenshtein_offer_does_not_count_the_words_that_are_alike)
+{
+    static const char *const far[][2] = {
+        {"kafka.abc", "kafka.acks"},       {"serve.port", "serve.holdout"},
+        {"retrain.depth", "retrain.seed"}, {"FRESHET_KAFKA_X", "FRESHET_KAFKA_QUEUE"},
+        {"offsets show", "offsets list"},  {"model delete", "model show"},
+    };
+    static const char *const near[][2] = {
+        {"kafka.linegr", "kafka.linger"},
+        {"serv.listen", "serve.listen"},
+        {"redis-dwn", "redis-down"},
+        {"offsets lst", "offsets list"},
+        {"FRESHET_SERVE_X", "FRESHET_SERVE_Y"},
+        {"model.", "model"},
+    };
+
+    for (size_t i = 0; i < sizeof far / sizeof *far; i++) {
+        struct levenshtein_nearest nearest = {0};
+
+        levenshtein_offer(&nearest, far[i][0], far[i][1]);
+        if (nearest.name != NULL)
+            test_fail(__FILE__, __LINE__, "%s: %s", far[i][0], nearest.name);
+    }
+    for (size_t i = 0; i < sizeof near / sizeof *near; i++) {
+        struct levenshtein_nearest nearest = {0};
+
+        levenshtein_offer(&nearest, near[i][0], near[i][1]);
+        if (nearest.name == NULL)
+            test_fail(__FILE__, __LINE__, "%s: nothing", near[i][0]);
+    }
+}
+
 TEST(levenshtein_offer_is_not_fooled_by_short_names)
 {
     struct levenshtein_nearest nearest = {0};
