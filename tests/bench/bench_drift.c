@@ -2,7 +2,7 @@
  * tests/bench/bench_drift.c - what is retraining worth? A world whose truth is known, whose taste
  * shifts, and rankers judged by that truth.
  *
- *     build/release/bench/bench_drift [seeds] [sessions before] [sessions after]
+ *     build/release/bench/bench_drift [seeds] [sessions before] [sessions after] [silu|softmax]
  *
  * Each seed: users are shown lists and click, and choose without lists too. The learner follows and
  * learns as `freshet retrain` does; its own rankings are what is shown, from a quarter of the time
@@ -33,6 +33,8 @@
 #define EXPLORED       .1
 #define ITEMS          1000
 #define SESSIONS_PER_S 5
+
+static enum model_attention attention; /* of every model here */
 
 struct run {
     struct world *world;
@@ -238,6 +240,7 @@ static void open_run(struct run *run, uint64_t seed, int64_t before_ms)
     learner_options_init(&options);
     options.rules = &run->rules;
     options.seed = seed;
+    options.switches.attention = attention;
     must(learner_create(&run->old, &options, &err), &err);
     must(learner_create(&run->new, &options, &err), &err);
     must(examples_create(&run->old_examples, &waiting, &err), &err);
@@ -298,14 +301,16 @@ int main(int argc, char **argv)
     int64_t after_ms = (argc > 3 ? atoi(argv[3]) : 6000) * INT64_C(1000) / SESSIONS_PER_S;
     struct error err;
 
+    attention = argc > 4 && strcmp(argv[4], "softmax") == 0 ? MODEL_ATTENTION_SOFTMAX
+                                                            : MODEL_ATTENTION_SILU;
     must(hash_start(&err), &err);
-    (void)printf("NDCG@%d by the truth\n"
+    (void)printf("NDCG@%d by the truth, attention by %s\n"
                  "     before the shift:       | after it:                                   |\n"
                  "seed    model   covis popular |  frozen retrained new alone   covis popular | "
                  "frozen  retrained\n"
                  "                              |                                             | "
                  "lost    of new alone\n",
-                 K);
+                 K, attention == MODEL_ATTENTION_SOFTMAX ? "softmax" : "silu");
     for (int seed = 1; seed <= seeds; seed++)
         run_seed((uint64_t)seed, before_ms, after_ms);
     return 0;
