@@ -21,6 +21,11 @@ static double sigmoid(double x)
     return x > 0 ? 1 / (1 + exp(-x)) : exp(x) / (1 + exp(x));
 }
 
+static bool is_outlier(const struct loss_list *list, double loss)
+{
+    return list->clip > 0 && loss > list->clip;
+}
+
 bool loss_has_pairs(const struct loss_list *list)
 {
     float seen = -1;
@@ -51,8 +56,11 @@ double loss_point(float *ds, const struct loss_list *list, double scale)
         double s = (double)list->scores[i], w = weight_of(list, i);
         double y = list->labels[i] > 1 ? 1 : (double)list->labels[i];
 
-        loss += w * (softplus(s) - y * s);
-        ds[i] += (float)(scale * w * (sigmoid(s) - y));
+        double lost = softplus(s) - y * s;
+        bool outlier = is_outlier(list, lost);
+
+        loss += w * (outlier ? list->clip : lost);
+        ds[i] += outlier ? 0 : (float)(scale * w * (sigmoid(s) - y));
     }
     return loss;
 }
@@ -128,12 +136,15 @@ double loss_softmax(float *ds, const struct loss_list *list, double scale)
     if (!(total > 0))
         return 0;
     norm = log_total(list->scores, list->m);
+    for (int32_t i = 0; i < list->m; i++)
+        loss -= weight_of(list, i) * (double)list->labels[i] / total *
+                ((double)list->scores[i] - norm);
+    if (is_outlier(list, loss))
+        return list->clip;
     for (int32_t i = 0; i < list->m; i++) {
-        double log_p = (double)list->scores[i] - norm;
         double want = weight_of(list, i) * (double)list->labels[i] / total;
 
-        loss -= want * log_p;
-        ds[i] += (float)(scale * (exp(log_p) - want));
+        ds[i] += (float)(scale * (exp((double)list->scores[i] - norm) - want));
     }
     return loss;
 }

@@ -14,6 +14,11 @@
  * every instruction set, and its own reference; its gradients are tested against differences.
  *
  * Dims: m candidates of the list
+ * An outlier is a row (point) or a list (softmax) of which more is lost than list->clip: it counts
+ * as lost clip and adds no gradient. Robots and misclicks are what a model that has learnt a little
+ * is most surprised by, and would learn most from. Source: Wang et al. 2021 (truncated cross
+ * entropy); the slopes of pairs are bounded by themselves.
+ *
  * Each function adds scale * gradient to ds (m) and returns the loss, not scaled. Labels are at
  * least 0; weight may be NULL: all 1. A list that cannot teach (no pair, no positive label, no
  * weight) returns 0 and adds nothing.
@@ -31,6 +36,7 @@ struct loss_list {
     const float *labels; /* (m); not read by distil */
     const float *weight; /* (m) or NULL */
     int32_t m;
+    double clip; /* largest loss that teaches; 0: any */
 };
 
 /* Does the list hold two labels that differ, or any positive one, among rows with weight? */

@@ -88,6 +88,8 @@ static enum status check_objective(const struct trainer_objective *o, struct err
         if (!(weights[i] >= 0 && weights[i] <= 1e6f))
             return error_set(err, ERR_LIMIT, "weight %g of an objective's term",
                              (double)weights[i]);
+    if (!(o->loss_clip >= 0 && o->loss_clip <= 1e6f))
+        return error_set(err, ERR_LIMIT, "losses clipped at %g", (double)o->loss_clip);
     if (o->next > 0 && (o->negatives < 1 || o->negatives > TRAINER_NEGATIVES_MAX ||
                         o->negatives_block < 0 || o->negatives_block > NEXT_POSITIONS_MAX))
         return error_set(

@@ -50,6 +50,8 @@ struct trainer_objective {
     float distil; /* cross entropy to the softmax of the teacher's scores of a list */
     enum trainer_pair pair_form;
     enum trainer_list list_form;
+    float loss_clip;   /* 0: none; a row (point) or list (softmax) that loses more is an outlier and
+                          teaches nothing (kernels/loss.h) */
     int32_t negatives; /* 128, drawn for each block */
     int32_t
         negatives_block; /* 16 tokens of one request share their negatives; 0 = one set a batch */

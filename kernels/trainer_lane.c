@@ -17,14 +17,17 @@ struct trainer_lesson trainer_lesson_of(const struct trainer_objective *objectiv
     return lesson;
 }
 
-static struct loss_list list_of(const struct batch *batch, const struct request *request,
+static struct loss_list list_of(const struct trainer_work *work, const struct request *request,
                                 const float *scores)
 {
+    const struct batch *batch = work->batch;
+
     return (struct loss_list){
         .scores = scores,
         .labels = batch->label == NULL ? NULL : batch->label + request->candidate,
         .weight = batch->weight == NULL ? NULL : batch->weight + request->candidate,
         .m = request->m,
+        .clip = (double)work->objective->loss_clip,
     };
 }
 
@@ -39,7 +42,7 @@ static void list_losses(const struct trainer_work *work, struct lane *lane,
                         const struct request *request)
 {
     const struct trainer_objective *o = work->objective;
-    struct loss_list list = list_of(work->batch, request, lane->scores);
+    struct loss_list list = list_of(work, request, lane->scores);
     float *ds = lane->ds;
 
     memset(ds, 0, (size_t)request->m * sizeof *ds);

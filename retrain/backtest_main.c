@@ -289,6 +289,7 @@ static void print_json(const struct backtest_result *result, int64_t refused)
         json_real(&w, "recalled", result->recalled_share);
         json_int(&w, "steps", result->learning.steps);
         json_int(&w, "rejected_steps", result->learning.rejected);
+        json_int(&w, "masked", result->learning.masked);
         json_real(&w, "list_loss", result->learning.list_loss);
         json_real(&w, "next_loss", result->learning.next_loss);
         json_real(&w, "score_ms",
@@ -448,6 +449,7 @@ static enum status backtest_file(struct command_line *line, const struct config 
     how.learner.threads = (int)command_int(line, "threads");
     how.learner.preset = config_text(config, "model.preset");
     how.learner.switches = model_rows_switches(config);
+    how.learner.user_choices_max = (int)config_int(config, "retrain.user_choices_max");
     how.learner.objective = config_text(config, "retrain.objective");
     how.learner.items.admit_after = (int)config_int(config, "retrain.admit_after");
     how.learner.cold_items = (int)config_int(config, "retrain.cold_items");

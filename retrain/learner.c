@@ -40,6 +40,9 @@ void learner_options_init(struct learner_options *options)
         .step_sequences = 32,
         .learning_rate = 1e-3f,
         .next_weight = .2f,
+        .loss_clip = 8,
+        .user_choices_max = 60,
+        .user_window_ms = 60000,
     };
 }
 
@@ -107,6 +110,7 @@ static enum status create_objectives(struct learner *l, struct error *err)
     (void)trainer_objective_preset(&l->recalled_objective, "list");
     l->recalled_objective.point = 0;
     l->recalled_objective.next = l->options.next_weight;
+    l->shown_objective.loss_clip = l->recalled_objective.loss_clip = l->options.loss_clip;
     return OK;
 }
 
@@ -213,6 +217,21 @@ static bool is_answer(const struct learner *l, const struct event *event)
            event->time_ms - l->progress.impressed_ms <= l->rules.join_window_ms;
 }
 
+/* More choices than anybody makes: judged by the history alone, so that the order in which events
+ * come, a restart and a replay change nothing. What shares its time came at once, as an invoice or
+ * an import does, and says nothing of a hand's speed. */
+static bool is_robot(const struct learner *l, const struct user_entry *before, int count,
+                     int64_t time_ms)
+{
+    int most = l->options.user_choices_max, first = count - most, moments = 1;
+
+    if (most == 0 || first < 0 || time_ms - before[first].time_ms >= l->options.user_window_ms)
+        return false;
+    for (int i = first + 1; i < count; i++)
+        moments += before[i].time_ms != before[i - 1].time_ms;
+    return 2 * moments > most;
+}
+
 static enum status observe_action(struct learner *l, const struct event *event, bool *entered,
                                   struct error *err)
 {
@@ -233,10 +252,14 @@ static enum status observe_action(struct learner *l, const struct event *event, 
     if (status != OK || result != SEQUENCES_ENTERED)
         return status;
     *entered = true;
+    before = sequences_before(l->sequences, user, &entry);
+    if (is_robot(l, before.entries, before.count, event->time_ms)) {
+        l->progress.masked++;
+        return OK;
+    }
     l->recent[l->recent_entered++ % LEARNER_RECENT] = (struct learner_recent){user, event->time_ms};
     if (action->negative)
         return OK; /* known to the history, but nobody's choice */
-    before = sequences_before(l->sequences, user, &entry);
     answer = is_answer(l, event);
     status = hold(l,
                   &(struct holdout_event){.user = user,
@@ -323,6 +346,11 @@ void learner_watch(struct learner *l, learner_watcher *watcher, void *context)
 
 void learner_shown(struct learner *l, struct list *list)
 {
+    if (is_robot(l, list->history, list->history_count, list->time_ms)) {
+        l->progress.masked++;
+        list_destroy(list);
+        return;
+    }
     lists_add(l->shown, list);
 }
 

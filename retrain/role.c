@@ -88,6 +88,10 @@ const struct config_row retrain_config_rows[] = {
      "and at most so many are judged, or holdout_min if that is more"},
     {"retrain.champion_slack", CONFIG_REAL, "0.005", 0, 1, NULL,
      "share of the champion's NDCG that a challenger may lose at worst (95 %)"},
+    {"retrain.user_choices_max", CONFIG_INT, "60", 0, SEQUENCE_MAX, NULL,
+     "choices of one user in a minute; beyond it they are taken for a robot's and teach nothing; "
+     "0: "
+     "no limit"},
     {"retrain.users_max", CONFIG_INT, "2000000", 1, 4e9, NULL,
      "users whose sequences are kept for learning (about 2.5 KB each when long)"},
     {"retrain.admit_after", CONFIG_INT, "2", 1, 1000, NULL,
@@ -145,6 +149,7 @@ static enum status create_parts(struct role *role, struct error *err)
     options.users_max = config_int(role->config, "retrain.users_max");
     options.items.admit_after = (int)config_int(role->config, "retrain.admit_after");
     options.cold_items = (int)config_int(role->config, "retrain.cold_items");
+    options.user_choices_max = (int)config_int(role->config, "retrain.user_choices_max");
     options.recalled_share = config_real(role->config, "retrain.recalled_share");
     options.shown_gap_ms = role->dataset.rules.join_window_ms;
     options.holdout_max = HOLDOUT_EVENTS;

@@ -27,6 +27,8 @@ METRIC_GAUGE(list_loss, "freshet_retrain_list_loss", "moving mean of the list lo
 METRIC_GAUGE(next_loss, "freshet_retrain_next_loss", "moving mean of the next-item loss");
 METRIC_GAUGE_OF(held_out, "freshet_retrain_held_out_ndcg", "NDCG@10 of the last evaluation, by arm",
                 "arm", evaluate_arm_names, EVALUATE_ARMS);
+METRIC_GAUGE(masked, "freshet_retrain_masked",
+             "choices and lists since the start that were a robot's and taught nothing");
 METRIC_GAUGE(round_seconds, "freshet_retrain_round_seconds", "duration of the last round");
 METRIC_GAUGE(trained_behind, "freshet_retrain_trained_behind_seconds",
              "newest event less what the last round was trained up to: the window that judges");
@@ -94,6 +96,7 @@ static enum status train(struct role *role, struct error *err)
     } while (status == OK && clock_monotonic_us() < until_us);
     metric_set(&list_loss, learner_progress(role->learner)->list_loss);
     metric_set(&next_loss, learner_progress(role->learner)->next_loss);
+    metric_set(&masked, (double)learner_progress(role->learner)->masked);
     return status;
 }
 

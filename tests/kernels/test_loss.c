@@ -37,7 +37,7 @@ static double call(enum form form, float *ds, const struct loss_list *list, doub
 static void check_slopes(enum form form, const float *weights)
 {
     float scores[M] = {.3f, -1, 2, .1f, .7f, -.2f}, ds[M], unused[M];
-    struct loss_list list = {scores, labels, weights, M};
+    struct loss_list list = {scores, labels, weights, M, 0};
 
     for (int i = 0; i < M; i++)
         ds[i] = 10;
@@ -67,7 +67,7 @@ TEST(loss_values_worked_out_by_hand)
 {
     const float scores[2] = {0, (float)M_LN2}, one[2] = {0, 1};
     float ds[2] = {0};
-    struct loss_list list = {scores, one, NULL, 2};
+    struct loss_list list = {scores, one, NULL, 2, 0};
     int32_t order[2];
 
     CHECK_NEAR(log(2) + log(1.5), loss_point(ds, &list, 0), 1e-6);
@@ -77,12 +77,33 @@ TEST(loss_values_worked_out_by_hand)
     CHECK_NEAR((1 - 1 / log2(3)) * log(1.5), loss_lambda(ds, &list, 0, order), 1e-6);
 }
 
+TEST(loss_of_an_outlier_is_clipped_and_teaches_nothing)
+{
+    const float scores[3] = {4, 0, -4}, last[3] = {0, 0, 1};
+    float ds[3] = {0}, whole[3] = {0};
+    struct loss_list list = {scores, last, NULL, 3, 0};
+    double open = loss_softmax(whole, &list, 1);
+
+    CHECK(open > 8 && whole[2] < -.99f);
+    list.clip = 5;
+    CHECK(loss_softmax(ds, &list, 1) == 5);
+    CHECK(ds[0] == 0 && ds[1] == 0 && ds[2] == 0);
+    list.clip = open + 1e-9;
+    CHECK_NEAR(open, loss_softmax(ds, &list, 1), 1e-9);
+    CHECK(memcmp(ds, whole, sizeof ds) == 0);
+    /* Row by row: rows 0 and 2 lose 4.02 each, row 1 ln 2. */
+    memset(ds, 0, sizeof ds);
+    list.clip = 4;
+    CHECK_NEAR(4 + 4 + log(2), loss_point(ds, &list, 1), 1e-6);
+    CHECK(ds[0] == 0 && ds[1] > 0 && ds[2] == 0);
+}
+
 TEST(loss_of_lists_that_cannot_teach_is_zero)
 {
     const float scores[3] = {1, 2, 3}, none[3] = {0}, same[3] = {1, 1, 1};
     float ds[3] = {0};
     const struct loss_list lists[] = {
-        {scores, none, NULL, 3}, {scores, labels, none, 3}, {scores, same, NULL, 0}};
+        {scores, none, NULL, 3, 0}, {scores, labels, none, 3, 0}, {scores, same, NULL, 0, 0}};
 
     for (size_t i = 0; i < 3; i++) {
         for (int form = LOGISTIC; form < DISTIL; form++)
@@ -90,14 +111,14 @@ TEST(loss_of_lists_that_cannot_teach_is_zero)
         CHECK(!loss_has_pairs(&lists[i]) && !loss_has_positive(&lists[i]));
     }
     CHECK(ds[0] == 0 && ds[1] == 0 && ds[2] == 0);
-    CHECK(loss_has_positive(&(struct loss_list){scores, same, NULL, 3}));
-    CHECK(!loss_has_pairs(&(struct loss_list){scores, same, NULL, 3}));
+    CHECK(loss_has_positive(&(struct loss_list){scores, same, NULL, 3, 0}));
+    CHECK(!loss_has_pairs(&(struct loss_list){scores, same, NULL, 3, 0}));
 }
 
 TEST(loss_stays_finite_for_scores_far_apart)
 {
     const float scores[M] = {1e4f, -1e4f, 3e4f, -3e4f, 0, 1};
-    const struct loss_list list = {scores, labels, weight, M};
+    const struct loss_list list = {scores, labels, weight, M, 0};
 
     for (int form = 0; form < FORMS; form++) {
         float ds[M] = {0};
