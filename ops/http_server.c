@@ -12,7 +12,9 @@
  * address, so a bound by address alone protects nobody. So nothing is refused while connections do
  * no work: beyond connections_max the ones that are idle for longest, between two requests or
  * before their first, are closed, a few at a time, and libmicrohttpd's own limit lies above by as
- * many as may be closing. Only when all of them are at work does who comes wait to be accepted.
+ * many as may be closing. When none is idle, requests that have been arriving for a second, as
+ * those of clients that drip their headers are, make room, the longest first. Only when all of them
+ * are at work does who comes wait to be accepted.
  *
  * Late answers. The connection is suspended after the handler has returned without an answer, and
  * resumed by http_answer(); what happens in between on two threads is settled by one atomic state.
@@ -50,9 +52,12 @@
 #define IDLE_MS_MAX      75000 /* between two requests of one connection */
 #define ANSWER_MS_MAX    60000 /* for a client to take its answer */
 #define SWEEP_PERIOD_MS  50
-#define CROWD_MAX        16   /* closed at once, at most, to make room */
-#define FIRST_WORD_MS    1000 /* while closing: for a connected client to begin its request */
-#define APPEAR_MS        50   /* while closing: for a connection just accepted to be told to us */
+#define CROWD_ARRIVE_MS                                                                            \
+    1000                   /* a request may arrive for so long before it makes room for others     \
+                            */
+#define CROWD_MAX     16   /* closed at once, at most, to make room */
+#define FIRST_WORD_MS 1000 /* while closing: for a connected client to begin its request */
+#define APPEAR_MS     50   /* while closing: for a connection just accepted to be told to us */
 
 static const char *const class_names[] = {"1xx", "2xx", "3xx", "4xx", "5xx"};
 METRIC_COUNTER_OF(answers, "freshet_http_answers_total", "answers by class of status", "class",
@@ -60,7 +65,8 @@ METRIC_COUNTER_OF(answers, "freshet_http_answers_total", "answers by class of st
 METRIC_COUNTER(timeouts, "freshet_http_timeouts_total",
                "connections closed because a request or its reader was too slow");
 METRIC_COUNTER(crowded_out, "freshet_http_crowded_out_total",
-               "idle connections closed because there were more than the limit");
+               "idle connections, and requests slow to arrive, closed because there were more than "
+               "the limit");
 METRIC_GAUGE(connections, "freshet_http_connections", "open connections");
 
 enum phase { PHASE_NEW, PHASE_ARRIVING, PHASE_HANDLED, PHASE_ANSWERING, PHASE_IDLE };
@@ -124,30 +130,48 @@ static int headroom(int connections_max)
     return 8 + connections_max / 8;
 }
 
-/* With s->lock. Closes those that are idle for longest, some at once: each look passes all. */
+/* How soon a connection is closed when there are too many: the least first; INT64_MAX: never. Those
+ * that are idle come before requests that are slow to arrive. */
+static int64_t crowd_order(const struct connection *c)
+{
+    int64_t since_us = atomic_load(&c->since_us);
+    enum phase phase = (enum phase)atomic_load(&c->phase);
+
+    if (c->closing)
+        return INT64_MAX;
+    if (phase == PHASE_NEW || phase == PHASE_IDLE)
+        return since_us;
+    if (phase == PHASE_ARRIVING &&
+        clock_monotonic_us() - since_us > INT64_C(1000) * CROWD_ARRIVE_MS)
+        return INT64_MAX / 2 + since_us / 2;
+    return INT64_MAX;
+}
+
+/* With s->lock. Closes those that nobody misses soonest, some at once: each look passes all.
+ * newest: who needs it; NULL: nobody in particular, and only what is slow to arrive is closed. */
 static void make_room(struct http_server *s, const struct connection *newest)
 {
+    const int64_t least = newest == NULL ? INT64_MAX / 2 : INT64_MIN;
     struct connection *oldest[CROWD_MAX];
-    int64_t since_us[CROWD_MAX];
+    int64_t orders[CROWD_MAX];
     int wanted = 1 + s->connections_max / 64, count = 0;
 
     wanted = wanted < CROWD_MAX ? wanted : CROWD_MAX;
     for (struct connection *c = s->open; c != NULL; c = c->next) {
-        enum phase phase = (enum phase)atomic_load(&c->phase);
-        int64_t since = atomic_load(&c->since_us);
+        int64_t order = c == newest ? INT64_MAX : crowd_order(c);
         int at = count;
 
-        if (c == newest || c->closing || (phase != PHASE_NEW && phase != PHASE_IDLE))
+        if (order == INT64_MAX || order < least)
             continue;
-        while (at > 0 && since_us[at - 1] > since)
+        while (at > 0 && orders[at - 1] > order)
             at--;
         if (at == wanted)
             continue;
         count = count < wanted ? count + 1 : wanted;
         memmove(oldest + at + 1, oldest + at, (size_t)(count - at - 1) * sizeof *oldest);
-        memmove(since_us + at + 1, since_us + at, (size_t)(count - at - 1) * sizeof *since_us);
+        memmove(orders + at + 1, orders + at, (size_t)(count - at - 1) * sizeof *orders);
         oldest[at] = c;
-        since_us[at] = since;
+        orders[at] = order;
     }
     for (int i = 0; i < count; i++)
         hang_up(s, oldest[i]);
@@ -245,6 +269,9 @@ static void sweep(struct http_server *s)
             metric_add(&timeouts, 1);
         set_phase(c, PHASE_HANDLED); /* once is enough */
     }
+    /* None that came could make room: all others had just begun to arrive. */
+    if (s->open_count - s->closing_count > s->connections_max)
+        make_room(s, NULL);
 }
 
 static void until_after(struct timespec *until, int64_t ms)

@@ -3,7 +3,8 @@
  *
  * Limits are part of opening it: header and body bytes, connections in all and an address,
  * total time for a request to arrive (libmicrohttpd's own timeout is of inactivity only).
- * Idle connections keep nobody out: when there are too many, the longest idle are closed.
+ * Idle connections keep nobody out: when there are too many, the longest idle are closed, and then
+ * those whose request has been arriving for longer than a second, such as dripped headers.
  * A body that is too long answers 413 and closes; a handler that needs time may suspend its
  * request and answer later from another thread.
  */

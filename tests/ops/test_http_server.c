@@ -544,6 +544,55 @@ TEST(http_server_serves_whoever_comes_while_others_are_idle)
     clock_fake_off();
 }
 
+/* Clients that drip their headers, more of them than there is room for, keep nobody out: a request
+ * may take a second to arrive before it makes room, not the whole deadline. */
+TEST(http_server_serves_whoever_comes_while_others_drip_headers)
+{
+    static const char begun[] = "GET /echo HTTP/1.1\r\nHost: h\r\nX-Drip: ";
+    enum { CROWD = ROOM + ROOM / 8 + 8 };
+    struct fixture f;
+    int drips[CROWD], late, idle;
+    char byte;
+
+    clock_fake_set(INT64_C(1700000000000), 1000000);
+    open_small(&f);
+    for (int i = 0; i < CROWD; i++) {
+        int probe = -1;
+
+        drips[i] = dial(&f);
+        say(drips[i], begun);
+        if (i == CROWD - 1)
+            break; /* there is room for no other now */
+        /* Until the server has read it, a connection is a new one, which makes room for the next.
+         */
+        for (; probe < 0 || recv(drips[i], &byte, 1, MSG_DONTWAIT) == 0; (void)close(probe)) {
+            if (probe >= 0) {
+                (void)close(drips[i]);
+                drips[i] = dial(&f);
+                say(drips[i], begun);
+            }
+            probe = dial(&f);
+            say_and_hear(probe);
+        }
+    }
+    late = dial(&f);
+    say(late, "GET /echo HTTP/1.1\r\nHost: h\r\n\r\n");
+    for (int i = 0; i < CROWD - 1; i++)
+        CHECK(recv(drips[i], &byte, 1, MSG_DONTWAIT) < 0); /* they have just come */
+    clock_fake_advance_us(INT64_C(1100) * 1000);
+    for (int i = 0; i < CROWD; i++)
+        (void)send(drips[i], "x", 1, MSG_NOSIGNAL); /* a drip does not help */
+    (void)hear(late, "body=0:");
+    for (int i = 0; i < CROWD; i++)
+        (void)close(drips[i]);
+    idle = dial(&f); /* and afterwards all is as it was */
+    say_and_hear(idle);
+    (void)close(idle);
+    (void)close(late);
+    close_fixture(&f);
+    clock_fake_off();
+}
+
 TEST(http_server_closes_the_longest_idle_first)
 {
     int fds[ROOM];
