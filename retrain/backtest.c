@@ -602,6 +602,7 @@ enum status backtest_result(struct backtest *b, struct backtest_result *result, 
     result->scoring_s = (double)b->scoring_us / 1e6;
     result->learning_s = (double)b->learning_us / 1e6;
     result->learning = *learner_progress(b->learner);
+    result->waiting = examples_pending(b->examples);
     if (b->scores.count > 0)
         result->recalled_share = (double)b->recalled / (double)b->scores.count;
     for (int arm = 0; arm < result->rows_count && status == OK; arm++)

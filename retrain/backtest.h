@@ -74,6 +74,7 @@ struct backtest_result {
     double recalled_share;        /* evaluated targets among what the model ranked */
     double scoring_s, learning_s; /* of the model's arm */
     struct logged_result logged;  /* of the lists shown since the first evaluated event */
+    int64_t waiting;              /* shown lists whose labels might still have come at the end */
     struct learner_progress learning;
 };
 

@@ -285,6 +285,7 @@ static void print_json(const struct backtest_result *result, int64_t refused)
                 result->spans_count);
     json_array_end(&w);
     put_logged(&w, &result->logged);
+    json_int(&w, "waiting_lists", result->waiting);
     if (model) {
         json_real(&w, "recalled", result->recalled_share);
         json_int(&w, "steps", result->learning.steps);
@@ -299,6 +300,22 @@ static void print_json(const struct backtest_result *result, int64_t refused)
     }
     json_object_end(&w);
     (void)printf("%.*s\n", TEXT_ARGS(json_writer_text(&w)));
+}
+
+/* In how many steps of the stream fresh weights were better than frozen ones. */
+static void print_wins(const struct backtest_result *r)
+{
+    const struct backtest_row *frozen = &r->rows[r->model_row + 1];
+
+    for (int row = r->model_row; row < r->rows_count; row++) {
+        int won = 0;
+
+        for (int i = 0; i < r->spans_count; i++)
+            won += r->rows[row].spans[i].ndcg > frozen->spans[i].ndcg;
+        if (row != r->model_row + 1)
+            (void)printf("%s is above %s in %d of %d steps (NDCG@%d)\n", r->rows[row].name,
+                         frozen->name, won, r->spans_count, r->k);
+    }
 }
 
 /* The figures of the model's rows over the stream. */
@@ -326,6 +343,8 @@ static void print_progress(const struct backtest_result *r)
         }
         (void)printf("\n");
     }
+    if (r->rows_count > r->model_row + 1)
+        print_wins(r);
 }
 
 static void print_logged(const struct logged_result *r)
@@ -388,6 +407,11 @@ static void print_table(const struct backtest_result *result, int64_t refused)
             1e3 * result->learning_s / (double)result->events, 100 * result->recalled_share);
     print_progress(result);
     print_logged(&result->logged);
+    if (result->waiting > 0)
+        (void)printf(
+            "\n%lld shown lists were not judged or learnt from: until features.join_window "
+            "is over their clicks may still come\n",
+            (long long)result->waiting);
 }
 
 /* HR@k and NDCG@k of every row by the place in the stream; the model's NE and AUC below. */

@@ -9,7 +9,8 @@
  * before the shift on (co-visitation until then), with a tenth of the lists drawn at random. At the
  * shift a copy of its weights is frozen; a second learner begins then and sees the new taste alone.
  * NDCG@10 is of the ten items served against the best ten of the catalogue by true chance, over
- * sampled users. All rankers have fresh histories and fresh item tables: only the weights differ.
+ * sampled users, also at ten steps after the shift: in how many of them is the retrained one better
+ * than the frozen? All rankers have fresh histories and fresh item tables: only the weights differ.
  */
 #include "features/user_store.h"
 #include "features/world.h"
@@ -28,7 +29,8 @@
 #define ROWS           10
 #define K              10
 #define JUDGED         400
-#define EVENTS_A_STEP  2000   /* about a round of the demo */
+#define EVENTS_A_STEP  2000 /* about a round of the demo */
+#define STEPS          10   /* after the shift, at which the retrained is held against the frozen */
 #define SETTLE_MS      120000 /* sessions under way when it is judged end before the shift */
 #define EXPLORED       .1
 #define ITEMS          1000
@@ -266,6 +268,7 @@ static void run_seed(uint64_t seed, int64_t before_ms, int64_t after_ms)
     struct model *frozen;
     struct run run;
     struct error err;
+    int won = 0;
 
     open_run(&run, seed, before_ms);
     int64_t begin_ms = run.now_ms, shift_ms = begin_ms + before_ms;
@@ -280,15 +283,20 @@ static void run_seed(uint64_t seed, int64_t before_ms, int64_t after_ms)
     must(model_copy(&frozen, learner_model(run.old), &err), &err);
     walk(&run, shift_ms);
     run.shifted = true;
-    walk(&run, shift_ms + after_ms);
-    must(learner_ready(run.old, &err), &err);
+    for (int step = 1; step <= STEPS; step++) {
+        walk(&run, shift_ms + after_ms * step / STEPS);
+        must(learner_ready(run.old, &err), &err);
+        won += judge(&run, MODEL, learner_model(run.old), run.old) >
+               judge(&run, MODEL, frozen, run.old);
+    }
     must(learner_ready(run.new, &err), &err);
     double lost = judge(&run, MODEL, frozen, run.old);
     double found = judge(&run, MODEL, learner_model(run.old), run.old);
     double fresh = judge(&run, MODEL, learner_model(run.new), run.new);
-    (void)printf(" %7.4f %9.4f %9.4f %7.4f %7.4f | %+5.1f %% %8.1f %%\n", lost, found, fresh,
-                 judge(&run, COVISITATION, NULL, run.old), judge(&run, POPULARITY, NULL, run.old),
-                 100 * (lost / before - 1), 100 * found / fresh);
+    (void)printf(" %7.4f %9.4f %9.4f %7.4f %7.4f | %+5.1f %% %8.1f %% %6d of %d\n", lost, found,
+                 fresh, judge(&run, COVISITATION, NULL, run.old),
+                 judge(&run, POPULARITY, NULL, run.old), 100 * (lost / before - 1),
+                 100 * found / fresh, won, STEPS);
     (void)fflush(stdout);
     model_destroy(frozen);
     close_run(&run);
@@ -307,9 +315,9 @@ int main(int argc, char **argv)
     (void)printf("NDCG@%d by the truth, attention by %s\n"
                  "     before the shift:       | after it:                                   |\n"
                  "seed    model   covis popular |  frozen retrained new alone   covis popular | "
-                 "frozen  retrained\n"
+                 "frozen  retrained     steps\n"
                  "                              |                                             | "
-                 "lost    of new alone\n",
+                 "lost    of new alone  won\n",
                  K, attention == MODEL_ATTENTION_SOFTMAX ? "softmax" : "silu");
     for (int seed = 1; seed <= seeds; seed++)
         run_seed((uint64_t)seed, before_ms, after_ms);
