@@ -14,10 +14,12 @@ struct batch_builder {
     struct batch batch; /* what is handed out; points into the arrays below */
     int32_t B, T, N;
     int32_t B_room, T_room, N_room;
+    bool contexts;        /* a request of this batch has said some */
     bool labelled, nexts; /* a request of this batch has brought them */
 
     int32_t *history_start;   /* (B + 1) */
     int64_t *request_time_ms; /* (B) */
+    int32_t *context;         /* (B, BATCH_CONTEXTS) */
     int32_t *candidate_start; /* (B + 1) */
     int32_t *item;            /* (T) */
     int32_t *action;          /* (T) */
@@ -55,6 +57,7 @@ void batch_builder_destroy(struct batch_builder *builder)
         return;
     free(builder->history_start);
     free(builder->request_time_ms);
+    free(builder->context);
     free(builder->candidate_start);
     free(builder->item);
     free(builder->action);
@@ -71,7 +74,7 @@ void batch_builder_destroy(struct batch_builder *builder)
 void batch_builder_reset(struct batch_builder *builder)
 {
     builder->B = builder->T = builder->N = 0;
-    builder->labelled = builder->nexts = false;
+    builder->labelled = builder->nexts = builder->contexts = false;
 }
 
 int batch_window_first(uint32_t running, int count, int history_max)
@@ -121,7 +124,8 @@ static bool make_room(struct batch_builder *b, int32_t B, int32_t T, int32_t N)
         size_t room = (size_t)larger(b->B_room, B);
         if (!grow(&b->history_start, room + 1, sizeof *b->history_start) ||
             !grow(&b->candidate_start, room + 1, sizeof *b->candidate_start) ||
-            !grow(&b->request_time_ms, room, sizeof *b->request_time_ms))
+            !grow(&b->request_time_ms, room, sizeof *b->request_time_ms) ||
+            !grow(&b->context, room * BATCH_CONTEXTS, sizeof *b->context))
             return false;
         b->B_room = (int32_t)room;
     }
@@ -219,6 +223,11 @@ enum status batch_builder_add(struct batch_builder *builder, const struct item_t
     builder->history_start[builder->B] = builder->T;
     builder->candidate_start[builder->B] = builder->N;
     builder->request_time_ms[builder->B] = request->request_time_ms;
+    for (int i = 0; i < BATCH_CONTEXTS; i++)
+        builder->context[builder->B * BATCH_CONTEXTS + i] = request->context == NULL
+                                                                ? 0
+                                                                : request->context[i];
+    builder->contexts |= request->context != NULL;
     builder->B++;
     builder->T += used;
     builder->N += request->candidates_count;
@@ -251,6 +260,7 @@ const struct batch *batch_builder_batch(struct batch_builder *builder)
         .label = builder->labelled ? builder->label : NULL,
         .weight = builder->labelled ? builder->weight : NULL,
         .position = builder->labelled ? builder->position : NULL,
+        .context = builder->contexts ? builder->context : NULL,
     };
     return &builder->batch;
 }

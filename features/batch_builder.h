@@ -40,6 +40,7 @@ struct batch_request {
     int history_count;
     uint32_t running; /* of the user's value with this history: the count at its newest entry */
     int64_t request_time_ms;
+    const uint8_t *context;    /* (BATCH_CONTEXTS) codes, or NULL: not said */
     const int32_t *candidates; /* (n) item indices of the tables, ITEM_NONE: unknown */
     const int64_t *raw;        /* (n, RAW_COLUMNS); NULL: all scalars 0 */
     int candidates_count;

@@ -349,6 +349,7 @@ static enum status emit_shown(const struct join *join, const struct join_shown *
             trace.rows_count == shown->rows_count) {
             example.raw_columns = RAW_COLUMNS;
             example.raw = &trace.raw[0][0];
+            memcpy(example.context, trace.context, sizeof example.context);
             if (trace.request_time_ms > 0 && trace.request_time_ms < shown->shown_at_ms)
                 example.request_time_ms = trace.request_time_ms;
         } else {

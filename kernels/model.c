@@ -102,6 +102,7 @@ void model_switch(struct model_config *config, const struct model_switches *swit
     config->without_time = switches->without_time;
     config->contexts = switches->contexts;
     config->text = switches->text;
+    config->context_names = switches->context_names;
 }
 
 struct model_switches model_switches_of(const struct model_config *config)
@@ -111,14 +112,15 @@ struct model_switches model_switches_of(const struct model_config *config)
                                    .without_position = config->without_position,
                                    .without_time = config->without_time,
                                    .contexts = config->contexts,
-                                   .text = config->text};
+                                   .text = config->text,
+                                   .context_names = config->context_names};
 }
 
 bool model_switches_equal(const struct model_switches *a, const struct model_switches *b)
 {
     return a->attention == b->attention && a->head == b->head &&
            a->without_position == b->without_position && a->without_time == b->without_time &&
-           a->contexts == b->contexts && a->text == b->text;
+           a->contexts == b->contexts && a->text == b->text && a->context_names == b->context_names;
 }
 
 static enum status check_range(const char *name, int64_t value, int64_t low, int64_t high,

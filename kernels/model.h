@@ -55,10 +55,11 @@ struct model_config {
     float tau; /* temperature of next-item scores: cosine / tau */
     /* Parts that may be switched; all 0 is what freshet serves by default. */
     bool without_position, without_time; /* the attention's bias by distance, by time between */
-    int32_t contexts; /* tokens of the request's context in front of the history; the longest
-                         history is then P - contexts */
-    int32_t text;     /* width of the items' text vectors (model_item_text()), 0: none; a
-                         multiple of 16 */
+    int32_t contexts;      /* tokens of the request's context in front of the history; the longest
+                              history is then P - contexts */
+    int32_t text;          /* width of the items' text vectors (model_item_text()), 0: none; a
+                              multiple of 16 */
+    int32_t context_names; /* print of their names (schemas/context.h): said, not looked at here */
 };
 
 /* What of a model may be switched, apart from its size; all 0 is the default. */
@@ -67,6 +68,7 @@ struct model_switches {
     enum model_head head;
     bool without_position, without_time;
     int32_t contexts, text;
+    int32_t context_names;
 };
 
 /* One named tensor, row-major. data stays valid until the model is destroyed or grows. */

@@ -24,11 +24,12 @@ static const struct shape_row {
     {"crosses", offsetof(struct model_config, crosses)},
     {"contexts", offsetof(struct model_config, contexts)},
     {"text", offsetof(struct model_config, text)},
+    {"context_names", offsetof(struct model_config, context_names)},
 };
 
 #define SHAPE_ROWS ((int)(sizeof shape_rows / sizeof shape_rows[0]))
-/* Bundles of before the last two were switches have neither. */
-#define SHAPE_ROWS_ALWAYS (SHAPE_ROWS - 2)
+/* Bundles of before the last ones were switches have none of them. */
+#define SHAPE_ROWS_ALWAYS (SHAPE_ROWS - 3)
 /* The rest of the config, as integers too: a real would not survive text unharmed. */
 #define SHAPE_ATTENTION "attention"
 #define SHAPE_POSITION  "position_bias" /* 1 or 0; a bundle that does not say has it */

@@ -1,6 +1,8 @@
 /* kernels/model_rows.c - the table. */
 #include "kernels/model_rows.h"
 
+#include "schemas/context.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,6 +32,13 @@ const struct config_row model_config_rows[] = {
      .type = CONFIG_BOOL,
      .fallback = "true",
      .help = "Attention knows how much time lies between two events."},
+    {.key = "model.contexts",
+     .type = CONFIG_TEXT,
+     .fallback = "",
+     .help =
+         "Up to four members of a request's `context` that the network reads, as surface device; "
+         "known of lists that come back with their trace. Such a model runs on the CPU. Empty: "
+         "none."},
     {.key = "model.text",
      .type = CONFIG_CHOICE,
      .fallback = "0",
@@ -45,6 +54,9 @@ const struct config_row model_config_rows[] = {
 
 struct model_switches model_rows_switches(const struct config *config)
 {
+    struct context_names names;
+    struct error ignored;
+    bool named = context_names_parse(&names, config_text(config, "model.contexts"), &ignored) == OK;
     bool softmax = strcmp(config_text(config, "model.attention"), "softmax") == 0;
     bool dot = strcmp(config_text(config, "model.head"), "dot") == 0;
 
@@ -53,6 +65,8 @@ struct model_switches model_rows_switches(const struct config *config)
         .head = dot ? MODEL_HEAD_DOT : MODEL_HEAD_CROSS,
         .without_position = !config_bool(config, "model.position_bias"),
         .without_time = !config_bool(config, "model.time_bias"),
+        .contexts = named ? names.count : -1, /* which no model has */
+        .context_names = names.print,
         .text = (int32_t)strtol(config_text(config, "model.text"), NULL, 10),
     };
 }

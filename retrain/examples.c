@@ -239,6 +239,7 @@ static enum status add_shown(struct examples *e, const struct example *example, 
     list->user = example->user;
     list->time_ms = example->request_time_ms;
     list->running = example->running;
+    memcpy(list->context, example->context, sizeof list->context);
     if (example->history_count > 0)
         memcpy(list->history, example->history,
                (size_t)example->history_count * sizeof *list->history);

@@ -219,6 +219,7 @@ static enum status fill(struct batch_builder *builder, const struct item_tables 
         struct batch_request request = {.history = list->history,
                                         .history_count = list->history_count,
                                         .running = list->running,
+                                        .context = list->context,
                                         .request_time_ms = list->time_ms,
                                         .candidates = list->rows,
                                         .raw = list->raw,

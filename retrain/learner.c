@@ -599,8 +599,10 @@ static uint64_t print_of(const struct learner *l)
     uint64_t packed = (uint64_t)s->attention | (uint64_t)s->head << 8 |
                       (uint64_t)s->without_position << 16 | (uint64_t)s->without_time << 17 |
                       (uint64_t)s->contexts << 24 | (uint64_t)s->text << 32;
+    uint64_t none = hash64_mix(0, 0);
 
-    return packed == 0 ? l->rules.seed : hash64_mix(l->rules.seed, packed);
+    packed = hash64_mix(packed, (uint64_t)s->context_names);
+    return packed == none ? l->rules.seed : hash64_mix(l->rules.seed, packed);
 }
 
 void learner_save(struct learner *l, struct state_file *state)

@@ -84,6 +84,7 @@ static enum status add_list(struct learner *l, const struct list *list, struct e
         .history = list->history,
         .history_count = list->history_count,
         .running = list->running,
+        .context = list->context,
         .request_time_ms = list->time_ms,
         .candidates = list->rows,
         .raw = list->raw,

@@ -242,13 +242,23 @@ int lists_erase(struct lists *lists, uint64_t user, int64_t time_ms)
 
 /* ---- checkpoint ---- */
 
+/* Codes lie above the count of the history: without any a state is as it was before there were. */
+static uint64_t pack_context(const struct list *list)
+{
+    uint64_t packed = 0;
+
+    for (int i = 0; i < BATCH_CONTEXTS; i++)
+        packed |= (uint64_t)list->context[i] << (8 * i);
+    return packed;
+}
+
 void list_save(const struct list *list, struct state_file *state)
 {
     state_file_put_u64(state, list->id);
     state_file_put_u64(state, list->user);
     state_file_put_u64(state, (uint64_t)list->time_ms);
     state_file_put_u32(state, list->running);
-    state_file_put_u64(state, (uint64_t)list->history_count);
+    state_file_put_u64(state, pack_context(list) << 32 | (uint64_t)list->history_count);
     state_file_put_u64(state, (uint64_t)list->rows_count);
     for (int i = 0; i < list->history_count; i++) {
         state_file_put_u64(state, list->history[i].item);
@@ -269,7 +279,8 @@ struct list *list_load(struct state_file *state, int items)
     uint64_t user = state_file_get_u64(state);
     int64_t time_ms = (int64_t)state_file_get_u64(state);
     uint32_t running = state_file_get_u32(state);
-    int history_count = (int)state_file_get_count(state, 1, SEQUENCE_MAX);
+    uint64_t packed = state_file_get_u64(state);
+    int history_count = (uint32_t)packed > SEQUENCE_MAX ? -1 : (int)(uint32_t)packed;
     int rows_count = (int)state_file_get_count(state, 1, LIST_ROWS_MAX);
     struct list *list = list_create(history_count, rows_count);
 
@@ -281,6 +292,8 @@ struct list *list_load(struct state_file *state, int items)
     list->user = user;
     list->time_ms = time_ms;
     list->running = running;
+    for (int i = 0; i < BATCH_CONTEXTS; i++)
+        list->context[i] = (uint8_t)(packed >> (32 + 8 * i));
     for (int i = 0; i < history_count; i++) {
         list->history[i].item = state_file_get_u64(state);
         list->history[i].time_ms = (int64_t)state_file_get_u64(state);

@@ -15,6 +15,7 @@
 #include "ops/random.h"
 #include "ops/status.h"
 #include "retrain/state_file.h"
+#include "schemas/batch.h"
 #include "schemas/raw.h"
 #include "schemas/user_value.h"
 
@@ -28,7 +29,8 @@ struct list {
     uint64_t id;   /* of the example; 0: made from an event by recall */
     uint64_t user; /* hash */
     int64_t time_ms;
-    uint32_t running; /* of the user's sequence then */
+    uint32_t running;                /* of the user's sequence then */
+    uint8_t context[BATCH_CONTEXTS]; /* codes of where it was asked from */
     int history_count, rows_count;
     struct user_entry *history; /* (history_count) oldest first */
     int32_t *rows;              /* (rows_count) item indices of the tables */

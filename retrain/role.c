@@ -10,6 +10,7 @@
 #include "ops/metric.h"
 #include "retrain/publish.h"
 #include "retrain/role_inside.h"
+#include "schemas/context.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -137,8 +138,12 @@ static enum status create_parts(struct role *role, struct error *err)
     struct examples_options waiting = {
         .rules = &role->dataset.rules, .pending_max = PENDING_MAX, .idle_ms = IDLE_MS};
     struct learner_options options;
+    struct context_names names;
     enum status status;
 
+    status = context_names_parse(&names, config_text(role->config, "model.contexts"), err);
+    if (status != OK)
+        return status;
     learner_options_init(&options);
     options.rules = &role->dataset.rules;
     options.preset = role->settings.preset;

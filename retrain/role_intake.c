@@ -188,6 +188,7 @@ static void watch(void *context, const struct list *list)
     struct batch_request request = {.history = list->history,
                                     .history_count = list->history_count,
                                     .running = list->running,
+                                    .context = list->context,
                                     .request_time_ms = list->time_ms,
                                     .candidates = list->rows,
                                     .raw = list->raw,

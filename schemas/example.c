@@ -15,6 +15,15 @@ static bool time_fits(int64_t time_ms)
 
 /* ---- encode ---- */
 
+static bool has_context(const struct example *example)
+{
+    bool has = false;
+
+    for (int i = 0; i < BATCH_CONTEXTS; i++)
+        has |= example->context[i] != 0;
+    return has;
+}
+
 static void write_shown(struct bytes_writer *writer, const struct example *example)
 {
     assert(example->rows_count >= 1 && example->rows_count <= EVENT_ROWS_MAX);
@@ -30,7 +39,7 @@ static void write_shown(struct bytes_writer *writer, const struct example *examp
     bytes_write_u16(writer, (uint16_t)example->rows_count);
     bytes_write_u16(writer, (uint16_t)example->history_count);
     bytes_write_u8(writer, (uint8_t)example->raw_columns);
-    bytes_write_u8(writer, 0);
+    bytes_write_u8(writer, has_context(example));
     for (int i = 0; i < example->rows_count; i++)
         bytes_write_u64(writer, example->rows[i]);
     for (int i = 0; i < example->history_count; i++) {
@@ -43,6 +52,8 @@ static void write_shown(struct bytes_writer *writer, const struct example *examp
     }
     for (int i = 0; i < example->rows_count * example->raw_columns; i++)
         bytes_write_varint(writer, example->raw[i]);
+    if (has_context(example))
+        bytes_write(writer, example->context, BATCH_CONTEXTS);
 }
 
 static void write_label(struct bytes_writer *writer, const struct example *example)
@@ -141,10 +152,26 @@ static enum status read_arrays(struct example *example, struct bytes_reader *rea
     return OK;
 }
 
+/* Codes, of which one says something: the same example has one form. */
+static enum status read_context(struct example *example, struct bytes_reader *reader,
+                                struct error *err)
+{
+    bool right = true;
+
+    for (int i = 0; i < BATCH_CONTEXTS; i++) {
+        example->context[i] = bytes_read_u8(reader);
+        right &= example->context[i] < BATCH_CONTEXT_CODES;
+    }
+    return right && has_context(example)
+               ? OK
+               : error_set(err, ERR_MALFORMED, "context of an example is none");
+}
+
 static enum status read_shown(struct example *example, struct bytes_reader *reader,
                               struct arena *arena, struct error *err)
 {
-    uint8_t zero;
+    uint8_t context;
+    enum status status;
 
     example->id = bytes_read_u64(reader);
     example->user = bytes_read_u64(reader);
@@ -154,8 +181,8 @@ static enum status read_shown(struct example *example, struct bytes_reader *read
     example->rows_count = bytes_read_u16(reader);
     example->history_count = bytes_read_u16(reader);
     example->raw_columns = bytes_read_u8(reader);
-    zero = bytes_read_u8(reader);
-    if (reader->failed || zero != 0)
+    context = bytes_read_u8(reader);
+    if (reader->failed || context > 1)
         return error_set(err, ERR_MALFORMED, "example is cut short");
     if (example->rows_count < 1 || example->rows_count > EVENT_ROWS_MAX ||
         example->history_count > SEQUENCE_MAX)
@@ -164,7 +191,8 @@ static enum status read_shown(struct example *example, struct bytes_reader *read
     if (example->raw_columns != 0 && example->raw_columns != RAW_COLUMNS)
         return error_set(err, ERR_VERSION, "example of %d raw columns, this build has %d",
                          example->raw_columns, RAW_COLUMNS);
-    return read_arrays(example, reader, arena, err);
+    status = read_arrays(example, reader, arena, err);
+    return status == OK && context == 1 ? read_context(example, reader, err) : status;
 }
 
 static enum status read_label(struct example *example, struct bytes_reader *reader,

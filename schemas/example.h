@@ -20,10 +20,11 @@
  *   34  rows           2  1..EVENT_ROWS_MAX
  *   36  history        2  0..SEQUENCE_MAX
  *   38  raw columns    1  RAW_COLUMNS or 0
- *   39  zero           1
+ *   39  context        1  0, or 1: it stands at the end
  *   40  rows           8 * rows: item hashes in the order shown
  *    .  history       15 * history, oldest first: item hash 8, time 6, action 1
  *    .  raw               rows * columns zigzag varints, row by row, each in its shortest form
+ *    .  context        4  codes of schemas/context.h, not all 0
  *  LABEL
  *    2  id             8
  *   10  user           8
@@ -49,6 +50,7 @@
 #define SCHEMAS_EXAMPLE_H
 
 #include "ops/status.h"
+#include "schemas/batch.h"
 #include "schemas/event.h"
 #include "schemas/raw.h"
 #include "schemas/user_value.h"
@@ -77,6 +79,7 @@ struct example {
     const struct user_entry *history; /* entries with time <= request_time, oldest first */
     int raw_columns;    /* RAW_COLUMNS, or 0: no trace, counts are made progressively */
     const int64_t *raw; /* (rows_count, raw_columns) as served */
+    uint8_t context[BATCH_CONTEXTS]; /* codes as served; 0: not said */
     /* LABEL */
     int row;
     uint8_t action;

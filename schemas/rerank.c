@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <math.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,8 +38,10 @@ const char *const degraded_names[DEGRADED_COUNT] = {
 struct rerank_parser {
     struct json_parser *json;
     struct json_paths *paths;
+    int contexts_count;
     struct text candidates[RERANK_CANDIDATES_MAX];
-    char digits[(RERANK_CANDIDATES_MAX + 2) * DIGITS_MAX]; /* of ids that are integers */
+    char digits[(RERANK_CANDIDATES_MAX + 2 + BATCH_CONTEXTS) *
+                DIGITS_MAX]; /* of ids that are integers */
     size_t digits_used;
     /* Of answers: */
     struct ranked_item items[RERANK_K_MAX];
@@ -74,6 +77,28 @@ void rerank_parser_destroy(struct rerank_parser *parser)
     json_parser_destroy(parser->json);
     json_paths_destroy(parser->paths);
     free(parser);
+}
+
+enum status rerank_parser_contexts(struct rerank_parser *parser, const struct context_names *names,
+                                   struct error *err)
+{
+    char members[BATCH_CONTEXTS][CONTEXT_NAME_MAX + 16];
+    const char *all[MEMBER_COUNT + BATCH_CONTEXTS];
+    struct json_paths *paths;
+    enum status status;
+
+    memcpy(all, pointers, sizeof pointers);
+    for (int i = 0; i < names->count; i++) {
+        (void)snprintf(members[i], sizeof members[i], "/context/%s", names->names[i]);
+        all[MEMBER_COUNT + i] = members[i];
+    }
+    status = json_paths_create(&paths, all, (size_t)(MEMBER_COUNT + names->count), err);
+    if (status != OK)
+        return status;
+    json_paths_destroy(parser->paths);
+    parser->paths = paths;
+    parser->contexts_count = names->count;
+    return OK;
 }
 
 /* ---- requests ---- */
@@ -161,10 +186,22 @@ static enum status get_options(const struct json_value *values, bool recommend,
     return OK;
 }
 
+/* What is no text or integer says nothing. */
+static void get_context(struct rerank_parser *parser, const struct json_value *values,
+                        struct rerank_request *request)
+{
+    for (int i = 0; i < parser->contexts_count; i++) {
+        struct text value = {0};
+
+        if (get_id(parser, &values[i], SIZE_MAX, &value))
+            request->context[i] = (uint8_t)context_code(value);
+    }
+}
+
 enum status rerank_parse(struct rerank_parser *parser, struct text body, bool recommend,
                          struct rerank_request *request, struct error *err)
 {
-    struct json_value values[MEMBER_COUNT];
+    struct json_value values[MEMBER_COUNT + BATCH_CONTEXTS];
     const struct json_value *id = &values[MEMBER_REQUEST_ID];
     enum status status;
 
@@ -182,6 +219,7 @@ enum status rerank_parse(struct rerank_parser *parser, struct text body, bool re
     status = get_options(values, recommend, request, err);
     if (status != OK)
         return status;
+    get_context(parser, values + MEMBER_COUNT, request);
     if (!recommend)
         return get_candidates(parser, &values[MEMBER_CANDIDATES], request, err);
     if (!is_absent(&values[MEMBER_CANDIDATES]))

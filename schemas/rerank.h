@@ -12,7 +12,8 @@
  * Only `user` must be there, and for rerank `candidates`, which may be empty. recommend refuses
  * candidates: recall finds them. Ids are texts, or integers, which count as their decimal text
  * (as in events). `seen` is "keep" or "drop"; without it rerank keeps and recommend drops the items
- * of the user's sequence. Unknown members and `context` are ignored; null counts as absent.
+ * of the user's sequence. `context` is an object of texts and integers, of which those are read
+ * that rerank_parser_contexts() names; unknown members are ignored; null counts as absent.
  *
  * Bounds: body RERANK_BYTES_MAX, candidates 0..RERANK_CANDIDATES_MAX, k 1..RERANK_K_MAX (above:
  * ERR_LIMIT -> 413), deadline 0..RERANK_DEADLINE_MAX_MS. Duplicates are handed on: whoever ranks
@@ -23,6 +24,7 @@
 
 #include "ops/status.h"
 #include "ops/text.h"
+#include "schemas/context.h"
 #include "schemas/event.h"
 #include "schemas/trace.h"
 
@@ -59,14 +61,18 @@ struct rerank_request {
     const struct text *candidates; /* (candidates_count) */
     int candidates_count;
     int k;
-    bool keep_seen;      /* false: items in the user's sequence are left out */
-    bool explain;        /* adds scalars and parts of each row to the answer */
-    int64_t deadline_ms; /* budget from arrival; 0: the server's default */
+    bool keep_seen;                  /* false: items in the user's sequence are left out */
+    bool explain;                    /* adds scalars and parts of each row to the answer */
+    int64_t deadline_ms;             /* budget from arrival; 0: the server's default */
+    uint8_t context[BATCH_CONTEXTS]; /* codes (schemas/context.h); 0: not said */
 };
 
 struct rerank_parser; /* scratch of one thread */
 MUST_CHECK enum status rerank_parser_create(struct rerank_parser **parser, struct error *err);
 void rerank_parser_destroy(struct rerank_parser *parser);
+/* From here on these members of `context` are read. Errors: ERR_NOMEM */
+MUST_CHECK enum status rerank_parser_contexts(struct rerank_parser *parser,
+                                              const struct context_names *names, struct error *err);
 /* Texts live until the parser's next call. recommend: candidates are refused.
  * Errors: ERR_MALFORMED, ERR_LIMIT (too many candidates, k or body too large), ERR_NOMEM */
 MUST_CHECK enum status rerank_parse(struct rerank_parser *parser, struct text body, bool recommend,

@@ -13,13 +13,24 @@
 #include <assert.h>
 #include <string.h>
 
-#define TRACE_FORMAT 1
-#define HASH_BYTES   4
-#define HASH_SEED    UINT64_C(0x7472616365)
-/* Fixed fields, version, ten bytes a varint, hash. */
-#define BYTES_MAX (12 + MODEL_VERSION_MAX + EVENT_ROWS_MAX * RAW_COLUMNS * 10 + HASH_BYTES)
+#define TRACE_FORMAT  1
+#define TRACE_CONTEXT 2 /* the format with context, which older builds refuse */
+#define HASH_BYTES    4
+#define HASH_SEED     UINT64_C(0x7472616365)
+/* Fixed fields, version, context, ten bytes a varint, hash. */
+#define BYTES_MAX                                                                                  \
+    (12 + MODEL_VERSION_MAX + BATCH_CONTEXTS + EVENT_ROWS_MAX * RAW_COLUMNS * 10 + HASH_BYTES)
 
 _Static_assert(BASE64_CHARS(BYTES_MAX) <= TRACE_TEXT_MAX, "every trace fits into an event");
+
+static bool has_context(const struct trace *trace)
+{
+    bool has = false;
+
+    for (int i = 0; i < BATCH_CONTEXTS; i++)
+        has |= trace->context[i] != 0;
+    return has;
+}
 
 size_t trace_encode(const struct trace *trace, char *into, size_t bytes)
 {
@@ -30,13 +41,15 @@ size_t trace_encode(const struct trace *trace, char *into, size_t bytes)
 
     assert(trace->rows_count >= 0 && trace->rows_count <= EVENT_ROWS_MAX);
     assert(trace->request_time_ms >= 0 && trace->request_time_ms <= BYTES_TIME_MAX_MS);
-    bytes_write_u8(&writer, TRACE_FORMAT);
+    bytes_write_u8(&writer, has_context(trace) ? TRACE_CONTEXT : TRACE_FORMAT);
     bytes_write_u8(&writer, RAW_FORMAT);
     bytes_write_u8(&writer, RAW_COLUMNS);
     bytes_write_u16(&writer, (uint16_t)trace->rows_count);
     bytes_write_time(&writer, trace->request_time_ms);
     bytes_write_u8(&writer, (uint8_t)version_bytes);
     bytes_write(&writer, trace->model_version, version_bytes);
+    if (has_context(trace))
+        bytes_write(&writer, trace->context, BATCH_CONTEXTS);
     for (int r = 0; r < trace->rows_count; r++)
         for (int c = 0; c < RAW_COLUMNS; c++)
             bytes_write_varint(&writer, trace->raw[r][c]);
@@ -63,7 +76,8 @@ static enum status read_head(struct trace *trace, struct bytes_reader *reader, s
 
     if (reader->failed)
         return error_set(err, ERR_MALFORMED, "trace is cut short");
-    if (format != TRACE_FORMAT || raw_format != RAW_FORMAT || columns != RAW_COLUMNS)
+    if ((format != TRACE_FORMAT && format != TRACE_CONTEXT) || raw_format != RAW_FORMAT ||
+        columns != RAW_COLUMNS)
         return error_set(err, ERR_VERSION, "trace of format %d.%d with %d columns", format,
                          raw_format, columns);
     if (rows > EVENT_ROWS_MAX || version_bytes >= MODEL_VERSION_MAX)
@@ -75,7 +89,12 @@ static enum status read_head(struct trace *trace, struct bytes_reader *reader, s
     trace->request_time_ms = request_time_ms;
     memcpy(trace->model_version, version, version_bytes);
     trace->model_version[version_bytes] = 0;
-    return OK;
+    for (int i = 0; format == TRACE_CONTEXT && i < BATCH_CONTEXTS; i++)
+        trace->context[i] = bytes_read_u8(reader);
+    for (int i = 0; i < BATCH_CONTEXTS; i++)
+        if (trace->context[i] >= BATCH_CONTEXT_CODES)
+            return error_set(err, ERR_MALFORMED, "trace of a context %d", trace->context[i]);
+    return reader->failed ? error_set(err, ERR_MALFORMED, "trace is cut short") : OK;
 }
 
 enum status trace_decode(struct trace *trace, struct text from, struct error *err)
@@ -88,6 +107,7 @@ enum status trace_decode(struct trace *trace, struct text from, struct error *er
     trace->rows_count = 0;
     trace->request_time_ms = 0;
     trace->model_version[0] = 0;
+    memset(trace->context, 0, sizeof trace->context);
     if (from.bytes > BASE64_CHARS(BYTES_MAX))
         return error_set(err, ERR_LIMIT, "trace of %zu characters, at most %zu", from.bytes,
                          (size_t)BASE64_CHARS(BYTES_MAX));

@@ -300,6 +300,7 @@ static struct batch_request rows_of(const struct rank_request *request, const in
                                   .history_count = request->history_count,
                                   .running = request->running,
                                   .request_time_ms = request->now_ms,
+                                  .context = request->context,
                                   .candidates = indices,
                                   .raw = raw,
                                   .candidates_count = count};

@@ -44,6 +44,7 @@ struct rank_request {
     uint32_t running;
     bool history_known; /* false: it could not be read (DEGRADED_NO_HISTORY) */
     int64_t now_ms;
+    const uint8_t *context;    /* (BATCH_CONTEXTS) codes (schemas/context.h), or NULL */
     const int32_t *candidates; /* (n) indices; NULL: recall finds them */
     int candidates_count;
     int k;

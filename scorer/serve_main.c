@@ -165,7 +165,13 @@ static enum status open_server(struct role *role, const struct config *config, s
         .connections_max = (int)config_int(config, "serve.connections_max"),
         .connections_per_ip_max = (int)config_int(config, "serve.connections_per_ip"),
     };
-    enum status status = server_create(&role->server, &options, err);
+    enum status status = context_names_parse(&options.contexts,
+                                             config_text(config, "model.contexts"), err);
+
+    if (status == OK) {
+        served_slot_contexts(role->slot, &options.contexts);
+        status = server_create(&role->server, &options, err);
+    }
 
     if (status != OK)
         return status;

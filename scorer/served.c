@@ -43,6 +43,8 @@ struct file_mark {
     off_t bytes;
 };
 
+#define CONTEXTS_ANY (-1)
+
 struct served_slot {
     char root[PATH_BYTES / 2];
     pthread_mutex_t lock; /* guards now, and taking a reference to it */
@@ -52,6 +54,7 @@ struct served_slot {
     struct file_mark delta_mark;
     struct catalogue *catalogue; /* borrowed, may be NULL */
     uint64_t catalogue_version;  /* as applied to now */
+    int32_t context_names;       /* print of those that requests are read by */
 };
 
 static void weights_release(struct weights *weights)
@@ -84,9 +87,15 @@ enum status served_slot_create(struct served_slot **slot, const char *root,
         return error_set(err, ERR_LIMIT, "path of the model folder is too long");
     }
     made->catalogue = catalogue;
+    made->context_names = CONTEXTS_ANY;
     (void)pthread_mutex_init(&made->lock, NULL);
     *slot = made;
     return OK;
+}
+
+void served_slot_contexts(struct served_slot *slot, const struct context_names *names)
+{
+    slot->context_names = names->print;
 }
 
 void served_slot_destroy(struct served_slot *slot)
@@ -168,8 +177,21 @@ static struct version *version_create(const struct served *described, struct wei
 
 /* ---- a new bundle ---- */
 
-static enum status load_weights(struct weights **weights, const char *folder,
-                                const struct manifest *manifest, struct error *err)
+/* A model that reads contexts must read those that requests bring, by the same names. */
+static enum status check_contexts(const struct served_slot *slot, const struct model_config *config,
+                                  struct error *err)
+{
+    if (config->contexts == 0 || slot->context_names == CONTEXTS_ANY ||
+        slot->context_names == config->context_names)
+        return OK;
+    return error_set(
+        err, ERR_CONFLICT,
+        "model was trained with other model.contexts: make the two configurations one");
+}
+
+static enum status load_weights(const struct served_slot *slot, struct weights **weights,
+                                const char *folder, const struct manifest *manifest,
+                                struct error *err)
 {
     char path[PATH_BYTES];
     enum status status;
@@ -191,6 +213,8 @@ static enum status load_weights(struct weights **weights, const char *folder,
     atomic_init(&(*weights)->readers, 1);
     (void)snprintf(path, sizeof path, "%s/%s", folder, MODEL_FILE_NAME);
     status = model_file_load(&(*weights)->model, path, manifest, err);
+    if (status == OK)
+        status = check_contexts(slot, model_config((*weights)->model), err);
     if (status == OK)
         status = model_fold((*weights)->model, err);
     if (status != OK) {
@@ -224,7 +248,7 @@ static enum status load_bundle(struct served_slot *slot, const char *name, struc
     if (status == OK)
         status = item_tables_copy(&copy, base, err);
     if (status == OK)
-        status = load_weights(&weights, folder, &manifest, err);
+        status = load_weights(slot, &weights, folder, &manifest, err);
     if (status != OK)
         goto failed;
     apply_catalogue(slot, copy, manifest.item_seed);

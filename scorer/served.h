@@ -18,6 +18,7 @@
 #include "kernels/model.h"
 #include "ops/status.h"
 #include "schemas/bundle.h"
+#include "schemas/context.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -39,6 +40,9 @@ struct catalogue; /* scorer/catalogue.h */
  * catalogue: which items are gone; borrowed, may be NULL. */
 MUST_CHECK enum status served_slot_create(struct served_slot **slot, const char *root,
                                           struct catalogue *catalogue, struct error *err);
+/* Bundles whose model reads contexts are refused (ERR_CONFLICT) unless they are of these names;
+ * without this call any is. Before the first refresh. */
+void served_slot_contexts(struct served_slot *slot, const struct context_names *names);
 void served_slot_destroy(struct served_slot *slot); /* NULL is fine; all must be released */
 
 /* The version that answers now, or NULL while there is none. Release it. */

@@ -280,17 +280,18 @@ static void fill_items(struct scorer *s, const struct job *job, const struct ser
     }
 }
 
-static struct text make_trace(struct scorer *s, const struct served *served, int64_t now_ms,
-                              int count)
+static struct text make_trace(struct scorer *s, const struct served *served,
+                              const struct rank_request *request, int count)
 {
     size_t bytes;
 
     if (served == NULL || count == 0)
         return (struct text){0};
-    s->trace.request_time_ms = now_ms;
+    s->trace.request_time_ms = request->now_ms;
     (void)snprintf(s->trace.model_version, sizeof s->trace.model_version, "%.*s",
                    MODEL_VERSION_MAX - 1, served->version);
     s->trace.rows_count = count;
+    memcpy(s->trace.context, request->context, sizeof s->trace.context);
     for (int i = 0; i < count; i++)
         memcpy(s->trace.raw[i], s->ranked[i].raw, sizeof s->trace.raw[i]);
     bytes = trace_encode(&s->trace, s->trace_text, sizeof s->trace_text);
@@ -363,6 +364,7 @@ static enum status rank_job(struct scorer *s, struct job *job, const struct serv
         .keep_seen = job->request.keep_seen,
         .baseline = in_holdout(server, job->request.user),
         .floor = server->options.floor,
+        .context = job->request.context,
     };
     enum status status;
     int count = 0;
@@ -380,7 +382,7 @@ static enum status rank_job(struct scorer *s, struct job *job, const struct serv
     answer->arm = request.baseline || ranker.model == NULL ? "popularity" : "model";
     answer->items = s->items;
     answer->items_count = count;
-    answer->trace = make_trace(s, served, request.now_ms, count);
+    answer->trace = make_trace(s, served, &request, count);
     answer->cold = job->read.history_count == 0;
     return job->request.explain ? explain(s, &ranker, &request, answer, err) : OK;
 }
@@ -474,6 +476,8 @@ static enum status create_jobs(struct server *server, struct error *err)
     for (int i = 0; i < n; i++) {
         enum status status = rerank_parser_create(&server->jobs[i].parser, err);
 
+        if (status == OK)
+            status = rerank_parser_contexts(server->jobs[i].parser, &server->options.contexts, err);
         if (status != OK)
             return status;
         server->jobs[i].server = server;

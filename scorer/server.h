@@ -13,6 +13,7 @@
 
 #include "ops/http_server.h"
 #include "ops/status.h"
+#include "schemas/context.h"
 #include "schemas/event.h"
 #include "scorer/rank.h"
 #include "scorer/served.h"
@@ -27,11 +28,12 @@ struct server_options {
     const struct event_schema *schema; /* for negative actions */
     int threads;                       /* scorer threads; 0: cores - 1, at least 1 */
     int waiting_max;                   /* requests at work; 0: 256 */
-    int64_t budget_ms;       /* of a request from arrival, unless it names its own; 0: 200 */
-    int64_t redis_budget_ms; /* of reading the sequence; 0: 15 */
-    double holdout;          /* share of users that get popularity, 0..1 */
-    struct rank_floor floor; /* places of every list that are for new items */
-    bool stream_clock;       /* now = newest event time the tables know, not the wall clock */
+    int64_t budget_ms;             /* of a request from arrival, unless it names its own; 0: 200 */
+    int64_t redis_budget_ms;       /* of reading the sequence; 0: 15 */
+    double holdout;                /* share of users that get popularity, 0..1 */
+    struct context_names contexts; /* members of a request's context that the model reads */
+    struct rank_floor floor;       /* places of every list that are for new items */
+    bool stream_clock;             /* now = newest event time the tables know, not the wall clock */
 };
 
 struct server;

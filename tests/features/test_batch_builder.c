@@ -268,3 +268,27 @@ TEST(batch_builder_refuses_more_than_a_batch_holds)
     batch_builder_destroy(builder);
     item_tables_destroy(tables);
 }
+
+TEST(batch_builder_brings_the_contexts_of_requests_that_say_them)
+{
+    static const uint8_t said[BATCH_CONTEXTS] = {3, 0, 63, 1};
+    struct item_tables *tables = make_tables();
+    struct batch_builder *builder = make_builder(64, 15);
+    struct batch_request request = {.request_time_ms = START};
+    struct error err;
+
+    CHECK_STATUS(OK, batch_builder_add(builder, tables, &request, &err));
+    CHECK(batch_builder_batch(builder)->context == NULL);
+    request.context = said;
+    CHECK_STATUS(OK, batch_builder_add(builder, tables, &request, &err));
+    for (int i = 0; i < BATCH_CONTEXTS; i++) {
+        CHECK_INT(0, batch_builder_batch(builder)->context[i]);
+        CHECK_INT(said[i], batch_builder_batch(builder)->context[BATCH_CONTEXTS + i]);
+    }
+    batch_builder_reset(builder);
+    request.context = NULL;
+    CHECK_STATUS(OK, batch_builder_add(builder, tables, &request, &err));
+    CHECK(batch_builder_batch(builder)->context == NULL);
+    batch_builder_destroy(builder);
+    item_tables_destroy(tables);
+}

@@ -267,6 +267,7 @@ TEST(rules_put_the_raw_counts_of_the_trace_into_the_example)
 
     trace.request_time_ms = 996;
     trace.rows_count = 2;
+    trace.context[1] = 9;
     for (int c = 0; c < RAW_COLUMNS; c++) {
         trace.raw[0][c] = 100 + c;
         trace.raw[1][c] = c == 0 ? INT64_MIN : c == 1 ? INT64_MAX : -c;
@@ -283,6 +284,7 @@ TEST(rules_put_the_raw_counts_of_the_trace_into_the_example)
     CHECK_INT(RAW_COLUMNS, user->examples[0].raw_columns);
     for (int c = 0; c < RAW_COLUMNS; c++) {
         CHECK_INT(trace.raw[0][c], user->examples[0].raw[c]);
+        CHECK_INT(9, user->examples[0].context[1]);
         CHECK_INT(trace.raw[1][c], user->examples[0].raw[RAW_COLUMNS + c]);
     }
     user_destroy(user);

@@ -4,6 +4,7 @@
  */
 #include "retrain/learner.h"
 
+#include "features/batch_builder.h"
 #include "tests/retrain/retrain_fixture.h"
 #include "tests/test.h"
 
@@ -625,5 +626,77 @@ TEST(learner_takes_back_rows_and_lets_nobody_inherit_them)
     CHECK(row_of(learner, "young0") == model_item(learner_model(learner), 1));
     CHECK(fabs((double)row_of(learner, "young0")[0]) < 1);
     CHECK_INT(5, item_tables_rows(learner_tables(learner)));
+    learner_destroy(learner);
+}
+
+/* ---- where a list was asked from ---- */
+
+static struct list *asked_from(uint8_t context, const int32_t rows[2], int chosen, uint64_t id)
+{
+    struct list *list = list_create(0, 2);
+
+    CHECK(list != NULL);
+    list->id = id;
+    list->user = id % 50 + 1;
+    list->time_ms = 1700000000000 + (int64_t)id * 1000;
+    list->context[0] = context;
+    memcpy(list->rows, rows, 2 * sizeof *rows);
+    list->labels[chosen] = 1;
+    return list;
+}
+
+/* How much more than the second item the model gives the first, asked from there. */
+static double preference(struct learner *learner, const uint8_t *context, const int32_t rows[2])
+{
+    struct batch_builder_options options = {
+        .history_max = model_history_max(learner_model(learner)),
+        .rows_max = model_config(learner_model(learner))->V};
+    struct batch_request request = {.request_time_ms = 1700001000000,
+                                    .context = context,
+                                    .candidates = rows,
+                                    .candidates_count = 2};
+    struct model_workspace *workspace = model_workspace_create();
+    struct batch_builder *builder;
+    float scores[2];
+
+    CHECK_STATUS(OK, batch_builder_create(&builder, &options, &err));
+    CHECK_STATUS(OK, batch_builder_add(builder, learner_tables(learner), &request, &err));
+    CHECK_STATUS(OK, model_score(learner_model(learner), workspace, batch_builder_batch(builder),
+                                 scores, &err));
+    batch_builder_destroy(builder);
+    model_workspace_destroy(workspace);
+    return (double)scores[0] - (double)scores[1];
+}
+
+TEST(learner_learns_what_is_chosen_where)
+{
+    static const uint8_t phone[BATCH_CONTEXTS] = {5}, desk[BATCH_CONTEXTS] = {9};
+    struct learner_options options;
+    struct learner *learner;
+    int32_t rows[2];
+    bool worked;
+
+    retrain_learner_options(&options);
+    options.switches = (struct model_switches){.contexts = 1, .context_names = 1};
+    options.learning_rate = .01f;
+    options.step_lists = 32;
+    CHECK_STATUS(OK, learner_create(&learner, &options, &err));
+    for (int i = 0; i < 2; i++) {
+        uint64_t hash = rules_item_hash(retrain_rules(), text_of(i == 0 ? "a" : "b"));
+
+        rows[i] = item_tables_index(learner_tables(learner), hash, text_of(i == 0 ? "a" : "b"), 1);
+        item_tables_observe(learner_tables(learner), rows[i], 1, NULL, 0);
+        item_tables_observe(learner_tables(learner), rows[i], 2, NULL, 0);
+    }
+    for (uint64_t id = 1; id <= 6000; id++) {
+        bool on_phone = id % 2 == 0;
+
+        learner_shown(learner, asked_from(on_phone ? 5 : 9, rows, on_phone ? 0 : 1, id));
+        if (id % 32 == 0)
+            CHECK_STATUS(OK, learner_step(learner, INT64_MAX, &worked, &err));
+    }
+    CHECK_STATUS(OK, learner_ready(learner, &err));
+    CHECK(preference(learner, phone, rows) > 1);
+    CHECK(preference(learner, desk, rows) < -1);
     learner_destroy(learner);
 }

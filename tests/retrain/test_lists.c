@@ -19,6 +19,7 @@ static struct list *made(uint64_t id, int64_t time_ms)
     list->id = id;
     list->user = id % 10;
     list->time_ms = time_ms;
+    list->context[2] = (uint8_t)(id % 60);
     list->history[1].item = id;
     list->rows[2] = (int32_t)(id % 7);
     list->raw[3 * RAW_COLUMNS - 1] = time_ms;
@@ -157,6 +158,7 @@ TEST(a_pool_goes_on_after_a_checkpoint_as_if_it_had_not_stopped)
         a = i % 3 == 0 ? lists_take(lists, INT64_MAX) : lists_replay(lists);
         b = i % 3 == 0 ? lists_take(loaded, INT64_MAX) : lists_replay(loaded);
         CHECK(a->id == b->id && a->time_ms == b->time_ms);
+        CHECK(memcmp(a->context, b->context, sizeof a->context) == 0);
         CHECK(memcmp(a->raw, b->raw, 3 * RAW_COLUMNS * sizeof *a->raw) == 0);
         CHECK(a->history[1].item == b->history[1].item && a->rows[2] == b->rows[2]);
     }

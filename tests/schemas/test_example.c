@@ -56,6 +56,7 @@ static void check_same(const struct example *a, const struct example *b)
     CHECK(a->raw_columns == b->raw_columns && a->row == b->row && a->action == b->action);
     CHECK(a->shown_at_ms == b->shown_at_ms && a->labels_count == b->labels_count);
     CHECK(a->partition == b->partition && a->offset == b->offset);
+    CHECK(memcmp(a->context, b->context, sizeof a->context) == 0);
     for (int i = 0; i < a->rows_count; i++)
         CHECK(a->rows[i] == b->rows[i]);
     for (int i = 0; i < a->history_count; i++)
@@ -240,4 +241,32 @@ TEST(example_holds_reads_within_every_truncation)
     memset(bytes, 0xff, 64);
     CHECK(!example_holds(bytes, 64, UINT64_MAX, INT64_MAX));
     CHECK(!example_holds(NULL, 0, 0, 0));
+}
+
+TEST(example_has_its_context_at_the_end_or_is_as_it_was_before_there_were)
+{
+    struct arena *arena = arena_create(1 << 16, 1 << 20);
+    struct example shown = make_shown(3, 2, RAW_COLUMNS), back;
+    size_t without = example_encode(&shown, again, sizeof again), count;
+    struct error err;
+
+    CHECK_INT(0, again[39]);
+    shown.context[0] = 5;
+    shown.context[3] = BATCH_CONTEXT_CODES - 1;
+    count = example_encode(&shown, bytes, sizeof bytes);
+    CHECK_INT((int)without + BATCH_CONTEXTS, (int)count);
+    CHECK_INT(1, bytes[39]);
+    CHECK_STATUS(OK, example_decode(&back, bytes, count, arena, &err));
+    check_same(&shown, &back);
+    for (size_t cut = 0; cut < count; cut++) {
+        arena_reset(arena);
+        CHECK(example_decode(&back, bytes, cut, arena, &err) != OK);
+    }
+    bytes[count - 1] = BATCH_CONTEXT_CODES;
+    CHECK_STATUS(ERR_MALFORMED, example_decode(&back, bytes, count, arena, &err));
+    memset(bytes + count - BATCH_CONTEXTS, 0, BATCH_CONTEXTS); /* of none: another form */
+    CHECK_STATUS(ERR_MALFORMED, example_decode(&back, bytes, count, arena, &err));
+    bytes[39] = 2;
+    CHECK_STATUS(ERR_MALFORMED, example_decode(&back, bytes, count, arena, &err));
+    arena_destroy(arena);
 }

@@ -216,3 +216,30 @@ TEST(rerank_answer_carries_named_columns_of_each_item)
     for (size_t room = 0; room < bytes; room++)
         CHECK(rerank_answer_encode(&explained, text, room) == 0);
 }
+
+TEST(rerank_parse_reads_the_members_of_context_that_are_named)
+{
+    struct context_names names;
+
+    start();
+    CHECK_STATUS(OK, context_names_parse(&names, "surface device os", &err));
+    CHECK_STATUS(OK, rerank_parser_contexts(parser, &names, &err));
+    CHECK_STATUS(OK, parse("{\"user\":\"u\",\"candidates\":[],\"context\":{\"device\":\"phone\","
+                           "\"surface\":7,\"other\":\"x\",\"os\":[1]}}",
+                           false));
+    CHECK_INT(context_code(text_of("7")), request.context[0]);
+    CHECK_INT(context_code(text_of("phone")), request.context[1]);
+    CHECK(request.context[2] == 0 && request.context[3] == 0);
+    CHECK_STATUS(OK, parse("{\"user\":\"u\",\"candidates\":[1]}", false));
+    CHECK(request.context[0] == 0 && request.context[1] == 0);
+    CHECK_STATUS(OK, parse("{\"user\":\"u\",\"candidates\":[],\"context\":null}", false));
+    CHECK_STATUS(OK,
+                 parse("{\"user\":\"u\",\"candidates\":[],\"context\":{\"device\":null}}", false));
+    CHECK_INT(0, request.context[1]);
+    CHECK_STATUS(OK, context_names_parse(&names, "", &err));
+    CHECK_STATUS(OK, rerank_parser_contexts(parser, &names, &err));
+    CHECK_STATUS(OK,
+                 parse("{\"user\":\"u\",\"candidates\":[],\"context\":{\"device\":\"x\"}}", false));
+    CHECK_INT(0, request.context[1]);
+    rerank_parser_destroy(parser);
+}

@@ -60,12 +60,35 @@ TEST(trace_holds_the_largest_counts)
     CHECK_STATUS(ERR_LIMIT, trace_decode(&back, (struct text){text, sizeof text}, &err));
 }
 
+TEST(trace_with_a_context_has_a_format_of_its_own)
+{
+    struct error err;
+    size_t without, with;
+
+    make_trace(2);
+    without = trace_encode(&trace, altered, sizeof altered);
+    trace.context[1] = 63;
+    trace.context[3] = 7;
+    with = trace_encode(&trace, text, sizeof text);
+    CHECK(with > without);
+    CHECK_STATUS(OK, trace_decode(&back, (struct text){text, with}, &err));
+    CHECK(memcmp(back.context, trace.context, sizeof back.context) == 0 && back.rows_count == 2);
+    CHECK_STATUS(OK, trace_decode(&back, (struct text){altered, without}, &err));
+    for (int i = 0; i < BATCH_CONTEXTS; i++)
+        CHECK_INT(0, back.context[i]);
+    trace.context[0] = BATCH_CONTEXT_CODES;
+    with = trace_encode(&trace, text, sizeof text);
+    CHECK_STATUS(ERR_MALFORMED, trace_decode(&back, (struct text){text, with}, &err));
+    CHECK_INT(0, back.rows_count);
+}
+
 TEST(trace_refuses_every_truncation_and_every_altered_character)
 {
     struct error err;
     size_t bytes;
 
     make_trace(3);
+    trace.context[2] = 1;
     bytes = trace_encode(&trace, text, sizeof text);
     for (size_t cut = 0; cut < bytes; cut++)
         CHECK(trace_decode(&back, (struct text){text, cut}, &err) != OK && back.rows_count == 0);
@@ -100,9 +123,9 @@ TEST(trace_refuses_other_formats_and_counts_that_do_not_fit)
     CHECK_STATUS(OK, decode_bytes(bytes, count));
     CHECK(back.rows_count == 1 && back.request_time_ms == 0x060504030201);
     for (int at = 0; at < 3; at++) {
-        bytes[at]++;
+        bytes[at] += 2; /* format 2 is that with context */
         CHECK_STATUS(ERR_VERSION, decode_bytes(bytes, count));
-        bytes[at]--;
+        bytes[at] -= 2;
     }
     CHECK_STATUS(ERR_MALFORMED, decode_bytes(bytes, count - 1));
     CHECK_STATUS(ERR_MALFORMED, decode_bytes(bytes, count + 1));

@@ -51,6 +51,8 @@ static void describe_scalars(struct manifest *manifest, bool stale)
                        scalar_rows[i].name, stale && i == 1 ? "_old" : "");
 }
 
+struct model_switches fixture_switches;
+
 void fixture_publish(const char *root, const char *version, struct item_tables *tables,
                      bool with_model, bool stale)
 {
@@ -70,6 +72,7 @@ void fixture_publish(const char *root, const char *version, struct item_tables *
     item_tables_mark_saved(tables);
     if (with_model) {
         CHECK(model_preset(&config, "small", FIXTURE_ITEMS + 1, scalars_count));
+        model_switch(&config, &fixture_switches);
         CHECK_STATUS(OK, model_create(&model, &config, 3, &err));
         model_file_describe(model, "small", &manifest);
         describe_scalars(&manifest, stale);

@@ -6,6 +6,7 @@
 
 #include "features/item_tables.h"
 #include "features/rules.h"
+#include "kernels/model.h"
 
 #define FIXTURE_ITEMS 20
 #define FIXTURE_SEED  5
@@ -14,6 +15,8 @@
 struct item_tables *fixture_tables(int64_t time_ms);
 /* Publishes tables, and a fresh model when with_model, under root as current. stale: one scalar has
  * another name than this build's. */
+/* Of the models that are published; 0 until a test sets them. */
+extern struct model_switches fixture_switches;
 void fixture_publish(const char *root, const char *version, struct item_tables *tables,
                      bool with_model, bool stale);
 uint64_t fixture_item(int item); /* hash of its name */

@@ -177,3 +177,27 @@ TEST(served_swaps_under_readers_are_never_torn)
     served_slot_destroy(shared);
     item_tables_destroy(tables);
 }
+
+TEST(served_refuses_a_model_of_other_contexts)
+{
+    struct item_tables *tables = fixture_tables(1700000000000);
+    struct context_names names, others;
+    struct served_slot *slot;
+    struct error err;
+    bool changed;
+
+    CHECK_STATUS(OK, context_names_parse(&names, "surface device", &err));
+    CHECK_STATUS(OK, context_names_parse(&others, "device surface", &err));
+    fixture_switches = (struct model_switches){.contexts = 2, .context_names = names.print};
+    fixture_publish(test_folder(), "v1", tables, true, false);
+    fixture_switches = (struct model_switches){0};
+    for (int i = 0; i < 3; i++) {
+        CHECK_STATUS(OK, served_slot_create(&slot, test_folder(), NULL, &err));
+        if (i > 0)
+            served_slot_contexts(slot, i == 1 ? &names : &others);
+        CHECK_STATUS(i == 2 ? ERR_CONFLICT : OK, served_refresh(slot, &changed, &err));
+        CHECK(i < 2 || strstr(err.text, "model.contexts") != NULL);
+        served_slot_destroy(slot);
+    }
+    item_tables_destroy(tables);
+}

@@ -62,6 +62,8 @@ static void open_dataset(struct fixture *f)
     CHECK(f->dataset.rules.seed == FIXTURE_SEED);
 }
 
+static struct context_names asked_by; /* of the next server */
+
 enum bundle { NO_BUNDLE, TABLES_ONLY, WITH_MODEL };
 
 static void setup_bundle(struct fixture *f, enum bundle bundle)
@@ -91,6 +93,7 @@ static void setup_bundle(struct fixture *f, enum bundle bundle)
     server.slot = f->slot;
     server.reader = f->reader;
     server.schema = f->schema;
+    server.contexts = asked_by;
     CHECK_STATUS(OK, server_create(&f->server, &server, &err));
     http.context = f->server;
     CHECK_STATUS(OK, http_server_open(&f->http, &http, &err));
@@ -448,4 +451,57 @@ TEST(server_answers_with_the_largest_answer_whole)
     CHECK_INT(200, f.code);
     teardown(&f);
     free(json);
+}
+
+/* From the request to the model and back in the trace, by which the same scores come again. */
+TEST(server_tells_the_model_where_it_is_asked_from_and_the_trace_says_so)
+{
+    static struct trace trace;
+    struct fixture f;
+    struct user_entry history[] = {entry(3, 2000, CLICK), entry(4, 1000, CLICK)};
+    const struct served *served;
+    struct rank_scratch *scratch;
+    struct rank_request again = {.history = history, .history_known = true};
+    float plain[5], scores[5];
+    int32_t indices[5];
+    struct error err;
+
+    CHECK_STATUS(OK, context_names_parse(&asked_by, "surface device", &err));
+    fixture_switches = (struct model_switches){.contexts = asked_by.count,
+                                               .context_names = asked_by.print};
+    setup(&f, true);
+    fixture_switches = (struct model_switches){0};
+    asked_by = (struct context_names){0};
+    store(&f, "u1", history, 2);
+    post(&f, "/v1/rerank", "{\"user\":\"u1\",\"candidates\":[\"i1\",\"i2\",\"i5\",\"i8\",\"i9\"]}");
+    CHECK_INT(5, f.answer.items_count);
+    for (int i = 0; i < 5; i++)
+        plain[i] = f.answer.items[i].score;
+    post(&f, "/v1/rerank",
+         "{\"user\":\"u1\",\"candidates\":[\"i1\",\"i2\",\"i5\",\"i8\",\"i9\"],"
+         "\"context\":{\"device\":\"phone\"}}");
+    CHECK_INT(200, f.code);
+    CHECK_STATUS(OK, trace_decode(&trace, f.answer.trace, &err));
+    CHECK_INT(0, trace.context[0]);
+    CHECK_INT(context_code(text_of("phone")), trace.context[1]);
+
+    CHECK_STATUS(OK, rank_scratch_create(&scratch, &err));
+    served = served_acquire(f.slot);
+    for (int i = 0; i < 5; i++)
+        indices[i] = item_tables_find(served->tables,
+                                      rules_item_hash(&f.dataset.rules, f.answer.items[i].item));
+    again.history_count = again.running = 2;
+    again.now_ms = trace.request_time_ms;
+    again.candidates = indices;
+    again.candidates_count = 5;
+    again.keep_seen = true;
+    again.context = trace.context;
+    CHECK_STATUS(OK, rank_scores(&(struct ranker){.model = served->model, .tables = served->tables},
+                                 scratch, &again, scores, &err));
+    for (int i = 0; i < 5; i++)
+        CHECK_NEAR((double)scores[i], (double)f.answer.items[i].score, 1e-5);
+    CHECK(plain[0] != f.answer.items[0].score);
+    served_release(f.slot, served);
+    rank_scratch_destroy(scratch);
+    teardown(&f);
 }
