@@ -18,9 +18,10 @@ struct work {
     const struct attention *a;
     int32_t D, history; /* padded rows of it; row numbers from there on are candidates */
     int64_t pitch;
-    float scale;
+    float scale, self_bias;
     float *reversed; /* (history + pitch): r_pos[history - t], so a row's biases are one run */
     float *bias;     /* (STRIP, pitch) */
+    float r_time[BUCKET_COUNT];
 };
 
 static float *take(float **at, int64_t floats)
@@ -31,23 +32,26 @@ static float *take(float **at, int64_t floats)
     return taken;
 }
 
-static struct work work_begin(const struct attention *a, float **scratch)
+/* Scores come out times factor: CPU_SILU_SCALE where cpu_silu_scaled() takes them, else 1. */
+static struct work work_begin(const struct attention *a, float **scratch, float factor)
 {
-    struct work w = {.a = a};
+    struct work w = {.a = a, .self_bias = (a->r_pos[0] + a->r_time[0]) * factor};
 
     assert(a->C % (CPU_PANEL * a->H) == 0 && a->n <= a->P);
     w.D = a->C / a->H;
     w.history = cpu_pad_rows(a->n);
     w.pitch = attention_pitch(a->n);
-    w.scale = 1.0f / sqrtf((float)w.D);
+    w.scale = factor / sqrtf((float)w.D);
     w.reversed = take(scratch, w.history + w.pitch);
     w.bias = take(scratch, CPU_ROW_PAD * w.pitch);
     for (int32_t t = 0; t < w.history + (int32_t)w.pitch; t++) {
         int32_t distance = w.history - t;
 
         distance = distance < 0 ? 0 : distance;
-        w.reversed[t] = a->r_pos[distance > a->P ? a->P : distance];
+        w.reversed[t] = a->r_pos[distance > a->P ? a->P : distance] * factor;
     }
+    for (int i = 0; i < BUCKET_COUNT; i++)
+        w.r_time[i] = a->r_time[i] * factor;
     return w;
 }
 
@@ -127,14 +131,39 @@ static void make_bias(const struct work *w, int32_t row, int32_t keys)
         float *to = w->bias + r * w->pitch;
 
         for (int32_t j = 0; j < keys; j += 8)
-            look_up(to + j, near + j, w->a->r_time, bucket + j);
+            look_up(to + j, near + j, w->r_time, bucket + j);
     }
 }
 
 /* Score of a candidate for itself. */
 static float self_score(const struct work *w, const float *q, const float *k)
 {
-    return cpu_dot(q, k, w->D) * w->scale + w->a->r_pos[0] + w->a->r_time[0];
+    return cpu_dot(q, k, w->D) * w->scale + w->self_bias;
+}
+
+/* SiLU of a tile of scores, which come scaled; bias_pitch 0: one row of biases serves all rows. */
+CPU_INLINE void store_silu(const struct work *w, float *scores, cpu_vector (*acc)[CPU_VECTORS],
+                           const float *bias, int64_t bias_pitch)
+{
+    CPU_UNROLL
+    for (int half = 0; half < CPU_ROWS * CPU_VECTORS; half += CPU_SILU_COUNT) {
+        cpu_vector t[CPU_SILU_COUNT];
+
+        CPU_UNROLL
+        for (int i = 0; i < CPU_SILU_COUNT; i++) {
+            int r = (half + i) / CPU_VECTORS, v = (half + i) % CPU_VECTORS;
+
+            t[i] = CPU_FMA(acc[r][v], cpu_splat(w->scale),
+                           cpu_load(bias + r * bias_pitch + v * CPU_LANES));
+        }
+        cpu_silu_scaled(t, CPU_SILU_COUNT);
+        CPU_UNROLL
+        for (int i = 0; i < CPU_SILU_COUNT; i++) {
+            int r = (half + i) / CPU_VECTORS, v = (half + i) % CPU_VECTORS;
+
+            cpu_store(scores + r * w->pitch + v * CPU_LANES, t[i]);
+        }
+    }
 }
 
 /* Scores of a strip: a constant form leaves no branch in the tile. slopes NULL: not wanted. */
@@ -148,6 +177,10 @@ CPU_INLINE void strip_scores(enum attention_form form, int candidates, const str
         cpu_vector acc[CPU_ROWS][CPU_VECTORS];
 
         cpu_product(acc, q, row, 1, keys_packed + (int64_t)j * w->D, w->D);
+        if (form == ATTENTION_SILU && slopes == NULL) {
+            store_silu(w, scores + j, acc, w->bias + j, candidates ? 0 : w->pitch);
+            continue;
+        }
         CPU_UNROLL
         for (int r = 0; r < STRIP; r++) {
             CPU_UNROLL
@@ -156,13 +189,12 @@ CPU_INLINE void strip_scores(enum attention_form form, int candidates, const str
                 int64_t bias_at = candidates ? j + v * CPU_LANES : at;
                 cpu_vector s = CPU_FMA(acc[r][v], cpu_splat(w->scale), cpu_load(w->bias + bias_at));
 
-                if (form == ATTENTION_SILU && slopes != NULL) {
+                if (form == ATTENTION_SILU) {
                     cpu_vector slope;
 
                     s = cpu_silu_slope(s, &slope);
                     cpu_store(slopes + at, slope);
-                } else if (form == ATTENTION_SILU)
-                    s = cpu_silu(s);
+                }
                 cpu_store(scores + at, s);
             }
         }
@@ -246,9 +278,15 @@ static void strip_weights(const struct work *w, float *weights, float *slopes, f
         for (int32_t r = 0; r < STRIP; r++)
             own[r] = softmax_row(weights + r * w->pitch, visible_keys(w, row + r), keys, candidates,
                                  own[r]);
-    else if (candidates)
-        cpu_store(own, cpu_silu(cpu_load(own)));
-    else
+    else if (candidates) {
+        cpu_vector all = cpu_load(own);
+
+        if (slopes != NULL)
+            all = cpu_silu(all);
+        else
+            cpu_silu_scaled(&all, 1);
+        cpu_store(own, all);
+    } else
         for (int32_t r = 0; r < STRIP; r++)
             hide(weights + r * w->pitch, visible_keys(w, row + r), keys, 0);
 }
@@ -297,7 +335,7 @@ void CPU(attention_forward)(float *o, const struct attention *a, const float *z,
                             int32_t first)
 {
     float *scratch = a->scratch;
-    struct work w = work_begin(a, &scratch);
+    struct work w = work_begin(a, &scratch, a->form == ATTENTION_SILU ? CPU_SILU_SCALE : 1);
     int candidates = first == ATTENTION_CANDIDATES;
     int64_t head = w.D * w.pitch;
     const float *values = a->packed + a->C * w.pitch;
@@ -547,7 +585,7 @@ void CPU(attention_backward)(const struct attention_gradient *gradient, const fl
                              int32_t history_rows)
 {
     float *scratch = a->scratch, *dz = gradient->dz;
-    struct work w = work_begin(a, &scratch);
+    struct work w = work_begin(a, &scratch, 1);
     int64_t rows = w.history + cpu_pad_rows(m), row_z = 4 * (int64_t)a->C, head = w.D * w.pitch;
     struct backward b = {
         .z = z,

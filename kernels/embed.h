@@ -64,7 +64,7 @@ void embed_forward_ref(double *x, double *e, const struct embed *tables,
 struct embed_folded {
     const float *emb; /* NULL: nothing is folded */
     const float *act, *gap, *hour, *context;
-    const float *bias; /* (4 C) */
+    const float *bias; /* (4 C) b1, scaled as the pass over them wants it */
 };
 
 #define EMBED_CHANNELS_MAX 1024
@@ -74,7 +74,7 @@ static inline int64_t embed_fold_floats(const struct embed *tables, int32_t cont
 {
     int64_t C = tables->C, rows = (int64_t)tables->V + tables->A + context_rows;
 
-    return 4 * C * (rows + BUCKET_GAPS + BUCKET_HOURS + EMBED_FOLD_ROWS + 2 * C) +
+    return 4 * C * (rows + BUCKET_GAPS + BUCKET_HOURS + 1 + EMBED_FOLD_ROWS + 2 * C) +
            EMBED_FOLD_ROWS * C;
 }
 

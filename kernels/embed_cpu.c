@@ -5,7 +5,10 @@
 
 #include <assert.h>
 
-#define AHEAD 2 /* rows: about the time that memory takes */
+#define FOLD_STEP   (CPU_LANES < 8 ? 16 : 32) /* floats of a row at a time: whole lines */
+#define FOLD_AHEAD  2                         /* rows to ask for in time */
+#define EMBED_AHEAD 8
+#define NORMS       16
 
 /* Table rows of history token j. */
 struct sides {
@@ -91,7 +94,11 @@ void CPU(embed_candidates)(float *x, float *e, const struct embed *t, const stru
 
     for (int32_t i = 0; i < count; i++) {
         const float *item = item_of(t, items[i]);
+        const float *later = item_of(t, items[i + EMBED_AHEAD < count ? i + EMBED_AHEAD : i]);
         int64_t at = (int64_t)i * C;
+
+        for (int32_t c = 0; c < C; c += 16)
+            __builtin_prefetch(later + c);
 
         for (int32_t c = 0; c < C; c += CPU_LANES) {
             cpu_vector scaled = cpu_load(item + c) * scale;
@@ -143,7 +150,10 @@ void CPU(embed_fold)(struct embed_folded *folded, const struct embed *t, int32_t
             centred[(int64_t)k * N + n] = (float)((double)w1[(int64_t)k * N + n] - mean);
     }
     CPU(linear_pack)(panels, centred, N, C, N, 0);
-    folded->bias = b1;
+    for (int32_t n = 0; n < N; n++)
+        at[n] = b1[n] * CPU_SILU_SCALE;
+    folded->bias = at;
+    at += N;
     folded->act = fold_table(&at, t->act, t->A, 1, w, scratch);
     folded->gap = fold_table(&at, t->gap, BUCKET_GAPS, 1, w, scratch);
     folded->hour = fold_table(&at, t->hour, BUCKET_HOURS, 1, w, scratch);
@@ -151,28 +161,40 @@ void CPU(embed_fold)(struct embed_folded *folded, const struct embed *t, int32_t
     folded->emb = fold_table(&at, t->emb, t->V, sqrtf((float)C), w, scratch);
 }
 
-/* z = SiLU(rstd(x) * (item + side) + bias), one row. */
-CPU_INLINE void fold_row(float *z, const float *x, const float *item, const float *side,
-                         const float *bias, int32_t C, float epsilon)
+/* Scaled 1 / deviation of rows, up to NORMS of them: one after the other they overlap, while each
+ * in front of its own pass would be waited for. */
+static void norms_of(float *norms, const float *x, int32_t rows, int32_t C, float epsilon)
 {
-    float mean, scale = cpu_norm(x, C, epsilon, &mean);
+    for (int64_t r = 0; r < rows && r < NORMS; r++) {
+        float mean;
 
-    for (int32_t c = 0; c < 4 * C; c += CPU_PANEL) {
-        CPU_UNROLL
-        for (int v = 0; v < CPU_VECTORS; v++) {
-            int32_t i = c + v * CPU_LANES;
-            cpu_vector sum = cpu_load(item + i) + cpu_load(side + i);
-
-            cpu_store(z + i, cpu_silu(CPU_FMA(sum, cpu_splat(scale), cpu_load(bias + i))));
-        }
+        norms[r] = cpu_norm(x + r * C, C, epsilon, &mean) * CPU_SILU_SCALE;
     }
 }
 
-/* Items lie anywhere in a large table: ask for one while others are computed. */
-CPU_INLINE void ask_for(const float *row, int32_t floats)
+/* z = SiLU(rstd(x) * (item + side) + b1), one row; scale is rstd(x), scaled as bias, b1, is
+ * (kernels/cpu.h). Items lie anywhere in a large table, so a row that comes later is asked for, a
+ * line at a time: all of it at once waits for the first lines. */
+CPU_INLINE void fold_row(float *z, float scale, const float *item, const float *side,
+                         const float *bias, int32_t C, const float *later)
 {
-    for (int32_t c = 0; c < floats; c += 16)
-        __builtin_prefetch(row + c);
+    for (int32_t c = 0; c < 4 * C; c += FOLD_STEP) {
+        cpu_vector t[FOLD_STEP / CPU_LANES];
+
+        for (int k = 0; k < FOLD_STEP; k += 16)
+            __builtin_prefetch(later + c + k);
+        CPU_UNROLL
+        for (int v = 0; v < FOLD_STEP / CPU_LANES; v++) {
+            int32_t i = c + v * CPU_LANES;
+
+            t[v] = CPU_FMA(cpu_load(item + i) + cpu_load(side + i), cpu_splat(scale),
+                           cpu_load(bias + i));
+        }
+        cpu_silu_scaled(t, FOLD_STEP / CPU_LANES);
+        CPU_UNROLL
+        for (int v = 0; v < FOLD_STEP / CPU_LANES; v++)
+            cpu_store(z + c + v * CPU_LANES, t[v]);
+    }
 }
 
 /* The folded row that belongs to a row of the table. */
@@ -181,16 +203,22 @@ static const float *folded_row(const float *folded, const float *table, const fl
     return folded + 4 * (row - table);
 }
 
+static const float *folded_item(const struct embed_folded *f, const struct embed *t, int32_t item)
+{
+    return f->emb + 4 * (int64_t)embed_row(item, t->V) * t->C;
+}
+
 void CPU(embed_history_folded)(float *z, const float *x, const struct embed *t,
                                const struct embed_folded *f, const struct request *request,
                                int32_t first, float epsilon)
 {
-    float side[4 * EMBED_CHANNELS_MAX];
+    const int32_t *items = request->batch->item + request->token; /* from number contexts on */
+    float side[4 * EMBED_CHANNELS_MAX], norms[NORMS];
     int32_t C = t->C, N = 4 * C;
 
     assert(C <= EMBED_CHANNELS_MAX);
     for (int32_t j = first; j < request->n; j++, x += C, z += N) {
-        const float *item;
+        const float *item, *later;
 
         if (j < request->contexts) {
             memset(side, 0, (size_t)N * sizeof *side);
@@ -201,11 +229,7 @@ void CPU(embed_history_folded)(float *z, const float *x, const struct embed *t,
             const float *hour = folded_row(f->hour, t->hour, s.hour);
             const float *act = s.act == NULL ? NULL : folded_row(f->act, t->act, s.act);
 
-            if (j + AHEAD < request->n)
-                ask_for(folded_row(f->emb, t->emb,
-                                   item_of(t, request->batch->item[request->token + j + AHEAD])),
-                        N);
-            item = folded_row(f->emb, t->emb, item_of(t, request->batch->item[request->token + j]));
+            item = folded_item(f, t, items[j]);
             for (int32_t c = 0; c < N; c += CPU_LANES) {
                 cpu_vector sum = cpu_load(gap + c) + cpu_load(hour + c);
 
@@ -214,7 +238,12 @@ void CPU(embed_history_folded)(float *z, const float *x, const struct embed *t,
                 cpu_store(side + c, sum);
             }
         }
-        fold_row(z, x, item, side, f->bias, C, epsilon);
+        later = j + FOLD_AHEAD >= request->contexts && j + FOLD_AHEAD < request->n
+                    ? folded_item(f, t, items[j + FOLD_AHEAD])
+                    : item;
+        if ((j - first) % NORMS == 0)
+            norms_of(norms, x, request->n - j, C, epsilon);
+        fold_row(z, norms[(j - first) % NORMS], item, side, f->bias, C, later);
     }
 }
 
@@ -223,7 +252,7 @@ void CPU(embed_candidates_folded)(float *z, const float *x, const struct embed *
                                   int32_t first, int32_t count, float epsilon)
 {
     const int32_t *items = request->batch->candidate_item + request->candidate + first;
-    float side[4 * EMBED_CHANNELS_MAX];
+    float side[4 * EMBED_CHANNELS_MAX], norms[NORMS];
     int32_t C = t->C, N = 4 * C;
     struct sides s = candidate_sides(t, request);
     const float *gap = folded_row(f->gap, t->gap, s.gap);
@@ -233,9 +262,11 @@ void CPU(embed_candidates_folded)(float *z, const float *x, const struct embed *
     for (int32_t c = 0; c < N; c += CPU_LANES)
         cpu_store(side + c, cpu_load(gap + c) + cpu_load(hour + c) + cpu_load(f->act + c));
     for (int32_t i = 0; i < count; i++, x += C, z += N) {
-        if (i + AHEAD < count)
-            ask_for(folded_row(f->emb, t->emb, item_of(t, items[i + AHEAD])), N);
-        fold_row(z, x, folded_row(f->emb, t->emb, item_of(t, items[i])), side, f->bias, C, epsilon);
+        const float *later = folded_item(f, t, items[i + FOLD_AHEAD < count ? i + FOLD_AHEAD : i]);
+
+        if (i % NORMS == 0)
+            norms_of(norms, x, count - i, C, epsilon);
+        fold_row(z, norms[i % NORMS], folded_item(f, t, items[i]), side, f->bias, C, later);
     }
 }
 

@@ -21,6 +21,28 @@ void CPU(linear_pack)(float *panels, const float *w, int32_t pitch, int32_t K, i
     }
 }
 
+/* out = SiLU(acc + bias) of a tile; bias comes scaled. */
+CPU_INLINE void store_silu(float *out, int64_t pitch, cpu_vector (*acc)[CPU_VECTORS],
+                           const cpu_vector *bias)
+{
+    CPU_UNROLL
+    for (int half = 0; half < CPU_ROWS * CPU_VECTORS; half += CPU_SILU_COUNT) {
+        cpu_vector t[CPU_SILU_COUNT];
+
+        CPU_UNROLL
+        for (int i = 0; i < CPU_SILU_COUNT; i++) {
+            int r = (half + i) / CPU_VECTORS, v = (half + i) % CPU_VECTORS;
+
+            t[i] = CPU_FMA(acc[r][v], cpu_splat(CPU_SILU_SCALE), bias[v]);
+        }
+        cpu_silu_scaled(t, CPU_SILU_COUNT);
+        CPU_UNROLL
+        for (int i = 0; i < CPU_SILU_COUNT; i++)
+            cpu_store(out + (half + i) / CPU_VECTORS * pitch + (half + i) % CPU_VECTORS * CPU_LANES,
+                      t[i]);
+    }
+}
+
 /* after and with_slope are constants where this is inlined: no branch is left in the tile, and
  * with the loops unrolled the sums never leave the registers. */
 CPU_INLINE void forward(enum linear_after after, int with_slope, float *out, float *slope,
@@ -31,11 +53,16 @@ CPU_INLINE void forward(enum linear_after after, int with_slope, float *out, flo
         cpu_vector bias[CPU_VECTORS] = {{0}};
 
         for (int v = 0; v < CPU_VECTORS && w.bias != NULL; v++)
-            bias[v] = cpu_load(w.bias + call.first + n + v * CPU_LANES);
+            bias[v] = cpu_load(w.bias + call.first + n + v * CPU_LANES) *
+                      (after == LINEAR_SILU && !with_slope ? CPU_SILU_SCALE : 1);
         for (int64_t r0 = 0; r0 < R; r0 += CPU_ROWS) {
             cpu_vector acc[CPU_ROWS][CPU_VECTORS];
 
             cpu_product(acc, x + r0 * call.x_pitch, call.x_pitch, 1, panel, w.K);
+            if (after == LINEAR_SILU && !with_slope) {
+                store_silu(out + r0 * call.out_pitch + n, call.out_pitch, acc, bias);
+                continue;
+            }
             CPU_UNROLL
             for (int r = 0; r < CPU_ROWS; r++) {
                 CPU_UNROLL
@@ -43,14 +70,12 @@ CPU_INLINE void forward(enum linear_after after, int with_slope, float *out, flo
                     int64_t at = (r0 + r) * call.out_pitch + n + v * CPU_LANES;
                     cpu_vector sum = acc[r][v] + bias[v];
 
-                    if (after == LINEAR_SILU && with_slope) {
+                    if (after == LINEAR_SILU) {
                         cpu_vector slopes;
 
                         sum = cpu_silu_slope(sum, &slopes);
                         cpu_store(slope + at, slopes);
-                    } else if (after == LINEAR_SILU)
-                        sum = cpu_silu(sum);
-                    else if (after == LINEAR_ADD)
+                    } else if (after == LINEAR_ADD)
                         sum += cpu_load(out + at);
                     cpu_store(out + at, sum);
                 }
