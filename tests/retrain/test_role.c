@@ -104,16 +104,20 @@ static void make_dataset(void)
     redis_dataset_clear(&dataset);
 }
 
+static bool catalogue; /* there is an items topic */
+
 /* judged_min: held-out choices below which every challenger is refused. */
 static void begin_judging(int judged_min)
 {
     static const struct kafka_broker_topic topics[] = {
         {"events", PARTITIONS}, {"examples", 1}, {NULL, 0}};
+    static const struct kafka_broker_topic with_items[] = {
+        {"events", PARTITIONS}, {"examples", 1}, {"items", 2}, {NULL, 0}};
     struct kafka_producer_options options;
 
     redis_server_start(&server, NULL);
     CHECK_STATUS(OK, hash_start(&err));
-    CHECK_STATUS(OK, kafka_broker_start(&broker, topics, &err));
+    CHECK_STATUS(OK, kafka_broker_start(&broker, catalogue ? with_items : topics, &err));
     load_config(judged_min);
     CHECK_STATUS(OK, event_schema_create(&schema, config, &err));
     make_dataset();
@@ -782,6 +786,58 @@ TEST(role_watches_where_choices_stand_in_the_champions_order)
     send_events(sent, sent + 60);
     follow(role, sent + 60);
     CHECK(role->drift.served_count > 0);
+    role_close(role);
+    end();
+}
+
+/* ---- the catalogue ---- */
+
+static void send_item(const char *item, const char *record)
+{
+    send("items", (int)(strlen(item) % 2), item, record, record == NULL ? 0 : strlen(record), 1);
+}
+
+TEST(role_reads_what_the_catalogue_says_of_items_nobody_has_seen)
+{
+    int64_t until_us = clock_monotonic_us() + PATIENCE_US;
+    struct event first = retrain_event(0);
+    char known[300], name[64];
+    struct item_tables *tables;
+    struct role *role;
+    int32_t fresh, gone;
+    int count;
+
+    catalogue = true;
+    begin();
+    (void)snprintf(name, sizeof name, "%.*s", TEXT_ARGS(first.item));
+    (void)snprintf(known, sizeof known, "{\"item\":\"%s\",\"category\":\"shoes\"}", name);
+    send_events(0, 200);
+    send_item(name, known);
+    send_item("ugly", "{");
+    send_item("fresh", "{\"item\":\"fresh\",\"category\":\"shoes\",\"text\":\"a new one\"}");
+    send_item("nothing", "{\"item\":\"nothing\"}");
+    send_item("gone", "{\"item\":\"gone\",\"category\":\"shoes\"}");
+    flush();
+    role = open_role();
+    catalogue = false;
+    follow(role, 200);
+    tables = learner_tables(role->learner);
+    CHECK(role->items_topic != NULL);
+    for (fresh = gone = ITEM_NONE; fresh == ITEM_NONE || gone == ITEM_NONE;) {
+        CHECK(clock_monotonic_us() < until_us);
+        CHECK_STATUS(OK, role_follow(role, 10, &count, &err));
+        fresh = item_tables_find(tables, rules_item_hash(&rules, text_of("fresh")));
+        gone = item_tables_find(tables, rules_item_hash(&rules, text_of("gone")));
+    }
+    CHECK(item_tables_row(tables, fresh) > 0 && !item_tables_admitted(tables, fresh));
+    CHECK(item_tables_find(tables, rules_item_hash(&rules, text_of("nothing"))) == ITEM_NONE);
+    CHECK(!item_tables_gone(tables, gone));
+    send_item("gone", NULL); /* a tombstone */
+    flush();
+    while (!item_tables_gone(tables, gone)) {
+        CHECK(clock_monotonic_us() < until_us);
+        CHECK_STATUS(OK, role_follow(role, 10, &count, &err));
+    }
     role_close(role);
     end();
 }
