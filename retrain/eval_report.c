@@ -298,11 +298,12 @@ void eval_report_table(const struct eval_result *r, const struct eval_options *o
     if (r->among_new.items > 0)
         (void)fprintf(to,
                       "not in training, by model_cold: HR@10 %.4f, NDCG@10 %.4f among all items; "
-                      "among the %d of their like (%d described) %.4f, %.4f; by chance HR %.4f\n",
+                      "among the %d of their like (%d described) %.4f, %.4f; by chance HR %.4f\n"
+                      "with the last of ten places for the best of them: HR@10 %.4f\n",
                       r->slices[EVAL_SLICE_NEW].hit_rate[ARM_MODEL_COLD],
                       r->slices[EVAL_SLICE_NEW].ndcg[ARM_MODEL_COLD], (int)r->among_new.items,
                       (int)r->among_new.described, r->among_new.hit_rate, r->among_new.ndcg,
-                      r->among_new.chance);
+                      r->among_new.chance, r->slices[EVAL_SLICE_NEW].hit_rate[ARM_MODEL_FLOOR]);
     (void)fprintf(to, "fairness gap %.4f; model against network: RBO %.3f, same first %.3f\n",
                   r->fairness_gap, r->stability, r->same_first);
     if (r->epochs > 0)

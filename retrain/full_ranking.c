@@ -339,6 +339,33 @@ static void fill_logits(struct full_ranking *r, int arm, int64_t at, const struc
     }
 }
 
+/* The list of model_cold with the best of the new items in its last place, unless there is one. */
+static void rank_with_floor(const struct job *job, struct member *m, int64_t at)
+{
+    const float *lifetime = job->features.lifetime;
+    const double last = FULL_RANKING_TOP - 1;
+    struct full_ranking *r = job->ranking;
+    double rank = r->rank[ARM_MODEL_COLD][at];
+    int32_t best = 0,
+            listed = r->candidates[at] < FULL_RANKING_TOP ? r->candidates[at] : FULL_RANKING_TOP;
+    bool shown = false;
+
+    for (int32_t i = 0; i < listed; i++)
+        shown |= !(lifetime[m->order[i]] > 0);
+    for (int32_t v = 1; v < job->features.items && !shown; v++)
+        if (!(lifetime[v] > 0) && m->scores[v] > -INFINITY &&
+            (best == 0 || m->scores[v] > m->scores[best]))
+            best = v;
+    if (best > 0) {
+        rank = rank < last ? rank : r->among_new[at] < 1 ? last : rank + 1;
+        if (listed == FULL_RANKING_TOP)
+            m->order[FULL_RANKING_TOP - 1] = best;
+    }
+    r->rank[ARM_MODEL_FLOOR][at] = rank;
+    for (int32_t i = 0; i < listed; i++)
+        m->exposed[ARM_MODEL_FLOOR][m->order[i]]++;
+}
+
 static void rank_target(const struct job *job, struct member *m, int64_t at)
 {
     const struct interactions *d = job->world->split->data;
@@ -354,6 +381,10 @@ static void rank_target(const struct job *job, struct member *m, int64_t at)
 
         if (r->rank[arm] == NULL)
             continue;
+        if (arm == ARM_MODEL_FLOOR) { /* after model_cold, whose scores and order are there */
+            rank_with_floor(job, m, at);
+            continue;
+        }
         score_arm(job, m, (enum full_ranking_arm)arm, event, of);
         mask_training(job, m->scores, event);
         if (arm == ARM_POPULARITY)
@@ -570,7 +601,7 @@ static enum status make_room(struct full_ranking *r, const struct full_ranking_w
     for (int arm = 0; all && arm < ARM_COUNT; arm++) {
         if ((arm == ARM_NETWORK && w->model == NULL) || (arm == ARM_FTRL && w->ftrl == NULL) ||
             (arm == ARM_TWO_TOWER && w->two_tower == NULL) ||
-            (arm == ARM_MODEL_COLD && w->cold == NULL))
+            ((arm == ARM_MODEL_COLD || arm == ARM_MODEL_FLOOR) && w->cold == NULL))
             continue;
         r->rank[arm] = calloc(n + 1, sizeof **r->rank);
         r->exposed[arm] = calloc(V, sizeof **r->exposed);

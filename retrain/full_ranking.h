@@ -7,8 +7,9 @@
  * events are masked (a target among them is a miss) unless seen ones are kept. Ties are averaged.
  * An item without a training event has no row that was ever trained: the network puts it last. But
  * for the arm model_cold, asked for with `cold`: there such an item may have the mean of the rows
- * of items like it. Where the data knows no repeats the model's arms leave out the whole history,
- * as serving does.
+ * of items like it; and for model_floor, the same with the last place of the top list kept for the
+ * best of such items (serve.new_share .1). Where the data knows no repeats the model's arms leave
+ * out the whole history, as serving does.
  *
  * Each thread has a range of targets and writes each one's ranks in its place, so the result is the
  * same for any number of threads.
@@ -44,7 +45,8 @@
     X(ITEM_KNN,          "item_knn")                \
     X(FTRL,              "ftrl")                    \
     X(TWO_TOWER,         "two_tower")               \
-    X(MODEL_COLD,        "model_cold")
+    X(MODEL_COLD,        "model_cold")              \
+    X(MODEL_FLOOR,       "model_floor")
 
 enum full_ranking_arm {
 #define X(id, name) ARM_##id,

@@ -273,7 +273,10 @@ static void check_new_items(const char *more)
     CHECK(json_real_or(json_member(among, "hr@10"), -1) > .4); /* .5 by taste alone */
     CHECK(of_slice(root, "item: not in training", "model") == 0);
     CHECK(of_slice(root, "item: not in training", "model_cold") >= 0);
+    CHECK(of_slice(root, "item: not in training", "model_floor") >
+          of_slice(root, "item: not in training", "model_cold") - .05); /* most are found anyway */
     CHECK(metric(root, "model_cold", "hr@10") >= 0);
+    CHECK(metric(root, "model_floor", "coverage@10") > .1);
     json_parser_destroy(parser);
 }
 
