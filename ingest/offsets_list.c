@@ -103,6 +103,8 @@ static void print_partition(const struct offsets_view *v, const struct offsets_p
                  p->counts[OUTCOME_ERASED], p->counts[OUTCOME_DEAD]);
     if (p->next_max > position)
         (void)printf("  (some shards: up to %" PRId64 ")", p->next_max);
+    if (log->high >= 0 && p->next_max > log->high)
+        (void)printf("  (the log ends before it: `freshet offsets diff`)");
     if (p->log_number > 0)
         (void)printf(p->shards_known == 0 ? "  (reset: ingest begins at %" PRId64 ")"
                                           : "  (reset to %" PRId64 ")",

@@ -4,11 +4,8 @@
  */
 #include "retrain/backtest_main.h"
 
-#include "features/features_main.h"
-#include "kernels/model_rows.h"
 #include "ops/json.h"
-#include "ops/ops_main.h"
-#include "retrain/retrain_main.h"
+#include "tests/retrain/command_fixture.h"
 #include "tests/retrain/retrain_fixture.h"
 #include "tests/support/command_run.h"
 #include "tests/test.h"
@@ -18,13 +15,6 @@
 #include <string.h>
 
 #define EVENTS 300
-
-static const struct command *const *const commands[] = {retrain_commands, NULL};
-static const struct config_row *const config_tables[] = {ops_config_rows,      events_config_rows,
-                                                         features_config_rows, model_config_rows,
-                                                         retrain_config_rows,  NULL};
-static const struct doctor_check *const checks[] = {NULL};
-static const struct command_tables tables = {commands, config_tables, checks, NULL};
 
 static struct command_result result;
 static struct error err;
@@ -76,7 +66,7 @@ static int run(const char *options)
     char line[600];
 
     (void)snprintf(line, sizeof line, "backtest %s %s", path_of("events.jsonl"), options);
-    command_run(&result, &tables, line);
+    command_run(&result, &retrain_command_tables, line);
     return result.code;
 }
 
@@ -206,12 +196,12 @@ TEST(backtest_of_no_events_is_bad_data)
 
 TEST(backtest_names_what_is_wrong)
 {
-    command_run(&result, &tables, "backtest");
+    command_run(&result, &retrain_command_tables, "backtest");
     CHECK_INT(EXIT_USAGE, result.code);
-    command_run(&result, &tables, "backtest -");
+    command_run(&result, &retrain_command_tables, "backtest -");
     CHECK_INT(EXIT_USAGE, result.code);
     CHECK(strstr(result.err, "read twice") != NULL);
-    command_run(&result, &tables, "backtest /nowhere/x.csv --json");
+    command_run(&result, &retrain_command_tables, "backtest /nowhere/x.csv --json");
     CHECK_INT(EXIT_USAGE, result.code);
     CHECK(strstr(result.out, "/nowhere/x.csv") != NULL);
     write_events(0);

@@ -4,12 +4,9 @@
  */
 #include "retrain/eval_main.h"
 
-#include "features/features_main.h"
-#include "kernels/model_rows.h"
 #include "ops/file.h"
 #include "ops/json.h"
-#include "ops/ops_main.h"
-#include "retrain/retrain_main.h"
+#include "tests/retrain/command_fixture.h"
 #include "tests/retrain/eval_fixture.h"
 #include "tests/retrain/retrain_fixture.h"
 #include "tests/support/command_run.h"
@@ -20,13 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static const struct command *const *const commands[] = {retrain_commands, NULL};
-static const struct config_row *const config_tables[] = {ops_config_rows,      events_config_rows,
-                                                         features_config_rows, model_config_rows,
-                                                         retrain_config_rows,  NULL};
-static const struct doctor_check *const checks[] = {NULL};
-static const struct command_tables tables = {commands, config_tables, checks, NULL};
 
 static struct command_result result;
 static struct error err;
@@ -44,7 +34,7 @@ static int run(const char *name, const char *options)
     char line[900];
 
     (void)snprintf(line, sizeof line, "eval %s %s", path_of(name), options);
-    command_run(&result, &tables, line);
+    command_run(&result, &retrain_command_tables, line);
     return result.code;
 }
 

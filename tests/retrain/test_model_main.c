@@ -3,12 +3,10 @@
  */
 #include "retrain/model_main.h"
 
-#include "kernels/model_rows.h"
 #include "ops/file.h"
 #include "ops/json.h"
-#include "ops/ops_main.h"
 #include "retrain/publish.h"
-#include "retrain/retrain_main.h"
+#include "tests/retrain/command_fixture.h"
 #include "tests/retrain/retrain_fixture.h"
 #include "tests/support/command_run.h"
 #include "tests/test.h"
@@ -16,12 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const struct command *const *const commands[] = {retrain_commands, NULL};
-static const struct config_row *const config_tables[] = {ops_config_rows, model_config_rows,
-                                                         retrain_config_rows, NULL};
-static const struct doctor_check *const checks[] = {NULL};
-static const struct command_tables tables = {commands, config_tables, checks, NULL};
 
 static struct command_result result;
 static struct error err;
@@ -40,7 +32,7 @@ static int run(const char *words)
     char line[600];
 
     (void)snprintf(line, sizeof line, "%s --set model.folder=%s", words, models());
-    command_run(&result, &tables, line);
+    command_run(&result, &retrain_command_tables, line);
     return result.code;
 }
 
