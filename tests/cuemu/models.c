@@ -34,7 +34,7 @@ void models_score_on_cpu(const struct model *model, const struct batch *batch, f
     const struct model_config *config = &state.network->config;
 
     for (int32_t b = 0; b < batch->B; b++) {
-        struct request request = request_of(batch, b);
+        struct request request = request_with(batch, b, model_config(model)->contexts);
         struct network_pass pass;
         size_t bytes = network_pass_bytes(config, state.layout->Z, request.n, request.m, false,
                                           false);
