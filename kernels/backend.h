@@ -11,8 +11,9 @@
  * capability is 7.5 or more; cuBLAS loads and starts; a small product and norm come out right (a
  * device this build has no code for passes all the others).
  *
- * Training runs on the CPU, whatever is chosen, and so does a model with context tokens, which
- * kernels/cuda/ does not have: put() refuses one, and model_prepare() does not ask.
+ * Left to the CPU, whatever is chosen: training with dropout or with a part of the model switched
+ * (struct model_switches); and a model with context tokens, which kernels/cuda/ does not have: put()
+ * refuses one, and model_prepare() does not ask.
  * Thread: any.
  */
 #ifndef KERNELS_BACKEND_H
@@ -24,9 +25,13 @@
 #include <stdbool.h>
 
 struct network_state;  /* kernels/network.h */
+struct trainer;        /* kernels/trainer_private.h */
+struct trainer_losses; /* kernels/trainer.h */
+struct adamw;          /* kernels/optimizer.h */
 struct device_model;   /* weights on the device; read-only while it scores */
 struct device_pass;    /* one thread's stream and memory on the device */
 struct device_history; /* K and V of one user's history, on the device */
+struct device_learner; /* a trainer's weights, moments and memory on the device */
 
 struct backend {
     const char *name; /* "cpu" or "cuda" */
@@ -40,7 +45,10 @@ struct backend {
      * score_next: as model_next_all() when whole, else as model_next_candidates().
      * score_kept: a batch of one request, the first kept_rows of whose tokens the same *history has
      * seen by the same weights; it is made by the first call. After an error it holds nothing.
-     * The drops take NULL. Errors: ERR_NOMEM, ERR_DEVICE. */
+     * learn: the trainer's work: *sums as its lanes' together, *squares of the whole gradient;
+     * *learner is made by the first call. update: the step that the last learn() led to; weights
+     * and moments of the host are then the new ones. The drops take NULL. Errors: ERR_NOMEM,
+     * ERR_DEVICE. */
     enum status (*put)(struct device_model **device, const struct network_state *state,
                        struct error *err);
     void (*drop)(struct device_model *device);
@@ -53,6 +61,13 @@ struct backend {
                               struct device_history **history, int32_t kept_rows,
                               const struct batch *batch, float *scores, struct error *err);
     void (*drop_history)(struct device_history *history);
+    enum status (*learn)(struct device_learner **learner, struct trainer *trainer,
+                         const struct network_state *state, struct trainer_losses *sums,
+                         double *squares, struct error *err);
+    enum status (*update)(struct device_learner *learner, struct trainer *trainer,
+                          const struct network_state *state, float scale,
+                          const struct adamw *settings, struct error *err);
+    void (*drop_learner)(struct device_learner *learner);
     void (*drop_pass)(struct device_pass *pass);
 };
 

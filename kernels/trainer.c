@@ -161,6 +161,16 @@ static void lane_destroy(struct lane *lane)
     rows_release(&lane->demb);
 }
 
+/* Parts that kernels/cuda/ does not learn. */
+static bool is_switched(const struct model_config *config)
+{
+    struct model_switches switches = model_switches_of(config);
+
+    switches.attention = MODEL_ATTENTION_SILU;
+    switches.head = MODEL_HEAD_CROSS; /* all forms of these two are there */
+    return !model_switches_equal(&switches, &(struct model_switches){0});
+}
+
 enum status trainer_create(struct trainer **trainer, const struct model *model,
                            const struct trainer_config *config, struct error *err)
 {
@@ -174,7 +184,12 @@ enum status trainer_create(struct trainer **trainer, const struct model *model,
     if (t == NULL)
         return error_set(err, ERR_NOMEM, "no memory for a trainer");
     t->config = *config;
+    status = backend_choose(&t->backend, err);
+    if (status != OK)
+        goto done;
     t->network = *model_network(model).network;
+    if (t->backend->learn == NULL || config->dropout > 0 || is_switched(&t->network.config))
+        t->backend = NULL;
     t->layout = *model_network(model).layout;
     random_seed(&t->random, config->seed);
     t->panels = aligned((size_t)network_panels_floats(&t->network.config, true) * sizeof(float));
@@ -205,6 +220,8 @@ void trainer_destroy(struct trainer *trainer)
     if (trainer == NULL)
         return;
     crew_destroy(trainer->crew);
+    if (trainer->learner != NULL)
+        trainer->backend->drop_learner(trainer->learner);
     for (int i = 0; i < trainer->config.threads; i++)
         lane_destroy(&trainer->lanes[i]);
     sampler_clear(&trainer->sampler);
@@ -394,7 +411,8 @@ static enum status compute(struct trainer *t, const struct model *model, const s
     assert(t->layout.floats == model_network(model).layout->floats);
     model_blend(model);
     t->network = *network;
-    network_pack(&t->network, t->layout.Z, t->panels, true);
+    if (t->backend == NULL)
+        network_pack(&t->network, t->layout.Z, t->panels, true);
     t->work = (struct trainer_work){.network = &t->network,
                                     .batch = batch,
                                     .objective = objective,
@@ -405,20 +423,19 @@ static enum status compute(struct trainer *t, const struct model *model, const s
     if (network->config.V < 2) /* nothing to tell a target from */
         t->work.counts.targets = 0;
     status = sampler_cover(&t->sampler, network->config.V, err);
+    if (status == OK && t->backend != NULL) {
+        struct network_state state = model_network(model);
+
+        for (int i = 1; i < t->config.threads; i++)
+            t->lanes[i].sums = (struct trainer_losses){0};
+        return t->backend->learn(&t->learner, t, &state, &t->lanes[0].sums, &t->squares, err);
+    }
     pass_bytes = deal(t);
     for (int i = 0; status == OK && i < t->config.threads; i++)
         status = lane_reserve(t, &t->lanes[i], pass_bytes, err);
     if (status == OK)
         crew_run(t->crew, run_lane, t);
     return status;
-}
-
-static void add_lanes(struct trainer *t)
-{
-    for (int i = 1; i < t->config.threads; i++) {
-        t->network.ops->gradients_add(t->lanes[0].gradient, t->lanes[i].gradient, t->layout.floats);
-        rows_add(&t->lanes[0].demb, &t->lanes[i].demb);
-    }
 }
 
 /* Of text.w: each touched item row's gradient goes through its text. */
@@ -435,6 +452,21 @@ static void add_text(struct trainer *t, const float *text)
             for (int64_t c = 0; vector[k] != 0 && c < C; c++)
                 to[k * C + c] += vector[k] * from[c];
     }
+}
+
+/* Into lane 0. Returns the gradient's sum of squares. text: of the model, or NULL. */
+static double add_lanes(struct trainer *t, const float *text)
+{
+    const struct ops *ops = t->network.ops;
+    const struct rows *items = &t->lanes[0].demb;
+
+    for (int i = 1; i < t->config.threads; i++) {
+        ops->gradients_add(t->lanes[0].gradient, t->lanes[i].gradient, t->layout.floats);
+        rows_add(&t->lanes[0].demb, &t->lanes[i].demb);
+    }
+    add_text(t, text);
+    return ops->squares_sum(t->lanes[0].gradient, t->layout.floats) +
+           ops->squares_sum(items->slots, (int64_t)items->count * t->network.config.C);
 }
 
 static void update_dense(struct trainer *t, float *block, float scale, struct adamw settings)
@@ -500,12 +532,7 @@ enum status trainer_step(struct trainer *trainer, struct model *model, const str
     if (status != OK)
         return status;
     if (gather_losses(t, &all)) {
-        add_lanes(t);
-        add_text(t, model_network(model).text);
-        norm = sqrt(
-            t->network.ops->squares_sum(t->lanes[0].gradient, t->layout.floats) +
-            t->network.ops->squares_sum(t->lanes[0].demb.slots,
-                                        (int64_t)t->lanes[0].demb.count * t->network.config.C));
+        norm = sqrt(t->backend == NULL ? add_lanes(t, model_network(model).text) : t->squares);
         if (!isfinite(norm) || !isfinite(all.total))
             return error_set(err, ERR_REJECTED, "gradient of norm %g, loss %g", norm, all.total);
         all.gradient_norm = norm;
@@ -523,13 +550,19 @@ enum status trainer_step(struct trainer *trainer, struct model *model, const str
             .c1 = (float)(1 - pow((double)c->beta1, (double)t->steps)),
             .c2 = (float)(1 - pow((double)c->beta2, (double)t->steps)),
         };
-        update_dense(t, model_network(model).block, scale, settings);
-        update_items(t, model_item(model, 0), scale, settings);
+        if (t->backend == NULL) {
+            update_dense(t, model_network(model).block, scale, settings);
+            update_items(t, model_item(model, 0), scale, settings);
+        } else {
+            struct network_state state = model_network(model);
+
+            status = t->backend->update(t->learner, t, &state, scale, &settings, err);
+        }
         model_changed(model);
     }
     if (losses != NULL)
         *losses = all;
-    return OK;
+    return status;
 }
 
 enum status trainer_evaluate(struct trainer *trainer, const struct model *model,

@@ -1,5 +1,5 @@
 /*
- * kernels/trainer_private.h - the insides of a trainer, for trainer*.c alone.
+ * kernels/trainer_private.h - the insides of a trainer, for trainer*.c and kernels/cuda/ alone.
  *
  * A lane is what one thread of the crew works with: its share of the requests, a gradient of its
  * own, scratch memory. Lanes never touch each other's; their gradients are added in lane order.
@@ -7,6 +7,7 @@
 #ifndef KERNELS_TRAINER_PRIVATE_H
 #define KERNELS_TRAINER_PRIVATE_H
 
+#include "kernels/backend.h"
 #include "kernels/crew.h"
 #include "kernels/loss.h"
 #include "kernels/network.h"
@@ -53,6 +54,10 @@ struct trainer {
     struct lane lanes[TRAINER_THREADS_MAX];
     struct sampler sampler;
     struct trainer_work work;
+    const struct backend *backend;  /* NULL: steps run on the CPU */
+    struct device_learner *learner; /* NULL before the first step on a device */
+    double squares;                 /* of the gradient, from the device */
+    bool moments_changed;           /* what a device has of the state below is old */
 
     /* What a checkpoint holds. */
     int64_t steps;

@@ -162,6 +162,7 @@ enum status trainer_state_load(struct trainer *t, const void *bytes, size_t coun
     } else {
         get(&at, t->items_v, rows);
     }
+    t->moments_changed = true;
     t->V = header.V;
     t->steps = header.steps;
     memcpy(t->random.s, header.random, sizeof header.random);

@@ -215,6 +215,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     if (!it.live)
         return; /* behind every collective */
     float *to = o + it.row * a.C + it.out;
+    if (a.log_total != NULL && it.part == 0 && it.out % D == 0) /* the first block of a wide head */
+        a.log_total[it.row * a.H + it.out / D] = now.top + logf(now.total);
     for (int i = 0; i < SUMS; i++)
         if (it.part + i * PARTS < it.width)
             to[it.part + i * PARTS] = a.form == CUDA_ATTENTION_SILU ? now.sums[i]

@@ -55,6 +55,13 @@ static __device__ __forceinline__ float silu(float a)
 {
     return a / (1.0f + expf(-a));
 }
+
+static __device__ __forceinline__ float silu_slope(float a)
+{
+    float s = 1.0f / (1.0f + expf(-a));
+
+    return s * (1.0f + a * (1.0f - s));
+}
 #endif
 
 #endif

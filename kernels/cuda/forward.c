@@ -6,31 +6,29 @@
  */
 #include "kernels/cuda/forward.h"
 
-#include "kernels/bucket.h"
 #include "kernels/cuda/blas.h"
 #include "kernels/cuda/cuda.h"
+#include "kernels/cuda/learn.h"
+#include "kernels/cuda/memory.h"
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/probe.h"
+#include "kernels/cuda/stage.h"
 #include "kernels/network.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define ALIGNMENT 256 /* of cudaMalloc, and enough for any load */
-
 struct device_model {
     struct model_config config;
     int32_t Z;
     struct network_tensors weights;                /* pointers into block, on the device */
-    float *block, *emb, *inverse_norm;             /* the last: (V) of item rows */
-    int64_t block_floats, emb_floats, norm_floats; /* that are allocated */
+    struct device_floats block, emb, inverse_norm; /* the last: (V) of item rows */
 };
 
 /* K and V of one user's history, layer by layer: (L, P, 2 C). */
 struct device_history {
-    float *kept;
-    int64_t floats;
+    struct device_floats kept;
 };
 
 /* What is asked of a batch. */
@@ -44,19 +42,18 @@ struct call {
 /* Of a batch; pointers that kernels read are of the device. */
 struct arrays {
     struct cuda_tokens tokens;
-    int32_t *item, *action, *gap, *hour; /* (rows) */
-    int32_t *history_start;              /* (B + 1) */
-    int64_t *time_ms, *request_time_ms;  /* (batch T), (B) */
-    int32_t *candidate_start, *listed;   /* (B + 1), (batch N): for next-item scores */
-    float *scalars;                      /* (N, F) */
-    struct cuda_tile *tiles;             /* history tiles, then candidate tiles */
+    struct stage_rows rows;             /* (rows) */
+    int32_t *history_start;             /* (B + 1) */
+    int64_t *time_ms, *request_time_ms; /* (batch T), (B) */
+    int32_t *candidate_start, *listed;  /* (B + 1), (batch N): for next-item scores */
+    float *scalars;                     /* (N, F) */
+    struct cuda_tile *tiles;            /* history tiles, then candidate tiles */
 };
 
 struct device_pass {
     cudaStream_t stream;
     cublasHandle_t blas;
-    char *memory, *staging; /* device; host, pinned */
-    size_t memory_bytes, staging_bytes;
+    struct device_bytes memory, staging; /* on the device; of the host, pinned */
 
     /* Of the batch at hand. */
     const struct device_model *model;
@@ -69,29 +66,13 @@ struct device_pass {
 
 /* ---- weights ---- */
 
-static enum status reserve_floats(float **at, int64_t *have, int64_t want, struct error *err)
-{
-    if (*have >= want)
-        return OK;
-    (void)cudaFree(*at);
-    *at = NULL;
-    *have = 0;
-    if (cudaMalloc((void **)at, (size_t)want * sizeof(float)) != cudaSuccess) {
-        *at = NULL;
-        (void)cudaGetLastError(); /* it is told once, here */
-        return error_set(err, ERR_NOMEM, "no memory for %lld floats on the GPU", (long long)want);
-    }
-    *have = want;
-    return OK;
-}
-
 static void drop_model(struct device_model *model)
 {
     if (model == NULL)
         return;
-    (void)cudaFree(model->block);
-    (void)cudaFree(model->emb);
-    (void)cudaFree(model->inverse_norm);
+    device_floats_clear(&model->block);
+    device_floats_clear(&model->emb);
+    device_floats_clear(&model->inverse_norm);
     free(model);
 }
 
@@ -100,20 +81,19 @@ static enum status put_weights(struct device_model *model, const struct network_
 {
     int64_t block = state->layout->floats;
     int64_t emb = (int64_t)state->network->config.V * state->network->config.C;
-    enum status status = reserve_floats(&model->block, &model->block_floats, block, err);
+    enum status status = device_floats_reserve(&model->block, block, err);
 
     if (status == OK)
-        status = reserve_floats(&model->emb, &model->emb_floats, emb, err);
+        status = device_floats_reserve(&model->emb, emb, err);
     if (status == OK)
-        status = reserve_floats(&model->inverse_norm, &model->norm_floats, state->network->config.V,
-                                err);
+        status = device_floats_reserve(&model->inverse_norm, state->network->config.V, err);
     if (status != OK)
         return status;
-    CUDA_TRY(err, cudaMemcpy(model->block, state->block, (size_t)block * sizeof(float),
+    CUDA_TRY(err, cudaMemcpy(model->block.at, state->block, (size_t)block * sizeof(float),
                              cudaMemcpyHostToDevice));
-    CUDA_TRY(err, cudaMemcpy(model->emb, state->network->emb, (size_t)emb * sizeof(float),
+    CUDA_TRY(err, cudaMemcpy(model->emb.at, state->network->emb, (size_t)emb * sizeof(float),
                              cudaMemcpyHostToDevice));
-    status = cuda_next_norms(NULL, model->inverse_norm, model->emb, state->network->config.V,
+    status = cuda_next_norms(NULL, model->inverse_norm.at, model->emb.at, state->network->config.V,
                              state->network->config.C, err);
     if (status != OK)
         return status;
@@ -121,7 +101,7 @@ static enum status put_weights(struct device_model *model, const struct network_
     CUDA_TRY(err, cudaDeviceSynchronize());
     model->config = state->network->config;
     model->Z = state->layout->Z;
-    network_point(&model->weights, state->layout, model->block);
+    network_point(&model->weights, state->layout, model->block.at);
     return OK;
 }
 
@@ -153,8 +133,8 @@ static void drop_pass(struct device_pass *pass)
     blas_destroy(pass->blas);
     if (pass->stream != NULL)
         (void)cudaStreamDestroy(pass->stream);
-    (void)cudaFree(pass->memory);
-    (void)cudaFreeHost(pass->staging);
+    device_bytes_clear(&pass->memory);
+    pinned_bytes_clear(&pass->staging);
     free(pass);
 }
 
@@ -180,25 +160,6 @@ static enum status make_pass(struct device_pass **pass, struct error *err)
     return OK;
 }
 
-/* Hands out aligned parts of a block; with base NULL it only counts. */
-struct carve {
-    char *base;
-    size_t used;
-};
-
-static void *part(struct carve *carve, int64_t count, size_t bytes)
-{
-    void *at = carve->base == NULL ? NULL : carve->base + carve->used;
-
-    carve->used += ((size_t)count * bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    return at;
-}
-
-static int32_t tiles_of(int32_t rows)
-{
-    return (rows + CUDA_TILE_ROWS - 1) / CUDA_TILE_ROWS;
-}
-
 /* What goes in: the same layout in staging and at the start of the device's block. */
 static void carve_arrays(struct carve *carve, struct arrays *in, const struct device_pass *pass)
 {
@@ -206,23 +167,23 @@ static void carve_arrays(struct carve *carve, struct arrays *in, const struct de
     int64_t rows = (int64_t)pass->T + pass->N;
     bool lists = pass->call.next && !pass->call.whole;
 
-    in->item = part(carve, rows, sizeof *in->item);
-    in->action = part(carve, rows, sizeof *in->action);
-    in->gap = part(carve, rows, sizeof *in->gap);
-    in->hour = part(carve, rows, sizeof *in->hour);
-    in->history_start = part(carve, batch->B + 1, sizeof *in->history_start);
-    in->time_ms = part(carve, batch->T, sizeof *in->time_ms);
-    in->request_time_ms = part(carve, batch->B, sizeof *in->request_time_ms);
-    in->candidate_start = part(carve, lists ? batch->B + 1 : 0, sizeof *in->candidate_start);
-    in->listed = part(carve, lists ? batch->N : 0, sizeof *in->listed);
-    in->scalars = part(carve, (int64_t)pass->N * batch->F, sizeof *in->scalars);
-    in->tiles = part(carve, pass->tiles_count, sizeof *in->tiles);
+    in->rows.item = carve_part(carve, rows, sizeof *in->rows.item);
+    in->rows.action = carve_part(carve, rows, sizeof *in->rows.action);
+    in->rows.gap = carve_part(carve, rows, sizeof *in->rows.gap);
+    in->rows.hour = carve_part(carve, rows, sizeof *in->rows.hour);
+    in->history_start = carve_part(carve, batch->B + 1, sizeof *in->history_start);
+    in->time_ms = carve_part(carve, batch->T, sizeof *in->time_ms);
+    in->request_time_ms = carve_part(carve, batch->B, sizeof *in->request_time_ms);
+    in->candidate_start = carve_part(carve, lists ? batch->B + 1 : 0, sizeof *in->candidate_start);
+    in->listed = carve_part(carve, lists ? batch->N : 0, sizeof *in->listed);
+    in->scalars = carve_part(carve, (int64_t)pass->N * batch->F, sizeof *in->scalars);
+    in->tiles = carve_part(carve, pass->tiles_count, sizeof *in->tiles);
     in->tokens = (struct cuda_tokens){.T = pass->T,
                                       .N = pass->N,
-                                      .item = in->item,
-                                      .action = in->action,
-                                      .gap = in->gap,
-                                      .hour = in->hour};
+                                      .item = in->rows.item,
+                                      .action = in->rows.action,
+                                      .gap = in->rows.gap,
+                                      .hour = in->rows.hour};
 }
 
 /* How many numbers come out. */
@@ -238,99 +199,21 @@ static void carve_activations(struct carve *carve, struct device_pass *pass,
     int64_t B = pass->call.batch->B;
     bool cross = model->config.head == MODEL_HEAD_CROSS;
 
-    pass->x = part(carve, rows * C, sizeof(float));
-    pass->normed = part(carve, rows * C, sizeof(float));
-    pass->z = part(carve, rows * 4 * C, sizeof(float));
-    pass->o = part(carve, rows * C, sizeof(float));
-    pass->e = part(carve, N * C, sizeof(float));
-    pass->states = part(carve, pass->call.next ? B * C : 0, sizeof(float));
-    pass->scores = part(carve, scores_of(&pass->call, model), sizeof(float));
-    pass->head_z = part(carve, cross ? N * model->Z : 0, sizeof(float));
-    pass->head_now = part(carve, cross ? N * model->Z : 0, sizeof(float));
-    pass->head_wide = part(carve, cross ? N * model->Z : 0, sizeof(float));
-    pass->low = part(carve, cross ? N * model->config.R : 0, sizeof(float));
-    pass->hidden = part(carve, cross ? N * model->config.W : 0, sizeof(float));
-}
-
-static enum status grow(struct device_pass *pass, size_t memory, size_t staging, struct error *err)
-{
-    if (memory > pass->memory_bytes) {
-        (void)cudaFree(pass->memory);
-        pass->memory = NULL;
-        pass->memory_bytes = 0;
-        if (cudaMalloc((void **)&pass->memory, memory) != cudaSuccess) {
-            pass->memory = NULL;
-            (void)cudaGetLastError();
-            return error_set(err, ERR_NOMEM, "no memory for %zu bytes on the GPU", memory);
-        }
-        pass->memory_bytes = memory;
-    }
-    if (staging > pass->staging_bytes) {
-        (void)cudaFreeHost(pass->staging);
-        pass->staging = NULL;
-        pass->staging_bytes = 0;
-        if (cudaMallocHost((void **)&pass->staging, staging) != cudaSuccess) {
-            pass->staging = NULL;
-            (void)cudaGetLastError();
-            return error_set(err, ERR_NOMEM, "no pinned memory for %zu bytes", staging);
-        }
-        pass->staging_bytes = staging;
-    }
-    return OK;
+    pass->x = carve_part(carve, rows * C, sizeof(float));
+    pass->normed = carve_part(carve, rows * C, sizeof(float));
+    pass->z = carve_part(carve, rows * 4 * C, sizeof(float));
+    pass->o = carve_part(carve, rows * C, sizeof(float));
+    pass->e = carve_part(carve, N * C, sizeof(float));
+    pass->states = carve_part(carve, pass->call.next ? B * C : 0, sizeof(float));
+    pass->scores = carve_part(carve, scores_of(&pass->call, model), sizeof(float));
+    pass->head_z = carve_part(carve, cross ? N * model->Z : 0, sizeof(float));
+    pass->head_now = carve_part(carve, cross ? N * model->Z : 0, sizeof(float));
+    pass->head_wide = carve_part(carve, cross ? N * model->Z : 0, sizeof(float));
+    pass->low = carve_part(carve, cross ? N * model->config.R : 0, sizeof(float));
+    pass->hidden = carve_part(carve, cross ? N * model->config.W : 0, sizeof(float));
 }
 
 /* ---- what goes in ---- */
-
-/* Tokens from `skip` on become rows. */
-static void stage_history(const struct arrays *to, const struct batch *batch, int32_t b,
-                          int32_t skip, int32_t actions)
-{
-    int32_t first = batch->history_start[b];
-
-    for (int32_t t = first + skip; t < batch->history_start[b + 1]; t++) {
-        int32_t action = batch->action[t], row = t - skip;
-
-        to->item[row] = batch->item[t];
-        to->action[row] = action > BATCH_ACTION_TARGET && action < actions ? action
-                                                                           : CUDA_ACTION_NONE;
-        to->gap[row] = t == first ? BUCKET_GAP_NONE
-                                  : bucket_of(batch->time_ms[t], batch->time_ms[t - 1]);
-        to->hour[row] = bucket_hour(batch->time_ms[t]);
-    }
-}
-
-/* They follow the T rows of histories. */
-static void stage_candidates(const struct arrays *to, const struct batch *batch, int32_t b,
-                             int32_t T)
-{
-    int32_t end = batch->history_start[b + 1];
-    int64_t now_ms = batch->request_time_ms[b];
-    int32_t gap = end == batch->history_start[b] ? BUCKET_GAP_NONE
-                                                 : bucket_of(now_ms, batch->time_ms[end - 1]);
-
-    for (int32_t i = batch->candidate_start[b]; i < batch->candidate_start[b + 1]; i++) {
-        to->item[T + i] = batch->candidate_item[i];
-        to->action[T + i] = BATCH_ACTION_TARGET;
-        to->gap[T + i] = gap;
-        to->hour[T + i] = bucket_hour(now_ms);
-    }
-}
-
-/* Appends the tiles of rows first .. first + rows - 1. */
-static struct cuda_tile *add_tiles(struct cuda_tile *tile, int32_t request, int32_t first,
-                                   int32_t rows)
-{
-    for (int32_t at = 0; at < rows; at += CUDA_TILE_ROWS)
-        *tile++ = (struct cuda_tile){request, first + at,
-                                     rows - at < CUDA_TILE_ROWS ? rows - at : CUDA_TILE_ROWS};
-    return tile;
-}
-
-static void copy(void *to, const void *from, int64_t count, size_t bytes)
-{
-    if (count > 0)
-        memcpy(to, from, (size_t)count * bytes);
-}
 
 static void stage(const struct arrays *to, const struct device_pass *pass)
 {
@@ -339,23 +222,26 @@ static void stage(const struct arrays *to, const struct device_pass *pass)
     int32_t skip = pass->call.skip;
 
     for (int32_t b = 0; b < batch->B; b++) {
-        stage_history(to, batch, b, skip, pass->model->config.A);
-        tile = add_tiles(tile, b, batch->history_start[b],
-                         batch->history_start[b + 1] - batch->history_start[b] - skip);
+        int32_t first = batch->history_start[b];
+
+        stage_history(stage_rows_from(to->rows, first), batch, b, skip, pass->model->config.A);
+        tile = stage_tiles(tile, b, first, batch->history_start[b + 1] - first - skip);
     }
     for (int32_t b = 0; b < batch->B && pass->N > 0; b++) {
-        stage_candidates(to, batch, b, pass->T);
-        tile = add_tiles(tile, b, pass->T + batch->candidate_start[b],
-                         batch->candidate_start[b + 1] - batch->candidate_start[b]);
+        int32_t first = pass->T + batch->candidate_start[b];
+
+        stage_candidates(stage_rows_from(to->rows, first), batch, b);
+        tile = stage_tiles(tile, b, first,
+                           batch->candidate_start[b + 1] - batch->candidate_start[b]);
     }
-    copy(to->history_start, batch->history_start, batch->B + 1, sizeof *to->history_start);
-    copy(to->time_ms, batch->time_ms, batch->T, sizeof *to->time_ms);
-    copy(to->request_time_ms, batch->request_time_ms, batch->B, sizeof *to->request_time_ms);
-    copy(to->scalars, batch->scalars, (int64_t)pass->N * batch->F, sizeof *to->scalars);
+    stage_copy(to->history_start, batch->history_start, batch->B + 1, sizeof *to->history_start);
+    stage_copy(to->time_ms, batch->time_ms, batch->T, sizeof *to->time_ms);
+    stage_copy(to->request_time_ms, batch->request_time_ms, batch->B, sizeof *to->request_time_ms);
+    stage_copy(to->scalars, batch->scalars, (int64_t)pass->N * batch->F, sizeof *to->scalars);
     if (pass->call.next && !pass->call.whole) {
-        copy(to->candidate_start, batch->candidate_start, batch->B + 1,
-             sizeof *to->candidate_start);
-        copy(to->listed, batch->candidate_item, batch->N, sizeof *to->listed);
+        stage_copy(to->candidate_start, batch->candidate_start, batch->B + 1,
+                   sizeof *to->candidate_start);
+        stage_copy(to->listed, batch->candidate_item, batch->N, sizeof *to->listed);
     }
 }
 
@@ -368,11 +254,11 @@ static void count_rows(struct device_pass *pass)
     pass->N = call->next ? 0 : batch->N;
     pass->history_tiles = pass->tiles_count = 0;
     for (int32_t b = 0; b < batch->B; b++) {
-        pass->history_tiles += tiles_of(batch->history_start[b + 1] - batch->history_start[b] -
-                                        call->skip);
+        pass->history_tiles += stage_tiles_count(batch->history_start[b + 1] -
+                                                 batch->history_start[b] - call->skip);
         if (pass->N > 0)
-            pass->tiles_count += tiles_of(batch->candidate_start[b + 1] -
-                                          batch->candidate_start[b]);
+            pass->tiles_count += stage_tiles_count(batch->candidate_start[b + 1] -
+                                                   batch->candidate_start[b]);
     }
     pass->tiles_count += pass->history_tiles;
 }
@@ -394,17 +280,20 @@ static enum status begin(struct device_pass *pass, const struct device_model *mo
     in_bytes = count.used;
     out_bytes = call.whole ? 0 : (size_t)call.batch->N * sizeof(float);
     carve_activations(&count, pass, model);
-    status = grow(pass, count.used, in_bytes > out_bytes ? in_bytes : out_bytes, err);
+    status = device_bytes_reserve(&pass->memory, count.used, err);
+    if (status == OK)
+        status = pinned_bytes_reserve(&pass->staging, in_bytes > out_bytes ? in_bytes : out_bytes,
+                                      err);
     if (status != OK)
         return status;
-    host.base = pass->staging;
-    device.base = pass->memory;
+    host.base = pass->staging.at;
+    device.base = pass->memory.at;
     carve_arrays(&host, &staged, pass);
     carve_arrays(&device, &pass->in, pass);
     carve_activations(&device, pass, model);
     stage(&staged, pass);
-    CUDA_TRY(err, cudaMemcpyAsync(pass->memory, pass->staging, in_bytes, cudaMemcpyHostToDevice,
-                                  pass->stream));
+    CUDA_TRY(err, cudaMemcpyAsync(pass->memory.at, pass->staging.at, in_bytes,
+                                  cudaMemcpyHostToDevice, pass->stream));
     return OK;
 }
 
@@ -554,20 +443,21 @@ static enum status next_scores(const struct device_pass *pass, struct error *err
     const struct device_model *model = pass->model;
     const struct batch *batch = pass->call.batch;
     int32_t C = model->config.C, V = model->config.V;
-    struct blas_matrix states = {pass->states, C}, items = {model->emb, C};
+    struct blas_matrix states = {pass->states, C}, items = {model->emb.at, C};
     enum status status = cuda_next_states(pass->stream, pass->states, pass->x,
                                           pass->in.history_start, batch->B, C,
                                           1 / model->config.tau, err);
 
     if (status == OK && !pass->call.whole)
-        return cuda_next_listed(pass->stream, pass->scores, pass->states, model->emb,
-                                model->inverse_norm, pass->in.candidate_start, pass->in.listed,
+        return cuda_next_listed(pass->stream, pass->scores, pass->states, model->emb.at,
+                                model->inverse_norm.at, pass->in.candidate_start, pass->in.listed,
                                 batch->B, V, C, err);
     if (status == OK)
         status = blas_product_of(pass->blas, pass->scores, V, states, BLAS_AS_IT_IS, items,
                                  BLAS_TRANSPOSED, batch->B, C, V, 0, err);
     if (status == OK)
-        status = cuda_next_scale(pass->stream, pass->scores, model->inverse_norm, batch->B, V, err);
+        status = cuda_next_scale(pass->stream, pass->scores, model->inverse_norm.at, batch->B, V,
+                                 err);
     return status;
 }
 
@@ -578,7 +468,7 @@ static enum status compute(struct device_pass *pass, struct error *err)
     const struct device_model *model = pass->model;
     const struct model_config *config = &model->config;
     struct cuda_tables tables = {config->C,          config->V,          config->A,
-                                 model->emb,         model->weights.act, model->weights.gap,
+                                 model->emb.at,      model->weights.act, model->weights.gap,
                                  model->weights.hour};
     enum status status = cuda_embed(pass->stream, pass->x, pass->e, tables, pass->in.tokens, err);
 
@@ -604,11 +494,11 @@ static enum status run(struct device_pass **made, const struct device_model *mod
         status = compute(pass, err);
     if (status != OK)
         return status;
-    to = call.whole ? scores : (float *)(void *)pass->staging;
+    to = call.whole ? scores : (float *)(void *)pass->staging.at;
     CUDA_TRY(err, cudaMemcpyAsync(to, pass->scores, bytes, cudaMemcpyDeviceToHost, pass->stream));
     CUDA_TRY(err, cudaStreamSynchronize(pass->stream));
     if (!call.whole)
-        memcpy(scores, pass->staging, bytes);
+        memcpy(scores, pass->staging.at, bytes);
     return OK;
 }
 
@@ -630,7 +520,7 @@ static void drop_history(struct device_history *history)
 {
     if (history == NULL)
         return;
-    (void)cudaFree(history->kept);
+    device_floats_clear(&history->kept);
     free(history);
 }
 
@@ -645,12 +535,13 @@ static enum status score_kept(struct device_pass **pass, const struct device_mod
         *made = calloc(1, sizeof **made);
     if (*made == NULL)
         return error_set(err, ERR_NOMEM, "no memory for a history on the GPU");
-    status = reserve_floats(&(*made)->kept, &(*made)->floats,
-                            (int64_t)config->L * config->P * 2 * config->C, err);
+    status = device_floats_reserve(&(*made)->kept, (int64_t)config->L * config->P * 2 * config->C,
+                                   err);
     if (status != OK)
         return status;
-    return run(pass, model, (struct call){.batch = batch, .kept = (*made)->kept, .skip = kept_rows},
-               scores, err);
+    return run(pass, model,
+               (struct call){.batch = batch, .kept = (*made)->kept.at, .skip = kept_rows}, scores,
+               err);
 }
 
 enum status cuda_backend_open(struct backend *backend, struct error *err)
@@ -668,6 +559,9 @@ enum status cuda_backend_open(struct backend *backend, struct error *err)
     backend->score_next = score_next;
     backend->score_kept = score_kept;
     backend->drop_history = drop_history;
+    backend->learn = cuda_learn;
+    backend->update = cuda_learn_update;
+    backend->drop_learner = cuda_learn_drop;
     backend->drop_pass = drop_pass;
     return OK;
 }

@@ -8,13 +8,14 @@
  */
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/ops.h"
+#include "kernels/cuda/ops_back.h"
 
 #define WARPS 8
 
-/* u NULL: 1. */
+/* u NULL: 1. normed and rstd NULL: nobody will learn from them. */
 extern "C" __global__ void __launch_bounds__(WARPS *WARP_LANES)
-    norm_kernel(float *out, const float *x, const float *u, int32_t u_pitch, int32_t R, int32_t C,
-                float epsilon)
+    norm_kernel(float *out, float *normed, float *rstd, const float *x, const float *u,
+                int32_t u_pitch, int32_t R, int32_t C, float epsilon)
 {
     int64_t row = (int64_t)blockIdx.x * WARPS + threadIdx.x / WARP_LANES;
     int32_t lane = (int32_t)threadIdx.x % WARP_LANES;
@@ -33,17 +34,25 @@ extern "C" __global__ void __launch_bounds__(WARPS *WARP_LANES)
         squares += apart * apart;
     }
     float scale = 1.0f / sqrtf(warp_sum(squares) / (float)C + epsilon);
-    for (int32_t c = lane; c < C; c += WARP_LANES)
-        out[row * C + c] = (from[c] - mean) * scale * (u != NULL ? u[row * u_pitch + c] : 1.0f);
+    if (rstd != NULL && lane == 0)
+        rstd[row] = scale;
+    for (int32_t c = lane; c < C; c += WARP_LANES) {
+        float value = (from[c] - mean) * scale;
+
+        if (normed != NULL)
+            normed[row * C + c] = value;
+        out[row * C + c] = value * (u != NULL ? u[row * u_pitch + c] : 1.0f);
+    }
 }
 
-static enum status launch(cudaStream_t stream, float *out, const float *x, const float *u,
-                          int32_t u_pitch, int32_t R, int32_t C, float epsilon, struct error *err)
+static enum status launch(cudaStream_t stream, float *out, float *normed, float *rstd,
+                          const float *x, const float *u, int32_t u_pitch, int32_t R, int32_t C,
+                          float epsilon, struct error *err)
 {
     if (R == 0)
         return OK;
-    LAUNCH(norm_kernel, ((unsigned)R + WARPS - 1) / WARPS, WARPS * WARP_LANES, 0, stream, out, x, u,
-           u_pitch, R, C, epsilon);
+    LAUNCH(norm_kernel, ((unsigned)R + WARPS - 1) / WARPS, WARPS * WARP_LANES, 0, stream, out,
+           normed, rstd, x, u, u_pitch, R, C, epsilon);
     CUDA_TRY(err, cudaGetLastError());
     return OK;
 }
@@ -51,11 +60,24 @@ static enum status launch(cudaStream_t stream, float *out, const float *x, const
 enum status cuda_norm(cudaStream_t stream, float *out, const float *x, int32_t R, int32_t C,
                       float epsilon, struct error *err)
 {
-    return launch(stream, out, x, NULL, 0, R, C, epsilon, err);
+    return launch(stream, out, NULL, NULL, x, NULL, 0, R, C, epsilon, err);
 }
 
 enum status cuda_gate(cudaStream_t stream, float *y, const float *o, const float *u,
                       int32_t u_pitch, int32_t R, int32_t C, float epsilon, struct error *err)
 {
-    return launch(stream, y, o, u, u_pitch, R, C, epsilon, err);
+    return launch(stream, y, NULL, NULL, o, u, u_pitch, R, C, epsilon, err);
+}
+
+enum status cuda_norm_tape(cudaStream_t stream, float *out, float *rstd, const float *x, int32_t R,
+                           int32_t C, float epsilon, struct error *err)
+{
+    return launch(stream, out, NULL, rstd, x, NULL, 0, R, C, epsilon, err);
+}
+
+enum status cuda_gate_tape(cudaStream_t stream, float *y, float *normed, float *rstd,
+                           const float *o, const float *u, int32_t u_pitch, int32_t R, int32_t C,
+                           float epsilon, struct error *err)
+{
+    return launch(stream, y, normed, rstd, o, u, u_pitch, R, C, epsilon, err);
 }

@@ -89,6 +89,7 @@ struct cuda_attention {
     const int32_t *history_start;   /* (B + 1) */
     const int64_t *time_ms;         /* of every history row */
     const int64_t *request_time_ms; /* (B) */
+    float *log_total; /* softmax: (T + N, H) ln of the sum of e^S, for who will learn; or NULL */
 };
 
 /* o (T + N, C): the rows of the tiles are set, others left. z (T + N, 4 C): U | V | Q | K; a row's

@@ -230,6 +230,21 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaM
     return cudaSuccess;
 }
 
+cudaError_t cudaMemsetAsync(void *at, int value, size_t bytes, cudaStream_t stream)
+{
+    if (bytes == 0)
+        return cudaSuccess;
+    real(stream)->queue.push_back([=] {
+        if (!memory_check(at, bytes, false, "a memset"))
+            return;
+        memory_open(true);
+        memset(at, value, bytes);
+        memory_open(false);
+        memory_defined(at, bytes);
+    });
+    return cudaSuccess;
+}
+
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags)
 {
     (void)flags;

@@ -33,6 +33,7 @@ int32_t device_below(struct random *random, int32_t bound);
  */
 #define DEVICE_SHAPES 24
 void device_for_shapes(void (*shape)(int number, struct random *random));
+void device_for_some_shapes(int count, void (*shape)(int number, struct random *random));
 
 /* |want - got| <= tolerance * (1 + |want|) for all of them; NaN fails. */
 void device_check_all(const char *what, const double *want, const float *got, int64_t count,

@@ -8,6 +8,7 @@
 #include "kernels/attention.h"
 #include "kernels/gate.h"
 #include "kernels/norm.h"
+#include "tests/cuemu/attended.h"
 #include "tests/cuemu/device.h"
 #include "tests/test.h"
 
@@ -203,59 +204,6 @@ TEST(cuda_products_are_row_major_with_bias_and_silu_after)
 
 /* ---- attention ---- */
 
-#define REQUESTS_MAX 5
-
-struct attended {
-    int32_t B, T, N, C, H, P;
-    enum cuda_attention_form form;
-    int32_t history_start[REQUESTS_MAX + 1], candidate_start[REQUESTS_MAX + 1];
-    int64_t time_ms[512], request_time_ms[REQUESTS_MAX];
-    struct cuda_tile tiles[64];
-    int32_t tiles_count;
-    float *z, *r_pos, *r_time;
-};
-
-static void add_tiles(struct attended *a, int32_t request, int32_t first, int32_t rows)
-{
-    for (int32_t at = 0; at < rows; at += CUDA_TILE_ROWS)
-        a->tiles[a->tiles_count++] = (struct cuda_tile){
-            request, first + at, rows - at < CUDA_TILE_ROWS ? rows - at : CUDA_TILE_ROWS};
-}
-
-static void fill_attended(struct attended *a, int number, struct random *random)
-{
-    const int32_t widths[] = {16, 32, 48, 80}; /* of a head: one slice, two, and two blocks wide */
-    const int32_t heads = 1 + device_below(random, 2);
-
-    memset(a, 0, sizeof *a);
-    a->B = size_of(number, random, REQUESTS_MAX);
-    a->H = heads;
-    a->C = heads * widths[number % 4];
-    a->P = 90;
-    a->form = number / 4 % 2 == 0 ? CUDA_ATTENTION_SILU : CUDA_ATTENTION_SOFTMAX;
-    for (int32_t b = 0; b < a->B; b++) {
-        int32_t n = device_below(random, 4) == 0 ? 0 : device_below(random, 70);
-        int32_t m = device_below(random, 5) == 0 ? 0 : 1 + device_below(random, 35);
-        int64_t now = 1700000000000;
-
-        for (int32_t i = 0; i < n; i++)
-            a->time_ms[a->history_start[b] + i] = now += (int64_t)exp(random_unit(random) * 18);
-        a->request_time_ms[b] = now + (int64_t)exp(random_unit(random) * 18);
-        a->history_start[b + 1] = a->history_start[b] + n;
-        a->candidate_start[b + 1] = a->candidate_start[b] + m;
-    }
-    a->T = a->history_start[a->B];
-    a->N = a->candidate_start[a->B];
-    for (int32_t b = 0; b < a->B; b++) {
-        add_tiles(a, b, a->history_start[b], a->history_start[b + 1] - a->history_start[b]);
-        add_tiles(a, b, a->T + a->candidate_start[b],
-                  a->candidate_start[b + 1] - a->candidate_start[b]);
-    }
-    a->z = device_random_floats(random, (int64_t)(a->T + a->N) * 4 * a->C);
-    a->r_pos = device_random_floats(random, a->P + 1);
-    a->r_time = device_random_floats(random, BUCKET_COUNT);
-}
-
 /* Request b by the CPU's reference, which wants padded rows of its own. */
 static void check_request(const struct attended *a, int32_t b, const float *got)
 {
@@ -296,7 +244,7 @@ static void attention_shape(int number, struct random *random)
     float *o, *z, *got;
     struct error err;
 
-    fill_attended(&a, number, random);
+    attended_fill(&a, number, random);
     o = device_floats((int64_t)(a.T + a.N) * a.C);
     z = DEVICE_PUT(a.z, (int64_t)(a.T + a.N) * 4 * a.C);
     CHECK_STATUS(OK, cuda_attention(NULL, o, z,
@@ -318,9 +266,7 @@ static void attention_shape(int number, struct random *random)
     for (int32_t b = 0; b < a.B; b++)
         check_request(&a, b, got);
     free(got);
-    free(a.z);
-    free(a.r_pos);
-    free(a.r_time);
+    attended_clear(&a);
 }
 
 TEST(cuda_attention_is_that_of_the_reference)

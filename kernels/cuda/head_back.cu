@@ -1,0 +1,140 @@
+/*
+ * kernels/cuda/head_back.cu - the way back through the heads, around cuBLAS's products.
+ *
+ * Flow: gradient of scores -> [outer -> (cross, products) x crosses -> inputs] -> gradient of x and
+ * e
+ *
+ * All limited by memory: a thread an element, each read and written once.
+ */
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/ops_back.h"
+
+#define THREADS 256
+
+static __device__ __forceinline__ int64_t own_index(void)
+{
+    return (int64_t)blockIdx.x * THREADS + threadIdx.x;
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    head_scalars_kernel(float *f, const float *scalars, const float *mean, const float *scale,
+                        int32_t N, int32_t F)
+{
+    int64_t i = own_index();
+
+    if (i < (int64_t)N * F)
+        f[i] = (scalars[i] - mean[i % F]) * scale[i % F];
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    head_dot_backward_kernel(float *dx, float *de, const float *ds, const float *x, const float *e,
+                             int32_t N, int32_t C)
+{
+    int64_t i = own_index();
+
+    if (i >= (int64_t)N * C)
+        return;
+
+    float d = ds[i / C] / sqrtf((float)C);
+    dx[i] = d * e[i];
+    de[i] = d * x[i];
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    head_outer_kernel(float *out, const float *ds, const float *w, int32_t N, int32_t K)
+{
+    int64_t i = own_index();
+
+    if (i < (int64_t)N * K)
+        out[i] = ds[i / K] * w[i % K];
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    head_cross_backward_kernel(float *dz, float *t, const float *g, const float *z,
+                               const float *wide, const float *bias, int32_t N, int32_t Z)
+{
+    int64_t i = own_index();
+
+    if (i >= (int64_t)N * Z)
+        return;
+    dz[i] += g[i] * (wide[i] + bias[i % Z]);
+    t[i] = g[i] * z[i];
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    head_inputs_backward_kernel(float *dx, float *de, const float *dz, const float *x,
+                                const float *e, int32_t N, int32_t C, int32_t Z)
+{
+    int64_t i = own_index();
+
+    if (i >= (int64_t)N * C)
+        return;
+
+    int64_t row = i / C, c = i % C;
+    float product = dz[row * Z + C + c];
+    dx[i] = dz[row * Z + c] + product * e[i];
+    de[i] = product * x[i];
+}
+
+static unsigned blocks_of(int64_t count)
+{
+    return (unsigned)((count + THREADS - 1) / THREADS);
+}
+
+enum status cuda_head_scalars(cudaStream_t stream, float *f, const float *scalars,
+                              const float *mean, const float *scale, int32_t N, int32_t F,
+                              struct error *err)
+{
+    if (N == 0 || F == 0)
+        return OK;
+    LAUNCH(head_scalars_kernel, blocks_of((int64_t)N * F), THREADS, 0, stream, f, scalars, mean,
+           scale, N, F);
+    CUDA_TRY(err, cudaGetLastError());
+    return OK;
+}
+
+enum status cuda_head_dot_backward(cudaStream_t stream, float *dx, float *de, const float *ds,
+                                   const float *x, const float *e, int32_t N, int32_t C,
+                                   struct error *err)
+{
+    if (N == 0)
+        return OK;
+    LAUNCH(head_dot_backward_kernel, blocks_of((int64_t)N * C), THREADS, 0, stream, dx, de, ds, x,
+           e, N, C);
+    CUDA_TRY(err, cudaGetLastError());
+    return OK;
+}
+
+enum status cuda_head_outer(cudaStream_t stream, float *out, const float *ds, const float *w,
+                            int32_t N, int32_t K, struct error *err)
+{
+    if (N == 0)
+        return OK;
+    LAUNCH(head_outer_kernel, blocks_of((int64_t)N * K), THREADS, 0, stream, out, ds, w, N, K);
+    CUDA_TRY(err, cudaGetLastError());
+    return OK;
+}
+
+enum status cuda_head_cross_backward(cudaStream_t stream, float *dz, float *t, const float *g,
+                                     const float *z, const float *wide, const float *bias,
+                                     int32_t N, int32_t Z, struct error *err)
+{
+    if (N == 0)
+        return OK;
+    LAUNCH(head_cross_backward_kernel, blocks_of((int64_t)N * Z), THREADS, 0, stream, dz, t, g, z,
+           wide, bias, N, Z);
+    CUDA_TRY(err, cudaGetLastError());
+    return OK;
+}
+
+enum status cuda_head_inputs_backward(cudaStream_t stream, float *dx, float *de, const float *dz,
+                                      const float *x, const float *e, int32_t N, int32_t C,
+                                      int32_t Z, struct error *err)
+{
+    if (N == 0)
+        return OK;
+    LAUNCH(head_inputs_backward_kernel, blocks_of((int64_t)N * C), THREADS, 0, stream, dx, de, dz,
+           x, e, N, C, Z);
+    CUDA_TRY(err, cudaGetLastError());
+    return OK;
+}

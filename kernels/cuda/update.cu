@@ -1,0 +1,146 @@
+/*
+ * kernels/cuda/update.cu - the optimizers, and the size of the gradient they are given.
+ *
+ * Flow: gradients -> [squares] -> host: clip? -> [adamw, adamw of item rows, adagrad] -> weights
+ *
+ * Limited by memory: every array is read and written once.
+ */
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/ops_back.h"
+
+#define WARPS   8
+#define THREADS (WARPS * WARP_LANES)
+
+static __device__ __forceinline__ void move(float *w, float *m, float *v, float g,
+                                            const struct cuda_adamw *s)
+{
+    float first = s->beta1 * *m + (1.0f - s->beta1) * g;
+    float second = s->beta2 * *v + (1.0f - s->beta2) * g * g;
+
+    *m = first;
+    *v = second;
+    *w = (1.0f - s->rate * s->decay) * *w -
+         s->rate / s->c1 * first / (sqrtf(second) / sqrtf(s->c2) + s->epsilon);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    adamw_kernel(float *w, float *m, float *v, const float *gradient, int64_t n,
+                 struct cuda_adamw settings)
+{
+    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+
+    if (i < n)
+        move(w + i, m + i, v + i, gradient[i] * settings.scale, &settings);
+}
+
+/* Rows that a step did not touch move by their momentum. */
+extern "C" __global__ void __launch_bounds__(THREADS)
+    adamw_rows_kernel(float *w, float *m, float *v, const float *slots, const int32_t *slot_of,
+                      int32_t V, int32_t C, struct cuda_adamw settings)
+{
+    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+
+    if (i >= (int64_t)V * C)
+        return;
+
+    int64_t slot = slot_of[i / C];
+    float g = slot >= 0 ? slots[slot * C + i % C] * settings.scale : 0.0f;
+    move(w + i, m + i, v + i, g, &settings);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    adagrad_kernel(float *w, float *accumulator, const float *slots, const int32_t *row_of,
+                   int32_t count, int32_t C, float scale, float rate, float forget, float epsilon)
+{
+    int64_t s = (int64_t)blockIdx.x * WARPS + threadIdx.x / WARP_LANES;
+    int32_t lane = (int32_t)threadIdx.x % WARP_LANES;
+    float squares = 0.0f;
+
+    if (s >= count)
+        return; /* the whole warp leaves together */
+
+    int64_t row = row_of[s];
+    for (int32_t c = lane; c < C; c += WARP_LANES) {
+        float g = slots[s * C + c] * scale;
+
+        squares += g * g;
+    }
+    squares = warp_sum(squares) / (float)C;
+    float now = forget * accumulator[row] + squares;
+    __syncwarp(); /* every lane has read it */
+    if (lane == 0)
+        accumulator[row] = now;
+    float step = rate * scale / (sqrtf(now) + epsilon);
+    for (int32_t c = lane; c < C; c += WARP_LANES)
+        w[row * C + c] -= step * slots[s * C + c];
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    squares_kernel(float *sums, const float *x, int64_t n)
+{
+    __shared__ float of_warp[WARPS];
+    int64_t first = (int64_t)blockIdx.x * CUDA_SQUARES_PART, end = first + CUDA_SQUARES_PART;
+    int32_t warp = (int32_t)threadIdx.x / WARP_LANES;
+    float sum = 0.0f;
+
+    for (int64_t i = first + threadIdx.x; i < (end < n ? end : n); i += THREADS)
+        sum += x[i] * x[i];
+    sum = warp_sum(sum);
+    if (threadIdx.x % WARP_LANES == 0)
+        of_warp[warp] = sum;
+    __syncthreads();
+    if (threadIdx.x != 0)
+        return; /* behind the last barrier */
+    for (int w = 1; w < WARPS; w++)
+        sum += of_warp[w];
+    sums[blockIdx.x] = sum;
+}
+
+static unsigned blocks_of(int64_t count, int64_t a_block)
+{
+    return (unsigned)((count + a_block - 1) / a_block);
+}
+
+enum status cuda_adamw(cudaStream_t stream, float *w, float *m, float *v, const float *gradient,
+                       int64_t n, struct cuda_adamw settings, struct error *err)
+{
+    if (n == 0)
+        return OK;
+    LAUNCH(adamw_kernel, blocks_of(n, THREADS), THREADS, 0, stream, w, m, v, gradient, n, settings);
+    CUDA_TRY(err, cudaGetLastError());
+    return OK;
+}
+
+enum status cuda_adamw_rows(cudaStream_t stream, float *w, float *m, float *v, const float *slots,
+                            const int32_t *slot_of, int32_t V, int32_t C,
+                            struct cuda_adamw settings, struct error *err)
+{
+    if (V == 0)
+        return OK;
+    LAUNCH(adamw_rows_kernel, blocks_of((int64_t)V * C, THREADS), THREADS, 0, stream, w, m, v,
+           slots, slot_of, V, C, settings);
+    CUDA_TRY(err, cudaGetLastError());
+    return OK;
+}
+
+enum status cuda_adagrad(cudaStream_t stream, float *w, float *accumulator, const float *slots,
+                         const int32_t *row_of, int32_t count, int32_t C, float scale, float rate,
+                         float forget, float epsilon, struct error *err)
+{
+    if (count == 0)
+        return OK;
+    LAUNCH(adagrad_kernel, blocks_of(count, WARPS), THREADS, 0, stream, w, accumulator, slots,
+           row_of, count, C, scale, rate, forget, epsilon);
+    CUDA_TRY(err, cudaGetLastError());
+    return OK;
+}
+
+enum status cuda_squares(cudaStream_t stream, float *sums, const float *x, int64_t n,
+                         struct error *err)
+{
+    if (n == 0)
+        return OK;
+    LAUNCH(squares_kernel, (unsigned)cuda_squares_count(n), THREADS, 0, stream, sums, x, n);
+    CUDA_TRY(err, cudaGetLastError());
+    return OK;
+}

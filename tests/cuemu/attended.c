@@ -1,0 +1,57 @@
+/* tests/cuemu/attended.c - see attended.h. */
+#include "tests/cuemu/attended.h"
+
+#include "kernels/bucket.h"
+#include "tests/cuemu/device.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void add_tiles(struct attended *a, int32_t request, int32_t first, int32_t rows)
+{
+    for (int32_t at = 0; at < rows; at += CUDA_TILE_ROWS)
+        a->tiles[a->tiles_count++] = (struct cuda_tile){
+            request, first + at, rows - at < CUDA_TILE_ROWS ? rows - at : CUDA_TILE_ROWS};
+}
+
+void attended_fill(struct attended *a, int number, struct random *random)
+{
+    const int32_t widths[] = {16, 32, 48, 80}; /* of a head: one slice, two, and two blocks wide */
+    const int32_t heads = 1 + device_below(random, 2);
+
+    memset(a, 0, sizeof *a);
+    a->B = number < 2 ? number : 1 + device_below(random, ATTENDED_REQUESTS_MAX);
+    a->H = heads;
+    a->C = heads * widths[number % 4];
+    a->P = 90;
+    a->form = number / 4 % 2 == 0 ? CUDA_ATTENTION_SILU : CUDA_ATTENTION_SOFTMAX;
+    for (int32_t b = 0; b < a->B; b++) {
+        int32_t n = device_below(random, 4) == 0 ? 0 : device_below(random, 70);
+        int32_t m = device_below(random, 5) == 0 ? 0 : 1 + device_below(random, 35);
+        int64_t now = 1700000000000;
+
+        for (int32_t i = 0; i < n; i++)
+            a->time_ms[a->history_start[b] + i] = now += (int64_t)exp(random_unit(random) * 18);
+        a->request_time_ms[b] = now + (int64_t)exp(random_unit(random) * 18);
+        a->history_start[b + 1] = a->history_start[b] + n;
+        a->candidate_start[b + 1] = a->candidate_start[b] + m;
+    }
+    a->T = a->history_start[a->B];
+    a->N = a->candidate_start[a->B];
+    for (int32_t b = 0; b < a->B; b++) {
+        add_tiles(a, b, a->history_start[b], a->history_start[b + 1] - a->history_start[b]);
+        add_tiles(a, b, a->T + a->candidate_start[b],
+                  a->candidate_start[b + 1] - a->candidate_start[b]);
+    }
+    a->z = device_random_floats(random, (int64_t)(a->T + a->N) * 4 * a->C);
+    a->r_pos = device_random_floats(random, a->P + 1);
+    a->r_time = device_random_floats(random, BUCKET_COUNT);
+}
+
+void attended_clear(struct attended *a)
+{
+    free(a->z);
+    free(a->r_pos);
+    free(a->r_time);
+}

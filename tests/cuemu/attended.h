@@ -1,0 +1,27 @@
+/* tests/cuemu/attended.h - random requests in front of attention, for tests of it and of its way
+ * back. */
+#ifndef TESTS_CUEMU_ATTENDED_H
+#define TESTS_CUEMU_ATTENDED_H
+
+#include "kernels/cuda/ops.h"
+#include "ops/random.h"
+
+#define ATTENDED_REQUESTS_MAX 5
+
+struct attended {
+    int32_t B, T, N, C, H, P;
+    enum cuda_attention_form form;
+    int32_t history_start[ATTENDED_REQUESTS_MAX + 1], candidate_start[ATTENDED_REQUESTS_MAX + 1];
+    int64_t time_ms[512], request_time_ms[ATTENDED_REQUESTS_MAX];
+    struct cuda_tile tiles[64];
+    int32_t tiles_count;
+    float *z, *r_pos, *r_time;
+};
+
+/* Shape 0 has no request, 1 has one; heads of 16 to 80 channels, every form, empty histories and
+ * lists. The three arrays are the caller's, to be freed by attended_clear(). History tiles do not
+ * come first. */
+void attended_fill(struct attended *a, int number, struct random *random);
+void attended_clear(struct attended *a);
+
+#endif

@@ -1,0 +1,245 @@
+/*
+ * Tests kernels/cuda/attention_back and rows_back: kernels against their formulas in double, where
+ * whole steps are too small to reach all of them: blocks with several tiles, sums in two launches.
+ */
+#include "kernels/cuda/ops_back.h"
+
+#include "kernels/bucket.h"
+#include "tests/cuemu/attended.h"
+#include "tests/cuemu/device.h"
+#include "tests/test.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TOLERANCE 2e-4 /* kernels/cuda/ops_back.h */
+#define BLOCKS    2
+
+static double *doubles(int64_t count)
+{
+    double *made = calloc((size_t)count + 1, sizeof *made);
+
+    CHECK(made != NULL);
+    return made;
+}
+
+/* What attention makes, and where its gradients go: (rows, C), (rows, 4 C), (P + 1 + buckets). */
+struct want {
+    double *o, *dz, *bias;
+};
+
+/* Row and a key that it sees: number of the key's row, distance, bucket. */
+struct seen {
+    int64_t row;
+    int32_t distance, bucket;
+};
+
+static int32_t all_seen(struct seen *seen, const struct attended *a, int64_t row, int32_t b)
+{
+    int32_t base = a->history_start[b], n = a->history_start[b + 1] - base, count = 0;
+    bool candidate = row >= a->T;
+    int32_t position = candidate ? n : (int32_t)row - base;
+    int64_t time = candidate ? a->request_time_ms[b] : a->time_ms[row];
+
+    for (int32_t j = 0; j < (candidate ? n : position + 1); j++)
+        seen[count++] = (struct seen){base + j, position - j,
+                                      bucket_of(time, a->time_ms[base + j])};
+    if (candidate)
+        seen[count++] = (struct seen){row, 0, 0};
+    return count;
+}
+
+/* Both passes of one row and head, added to everybody's sums. */
+static void row_passes(const struct want *want, const struct attended *a, const float *d_o,
+                       int64_t row, int32_t b, int32_t head)
+{
+    int32_t C = a->C, D = C / a->H;
+    int64_t at = (int64_t)head * D;
+    const float *z = a->z + at, *own = z + row * 4 * C;
+    double score[160], dw[160], total = 0, delta = 0;
+    struct seen seen[160];
+    int32_t count = all_seen(seen, a, row, b);
+
+    for (int32_t j = 0; j < count; j++) {
+        const float *other = z + seen[j].row * 4 * C;
+
+        score[j] = (double)a->r_pos[seen[j].distance] + (double)a->r_time[seen[j].bucket];
+        dw[j] = 0;
+        for (int32_t d = 0; d < D; d++) {
+            score[j] += (double)own[2 * C + d] * (double)other[3 * C + d] / sqrt(D);
+            dw[j] += (double)d_o[row * C + at + d] * (double)other[C + d];
+        }
+        total += exp(score[j]);
+    }
+    for (int32_t j = 0; j < count; j++)
+        delta += exp(score[j]) / total * dw[j];
+    for (int32_t j = 0; j < count; j++) {
+        const float *other = z + seen[j].row * 4 * C;
+        double s = 1 / (1 + exp(-score[j])), w = score[j] * s;
+        double slope = dw[j] * s * (1 + score[j] * (1 - s));
+
+        if (a->form == CUDA_ATTENTION_SOFTMAX) {
+            w = exp(score[j]) / total;
+            slope = w * (dw[j] - delta);
+        }
+        want->bias[seen[j].distance] += slope;
+        want->bias[a->P + 1 + seen[j].bucket] += slope;
+        for (int32_t d = 0; d < D; d++) {
+            double *to = want->dz + seen[j].row * 4 * C + at + d;
+
+            want->o[row * C + at + d] += w * (double)other[C + d];
+            want->dz[row * 4 * C + 2 * C + at + d] += slope * (double)other[3 * C + d] / sqrt(D);
+            to[C] += w * (double)d_o[row * C + at + d];
+            to[3 * C] += slope * (double)own[2 * C + d] / sqrt(D);
+        }
+    }
+}
+
+static void both_passes(const struct want *want, const struct attended *a, const float *d_o)
+{
+    for (int32_t head = 0; head < a->H; head++) {
+        for (int32_t b = 0; b < a->B; b++) {
+            for (int64_t r = a->history_start[b]; r < a->history_start[b + 1]; r++)
+                row_passes(want, a, d_o, r, b, head);
+            for (int64_t r = a->candidate_start[b]; r < a->candidate_start[b + 1]; r++)
+                row_passes(want, a, d_o, a->T + r, b, head);
+        }
+    }
+}
+
+/* Tiles of histories first, as cuda_attention_backward() wants them. Returns their number. */
+static int32_t order_tiles(struct attended *a)
+{
+    struct cuda_tile sorted[64];
+    int32_t count = 0, history = 0;
+
+    for (int candidates = 0; candidates < 2; candidates++) {
+        for (int32_t i = 0; i < a->tiles_count; i++)
+            if ((a->tiles[i].first >= a->T) == (candidates == 1))
+                sorted[count++] = a->tiles[i];
+        history = candidates == 0 ? count : history;
+    }
+    memcpy(a->tiles, sorted, (size_t)count * sizeof *sorted);
+    return history;
+}
+
+static struct cuda_attention attention_of(const struct attended *a, const float *z)
+{
+    return (struct cuda_attention){
+        .form = a->form,
+        .T = a->T,
+        .C = a->C,
+        .H = a->H,
+        .keys_pitch = 4 * a->C,
+        .v = z + a->C,
+        .k = z + 3 * (int64_t)a->C,
+        .r_pos = DEVICE_PUT(a->r_pos, a->P + 1),
+        .r_time = DEVICE_PUT(a->r_time, BUCKET_COUNT),
+        .history_start = DEVICE_PUT(a->history_start, a->B + 1),
+        .time_ms = DEVICE_PUT(a->time_ms, a->T),
+        .request_time_ms = DEVICE_PUT(a->request_time_ms, a->B),
+        .log_total = a->form == CUDA_ATTENTION_SOFTMAX
+                         ? device_floats((int64_t)(a->T + a->N) * a->H)
+                         : NULL,
+    };
+}
+
+static void check_passes(const struct want *want, const struct attended *a, const float *o,
+                         const float *dz, const float *bias)
+{
+    int64_t rows = (int64_t)a->T + a->N, pitch = a->P + 1 + BUCKET_COUNT;
+    int64_t parts = cuda_attention_bias_rows(a->tiles_count, BLOCKS, a->H);
+    float *added = calloc((size_t)pitch, sizeof *added);
+
+    CHECK(added != NULL);
+    for (int64_t i = 0; i < parts * pitch; i++)
+        added[i % pitch] += bias[i];
+    device_check_all("o", want->o, o, rows * a->C, TOLERANCE);
+    for (int64_t r = 0; r < rows; r++) /* behind U */
+        device_check_all("dz", want->dz + r * 4 * a->C + a->C, dz + r * 4 * a->C + a->C,
+                         3 * (int64_t)a->C, TOLERANCE);
+    device_check_all("bias", want->bias, added, pitch, TOLERANCE);
+    free(added);
+}
+
+static void attention_back_shape(int number, struct random *random)
+{
+    static struct attended a;
+    int64_t rows, parts, pitch;
+    struct want want;
+    struct cuda_attention_back back;
+    float *d_o, *o, *unset, *got[3];
+    struct error err;
+
+    attended_fill(&a, number, random);
+    rows = (int64_t)a.T + a.N;
+    pitch = a.P + 1 + BUCKET_COUNT;
+    parts = cuda_attention_bias_rows(a.tiles_count, BLOCKS, a.H) * pitch;
+    want = (struct want){doubles(rows * a.C), doubles(rows * 4 * a.C), doubles(pitch)};
+    d_o = device_random_floats(random, rows * a.C);
+    unset = device_random_floats(random, rows * 4 * a.C); /* U's part stays as it is */
+    for (int64_t i = 0; i < rows * 4 * a.C; i++)
+        unset[i] = NAN;
+    o = device_floats(rows * a.C);
+    back = (struct cuda_attention_back){.P = a.P,
+                                        .history_tiles = order_tiles(&a),
+                                        .tiles_count = a.tiles_count,
+                                        .blocks = BLOCKS,
+                                        .tiles = DEVICE_PUT(a.tiles, a.tiles_count),
+                                        .candidate_start = DEVICE_PUT(a.candidate_start, a.B + 1),
+                                        .z = DEVICE_PUT(a.z, rows * 4 * a.C),
+                                        .o = o,
+                                        .d_o = DEVICE_PUT(d_o, rows * a.C),
+                                        .dz = DEVICE_PUT(unset, rows * 4 * a.C),
+                                        .bias = device_floats(parts),
+                                        .delta = device_floats(rows * a.H)};
+    back.attention = attention_of(&a, back.z);
+    CHECK_STATUS(OK,
+                 cuda_attention(NULL, o, back.z, back.attention, back.tiles, a.tiles_count, &err));
+    CHECK_STATUS(OK, cuda_attention_backward(NULL, back, a.T, a.N, &err));
+    both_passes(&want, &a, d_o);
+    got[0] = device_get(o, rows * a.C);
+    got[2] = device_get(back.bias, parts);
+    got[1] = device_get(back.dz, rows * 4 * a.C);
+    check_passes(&want, &a, got[0], got[1], got[2]);
+    for (int i = 0; i < 3; i++)
+        free(got[i]);
+    free(want.o);
+    free(want.dz);
+    free(want.bias);
+    free(d_o);
+    free(unset);
+    attended_clear(&a);
+}
+
+TEST(cuda_back_attention_is_the_slope_of_its_formula)
+{
+    device_for_some_shapes(8, attention_back_shape);
+}
+
+static void sums_shape(int number, struct random *random)
+{
+    int32_t R = number < 2 ? number : number % 2 * CUDA_SUMS_ROWS + device_below(random, 1100);
+    int32_t N = 1 + device_below(random, 40), pitch = N + device_below(random, 3);
+    float *x = device_random_floats(random, (int64_t)R * pitch), *got;
+    float *out = device_floats(N), *scratch = device_floats(cuda_sums_floats(R, N));
+    double *want = doubles(N);
+    struct error err;
+
+    CHECK_STATUS(OK, cuda_column_sums(NULL, out, DEVICE_PUT(x, (int64_t)R * pitch), pitch, R, N,
+                                      scratch, &err));
+    for (int64_t r = 0; r < R; r++)
+        for (int32_t c = 0; c < N; c++)
+            want[c] += (double)x[r * pitch + c];
+    got = device_get(out, N);
+    device_check_all("sums", want, got, N, TOLERANCE);
+    free(x);
+    free(got);
+    free(want);
+}
+
+TEST(cuda_back_columns_are_summed_in_one_launch_and_in_two)
+{
+    device_for_some_shapes(8, sums_shape);
+}

@@ -1,0 +1,323 @@
+/*
+ * Tests kernels/cuda/learn: whole training steps against the CPU's, with every term of the
+ * objective, both heads, both forms of attention, both optimizers of item rows.
+ *
+ * One process has one backend, so the CPU's trainer is one whose backend is taken away. An epsilon
+ * of 1 makes AdamW's step nearly the gradient itself: with the usual one a rounding error in a
+ * small gradient would become a whole step, and nothing could be compared.
+ */
+#include "kernels/trainer.h"
+#include "kernels/trainer_private.h"
+
+#include "tests/cuemu/device.h"
+#include "tests/cuemu/models.h"
+#include "tests/kernels/jagged.h"
+#include "tests/test.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TOLERANCE 1e-3 /* of a tensor's largest change: kernels/cuda/tape.h */
+
+static struct jagged jagged;
+
+/* The same model twice, each with a trainer: [0] steps on the CPU. */
+struct twins {
+    struct model *models[2];
+    struct trainer *trainers[2];
+};
+
+static struct twins make_twins(const struct model_config *config, struct trainer_config trainer)
+{
+    struct twins twins;
+    struct error err;
+
+    for (int i = 0; i < 2; i++) {
+        twins.models[i] = models_rough(config, test_seed());
+        CHECK_STATUS(OK, trainer_create(&twins.trainers[i], twins.models[i], &trainer, &err));
+        CHECK(twins.trainers[i]->backend != NULL);
+    }
+    twins.trainers[0]->backend = NULL;
+    return twins;
+}
+
+static void drop_twins(struct twins *twins)
+{
+    for (int i = 0; i < 2; i++) {
+        trainer_destroy(twins->trainers[i]);
+        model_destroy(twins->models[i]);
+    }
+}
+
+static void near_losses(const struct trainer_losses *want, const struct trainer_losses *got)
+{
+    const double pairs[][2] = {{want->point, got->point},
+                               {want->pair, got->pair},
+                               {want->list, got->list},
+                               {want->next, got->next},
+                               {want->distil, got->distil},
+                               {want->total, got->total},
+                               {want->gradient_norm, got->gradient_norm}};
+
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        if (!(fabs(pairs[i][0] - pairs[i][1]) <= 2e-4 * (1 + fabs(pairs[i][0]))))
+            test_fail(__FILE__, __LINE__, "loss %zu: want %.9g, got %.9g", i, pairs[i][0],
+                      pairs[i][1]);
+    CHECK_INT(want->rows, got->rows);
+    CHECK_INT(want->lists, got->lists);
+    CHECK_INT(want->targets, got->targets);
+}
+
+/* Every tensor changed by the same. */
+static void near_models(const struct twins *twins, struct model *before)
+{
+    for (int32_t i = 0; i < model_tensors_count(before); i++) {
+        struct model_tensor old = model_tensor(before, i), cpu = model_tensor(twins->models[0], i),
+                            gpu = model_tensor(twins->models[1], i);
+        double largest = 0;
+
+        for (size_t k = 0; k < old.count; k++)
+            largest = fmax(largest, fabs((double)cpu.data[k] - (double)old.data[k]));
+        for (size_t k = 0; k < old.count; k++)
+            if (!(fabs((double)cpu.data[k] - (double)gpu.data[k]) <= TOLERANCE * largest + 2e-6))
+                test_fail(__FILE__, __LINE__, "%s[%zu]: was %.9g, want %.9g, got %.9g", old.name, k,
+                          (double)old.data[k], (double)cpu.data[k], (double)gpu.data[k]);
+    }
+}
+
+static void step_both(struct twins *twins, const struct trainer_objective *objective)
+{
+    struct trainer_losses losses[2];
+    struct model *before;
+    struct error err;
+
+    CHECK_STATUS(OK, model_copy(&before, twins->models[0], &err));
+    for (int i = 0; i < 2; i++)
+        CHECK_STATUS(OK, trainer_step(twins->trainers[i], twins->models[i], &jagged.batch,
+                                      objective, &losses[i], &err));
+    near_losses(&losses[0], &losses[1]);
+    near_models(twins, before);
+    model_destroy(before);
+}
+
+static struct trainer_config smooth(void)
+{
+    struct trainer_config config;
+
+    trainer_defaults(&config);
+    config.learning_rate = .5f;
+    config.epsilon = 1;
+    config.warmup_steps = 0;
+    config.clip = .5f;
+    return config;
+}
+
+/* Two steps: the second has momentum, and rows that it does not touch. */
+static void check_steps(const struct model_config *config, struct trainer_config trainer,
+                        struct trainer_objective objective, bool weighted)
+{
+    const struct jagged_size sizes[] = {{17, 5}, {0, 3}, {34, 2}, {3, 18}, {1, 0}};
+    struct twins twins;
+
+    (void)cuemu_reports();
+    models_backend_is_cuda();
+    jagged_fill(&jagged, config, sizes, 5, test_seed());
+    jagged.item[3] = 40; /* outside the table: the unknown row */
+    jagged.action[2] = -1;
+    jagged.position[4] = 1000;
+    if (!weighted)
+        jagged.batch.weight = NULL;
+    twins = make_twins(config, trainer);
+    step_both(&twins, &objective);
+    step_both(&twins, &objective);
+    drop_twins(&twins);
+    CHECK_INT(0, cuemu_reports());
+}
+
+static struct model_config config_of(int number)
+{
+    struct random random;
+
+    random_seed(&random, test_seed());
+    return models_config(number, &random);
+}
+
+TEST(cuda_training_mixed_silu_cross)
+{
+    struct model_config config = config_of(1);
+
+    config.attention = MODEL_ATTENTION_SILU;
+    cuemu_schedule(CUEMU_RANDOM, 1);
+    check_steps(&config, smooth(),
+                (struct trainer_objective){.point = .5f,
+                                           .pair = .25f,
+                                           .list = .25f,
+                                           .next = .2f,
+                                           .distil = .3f,
+                                           .negatives = 20,
+                                           .negatives_block = 4},
+                true);
+}
+
+TEST(cuda_training_hinge_lambda_softmax_adagrad)
+{
+    struct model_config config = config_of(2);
+    struct trainer_config trainer = smooth();
+
+    config.attention = MODEL_ATTENTION_SOFTMAX;
+    config.L = 2;
+    trainer.items = TRAINER_ITEMS_ADAGRAD;
+    trainer.clip = 0;
+    trainer.learning_rate = .01f;
+    cuemu_schedule(CUEMU_REVERSE, 2);
+    check_steps(&config, trainer,
+                (struct trainer_objective){.point = .1f,
+                                           .pair = 1,
+                                           .list = .5f,
+                                           .next = 1,
+                                           .pair_form = TRAINER_PAIR_HINGE,
+                                           .list_form = TRAINER_LIST_LAMBDA,
+                                           .negatives = 9},
+                true);
+}
+
+TEST(cuda_training_lists_dot_decay)
+{
+    struct model_config config = config_of(3);
+    struct trainer_config trainer = smooth();
+
+    config.L = 1;
+    config.F = 3;
+    trainer.weight_decay = .1f;
+    cuemu_schedule(CUEMU_IN_ORDER, 3);
+    check_steps(&config, trainer,
+                (struct trainer_objective){.point = 1, .list = .3f, .loss_clip = 1.5f}, false);
+}
+
+/* A head of 80 channels takes two blocks; sets of one position; drawn by popularity. */
+TEST(cuda_training_next_items_wide)
+{
+    struct model_config config = config_of(0);
+
+    config.C = 80;
+    config.H = 1;
+    config.L = 1;
+    cuemu_schedule(CUEMU_RANDOM, 4);
+    check_steps(&config, smooth(),
+                (struct trainer_objective){.next = 1, .negatives = 33, .negatives_block = 1}, true);
+}
+
+TEST(cuda_training_draws_by_popularity_and_evaluates_as_the_cpu)
+{
+    const struct jagged_size sizes[] = {{17, 5}, {9, 0}};
+    struct trainer_objective objective = {
+        .point = 1, .next = 1, .negatives = 12, .negatives_block = 5};
+    struct model_config config = config_of(1);
+    struct trainer_losses losses[2];
+    struct twins twins = make_twins(&config, smooth());
+    float weights[40];
+    struct error err;
+
+    for (int i = 0; i < 40; i++)
+        weights[i] = (float)(1 + i % 7);
+    cuemu_schedule(CUEMU_IN_ORDER, 0);
+    jagged_fill(&jagged, &config, sizes, 2, test_seed());
+    for (int i = 0; i < 2; i++) {
+        CHECK_STATUS(OK, trainer_set_sampler(twins.trainers[i], weights, 40, &err));
+        CHECK_STATUS(OK, trainer_evaluate(twins.trainers[i], twins.models[i], &jagged.batch,
+                                          &objective, 77, &losses[i], &err));
+    }
+    near_losses(&losses[0], &losses[1]);
+    step_both(&twins, &objective);
+    drop_twins(&twins);
+    CHECK_INT(0, cuemu_reports());
+}
+
+/* A saved state goes on in another trainer; the table grows; what teaches nothing changes nothing.
+ */
+TEST(cuda_training_goes_on_after_a_load_and_a_grown_table)
+{
+    const struct jagged_size sizes[] = {{6, 5}};
+    struct trainer_objective objective = {
+        .point = 1, .next = .2f, .negatives = 4, .negatives_block = 3};
+    struct model_config config = config_of(1);
+    struct twins twins = make_twins(&config, smooth());
+    struct trainer_losses losses;
+    struct error err;
+    size_t bytes;
+    void *state;
+
+    cuemu_schedule(CUEMU_IN_ORDER, 0);
+    jagged_fill(&jagged, &config, sizes, 1, test_seed());
+    step_both(&twins, &objective);
+    bytes = trainer_state_bytes(twins.trainers[0]);
+    state = malloc(bytes);
+    CHECK(state != NULL);
+    trainer_state_save(twins.trainers[0], state);
+    step_both(&twins, &objective);
+    for (int i = 0; i < 2; i++)
+        CHECK_STATUS(OK, trainer_state_load(twins.trainers[i], state, bytes, &err));
+    step_both(&twins, &objective);
+    for (int i = 0; i < 2; i++)
+        CHECK_STATUS(OK, model_grow_items(twins.models[i], 60, &err));
+    jagged.item[2] = 55;
+    step_both(&twins, &objective);
+    jagged.batch.label = NULL;
+    jagged.batch.teacher = NULL;
+    jagged.batch.next_item = NULL;
+    CHECK_STATUS(OK, trainer_step(twins.trainers[1], twins.models[1], &jagged.batch, &objective,
+                                  &losses, &err));
+    CHECK_INT(4, trainer_steps(twins.trainers[1]) + 1);
+    near_models(&twins, twins.models[0]);
+    free(state);
+    drop_twins(&twins);
+    CHECK_INT(0, cuemu_reports());
+}
+
+TEST(cuda_training_is_the_same_to_the_bit_in_any_order)
+{
+    const struct jagged_size sizes[] = {{17, 5}, {9, 20}};
+    struct trainer_objective objective = {
+        .pair = 1, .next = 1, .negatives = 12, .negatives_block = 5};
+    struct model_config config = config_of(2);
+    struct model *models[2];
+    struct error err;
+
+    cuemu_need_emulator();
+    jagged_fill(&jagged, &config, sizes, 2, test_seed());
+    for (int i = 0; i < 2; i++) {
+        struct trainer_config settings = smooth();
+        struct trainer *trainer;
+
+        models[i] = models_rough(&config, 1);
+        CHECK_STATUS(OK, trainer_create(&trainer, models[i], &settings, &err));
+        cuemu_schedule(i == 0 ? CUEMU_REVERSE : CUEMU_RANDOM, 9);
+        CHECK_STATUS(OK, trainer_step(trainer, models[i], &jagged.batch, &objective, NULL, &err));
+        trainer_destroy(trainer);
+    }
+    for (int32_t i = 0; i < model_tensors_count(models[0]); i++) {
+        struct model_tensor a = model_tensor(models[0], i), b = model_tensor(models[1], i);
+
+        if (memcmp(a.data, b.data, a.count * sizeof *a.data) != 0)
+            test_fail(__FILE__, __LINE__, "%s differs", a.name);
+    }
+    model_destroy(models[0]);
+    model_destroy(models[1]);
+    CHECK_INT(0, cuemu_reports());
+}
+
+TEST(cuda_training_with_dropout_stays_on_the_cpu)
+{
+    struct model_config config = config_of(1);
+    struct trainer_config settings = smooth();
+    struct model *model = models_rough(&config, 1);
+    struct trainer *trainer;
+    struct error err;
+
+    settings.dropout = .1f;
+    CHECK_STATUS(OK, trainer_create(&trainer, model, &settings, &err));
+    CHECK(trainer->backend == NULL);
+    trainer_destroy(trainer);
+    model_destroy(model);
+}
