@@ -750,11 +750,11 @@ static void print_json(const struct verify *v)
     json_writer_init(&w, text, sizeof text);
     json_object_begin(&w);
     json_bool(&w, "equal", verdict_of(v) == VERDICT_EQUAL);
-    json_text(&w, "verdict", text_of(verdict_names[verdict_of(v)]));
     json_bool(&w, "examples_compared", v->examples_why == NULL);
     json_bool(&w, "items_compared", v->items != NULL);
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         json_int(&w, numbers[i].name, numbers[i].value);
+    json_text(&w, "verdict", text_of(verdict_names[verdict_of(v)]));
     json_object_end(&w);
     (void)printf("%.*s\n", TEXT_ARGS(json_writer_text(&w)));
 }
