@@ -37,9 +37,10 @@ static void check_retrain_acl(const struct config *config, struct doctor_finding
     const char *user = acl_user(config, finding);
 
     if (user != NULL)
-        doctor_note(finding, "%.40s needs READ on topics %.60s, %.60s", user,
+        doctor_note(finding, "%.40s needs READ on topics %.60s, %.60s and %.60s", user,
                     config_text(config, "kafka.topics.events"),
-                    config_text(config, "kafka.topics.examples"));
+                    config_text(config, "kafka.topics.examples"),
+                    config_text(config, "kafka.topics.items"));
 }
 
 static void check_serve_acl(const struct config *config, struct doctor_finding *finding)
