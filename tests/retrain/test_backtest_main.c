@@ -300,3 +300,38 @@ TEST(backtest_that_is_frozen_learns_nothing_from_what_it_is_asked)
     CHECK_INT(EXIT_USAGE, run("--frozen --study"));
     json_parser_destroy(parser);
 }
+
+/* With what the catalogue says, and a model of every switch that a file can feed: other figures,
+ * the same ones twice. */
+TEST(backtest_takes_what_is_said_of_items_and_the_switches_of_the_model)
+{
+    static char first[sizeof result.out];
+    char options[500];
+    FILE *items;
+
+    write_events(0);
+    CHECK_INT(EXIT_DONE, run("--json --from 0.7 --every 100"));
+    cut_times(result.out);
+    (void)snprintf(first, sizeof first, "%s", result.out);
+    items = fopen(path_of("items.jsonl"), "we");
+    CHECK(items != NULL);
+    for (int i = 0; i < FIXTURE_ITEMS; i++)
+        (void)fprintf(items, "{\"item\":\"i%d\",\"category\":\"c%d\",\"text\":\"number %d\"}\n", i,
+                      i % 3, i);
+    CHECK_INT(0, fclose(items));
+    (void)snprintf(options, sizeof options,
+                   "--json --from 0.7 --every 100 --items %s --set model.text=32 "
+                   "--set model.attention=softmax --set model.position_bias=false "
+                   "--set model.time_bias=false",
+                   path_of("items.jsonl"));
+    CHECK_INT(EXIT_DONE, run(options));
+    cut_times(result.out);
+    CHECK(strcmp(first, result.out) != 0);
+    (void)snprintf(first, sizeof first, "%s", result.out);
+    CHECK_INT(EXIT_DONE, run(options));
+    cut_times(result.out);
+    CHECK_TEXT(first, result.out);
+    CHECK(run("--json --set model.text=17") != EXIT_DONE);
+    CHECK(run("--json --set model.contexts=a/b") != EXIT_DONE);
+    CHECK(run("--json --items /nowhere/items") != EXIT_DONE);
+}
