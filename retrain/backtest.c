@@ -73,7 +73,8 @@ struct backtest {
 
 void backtest_options_init(struct backtest_options *options, const struct rules *rules)
 {
-    *options = (struct backtest_options){.k = 20, .model = true, .train_every = 32};
+    *options = (struct backtest_options){
+        .k = 20, .model = true, .train_every = 32, .position_bias = -1};
     learner_options_init(&options->learner);
     options->learner.rules = rules;
 }
@@ -607,5 +608,6 @@ enum status backtest_result(struct backtest *b, struct backtest_result *result, 
         result->recalled_share = (double)b->recalled / (double)b->scores.count;
     for (int arm = 0; arm < result->rows_count && status == OK; arm++)
         status = fill_row(b, arm, &result->rows[arm], err);
-    return status == OK ? logged_result(b->logged, &result->logged, err) : status;
+    return status == OK ? logged_result(b->logged, b->options.position_bias, &result->logged, err)
+                        : status;
 }

@@ -43,6 +43,7 @@ struct backtest_options {
     /* From the first evaluated event on nothing is learnt and nothing counted: what is worth that
      * which was known then? */
     bool frozen;
+    double position_bias; /* of logged lists, see logged_result(); below 0: estimated */
 };
 void backtest_options_init(struct backtest_options *options, const struct rules *rules);
 

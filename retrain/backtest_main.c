@@ -37,6 +37,8 @@ static const struct option_row options[] = {
      "score with weights frozen at the first evaluated event, and renewed daily and hourly, too"},
     {"frozen", OPTION_FLAG, NULL, NULL,
      "learn and count nothing from the first evaluated event on: what is the past worth?"},
+    {"position-bias", OPTION_REAL, "B", "-1",
+     "of shown lists: row p (from 0) is looked at with chance (1 + p)^-B; below 0: estimated"},
     {"plot", OPTION_TEXT, "FILE", NULL,
      "write HR and NDCG over the evaluated events there, as SVG"},
     {"threads", OPTION_INT, "N", "1", "of training"},
@@ -467,6 +469,7 @@ static enum status backtest_file(struct command_line *line, const struct config 
     how.model = !command_flag(line, "baselines");
     how.study = command_flag(line, "study");
     how.frozen = command_flag(line, "frozen");
+    how.position_bias = command_real(line, "position-bias");
     how.train_every = (int)command_int(line, "every");
     how.cadence_ms = command_duration_ms(line, "cadence");
     how.learner.seed = (uint64_t)command_int(line, "seed");

@@ -2,19 +2,18 @@
 #include "retrain/logged.h"
 
 #include "features/batch_builder.h"
-#include "ops/map64.h"
 #include "retrain/ranking_metrics.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define PLATT_EVERY     2000  /* rows between two fits */
-#define PLATT_ROWS      20000 /* newest ones that it is fitted to */
-#define LOOK_CLICKS     20    /* at either position, below which nothing is said of it */
-#define CELLS_MAX       ((size_t)1 << 26)
-#define BOOTSTRAP_SEED  20130228
-#define POSITIONS_SHIFT 8 /* of an item's index in the key of a cell */
+#define PLATT_EVERY    2000   /* rows between two fits */
+#define PLATT_ROWS     20000  /* newest ones that it is fitted to */
+#define LOOK_CLICKS    20     /* below so many nothing is said of positions */
+#define LOOK_ROWS      200000 /* newest ones that it is learnt from */
+#define LOOK_ROUNDS    40
+#define BOOTSTRAP_SEED 20130228
 
 struct row {
     float score[LOGGED_ARMS];
@@ -25,20 +24,12 @@ struct row {
     int32_t position; /* from 0 */
 };
 
-/* Rows of one item at one position. */
-struct cell {
-    uint32_t shown, clicked;
-};
-
 struct logged {
     struct row *rows;
     int64_t rows_count, rows_room;
     uint64_t *users; /* (lists_count) */
     int64_t *starts; /* (lists_count) first row of each */
     int64_t lists_count, lists_room;
-    struct map64 *cell_of; /* item and position -> cells */
-    struct cell *cells;
-    int64_t cells_room;
     struct platt platt;
     int64_t fitted_at; /* rows; 0: no pair yet */
     struct batch_builder *builder;
@@ -57,10 +48,9 @@ enum status logged_create(struct logged **logged, struct error *err)
     *logged = NULL;
     if (l != NULL) {
         l->platt = (struct platt){1, 0};
-        l->cell_of = map64_create(0, CELLS_MAX);
         l->workspace = model_workspace_create();
     }
-    if (l == NULL || l->cell_of == NULL || l->workspace == NULL) {
+    if (l == NULL || l->workspace == NULL) {
         logged_destroy(l);
         return error_set(err, ERR_NOMEM, "no memory for logged lists");
     }
@@ -75,8 +65,6 @@ void logged_destroy(struct logged *l)
     free(l->rows);
     free(l->users);
     free(l->starts);
-    free(l->cells);
-    map64_destroy(l->cell_of);
     batch_builder_destroy(l->builder);
     model_workspace_destroy(l->workspace);
     free(l);
@@ -161,26 +149,6 @@ static const float *position_biases(struct model *model)
     return NULL;
 }
 
-static enum status count_cell(struct logged *l, int32_t item, int position, bool clicked,
-                              struct error *err)
-{
-    uint64_t key = (uint64_t)item << POSITIONS_SHIFT | (uint64_t)position;
-    uint32_t at = (uint32_t)map64_count(l->cell_of);
-    enum status status;
-
-    if (!map64_get(l->cell_of, key, &at)) {
-        status = reserve(&l->cells, &l->cells_room, (int64_t)at + 1, sizeof *l->cells, err);
-        if (status != OK)
-            return status;
-        if (map64_put(l->cell_of, key, at) != OK)
-            return error_set(err, ERR_NOMEM, "no memory for positions of logged rows");
-        l->cells[at] = (struct cell){0};
-    }
-    l->cells[at].shown++;
-    l->cells[at].clicked += clicked;
-    return OK;
-}
-
 static void refit(struct logged *l)
 {
     int64_t from = l->rows_count > PLATT_ROWS ? l->rows_count - PLATT_ROWS : 0;
@@ -233,8 +201,6 @@ enum status logged_add(struct logged *l, const struct list *list, const struct i
             .probability = l->fitted_at > 0 ? (float)(1 / (1 + exp(-z))) : NAN,
             .list = (int32_t)l->lists_count,
             .position = i < LOGGED_POSITIONS ? i : LOGGED_POSITIONS - 1};
-        if (list->rows[i] >= 0 && i < LOGGED_POSITIONS)
-            status = count_cell(l, list->rows[i], i, list->labels[i] > 0, err);
     }
     if (status != OK)
         return status;
@@ -249,37 +215,59 @@ enum status logged_add(struct logged *l, const struct list *list, const struct i
 
 /* ---- positions ---- */
 
-/* Each position by its neighbour above: click rates of the same items at both, weighted by the
- * smaller number of showings. */
-static void find_look(const struct logged *l, struct logged_result *r)
+/* A click is a look and a liking; what was not clicked was not looked at, or not liked. One round:
+ * how likely is each of the two for each row by what is believed, and what is to be believed then.
+ */
+static void look_round(const struct row *rows, int64_t count, const float *scores, float *liked,
+                       double look[LOGGED_POSITIONS], struct platt *liking)
 {
-    double above[LOGGED_POSITIONS] = {0}, below[LOGGED_POSITIONS] = {0};
-    double clicks_above[LOGGED_POSITIONS] = {0}, clicks_below[LOGGED_POSITIONS] = {0};
-    size_t cursor = 0;
-    uint64_t key;
-    uint32_t at, other;
+    double looked[LOGGED_POSITIONS] = {0}, shown[LOGGED_POSITIONS] = {0};
 
-    while (map64_next(l->cell_of, &cursor, &key, &at)) {
-        int p = (int)(key & ((1 << POSITIONS_SHIFT) - 1));
-        const struct cell *a = &l->cells[at], *b;
-        double weight;
+    for (int64_t i = 0; i < count; i++) {
+        int p = rows[i].position;
+        double z = (double)liking->a * (double)scores[i] + (double)liking->b;
+        double like = 1 / (1 + exp(-z)), neither = 1 - look[p] * like;
+        bool clicked = rows[i].label > 0;
 
-        r->positions = p + 1 > r->positions ? p + 1 : r->positions;
-        if (p + 1 >= LOGGED_POSITIONS || !map64_get(l->cell_of, key + 1, &other))
-            continue;
-        b = &l->cells[other];
-        weight = a->shown < b->shown ? a->shown : b->shown;
-        above[p] += weight * a->clicked / a->shown;
-        below[p] += weight * b->clicked / b->shown;
-        clicks_above[p] += a->clicked;
-        clicks_below[p] += b->clicked;
+        liked[i] = clicked ? 1 : (float)((1 - look[p]) * like / neither);
+        looked[p] += clicked ? 1 : look[p] * (1 - like) / neither;
+        shown[p]++;
     }
-    r->look[0] = 1;
-    for (int p = 0; p + 1 < LOGGED_POSITIONS; p++) {
-        bool known = clicks_above[p] >= LOOK_CLICKS && clicks_below[p] >= LOOK_CLICKS;
+    for (int p = 0; p < LOGGED_POSITIONS; p++)
+        look[p] = shown[p] > 0 ? looked[p] / shown[p] : look[p];
+    (void)platt_fit_chances(liking, scores, liked, count); /* else nothing is known: (1, 0) */
+}
 
-        r->look[p + 1] = r->look[p] * (known ? below[p] / above[p] : 1);
+static enum status find_look(const struct logged *l, struct logged_result *r, struct error *err)
+{
+    int64_t from = l->rows_count > LOOK_ROWS ? l->rows_count - LOOK_ROWS : 0;
+    int64_t count = l->rows_count - from, clicks = 0;
+    float *scores = malloc(((size_t)count + 1) * sizeof *scores);
+    float *liked = malloc(((size_t)count + 1) * sizeof *liked);
+    struct platt liking = {0, 0};
+    enum status status = OK;
+    double first;
+
+    if (scores == NULL || liked == NULL)
+        status = error_set(err, ERR_NOMEM, "no memory for positions of %lld rows",
+                           (long long)count);
+    for (int64_t i = 0; status == OK && i < count; i++) {
+        const struct row *row = &l->rows[from + i];
+
+        scores[i] = row->score[LOGGED_MODEL];
+        clicks += row->label > 0;
+        r->positions = row->position + 1 > r->positions ? row->position + 1 : r->positions;
     }
+    for (int p = 0; p < LOGGED_POSITIONS; p++)
+        r->look[p] = .5;
+    for (int n = 0; status == OK && clicks >= LOOK_CLICKS && n < LOOK_ROUNDS; n++)
+        look_round(l->rows + from, count, scores, liked, r->look, &liking);
+    first = r->look[0];
+    for (int p = 0; p < LOGGED_POSITIONS; p++)
+        r->look[p] = r->look[p] / first;
+    free(scores);
+    free(liked);
+    return status;
 }
 
 /* ---- orders ---- */
@@ -491,13 +479,17 @@ static enum status judge_all(const struct logged *l, struct logged_result *r, st
     return status;
 }
 
-enum status logged_result(const struct logged *l, struct logged_result *r, struct error *err)
+enum status logged_result(const struct logged *l, double position_bias, struct logged_result *r,
+                          struct error *err)
 {
     enum status status;
 
     *r = (struct logged_result){.lists = l->lists_count, .rows = l->rows_count};
-    find_look(l, r);
-    status = judge_all(l, r, err);
+    status = find_look(l, r, err);
+    for (int p = 0; status == OK && position_bias >= 0 && p < LOGGED_POSITIONS; p++)
+        r->look[p] = pow(1.0 + p, -position_bias);
+    if (status == OK)
+        status = judge_all(l, r, err);
     if (status == OK)
         status = fill_areas(l, r, err);
     return status == OK ? fill_probabilities(l, r, err) : status;

@@ -8,9 +8,12 @@
  * rows anew. Clicks lie, though: what stood first was looked at more. So each click counts
  * 1 / look(position) times, at most LOGGED_CLIP times (inverse propensity, clipped and
  * self-normalised): an order is not praised for repeating the one that was shown. look() is
- * estimated from the log: of items shown at two neighbouring positions, how much less they are
- * clicked at the lower one. Source: Joachims, Swaminathan, Schnabel 2017 (weights); Agarwal et al.
- * 2019 (intervention harvesting, by neighbouring positions).
+ * estimated from the log: a click is a look and a liking, a look depends on the position, a liking
+ * on the model's score. Whoever made the lists put what was liked to the top, so click rates alone
+ * would say too much, and where it knew more of the user than the model does, so does the estimate:
+ * then clicks further down count for more than they should. Whoever knows better, by lists that
+ * were shuffled, says so. Source: Joachims, Swaminathan, Schnabel 2017 (weights); Wang et al. 2018
+ * (regression-based EM).
  *
  * Probabilities are the model's score with the bias of its position, through a Platt pair that is
  * refitted as lists come in, always on earlier ones than it is used on.
@@ -78,8 +81,9 @@ void logged_destroy(struct logged *logged); /* NULL is fine */
 MUST_CHECK enum status logged_add(struct logged *logged, const struct list *list,
                                   const struct item_tables *tables, struct model *model,
                                   struct error *err);
-/* What does not exist (no list, one kind of rows alone) is NaN. Errors: ERR_NOMEM */
-MUST_CHECK enum status logged_result(const struct logged *logged, struct logged_result *result,
-                                     struct error *err);
+/* position_bias: position p (from 0) is looked at with chance (1 + p)^-position_bias; below 0 it is
+ * estimated. What does not exist (no list, one kind of rows alone) is NaN. Errors: ERR_NOMEM */
+MUST_CHECK enum status logged_result(const struct logged *logged, double position_bias,
+                                     struct logged_result *result, struct error *err);
 
 #endif

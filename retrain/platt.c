@@ -10,6 +10,7 @@
 
 struct targets {
     double positive, negative; /* what labels of each kind are taken for */
+    bool chances;              /* labels are chances already */
 };
 
 struct slopes {
@@ -22,7 +23,9 @@ static struct slopes slopes_at(double a, double b, const float *scores, const fl
     struct slopes s = {.aa = RIDGE, .bb = RIDGE};
 
     for (int64_t i = 0; i < count; i++) {
-        double x = (double)scores[i], y = labels[i] > 0 ? targets.positive : targets.negative;
+        double x = (double)scores[i], y = targets.chances ? (double)labels[i]
+                                          : labels[i] > 0 ? targets.positive
+                                                          : targets.negative;
         double z = a * x + b, p, off;
 
         if (!isfinite(scores[i]))
@@ -39,21 +42,13 @@ static struct slopes slopes_at(double a, double b, const float *scores, const fl
     return s;
 }
 
-bool platt_fit(struct platt *platt, const float *scores, const float *labels, int64_t count)
+/* Damped Newton steps from (1, 0). */
+static bool fit(struct platt *platt, const float *scores, const float *labels, int64_t count,
+                struct targets targets)
 {
-    double positives = 0, negatives = 0, a = 1, b = 0;
-    struct targets targets;
-    struct slopes s;
+    double a = 1, b = 0;
+    struct slopes s = slopes_at(a, b, scores, labels, count, targets);
 
-    *platt = (struct platt){1, 0};
-    for (int64_t i = 0; i < count; i++) {
-        positives += isfinite(scores[i]) && labels[i] > 0;
-        negatives += isfinite(scores[i]) && !(labels[i] > 0);
-    }
-    if (positives == 0 || negatives == 0)
-        return false;
-    targets = (struct targets){(positives + 1) / (positives + 2), 1 / (negatives + 2)};
-    s = slopes_at(a, b, scores, labels, count, targets);
     for (int step = 0; step < STEPS_MAX; step++) {
         double det = s.aa * s.bb - s.ab * s.ab;
         double da = (s.bb * s.a - s.ab * s.b) / det, db = (s.aa * s.b - s.ab * s.a) / det;
@@ -70,7 +65,7 @@ bool platt_fit(struct platt *platt, const float *scores, const float *labels, in
             break;
         a -= da;
         b -= db;
-        if (s.loss - next.loss < DONE * (positives + negatives))
+        if (s.loss - next.loss < DONE * (double)count)
             break;
         s = next;
     }
@@ -78,4 +73,33 @@ bool platt_fit(struct platt *platt, const float *scores, const float *labels, in
         return false;
     *platt = (struct platt){(float)a, (float)b};
     return true;
+}
+
+bool platt_fit(struct platt *platt, const float *scores, const float *labels, int64_t count)
+{
+    double positives = 0, negatives = 0;
+
+    *platt = (struct platt){1, 0};
+    for (int64_t i = 0; i < count; i++) {
+        positives += isfinite(scores[i]) && labels[i] > 0;
+        negatives += isfinite(scores[i]) && !(labels[i] > 0);
+    }
+    if (positives == 0 || negatives == 0)
+        return false;
+    return fit(platt, scores, labels, count,
+               (struct targets){(positives + 1) / (positives + 2), 1 / (negatives + 2), false});
+}
+
+bool platt_fit_chances(struct platt *platt, const float *scores, const float *targets,
+                       int64_t count)
+{
+    double positive = 0, negative = 0;
+
+    *platt = (struct platt){1, 0};
+    for (int64_t i = 0; i < count; i++) {
+        positive += isfinite(scores[i]) ? (double)targets[i] : 0;
+        negative += isfinite(scores[i]) ? 1 - (double)targets[i] : 0;
+    }
+    return positive > 0 && negative > 0 &&
+           fit(platt, scores, targets, count, (struct targets){.chances = true});
 }

@@ -21,5 +21,9 @@ struct platt {
 /* Shapes: scores, labels (count); a label above 0 is positive; a score that is not finite is left
  * out. False, and (1, 0), without a label of each kind. */
 bool platt_fit(struct platt *platt, const float *scores, const float *labels, int64_t count);
+/* The same to chances: targets (count) within 0..1, taken as they are. False, and (1, 0), when they
+ * are all 0 or all 1. */
+bool platt_fit_chances(struct platt *platt, const float *scores, const float *targets,
+                       int64_t count);
 
 #endif

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define ROWS  6
-#define LISTS 3000
+#define LISTS 2500
 #define LOOK  .6 /* of the position above */
 
 static struct error err;
@@ -55,7 +55,7 @@ static void add(uint64_t user, int rows, const int *items, const int *popular, c
 TEST(logged_of_nothing_is_not_a_number)
 {
     begin();
-    CHECK_STATUS(OK, logged_result(logged, &r, &err));
+    CHECK_STATUS(OK, logged_result(logged, -1, &r, &err));
     CHECK(r.lists == 0 && r.rows == 0 && r.clicks == 0 && r.judged == 0 && r.positions == 0);
     for (int arm = 0; arm < LOGGED_ARMS; arm++)
         CHECK(isnan(r.arms[arm].ndcg) && isnan(r.arms[arm].ndcg_ips) && isnan(r.arms[arm].auc) &&
@@ -71,7 +71,7 @@ TEST(logged_without_a_model_leaves_lists_out)
 
     begin();
     CHECK_STATUS(OK, logged_add(logged, list, learner_tables(learner), NULL, &err));
-    CHECK_STATUS(OK, logged_result(logged, &r, &err));
+    CHECK_STATUS(OK, logged_result(logged, -1, &r, &err));
     CHECK_INT(0, r.lists);
     list_destroy(list);
     end();
@@ -86,7 +86,7 @@ TEST(logged_lists_by_hand)
     add(7, 3, items, popular, last);
     add(7, 3, items, popular, first);
     add(8, 3, items, popular, all); /* every order of it is as good */
-    CHECK_STATUS(OK, logged_result(logged, &r, &err));
+    CHECK_STATUS(OK, logged_result(logged, -1, &r, &err));
     CHECK_INT(3, r.lists);
     CHECK_INT(9, r.rows);
     CHECK_INT(2, r.judged);
@@ -128,11 +128,17 @@ TEST(logged_clicks_by_propensity_see_through_the_bias_of_positions)
     random_seed(&random, test_seed());
     for (int n = 0; n < LISTS; n++)
         show(&random);
-    CHECK_STATUS(OK, logged_result(logged, &r, &err));
+    CHECK_STATUS(OK, logged_result(logged, -1, &r, &err));
     for (int p = 0; p < ROWS; p++)
         CHECK_NEAR(pow(LOOK, p), r.look[p], .08);
     CHECK(r.arms[LOGGED_SHOWN].ndcg > r.arms[LOGGED_POPULARITY].ndcg + .02);
     CHECK(r.arms[LOGGED_SHOWN].ndcg_ips < r.arms[LOGGED_POPULARITY].ndcg_ips - .05);
+    /* Or by a rule that somebody knows: none looks away, so clicks count as they are. */
+    CHECK_STATUS(OK, logged_result(logged, 0, &r, &err));
+    CHECK(r.look[ROWS - 1] == 1);
+    CHECK(r.arms[LOGGED_SHOWN].ndcg_ips > r.arms[LOGGED_POPULARITY].ndcg_ips);
+    CHECK_STATUS(OK, logged_result(logged, .5, &r, &err));
+    CHECK_NEAR(.5, r.look[3], 1e-9);
     end();
 }
 
@@ -144,7 +150,7 @@ TEST(logged_probabilities_are_calibrated_on_lists_to_come)
     random_seed(&random, test_seed());
     for (int n = 0; n < LISTS; n++)
         show(&random);
-    CHECK_STATUS(OK, logged_result(logged, &r, &err));
+    CHECK_STATUS(OK, logged_result(logged, -1, &r, &err));
     CHECK(r.predicted > r.rows / 2 && r.predicted < r.rows); /* none before the first pair */
     CHECK_NEAR(1, r.predicted_over_seen, .05);
     CHECK(r.calibration_error < .03);

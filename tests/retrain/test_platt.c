@@ -44,3 +44,21 @@ TEST(platt_without_both_labels_is_one_and_zero)
     CHECK(platt.a == 1 && platt.b == 0);
     CHECK(!platt_fit(&platt, scores, ones, 0));
 }
+
+TEST(platt_fits_chances_as_they_are)
+{
+    static float scores[2000], chances[2000];
+    struct platt platt;
+
+    for (int i = 0; i < 2000; i++) {
+        scores[i] = (float)i / 250 - 4;
+        chances[i] = 1 / (1 + expf(-(.7f * scores[i] - 1.5f)));
+    }
+    CHECK(platt_fit_chances(&platt, scores, chances, 2000));
+    CHECK_NEAR(.7, (double)platt.a, 1e-3);
+    CHECK_NEAR(-1.5, (double)platt.b, 1e-3);
+    for (int i = 0; i < 2000; i++)
+        chances[i] = 1;
+    CHECK(!platt_fit_chances(&platt, scores, chances, 2000));
+    CHECK(platt.a == 1 && platt.b == 0);
+}
