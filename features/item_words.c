@@ -298,6 +298,18 @@ bool item_words_known(const struct item_words *w, int32_t key)
 
 /* ---- neighbours ---- */
 
+int64_t item_words_cost(const struct item_words *w, int32_t key)
+{
+    int64_t cost = 0;
+
+    for (int32_t i = 0; item_words_known(w, key) && i < w->items[key].count; i++) {
+        int32_t count = w->lists[w->items[key].words[i]].count;
+
+        cost += count < ITEM_WORDS_LOOK_MAX ? count : ITEM_WORDS_LOOK_MAX;
+    }
+    return cost;
+}
+
 static double weight_of(const struct item_words *w, uint32_t number)
 {
     return log(1 + (double)w->items_known / (1 + (double)w->lists[number].count));

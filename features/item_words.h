@@ -25,8 +25,8 @@
 
 #define ITEM_WORDS_MAX      64 /* of one item; more are not read */
 #define ITEM_WORDS_KEY_MAX  (1 << 26)
-#define ITEM_WORDS_NEAR_MAX 256   /* neighbours of one item */
-#define ITEM_WORDS_LOOK_MAX 20000 /* items of one word that are looked at */
+#define ITEM_WORDS_NEAR_MAX 256  /* neighbours of one item */
+#define ITEM_WORDS_LOOK_MAX 2000 /* items of one word that are looked at, the last that came */
 
 struct item_words;
 MUST_CHECK enum status item_words_create(struct item_words **words, struct error *err);
@@ -36,6 +36,8 @@ void item_words_destroy(struct item_words *words); /* NULL is fine */
  * Errors: ERR_LIMIT (the key), ERR_NOMEM: nothing is known of it then. */
 MUST_CHECK enum status item_words_put(struct item_words *words, int32_t key, struct text category,
                                       struct text text, struct error *err);
+/* How many items item_words_near() would look at, some more than once. */
+int64_t item_words_cost(const struct item_words *words, int32_t key);
 bool item_words_known(const struct item_words *words, int32_t key);
 
 /* May it be a neighbour? */

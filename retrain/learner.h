@@ -86,8 +86,8 @@ MUST_CHECK enum status learner_event(struct learner *learner, const struct event
                                      bool *entered, struct error *err);
 /* What the catalogue says of an item: gone, or its category and text. An item with words that was
  * never seen gets a row (up to cold_items); its row, as long as it is not admitted, is the mean of
- * the rows of the LEARNER_NEAR admitted items most like it, as of the last learner_ready(). An item
- * that is admitted begins there. Errors: ERR_NOMEM */
+ * the rows of the LEARNER_NEAR admitted items most like it, as of one of the last learner_ready().
+ * An item that is admitted begins there. Errors: ERR_NOMEM */
 #define LEARNER_NEAR 10
 MUST_CHECK enum status learner_item(struct learner *learner, const struct item *item,
                                     struct error *err);

@@ -9,6 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Items looked at by one refresh, about half a second: a catalogue of a hundred thousand has its
+ * turn in some ten. */
+#define REFRESH_WORK 50000000
+
 static bool is_admitted(void *context, int32_t index)
 {
     const struct learner *l = context;
@@ -71,7 +75,8 @@ enum status learner_cold_begin(struct learner *l, struct error *err)
         bool had = row < known && owners[row] != ITEM_NONE;
 
         if (!first && owner != ITEM_NONE && (row >= known || owners[row] != owner)) {
-            if (copy_like(l, owner))
+            /* The others have their turn in learner_cold_refresh(): there may be very many. */
+            if (item_tables_admitted(l->tables, owner) && copy_like(l, owner))
                 l->changed = true;
             else if (had)
                 copy_unknown(l, row);
@@ -89,12 +94,17 @@ enum status learner_cold_begin(struct learner *l, struct error *err)
 void learner_cold_refresh(struct learner *l)
 {
     int rows = item_tables_rows(l->tables), V = model_config(l->model)->V;
+    int last = rows < V ? rows : V;
+    int64_t work = 0;
 
-    for (int row = 1; row < rows && row < V; row++) {
+    for (int i = 1; i < last && work < REFRESH_WORK; i++) {
+        int row = l->cold_next = l->cold_next % (last - 1) + 1;
         int32_t owner = item_tables_at_row(l->tables, row);
 
-        if (owner != ITEM_NONE && !item_tables_admitted(l->tables, owner))
-            (void)copy_like(l, owner);
+        if (owner == ITEM_NONE || item_tables_admitted(l->tables, owner))
+            continue;
+        work += item_words_cost(l->words, owner);
+        (void)copy_like(l, owner);
     }
 }
 

@@ -39,6 +39,7 @@ struct learner {
     int32_t *owners;          /* (owners_count) whose row it was at the last look */
     int owners_count;
     uint64_t gives_seen; /* item_tables_gives() then */
+    int cold_next;       /* row that learner_cold_refresh() goes on with */
     int described;       /* rows given to items that were never seen, in this process */
     int64_t sampler_steps;
 
@@ -62,7 +63,8 @@ struct learner {
 
 /* learner_cold.c: rows that changed hands since the last look begin as what is like them. */
 enum status learner_cold_begin(struct learner *learner, struct error *err) MUST_CHECK;
-/* Rows of items that are not admitted become what is like them now. */
+/* Rows of items that are not admitted become what is like them now; of a large catalogue some, in
+ * turn. */
 void learner_cold_refresh(struct learner *learner);
 
 /* Makes a list of a choice, if recall offered it, into the pool. before: the history then. */

@@ -72,6 +72,8 @@ TEST(item_words_that_are_rare_decide)
     CHECK(!item_words_known(words, 0) && item_words_known(words, 2));
     CHECK_INT(0, item_words_near(words, 0, 3, anyone, NULL, near));
     CHECK_INT(0, item_words_near(words, 5000, 3, anyone, NULL, near));
+    CHECK_INT(0, (int)item_words_cost(words, 5000));
+    CHECK_INT(29 + 1, (int)item_words_cost(words, 2)); /* the, queen */
     item_words_destroy(words);
 }
 
