@@ -626,6 +626,7 @@ static void take_tables(struct learner *l, struct item_tables *tables)
     l->tables = tables;
     l->gives_seen = 0;
     l->owners_count = 0;
+    learner_cold_count(l);
 }
 
 enum status learner_adopt(struct learner *l, struct item_tables *tables, struct error *err)

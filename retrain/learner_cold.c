@@ -57,6 +57,16 @@ static void copy_unknown(struct learner *l, int32_t row)
            (size_t)model_config(l->model)->C * sizeof(float));
 }
 
+void learner_cold_count(struct learner *l)
+{
+    l->described = 0;
+    for (int row = 1; row < item_tables_rows(l->tables); row++) {
+        int32_t owner = item_tables_at_row(l->tables, row);
+
+        l->described += owner != ITEM_NONE && !item_tables_admitted(l->tables, owner);
+    }
+}
+
 /* Rows of the model that nobody has had begin as the model made them. */
 enum status learner_cold_begin(struct learner *l, struct error *err)
 {
@@ -88,6 +98,7 @@ enum status learner_cold_begin(struct learner *l, struct error *err)
     }
     l->owners_count = rows;
     l->gives_seen = item_tables_gives(l->tables);
+    learner_cold_count(l); /* some were admitted: others may be described */
     return OK;
 }
 

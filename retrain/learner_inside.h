@@ -40,7 +40,7 @@ struct learner {
     int owners_count;
     uint64_t gives_seen; /* item_tables_gives() then */
     int cold_next;       /* row that learner_cold_refresh() goes on with */
-    int described;       /* rows given to items that were never seen, in this process */
+    int described;       /* rows whose items are not admitted, as last counted */
     int64_t sampler_steps;
 
     struct random random;
@@ -63,6 +63,8 @@ struct learner {
 
 /* learner_cold.c: rows that changed hands since the last look begin as what is like them. */
 enum status learner_cold_begin(struct learner *learner, struct error *err) MUST_CHECK;
+/* Counts l->described. */
+void learner_cold_count(struct learner *learner);
 /* Rows of items that are not admitted become what is like them now; of a large catalogue some, in
  * turn. */
 void learner_cold_refresh(struct learner *learner);
