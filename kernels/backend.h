@@ -12,9 +12,8 @@
  * device this build has no code for passes all the others).
  *
  * Left to the CPU, whatever is chosen: training with dropout or with a part of the model switched
- * (struct model_switches); and a model with context tokens, which kernels/cuda/ does not have: put()
- * refuses one, and model_prepare() does not ask.
- * Thread: any.
+ * (struct model_switches); and a model with context tokens, which kernels/cuda/ does not have:
+ * put() refuses one, and model_prepare() does not ask. Thread: any.
  */
 #ifndef KERNELS_BACKEND_H
 #define KERNELS_BACKEND_H

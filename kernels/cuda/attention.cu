@@ -8,6 +8,8 @@
  * and k in slices of 16 channels, their weights through shared memory, then 8 channels of v a
  * thread. A candidate adds itself at the end and never meets another one.
  *
+ * ptxas, sm_80: 64 registers, 13.6 KB shared: 8 blocks, 1024 of 2048 threads a multiprocessor.
+ *
  * Where a tile lies depends on its own request alone, and keys are added in their order: so do the
  * bits. Heads wider than 64 channels compute scores once for each 64, which no preset has.
  */

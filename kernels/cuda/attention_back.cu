@@ -12,6 +12,9 @@
  * every time. Keeping the scores instead would cost rows * history floats a head; computing them
  * costs two products of five. Tiles, slices and wide heads are as in attention.cu. The biases'
  * gradients are added up in shared memory over all tiles of a block.
+ *
+ * ptxas, sm_80: rows 128 registers, 17.9 KB shared and P + 1 floats: 4 blocks, 512 of 2048 threads a
+ * multiprocessor; keys 96 registers, 15.9 KB: 5 blocks, 640.
  */
 #include "kernels/bucket.h"
 #include "kernels/cuda/cuda.h"

@@ -30,6 +30,14 @@ int64_t cuemu_launches(void);
 /* Allocations of device and pinned memory so far. */
 int64_t cuemu_allocations(void);
 
+/* What a kernel asked of device memory since the last call: bytes loaded and stored by all threads,
+ * and how many of 4-byte words each launch touched at all, in bytes: what had to be moved at least,
+ * were caches perfect. One call of row for each kernel that ran; then all is forgotten. */
+struct cuemu_traffic {
+    int64_t launches, threads, loaded, stored, distinct;
+};
+void cuemu_traffic_each(void (*row)(const char *kernel, const struct cuemu_traffic *traffic));
+
 /* Skips the running test on a real device. */
 void cuemu_need_emulator(void);
 

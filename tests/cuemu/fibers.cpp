@@ -302,6 +302,7 @@ void fibers_run_grid(const launch &what)
             step = 1 + cuemu_random() % (blocks - 1);
         while (std::gcd(step, blocks) != 1);
     }
+    memory_launch_begin(what.name, blocks * (uint64_t)machine.threads);
     machine.in_kernel = true;
     memory_open(true);
     for (uint64_t i = 0; i < blocks; i++) {

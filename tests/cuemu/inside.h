@@ -73,6 +73,7 @@ void fibers_preempt(void);
 /* memory.cpp: the device's memory, its shadow, and shared memory */
 void memory_start(void);
 void memory_open(bool open); /* host code finds it closed */
+void memory_launch_begin(const char *kernel, uint64_t threads);
 void memory_block_begin(size_t dynamic_bytes);
 void *memory_dynamic(void);
 void *memory_allocate(size_t bytes); /* NULL when there is no more */

@@ -62,6 +62,8 @@ std::vector<symbol> shared_symbols;
 std::set<std::pair<std::string, const void *>> said;
 int64_t reports;
 bool instrumented;
+std::map<std::string, cuemu_traffic> traffic;
+cuemu_traffic unnamed, *moving = &unnamed; /* of the kernel that runs */
 
 void *reserve(size_t bytes, int protection)
 {
@@ -189,6 +191,19 @@ void remember(cell &c, access_kind kind, const access &now)
         c.reads[1] = now;
 }
 
+/* A word is new to a launch when nothing of it remembers that launch. */
+void count(const region &of, size_t offset, size_t bytes, access_kind kind)
+{
+    (kind == READ ? moving->loaded : moving->stored) += (int64_t)bytes;
+    for (size_t i = offset / 4; i <= (offset + bytes - 1) / 4; i++) {
+        const cell &c = of.cells[i];
+        uint64_t now = machine.launch_number;
+
+        if (c.write.launch != now && c.reads[0].launch != now && c.reads[1].launch != now)
+            moving->distinct += 4;
+    }
+}
+
 /* False after a report. */
 bool check_races(const region &of, size_t offset, size_t bytes, access_kind kind, const void *pc)
 {
@@ -258,6 +273,7 @@ void check(const void *at, size_t bytes, access_kind kind, alignment aligned, co
         fibers_preempt();
     }
     if (inside(arena, at)) {
+        count(arena, (size_t)(byte - arena.base), bytes, kind);
         check_bytes(arena, (size_t)(byte - arena.base), bytes, kind, aligned, pc);
     } else if (inside(fixed_shared, at)) {
         size_t offset = (size_t)(byte - fixed_shared.base);
@@ -337,6 +353,13 @@ void memory_open(bool open)
     if (mprotect(arena.base, arena_used + GAP_BYTES, open ? PROT_READ | PROT_WRITE : PROT_NONE) !=
         0)
         abort();
+}
+
+void memory_launch_begin(const char *kernel, uint64_t threads)
+{
+    moving = &traffic[kernel];
+    moving->launches++;
+    moving->threads += (int64_t)threads;
 }
 
 /* Shared memory begins every block as garbage that spoils what is made of it. */
@@ -433,6 +456,14 @@ int64_t cuemu_reports(void)
     reports = 0;
     said.clear();
     return count;
+}
+
+void cuemu_traffic_each(void (*row)(const char *kernel, const struct cuemu_traffic *traffic))
+{
+    for (const auto &kernel : traffic)
+        row(kernel.first.c_str(), &kernel.second);
+    traffic.clear();
+    moving = &unnamed;
 }
 
 void cuemu_need_emulator(void)

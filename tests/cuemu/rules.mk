@@ -42,6 +42,20 @@ test-cuemu: $(E)/run ## the GPU's kernels on an emulator, and planted bugs that 
 		LINK='$(CUEMU_CXX) -pie' OBJECTS='$(cuemu_kernels) $(cuemu_host)' \
 		REST='$(cuemu_shared) $(B)/libfreshet.a $(libraries)' bash tests/cuemu/run.sh
 
+# Estimates from exact counts of the emulator: tests/cuemu/test_roofline.c.
+.PHONY: roofline
+roofline: $(E)/run ## bytes that each GPU kernel asks for and needs at least, and the floor they imply
+	@ROOFLINE=1 $(E)/run cuda_roofline
+
+# The host's part of kernels/cuda/, by the emulator's headers: no toolkit is needed to look at it.
+cuda_tidy := $(patsubst %,$(E)/tidy/%.ok,$(wildcard kernels/cuda/*.c))
+$(E)/tidy/%.c.ok: %.c $(E)/%.o .clang-tidy
+	@mkdir -p $(@D)
+	@echo "  TIDY  $<"
+	@clang-tidy --quiet $< -- -std=c11 $(cuemu_include) -DFRESHET_CUDA $(tidy_flags) 2>$@.log || { cat $@.log; exit 1; }
+	@touch $@
+tidy: $(cuda_tidy)
+
 # What nvcc makes of the kernels: spills, local memory, double, launch bounds. No GPU needed.
 .PHONY: test-ptx
 test-ptx: ## gates on the compiled kernels, where nvcc is
