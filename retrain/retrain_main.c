@@ -60,8 +60,8 @@ static int run_retrain(struct command_line *line)
     if (status == OK)
         status = backend_choose(&backend, &err);
     if (status == OK) {
-        log_event(LOG_INFO, "backend", "learns and scores on",
-                  log_text("device", backend->name), log_text("why", backend->why));
+        log_event(LOG_INFO, "backend", "learns and scores on", log_text("device", backend->name),
+                  log_text("why", backend->why));
         status = role_open(&role, config, &err);
     }
     if (status == OK)

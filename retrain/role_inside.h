@@ -96,8 +96,8 @@ void role_note_offsets(struct role *role);
 enum status role_follow(struct role *role, int64_t timeout_ms, int *count,
                         struct error *err) MUST_CHECK;
 bool role_caught_up(const struct role *role);
-/* Begins to read the items topic, from its begin, once there is one; looks for new partitions. It is
- * worth having, not needed: what goes wrong is logged. */
+/* Begins to read the items topic, from its begin, once there is one; looks for new partitions. It
+ * is worth having, not needed: what goes wrong is logged. */
 void role_look_for_items(struct role *role);
 /* The champion changed: a builder of its size, and drift begins anew. */
 enum status role_watch(struct role *role, struct error *err) MUST_CHECK;
