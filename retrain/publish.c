@@ -132,6 +132,8 @@ static enum status write_model(const struct publish_request *request, const char
     if (status == OK)
         status = model_file_load(&back, path, manifest, err);
     if (status == OK)
+        status = model_fold(back, err); /* as serve does: parity is of what will score */
+    if (status == OK)
         status = gate_parity(gate, request->model, back, request->tables, request->pool, err);
     model_destroy(back);
     return status;
