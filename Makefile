@@ -18,7 +18,7 @@ comma := ,
 variant := $(if $(SAN),san-$(subst $(comma),-,$(SAN)),release)$(if $(CRASH_POINTS),-crash)$(if $(MUTANT),-without-$(MUTANT))
 B := build/$(variant)
 
-folders := ops schemas features kernels machine ingest scorer retrain
+folders := ops schemas features kernels machine ingest scorer eval retrain
 packages := rdkafka hiredis yaml-0.1 libmicrohttpd libcurl libxxhash libsodium zlib avro-c
 # oneDNN and simdjson ship no pkg-config file in Debian 12.
 # TLS to Redis (features/redis_tls.c), where OpenSSL is there; TLS= builds without.

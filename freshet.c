@@ -4,6 +4,7 @@
  * A folder joins by three lines: its header, its commands and, where it has them, its rows of
  * the configuration and its checks.
  */
+#include "eval/eval_main.h"
 #include "features/features_main.h"
 #include "features/redis_connection.h"
 #include "ingest/ingest_config.h"
@@ -19,7 +20,13 @@
 #include <stddef.h>
 
 static const struct command *const *const commands[] = {
-    ops_commands, features_commands, ingest_commands, scorer_commands, retrain_commands, NULL,
+    ops_commands,
+    features_commands,
+    ingest_commands,
+    scorer_commands,
+    retrain_commands,
+    eval_commands,
+    NULL,
 };
 
 static const struct config_row *const config_tables[] = {

@@ -17,9 +17,10 @@ kernels/cuda: kernels schemas ops
 machine: features/store.h schemas ops/arena.h ops/defence.h ops/status.h ops/text.h
 ingest: machine features schemas ops
 scorer: features kernels schemas ops
-retrain: features kernels schemas ops scorer/rank.h
+eval: features kernels schemas ops
+retrain: eval features kernels schemas ops scorer/rank.h
 '
-ours='ops schemas features kernels machine ingest scorer retrain'
+ours='ops schemas features kernels machine ingest scorer eval retrain'
 
 check_folder() {
     folder=$1; shift
@@ -74,14 +75,14 @@ avro\.h|schemas/avro_
 for row in $doors; do
     pattern=${row%%|*}; door=${row#*|}
     for hit in $(grep -lE "^[[:space:]]*#[[:space:]]*include[[:space:]]*<[^>]*$pattern" -r \
-        ops schemas features kernels machine ingest scorer retrain freshet.c 2>/dev/null); do
+        ops schemas features kernels machine ingest scorer eval retrain freshet.c 2>/dev/null); do
         case "$hit" in "$door"*) ;; *) refuse "$hit includes <$pattern>: its one door is $door*" ;; esac
     done
 done
 
 # The GPU's folder has one door too: without nvcc it is not built.
 for hit in $(grep -lE '^[[:space:]]*#[[:space:]]*include[[:space:]]*"kernels/cuda/' -r \
-    ops schemas features kernels machine ingest scorer retrain freshet.c 2>/dev/null); do
+    ops schemas features kernels machine ingest scorer eval retrain freshet.c 2>/dev/null); do
     case "$hit" in
     kernels/cuda/* | kernels/backend.c) ;;
     *) refuse "$hit includes kernels/cuda/: its one door is kernels/backend.c" ;;

@@ -1,13 +1,13 @@
 /* retrain/backtest.c - one event at a time: rank by every arm, then apply it everywhere. */
 #include "retrain/backtest.h"
 
+#include "eval/ranking_metrics.h"
 #include "features/user_store.h"
 #include "ops/arena.h"
 #include "ops/clock.h"
 #include "ops/map64.h"
 #include "retrain/baselines.h"
 #include "retrain/examples.h"
-#include "retrain/ranking_metrics.h"
 #include "scorer/rank.h"
 
 #include <assert.h>

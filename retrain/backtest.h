@@ -17,8 +17,8 @@
 #ifndef RETRAIN_BACKTEST_H
 #define RETRAIN_BACKTEST_H
 
+#include "eval/bootstrap.h"
 #include "features/rules.h"
-#include "retrain/bootstrap.h"
 #include "retrain/learner.h"
 #include "retrain/logged.h"
 

@@ -4,12 +4,12 @@
  */
 #include "retrain/backtest_main.h"
 
+#include "eval/item_texts.h"
+#include "eval/svg.h"
 #include "kernels/model_rows.h"
 #include "ops/json_writer.h"
 #include "ops/progress.h"
 #include "retrain/backtest.h"
-#include "retrain/item_texts.h"
-#include "retrain/svg.h"
 #include "schemas/event_file.h"
 
 #include <math.h>

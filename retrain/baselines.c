@@ -7,7 +7,7 @@
  */
 #include "retrain/baselines.h"
 
-#include "retrain/ranking_metrics.h"
+#include "eval/ranking_metrics.h"
 
 #include <assert.h>
 #include <math.h>

@@ -2,7 +2,7 @@
 #include "retrain/checkpoint.h"
 
 #include "ops/file.h"
-#include "retrain/state_file.h"
+#include "schemas/state_file.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -4,7 +4,7 @@
  * Flow: learner, examples, offsets -> [checkpoint] -> after a restart, the same bits again
  *
  *   <folder>/checkpoint          a line: the name of the folder that counts
- *   <folder>/checkpoint-<n>/     items, base (item tables), state (retrain/state_file.h)
+ *   <folder>/checkpoint-<n>/     items, base (item tables), state (schemas/state_file.h)
  *
  * The offsets lie beside what was learnt from them and move with the same rename: the checkpoint
  * *is* the version of the data. A crash at any point leaves the old one or the new one.

@@ -1,7 +1,7 @@
 /* retrain/drift.c - a reference and a sliding window of places, and one series of losses. */
 #include "retrain/drift.h"
 
-#include "retrain/ranking_metrics.h"
+#include "eval/ranking_metrics.h"
 
 #include <math.h>
 

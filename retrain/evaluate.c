@@ -1,10 +1,10 @@
 /* retrain/evaluate.c - four rankings of each held-out choice. */
 #include "retrain/evaluate.h"
 
+#include "eval/ranking_metrics.h"
 #include "features/scalars.h"
 #include "ops/hash.h"
 #include "ops/map64.h"
-#include "retrain/ranking_metrics.h"
 #include "scorer/rank.h"
 
 #include <math.h>

@@ -16,9 +16,9 @@
 #ifndef RETRAIN_EVALUATE_H
 #define RETRAIN_EVALUATE_H
 
+#include "eval/bootstrap.h"
 #include "features/rules.h"
 #include "kernels/model.h"
-#include "retrain/bootstrap.h"
 #include "retrain/holdout.h"
 #include "retrain/lists.h"
 #include "schemas/batch.h"

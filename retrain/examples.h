@@ -21,8 +21,8 @@
 #include "features/item_tables.h"
 #include "features/rules.h"
 #include "retrain/lists.h"
-#include "retrain/state_file.h"
 #include "schemas/example.h"
+#include "schemas/state_file.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -15,7 +15,7 @@
 
 #include "features/item_tables.h"
 #include "retrain/sequences.h"
-#include "retrain/state_file.h"
+#include "schemas/state_file.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -36,8 +36,8 @@
 #include "retrain/holdout.h"
 #include "retrain/lists.h"
 #include "retrain/sequences.h"
-#include "retrain/state_file.h"
 #include "schemas/item.h"
+#include "schemas/state_file.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -2,7 +2,7 @@
  * retrain/learner_cold.c - what the catalogue says of items, and rows made of it.
  *
  * An item that nobody has chosen has no weights of its own; those of its like say more than noise.
- * Measured on brand-new items: `freshet eval --items` (retrain/eval_cold.h).
+ * Measured on brand-new items: `freshet eval --items` (eval/eval_cold.h).
  */
 #include "retrain/learner_inside.h"
 

@@ -14,9 +14,9 @@
 
 #include "ops/random.h"
 #include "ops/status.h"
-#include "retrain/state_file.h"
 #include "schemas/batch.h"
 #include "schemas/raw.h"
+#include "schemas/state_file.h"
 #include "schemas/user_value.h"
 
 #include <stdbool.h>

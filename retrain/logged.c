@@ -1,8 +1,8 @@
 /* retrain/logged.c - rows of lists as they come, and sums over them at the end. */
 #include "retrain/logged.h"
 
+#include "eval/ranking_metrics.h"
 #include "features/batch_builder.h"
-#include "retrain/ranking_metrics.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -22,11 +22,11 @@
 #ifndef RETRAIN_LOGGED_H
 #define RETRAIN_LOGGED_H
 
+#include "eval/bootstrap.h"
+#include "eval/platt.h"
 #include "features/item_tables.h"
 #include "kernels/model.h"
-#include "retrain/bootstrap.h"
 #include "retrain/lists.h"
-#include "retrain/platt.h"
 
 #include <stdint.h>
 

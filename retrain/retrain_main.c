@@ -7,7 +7,6 @@
 #include "ops/json_writer.h"
 #include "ops/log.h"
 #include "retrain/backtest_main.h"
-#include "retrain/eval_main.h"
 #include "retrain/model_main.h"
 #include "retrain/role.h"
 
@@ -109,6 +108,6 @@ static const struct command retrain_command = {
 };
 
 const struct command *const retrain_commands[] = {
-    &retrain_command,    &backtest_command,       &eval_command, &model_list_command,
+    &retrain_command,    &backtest_command,       &model_list_command,
     &model_show_command, &model_rollback_command, NULL,
 };

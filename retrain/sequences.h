@@ -13,7 +13,7 @@
 #define RETRAIN_SEQUENCES_H
 
 #include "ops/status.h"
-#include "retrain/state_file.h"
+#include "schemas/state_file.h"
 #include "schemas/user_value.h"
 
 #include <stdint.h>

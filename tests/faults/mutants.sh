@@ -31,7 +31,7 @@ make_mutant() { # NAME
     mkdir -p "$folder"
     (cd "$build" && find . -name "*.o" -exec cp -l --parents -t "../../$folder" {} +) || return 1
     grep -lw -e "DEFENCE($name)" -e "DEFENCE_$name" -r --include='*.c' --include='*.cpp' \
-        ops schemas features kernels machine ingest scorer retrain tests/support freshet.c |
+        ops schemas features kernels machine ingest scorer eval retrain tests/support freshet.c |
         while read -r source; do rm -f "$folder/${source%.*}"*.o; done
     MUTANT=$name make -s -o Makefile integration-tools "$folder/tests/run" >>"$log" 2>&1
 }

@@ -37,7 +37,7 @@ done < <(grep -ohE '`freshet [a-z]+( [a-z]+)?' ops/runbooks/*.md docs/*.md READM
 check "every command that a page names is there:$unknown"
 unknown=
 for name in $(grep -ohE 'freshet_[a-z_]+' ops/runbooks/*.md docs/*.md README.md | sort -u); do
-    grep -qrE "\"$name\"" --include='*.c' ops schemas machine ingest features scorer retrain || unknown="$unknown $name"
+    grep -qrE "\"$name\"" --include='*.c' ops schemas machine ingest features scorer eval retrain || unknown="$unknown $name"
 done
 [ -z "$unknown" ]
 check "every metric that a page names is there:$unknown"

@@ -5,7 +5,7 @@
  */
 #include "retrain/baselines.h"
 
-#include "retrain/ranking_metrics.h"
+#include "eval/ranking_metrics.h"
 
 #include "ops/random.h"
 #include "tests/test.h"

@@ -6,9 +6,9 @@
  */
 #include "retrain/learner.h"
 
+#include "eval/ranking_metrics.h"
 #include "ops/hash.h"
 #include "ops/random.h"
-#include "retrain/ranking_metrics.h"
 #include "scorer/rank.h"
 #include "tests/retrain/retrain_fixture.h"
 #include "tests/test.h"

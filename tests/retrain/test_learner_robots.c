@@ -3,9 +3,9 @@
  * are paid for. Without the cap they own popularity and what is learnt; with it people are served
  * as if they were alone.
  */
+#include "eval/ranking_metrics.h"
 #include "ops/hash.h"
 #include "retrain/learner.h"
-#include "retrain/ranking_metrics.h"
 #include "scorer/rank.h"
 #include "tests/retrain/retrain_fixture.h"
 #include "tests/test.h"

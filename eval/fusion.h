@@ -1,0 +1,94 @@
+/*
+ * eval/fusion.h - the network's word and what counting says, weighed against each other.
+ *
+ * Flow: network, signals -> [fusion: weights learnt on validation] -> the model's row
+ *
+ * Late fusion as MODEL.md section 3 has it: score = sum of weight_k * feature_k, features being the
+ * network's next-item score and logarithms of counts. The weights are learnt on validation targets,
+ * which no count holds: a weight learnt where the counts hold their own example leans on them.
+ * First by maximum likelihood (a softmax over all items, convex, few weights, a prior at the
+ * beginning ones), then each in turn by NDCG@10 on the same targets, where that is better by more
+ * than luck could make it.
+ * Thread: one; scoring any.
+ */
+#ifndef EVAL_FUSION_H
+#define EVAL_FUSION_H
+
+#include "eval/signals.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* clang-format off */
+#define FUSION_FEATURE_LIST(X)            \
+    X(NETWORK,   "network",       1)      \
+    X(LIFETIME,  "popularity",    0)      \
+    X(FAST,      "popular_now",   .1f)    \
+    X(DECAYED,   "popular_week",  .1f)    \
+    X(SLOW,      "popular_lately", 0)     \
+    X(COVIS,     "covis",         .3f)    \
+    X(CHAIN,     "chain",         .3f)    \
+    X(KNN,       "item_knn",      .1f)    \
+    X(REPEATS,   "repeats",       0)      \
+    X(RECENCY,   "recency",       0)
+
+enum fusion_feature {
+#define X(id, name, begin) FUSION_##id,
+    FUSION_FEATURE_LIST(X)
+#undef X
+    FUSION_FEATURES
+};
+/* clang-format on */
+extern const char *const fusion_feature_names[FUSION_FEATURES];
+
+struct fusion {
+    float weight[FUSION_FEATURES];
+};
+
+void fusion_begin(struct fusion *fusion); /* weights before anything is known */
+
+/* What features are made with. */
+struct fusion_world {
+    int32_t items;         /* V */
+    int64_t events;        /* of training */
+    const float *lifetime; /* (V) */
+    bool repeats;          /* features of repeats are used: a chosen item may be chosen again */
+};
+
+/* features (FUSION_FEATURES) arrays of (V), from the network's scores (V) and the signals. */
+void fusion_features(float *const features[FUSION_FEATURES], const struct fusion_world *world,
+                     const float *network, const float *const of[SIGNAL_COUNT]);
+/* scores (V) = weights over features. */
+void fusion_score(float *scores, const struct fusion *fusion, const float *const features[],
+                  int32_t items);
+
+/* Validation targets: of each the features of its best rivals by the beginning weights, and of some
+ * of the rest, drawn evenly, that stand for all of it. Rivals chosen for a feature alone would have
+ * more of it than the target by the choice itself, and its weight would come out too low. */
+struct fusion_lesson;
+#define FUSION_CANDIDATES 500
+#define FUSION_STRIDE     (FUSION_FEATURES + 1) /* the last: ln of how many items a row stands for */
+MUST_CHECK enum status fusion_lesson_create(struct fusion_lesson **lesson, int64_t targets_max,
+                                            struct error *err);
+void fusion_lesson_destroy(struct fusion_lesson *lesson); /* NULL is fine */
+/* Room of target number at, 0 <= at < targets_max, filled by any thread: rows (FUSION_CANDIDATES,
+ * FUSION_STRIDE), the target's own first, and how many there are; 0: none, not to be learnt. */
+float *fusion_lesson_rows(struct fusion_lesson *lesson, int64_t at);
+void fusion_lesson_set(struct fusion_lesson *lesson, int64_t at, int32_t rows);
+
+struct fusion_report {
+    int64_t targets;
+    double likelihood_before, likelihood_after; /* mean log-probability */
+    double ndcg_before, ndcg_after;             /* among the candidates */
+};
+/* ln(p / (1 - p)), p = e^score / total, kept finite. */
+float fusion_logit(double score, double total);
+/* Of each target of the lesson the `top` best rows by these weights: the logit of the chance that
+ * it is the one by the softmax of the lesson, and whether it was. logits, labels (targets_max *
+ * top). Returns how many. */
+int64_t fusion_logits(const struct fusion *fusion, const struct fusion_lesson *lesson, int top,
+                      float *logits, float *labels);
+void fusion_learn(struct fusion *fusion, const struct fusion_lesson *lesson,
+                  struct fusion_report *report);
+
+#endif
