@@ -13,8 +13,8 @@
  * costs two products of five. Tiles, slices and wide heads are as in attention.cu. The biases'
  * gradients are added up in shared memory over all tiles of a block.
  *
- * ptxas, sm_80: rows 128 registers, 17.9 KB shared and P + 1 floats: 4 blocks, 512 of 2048 threads a
- * multiprocessor; keys 96 registers, 15.9 KB: 5 blocks, 640.
+ * ptxas, sm_80: rows 128 registers, 17.9 KB shared and P + 1 floats: 4 blocks, 512 of 2048 threads
+ * a multiprocessor; keys 96 registers, 15.9 KB: 5 blocks, 640.
  */
 #include "kernels/bucket.h"
 #include "kernels/cuda/cuda.h"
@@ -344,7 +344,9 @@ static __device__ __forceinline__ int32_t viewer(const struct cuda_attention_bac
     return u < later ? it->base + first + u : back->attention.T + candidates + u - later;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+/* At least 4 blocks a multiprocessor: without the number ptxas wants more of them on some targets,
+ * and spills. */
+extern "C" __global__ void __launch_bounds__(THREADS, 4)
     attention_keys_kernel(struct cuda_attention_back back)
 {
     __shared__ struct workshop s;

@@ -210,7 +210,9 @@ static __device__ __forceinline__ int32_t place_of(const float *values, int32_t 
 }
 
 /* discount (N): 1 / log2(place + 2) by score. */
-extern "C" __global__ void __launch_bounds__(THREADS)
+/* At least 8 blocks a multiprocessor: without the number ptxas wants more of them on some targets,
+ * and spills. */
+extern "C" __global__ void __launch_bounds__(THREADS, 8)
     loss_lambda_kernel(float *loss, float *ds, struct cuda_lists lists, float scale,
                        float *discount_of_all)
 {
