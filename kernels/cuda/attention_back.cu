@@ -14,7 +14,7 @@
  * gradients are added up in shared memory over all tiles of a block.
  *
  * ptxas, sm_80: rows 128 registers, 17.9 KB shared and P + 1 floats: 4 blocks, 512 of 2048 threads
- * a multiprocessor; keys 96 registers, 15.9 KB: 5 blocks, 640.
+ * a multiprocessor; keys at most 128, 15.9 KB: the same.
  */
 #include "kernels/bucket.h"
 #include "kernels/cuda/cuda.h"
