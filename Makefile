@@ -174,4 +174,5 @@ clean: ## remove build/
 help: ## this list
 	@grep -hE '^[a-z_-]+:.*## ' $(filter-out %.d,$(MAKEFILE_LIST)) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
--include $(objects:.o=.d) $(test_objects:.o=.d) $(benches:$(B)/bench/%=$(B)/tests/bench/%.d)
+-include $(objects:.o=.d) $(test_objects:.o=.d) $(benches:$(B)/bench/%=$(B)/tests/bench/%.d) \
+         $(addprefix $(B)/tests/bench/,figure.d golden.d testbed.d)

@@ -52,12 +52,10 @@
 #define IDLE_MS_MAX      75000 /* between two requests of one connection */
 #define ANSWER_MS_MAX    60000 /* for a client to take its answer */
 #define SWEEP_PERIOD_MS  50
-#define CROWD_ARRIVE_MS                                                                            \
-    1000                   /* a request may arrive for so long before it makes room for others     \
-                            */
-#define CROWD_MAX     16   /* closed at once, at most, to make room */
-#define FIRST_WORD_MS 1000 /* while closing: for a connected client to begin its request */
-#define APPEAR_MS     50   /* while closing: for a connection just accepted to be told to us */
+#define CROWD_ARRIVE_MS  1000 /* so long a request may arrive before it makes room for others */
+#define CROWD_MAX        16   /* closed at once, at most, to make room */
+#define FIRST_WORD_MS    1000 /* while closing: for a connected client to begin its request */
+#define APPEAR_MS        50   /* while closing: for a connection just accepted to be told to us */
 
 static const char *const class_names[] = {"1xx", "2xx", "3xx", "4xx", "5xx"};
 METRIC_COUNTER_OF(answers, "freshet_http_answers_total", "answers by class of status", "class",
