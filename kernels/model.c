@@ -742,7 +742,8 @@ static enum status history_begin(struct model_history *history, const struct mod
 
     if (history->version == model->version)
         return OK;
-    if (history->floats != floats || history->capacity != config->P) {
+    if (history->floats != floats || history->capacity != config->P ||
+        (history->kept != NULL) != host) { /* of the other backend */
         history_clear(history);
         history->item = calloc(P, sizeof *history->item);
         history->action = calloc(P, sizeof *history->action);

@@ -85,6 +85,34 @@ TEST(cuda_kept_histories_grow_change_and_are_begun_anew)
     CHECK_INT(0, cuemu_reports());
 }
 
+/* A model with context tokens is scored on the CPU: what the device keeps is no K and V for it. */
+TEST(cuda_kept_history_goes_over_to_a_model_on_the_cpu)
+{
+    const struct jagged_size size = {20, 5};
+    struct model_workspace *workspace = model_workspace_create();
+    struct model_history *history = model_history_create();
+
+    cuemu_need_emulator();
+    models_backend_is_cuda();
+    for (int contexts = 0; contexts < 3; contexts++) {
+        struct random random;
+        struct model_config config;
+        struct model *model;
+
+        random_seed(&random, test_seed());
+        config = models_config(0, &random);
+        config.contexts = contexts % 2; /* the device, the CPU, the device again */
+        model = models_rough(&config, test_seed());
+        jagged_fill(&jagged, &config, &size, 1, test_seed());
+        check_kept(model, workspace, history, &jagged.batch);
+        check_kept(model, workspace, history, &jagged.batch);
+        model_destroy(model);
+    }
+    model_history_destroy(history);
+    model_workspace_destroy(workspace);
+    CHECK_INT(0, cuemu_reports());
+}
+
 /* model_next_all() on the CPU. */
 static void next_on_cpu(const struct model *model, const struct batch *batch, float *scores)
 {
