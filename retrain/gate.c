@@ -186,7 +186,13 @@ void gate_features(struct gate *gate, const struct evaluation *e, const struct l
             "clicked below those that were",
             scalar_rows[f].name, (long long)lists, 100 * places[f] / (double)lists);
     }
-    if (bad == 0)
+    if (e->compared < GATE_LISTS_MIN && lists < GATE_LISTS_MIN)
+        report(
+            gate, true,
+            "what scalars know is not judged: %lld choices and %lld shown lists, of either %d are "
+            "needed",
+            (long long)e->compared, (long long)lists, GATE_LISTS_MIN);
+    else if (bad == 0)
         report(gate, true,
                "no scalar knows the answer, by %lld choices as learnt and as served and %lld shown "
                "lists",

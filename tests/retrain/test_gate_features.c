@@ -72,6 +72,20 @@ TEST(gate_passes_features_that_are_counted_before_the_choice)
     learner_destroy(learner);
 }
 
+TEST(gate_says_that_too_few_lists_tell_nothing_of_the_features)
+{
+    struct learner *learner = retrain_learner();
+    struct evaluation e = {.compared = GATE_LISTS_MIN - 1};
+
+    for (int f = 0; f < BATCH_SCALARS_MAX; f++)
+        e.scalars[f].trained = 1; /* it would be refused */
+    gate_begin(&gate);
+    gate_features(&gate, &e, learner_shown_lists(learner));
+    CHECK(strstr(gate.report, "ok: what scalars know is not judged: 49 choices") != NULL);
+    CHECK(strstr(gate.report, "no scalar knows") == NULL);
+    learner_destroy(learner);
+}
+
 TEST(gate_refuses_a_planted_scalar_that_knows_the_label_and_names_it)
 {
     struct learner *learner = retrain_learner();
