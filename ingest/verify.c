@@ -636,8 +636,9 @@ static enum status verify(struct verify *v, struct error *err)
     compare_counts(v);
     status = look_again(v, err);
     if (status == OK && v->items != NULL)
-        status = verify_items_run(v->items, v->config, v->schema, v->passes, v->history,
-                                  &v->of_items, err);
+        status = verify_items_run(v->items, v->config, v->schema, v->passes,
+                                  (int)config_int(v->config, "retrain.user_choices_max"),
+                                  v->history, &v->of_items, err);
     return status == OK ? print_history(v, err) : status;
 }
 
@@ -692,9 +693,10 @@ static void print_text(const struct verify *v)
     if (v->items == NULL)
         (void)printf("item tables were not compared: --items names them\n");
     else
-        (void)printf(
-            "%" PRId64 " items: %" PRId64 " equal, %" PRId64 " different, %" PRId64 " not judged\n",
-            v->of_items.items, v->of_items.equal, v->of_items.different, v->of_items.unjudged);
+        (void)printf("%" PRId64 " items: %" PRId64 " equal, %" PRId64 " different, %" PRId64
+                     " not judged; %" PRId64 " choices are a robot's and count nowhere\n",
+                     v->of_items.items, v->of_items.equal, v->of_items.different,
+                     v->of_items.unjudged, v->of_items.masked);
 }
 
 static void print_verdict(const struct verify *v)
@@ -740,6 +742,7 @@ static void print_json(const struct verify *v)
                    {"items_equal", v->of_items.equal},
                    {"items_different", v->of_items.different},
                    {"items_unjudged", v->of_items.unjudged},
+                   {"items_choices_masked", v->of_items.masked},
                    {"members", v->work.members},
                    {"shards_moved", v->work.shards_moved},
                    {"records_meanwhile", v->work.records},
@@ -828,7 +831,9 @@ const struct command verify_command = {
     .help = "Reads the events topic from where the data set began up to what each shard has "
             "applied, runs the same rules over a store in memory, and compares every user in "
             "Redis, every count, and every example with its labels, in the topic or waiting in an "
-            "outbox. With --items also what the trainer has counted of each item. Reads only. "
+            "outbox. With --items also what the trainer has counted of each item, by the "
+            "retrain.user_choices_max of this configuration, which must be the trainer's. Reads "
+            "only. "
             "The first differences are told with the records that led to them. The whole log must "
             "still be there.\n"
             "\n"

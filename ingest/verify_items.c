@@ -3,6 +3,7 @@
 
 #include "features/item_tables.h"
 #include "features/list_memory.h"
+#include "features/robot.h"
 #include "features/user_store.h"
 #include "ingest/topic_reader.h"
 #include "ops/command.h"
@@ -44,7 +45,7 @@ struct verify_items {
     struct item_count *list; /* (items of the tables) */
 
     /* one pass */
-    int passes, pass;
+    int passes, pass, choices_max;
     struct event_decoder *decoder;
     struct user_store *store;
     struct map64 *by_user;
@@ -275,6 +276,37 @@ static enum status count_one(struct verify_items *v, struct text name, bool clic
     return OK;
 }
 
+/* Does the trainer mask this choice, which has just entered its user's sequence? */
+static bool is_masked(struct verify_items *v, const struct event *event)
+{
+    const struct user_value *value = user_store_get(v->store, event->user);
+    const struct user_entry entry = {.item = rules_item_hash(&v->dataset->rules, event->item),
+                                     .time_ms = event->time_ms,
+                                     .action = event->action};
+    int before = 0;
+
+    while (value != NULL && before < value->count &&
+           user_entry_compare(&value->entries[before], &entry) < 0)
+        before++;
+    return value != NULL &&
+           robot_chose(value->entries, before, event->time_ms, v->choices_max, ROBOT_WINDOW_MS);
+}
+
+/* A choice that entered. Of a user of two partitions the trainer may have judged otherwise. */
+static enum status count_choice(struct verify_items *v, const struct event *event, bool mixed,
+                                struct error *err)
+{
+    int32_t index;
+
+    if (v->choices_max == 0 || !is_masked(v, event))
+        return count_one(v, event->item, true, mixed, err);
+    v->counts->masked++;
+    index = item_tables_find(v->tables, rules_item_hash(&v->dataset->rules, event->item));
+    if (index != ITEM_NONE)
+        v->list[index].mixed = v->list[index].mixed || mixed;
+    return OK;
+}
+
 static enum status count_event(struct verify_items *v, const struct event *event,
                                enum outcome outcome, bool replayed, struct user_memory *user,
                                struct error *err)
@@ -287,7 +319,7 @@ static enum status count_event(struct verify_items *v, const struct event *event
         user->lists = (struct list_memory){0}; /* as the trainer does */
     if (event->kind == EVENT_ACTION && outcome == OUTCOME_APPLIED && action->history &&
         !action->negative)
-        return count_one(v, event->item, true, mixed, err);
+        return count_choice(v, event, mixed, err);
     if (event->kind != EVENT_IMPRESSION || outcome == OUTCOME_ERASED ||
         (outcome == OUTCOME_DROPPED && !replayed) ||
         !list_memory_new(&user->lists, list_memory_id(&v->dataset->rules, event)))
@@ -393,7 +425,7 @@ static void compare(struct verify_items *v)
 }
 
 enum status verify_items_run(struct verify_items *items, const struct config *config,
-                             const struct event_schema *schema, int passes,
+                             const struct event_schema *schema, int passes, int choices_max,
                              struct verify_history *history, struct verify_items_counts *counts,
                              struct error *err)
 {
@@ -405,6 +437,7 @@ enum status verify_items_run(struct verify_items *items, const struct config *co
     items->history = history;
     items->counts = counts;
     items->passes = passes;
+    items->choices_max = choices_max;
     for (items->pass = 0; items->pass < passes && status == OK; items->pass++)
         status = run_pass(items, config, err);
     event_decoder_destroy(items->decoder);

@@ -6,6 +6,7 @@
 #include "retrain/learner.h"
 
 #include "features/list_memory.h"
+#include "features/robot.h"
 #include "features/scalars.h"
 #include "ops/hash.h"
 #include "retrain/learner_inside.h"
@@ -42,7 +43,7 @@ void learner_options_init(struct learner_options *options)
         .next_weight = .2f,
         .loss_clip = 8,
         .user_choices_max = 60,
-        .user_window_ms = 60000,
+        .user_window_ms = ROBOT_WINDOW_MS,
     };
 }
 
@@ -217,19 +218,11 @@ static bool is_answer(const struct learner *l, const struct event *event)
            event->time_ms - l->progress.impressed_ms <= l->rules.join_window_ms;
 }
 
-/* More choices than anybody makes: judged by the history alone, so that the order in which events
- * come, a restart and a replay change nothing. What shares its time came at once, as an invoice or
- * an import does, and says nothing of a hand's speed. */
 static bool is_robot(const struct learner *l, const struct user_entry *before, int count,
                      int64_t time_ms)
 {
-    int most = l->options.user_choices_max, first = count - most, moments = 1;
-
-    if (most == 0 || first < 0 || time_ms - before[first].time_ms >= l->options.user_window_ms)
-        return false;
-    for (int i = first + 1; i < count; i++)
-        moments += before[i].time_ms != before[i - 1].time_ms;
-    return 2 * moments > most;
+    return robot_chose(before, count, time_ms, l->options.user_choices_max,
+                       l->options.user_window_ms);
 }
 
 static enum status observe_action(struct learner *l, const struct event *event, bool *entered,
