@@ -17,7 +17,8 @@ const struct config_row model_config_rows[] = {
      .fallback = "silu",
      .choices = "silu|softmax",
      .help = "How a token weighs those before it: silu keeps how many there are, softmax divides "
-             "by it. Changing it, as any row of this section but folder, starts a new model."},
+             "by it. Changing it, as any row of this section but folder, starts a new model, and "
+             "retraining gathers histories and lists anew."},
     {.key = "model.head",
      .type = CONFIG_CHOICE,
      .fallback = "cross",
