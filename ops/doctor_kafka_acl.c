@@ -34,13 +34,19 @@ static void check_ingest_acl(const struct config *config, struct doctor_finding 
 
 static void check_retrain_acl(const struct config *config, struct doctor_finding *finding)
 {
-    const char *user = acl_user(config, finding);
+    const char *user = acl_user(config, finding), *events, *examples;
 
-    if (user != NULL)
-        doctor_note(finding, "%.40s needs READ on topics %.60s, %.60s and %.60s", user,
-                    config_text(config, "kafka.topics.events"),
-                    config_text(config, "kafka.topics.examples"),
-                    config_text(config, "kafka.topics.items"));
+    if (user == NULL)
+        return;
+    events = config_text(config, "kafka.topics.events");
+    examples = config_text(config, "kafka.topics.examples");
+    /* As role_look_for_items() of retrain/role_inside.h. */
+    if (config_int(config, "retrain.cold_items") == 0 &&
+        strcmp(config_text(config, "model.text"), "0") == 0)
+        doctor_note(finding, "%.40s needs READ on topics %.60s and %.60s", user, events, examples);
+    else
+        doctor_note(finding, "%.40s needs READ on topics %.60s, %.60s and %.60s", user, events,
+                    examples, config_text(config, "kafka.topics.items"));
 }
 
 static void check_serve_acl(const struct config *config, struct doctor_finding *finding)

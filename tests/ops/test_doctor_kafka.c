@@ -2,10 +2,12 @@
  * Tests ops/doctor_kafka: what it says of topics on Apache Kafka that are set wrongly, and that it
  * names the address when nobody answers.
  */
+#include "kernels/model_rows.h"
 #include "ops/clock.h"
 #include "ops/kafka_admin.h"
 #include "ops/kafka_producer.h"
 #include "ops/ops_main.h"
+#include "retrain/role.h"
 #include "tests/test.h"
 
 #include <stdio.h>
@@ -149,4 +151,32 @@ TEST(doctor_kafka_lists_the_rights_that_operators_commands_need)
     CHECK(strstr(finding.text, "app needs WRITE on topic events") != NULL);
     CHECK(strstr(finding.text, "READ on topics events, examples and dead for verify") != NULL);
     config_destroy(config);
+}
+
+static void check_retrain_needs(const char *set, const char *needs)
+{
+    const struct config_row *tables[] = {kafka_config_rows, model_config_rows, retrain_config_rows,
+                                         NULL};
+    const char *sets[] = {"kafka.security.protocol=sasl_ssl", "kafka.security.username=app", set};
+    const struct doctor_check *check = kafka_acl_checks;
+    struct config *config;
+    char *report = NULL;
+    struct error err;
+
+    CHECK_STATUS(OK, config_load(&config, tables, NULL, sets, set == NULL ? 2 : 3, &report, &err));
+    free(report);
+    while (check->name != NULL && strcmp(check->name, "kafka-acl-retrain") != 0)
+        check++;
+    CHECK(check->name != NULL);
+    check->run(config, &finding);
+    CHECK_TEXT(needs, finding.text);
+    config_destroy(config);
+}
+
+TEST(kafka_doctor_asks_for_the_items_topic_where_retrain_reads_it)
+{
+    check_retrain_needs(NULL, "app needs READ on topics events and examples");
+    check_retrain_needs("retrain.cold_items=5",
+                        "app needs READ on topics events, examples and items");
+    check_retrain_needs("model.text=32", "app needs READ on topics events, examples and items");
 }

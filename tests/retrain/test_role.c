@@ -57,6 +57,8 @@ static const char *inside(const char *name)
     return into;
 }
 
+static const char *reads_items; /* a setting that makes it read the items topic, or NULL */
+
 static void load_config(int judged_min)
 {
     static const struct config_row *const tables[] = {
@@ -73,7 +75,9 @@ static void load_config(int judged_min)
                           "retrain.steps_max=40",
                           holdout_min,
                           "retrain.holdout_share=0.3",
-                          "retrain.users_max=1000"};
+                          "retrain.users_max=1000",
+                          reads_items};
+    int count = (int)(sizeof sets / sizeof sets[0]) - (reads_items == NULL);
     char *report = NULL;
 
     (void)snprintf(brokers, sizeof brokers, "kafka.brokers=%s", kafka_broker_address(broker));
@@ -81,8 +85,7 @@ static void load_config(int judged_min)
     (void)snprintf(url, sizeof url, "redis.url=%s", server.url);
     (void)snprintf(models, sizeof models, "model.folder=%s", inside("models"));
     (void)snprintf(folder, sizeof folder, "retrain.folder=%s", inside("state"));
-    CHECK_STATUS(
-        OK, config_load(&config, tables, NULL, sets, sizeof sets / sizeof sets[0], &report, &err));
+    CHECK_STATUS(OK, config_load(&config, tables, NULL, sets, count, &report, &err));
     free(report);
 }
 
@@ -808,6 +811,7 @@ TEST(role_reads_what_the_catalogue_says_of_items_nobody_has_seen)
     int count;
 
     catalogue = true;
+    reads_items = "retrain.cold_items=100";
     begin();
     (void)snprintf(name, sizeof name, "%.*s", TEXT_ARGS(first.item));
     (void)snprintf(known, sizeof known, "{\"item\":\"%s\",\"category\":\"shoes\"}", name);
@@ -820,6 +824,7 @@ TEST(role_reads_what_the_catalogue_says_of_items_nobody_has_seen)
     flush();
     role = open_role();
     catalogue = false;
+    reads_items = NULL;
     follow(role, 200);
     tables = learner_tables(role->learner);
     CHECK(role->items_topic != NULL);
@@ -840,4 +845,24 @@ TEST(role_reads_what_the_catalogue_says_of_items_nobody_has_seen)
     }
     role_close(role);
     end();
+}
+
+TEST(role_leaves_the_items_topic_alone_by_default)
+{
+    struct role *role;
+
+    catalogue = true;
+    begin();
+    role = open_role();
+    CHECK(role->items_topic == NULL);
+    role_close(role);
+    end();
+    reads_items = "model.text=32";
+    begin();
+    role = open_role();
+    CHECK(role->items_topic != NULL);
+    role_close(role);
+    end();
+    reads_items = NULL;
+    catalogue = false;
 }
