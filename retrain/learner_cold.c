@@ -129,12 +129,12 @@ enum status learner_item(struct learner *l, const struct item *item, struct erro
         item_tables_set_gone(l->tables, item_tables_find(l->tables, hash), true);
         return OK;
     }
+    item_tables_set_gone(l->tables, item_tables_find(l->tables, hash), false);
     if (item->category.bytes + item->text.bytes == 0)
         return OK;
     index = item_tables_index(l->tables, hash, item->item, 0);
     if (index == ITEM_NONE)
         return OK; /* the table is full, which it counts itself */
-    item_tables_set_gone(l->tables, index, false);
     status = item_words_put(l->words, index, item->category, item->text, err);
     if (status != OK || !item_words_known(l->words, index))
         return status;

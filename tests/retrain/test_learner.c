@@ -592,6 +592,27 @@ TEST(learner_gives_an_item_nobody_has_seen_the_mean_of_its_category)
     learner_destroy(learner);
 }
 
+TEST(learner_has_an_item_back_that_a_later_record_names)
+{
+    struct learner_options options;
+    struct learner *learner;
+    struct item_tables *tables;
+    struct item gone = {.item = text_of("shoe"), .gone = true};
+    int32_t shoe;
+
+    retrain_learner_options(&options);
+    options.cold_items = 10;
+    CHECK_STATUS(OK, learner_create(&learner, &options, &err));
+    tables = learner_tables(learner);
+    say(learner, "shoe", "shoes");
+    shoe = item_tables_find(tables, rules_item_hash(retrain_rules(), text_of("shoe")));
+    CHECK_STATUS(OK, learner_item(learner, &gone, &err));
+    CHECK(item_tables_gone(tables, shoe));
+    say(learner, "shoe", "");
+    CHECK(!item_tables_gone(tables, shoe));
+    learner_destroy(learner);
+}
+
 TEST(learner_takes_back_rows_and_lets_nobody_inherit_them)
 {
     struct learner_options options;
