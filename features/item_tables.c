@@ -487,6 +487,11 @@ size_t item_tables_bytes(const struct item_tables *tables)
            (size_t)tables->changed_words * sizeof *tables->changed;
 }
 
+int item_tables_items_max(const struct item_tables *tables)
+{
+    return tables->options.items_max;
+}
+
 int item_tables_rows(const struct item_tables *tables)
 {
     return tables->rows_given;

@@ -99,6 +99,7 @@ void item_tables_set_offsets(struct item_tables *tables, const struct item_file_
 /* ---- reading ---- */
 
 int item_tables_count(const struct item_tables *tables);
+int item_tables_items_max(const struct item_tables *tables); /* how many there is room for */
 uint64_t item_tables_seed(const struct item_tables *tables);
 const struct item_file_offset *item_tables_offsets(const struct item_tables *tables, int *count);
 size_t item_tables_bytes(const struct item_tables *tables); /* of memory; walks all items */

@@ -85,9 +85,10 @@ void learner_destroy(struct learner *learner); /* NULL is fine */
 MUST_CHECK enum status learner_event(struct learner *learner, const struct event *event,
                                      bool *entered, struct error *err);
 /* What the catalogue says of an item: gone, or its category and text. An item with words that was
- * never seen gets a row (up to cold_items); its row, as long as it is not admitted, is the mean of
- * the rows of the LEARNER_NEAR admitted items most like it, as of one of the last learner_ready().
- * An item that is admitted begins there. Errors: ERR_NOMEM */
+ * never seen gets a row (up to cold_items; beyond it it is passed over, but for a model that reads
+ * texts, which hears of so many as fill half of the tables); its row, as long as it is not
+ * admitted, is the mean of the rows of the LEARNER_NEAR admitted items most like it, as of one of
+ * the last learner_ready(). An item that is admitted begins there. Errors: ERR_NOMEM */
 #define LEARNER_NEAR 10
 MUST_CHECK enum status learner_item(struct learner *learner, const struct item *item,
                                     struct error *err);

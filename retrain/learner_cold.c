@@ -119,6 +119,15 @@ void learner_cold_refresh(struct learner *l)
     }
 }
 
+/* May an item that was never seen take a place in the item tables? With a row it may. A model that
+ * reads texts needs to know those of items that come to be seen: half of the places, no more. */
+static bool has_place(const struct learner *l)
+{
+    return l->described < l->options.cold_items ||
+           (l->options.switches.text != 0 &&
+            item_tables_count(l->tables) < item_tables_items_max(l->tables) / 2);
+}
+
 enum status learner_item(struct learner *l, const struct item *item, struct error *err)
 {
     uint64_t hash = rules_item_hash(&l->rules, item->item);
@@ -129,8 +138,9 @@ enum status learner_item(struct learner *l, const struct item *item, struct erro
         item_tables_set_gone(l->tables, item_tables_find(l->tables, hash), true);
         return OK;
     }
-    item_tables_set_gone(l->tables, item_tables_find(l->tables, hash), false);
-    if (item->category.bytes + item->text.bytes == 0)
+    index = item_tables_find(l->tables, hash);
+    item_tables_set_gone(l->tables, index, false);
+    if (item->category.bytes + item->text.bytes == 0 || (index == ITEM_NONE && !has_place(l)))
         return OK;
     index = item_tables_index(l->tables, hash, item->item, 0);
     if (index == ITEM_NONE)

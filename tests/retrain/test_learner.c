@@ -589,6 +589,8 @@ TEST(learner_gives_an_item_nobody_has_seen_the_mean_of_its_category)
     learner_destroy(learner);
     learner = of_shoes_and_hats(8, "new"); /* the others had all that there were */
     CHECK(row_of(learner, "new") == NULL && row_of(learner, "hat3") != NULL);
+    CHECK_INT(ITEM_NONE, item_tables_find(learner_tables(learner),
+                                          rules_item_hash(retrain_rules(), text_of("new"))));
     learner_destroy(learner);
 }
 
