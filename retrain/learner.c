@@ -433,6 +433,7 @@ enum status learner_reset_model(struct learner *l, const struct model *from, str
         return status;
     }
     model_destroy(old);
+    l->texts_rows = 0;
     l->changed = false;
     return OK;
 }
@@ -619,6 +620,7 @@ static void take_tables(struct learner *l, struct item_tables *tables)
     l->tables = tables;
     l->gives_seen = 0;
     l->owners_count = 0;
+    l->texts_rows = 0;
     learner_cold_count(l);
 }
 

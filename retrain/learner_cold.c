@@ -57,6 +57,22 @@ static void copy_unknown(struct learner *l, int32_t row)
            (size_t)model_config(l->model)->C * sizeof(float));
 }
 
+/* A model that was replaced, or has new rows, knows no text yet. */
+static void put_texts(struct learner *l)
+{
+    int32_t V = model_config(l->model)->V;
+
+    if (model_config(l->model)->text == 0 || l->texts_rows == V)
+        return;
+    for (int32_t row = 1; row < V && row < item_tables_rows(l->tables); row++) {
+        int32_t owner = item_tables_at_row(l->tables, row);
+
+        if (owner != ITEM_NONE && item_words_known(l->words, owner))
+            put_text(l, owner);
+    }
+    l->texts_rows = V;
+}
+
 void learner_cold_count(struct learner *l)
 {
     l->described = 0;
@@ -74,6 +90,7 @@ enum status learner_cold_begin(struct learner *l, struct error *err)
     bool first = l->gives_seen == 0;
     int32_t *owners;
 
+    put_texts(l);
     if (item_tables_gives(l->tables) == l->gives_seen)
         return OK;
     owners = realloc(l->owners, (size_t)rows * sizeof *owners);

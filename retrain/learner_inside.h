@@ -39,6 +39,7 @@ struct learner {
     int32_t *owners;          /* (owners_count) whose row it was at the last look */
     int owners_count;
     uint64_t gives_seen; /* item_tables_gives() then */
+    int32_t texts_rows;  /* rows of the model beside which texts were put; 0: of none */
     int cold_next;       /* row that learner_cold_refresh() goes on with */
     int described;       /* rows whose items are not admitted, as last counted */
     int64_t sampler_steps;

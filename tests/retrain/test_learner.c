@@ -594,6 +594,51 @@ TEST(learner_gives_an_item_nobody_has_seen_the_mean_of_its_category)
     learner_destroy(learner);
 }
 
+/* Where its model has a text vector for that item. */
+static bool has_text(struct learner *learner, const char *name)
+{
+    int32_t width = model_config(learner_model(learner))->text;
+    int32_t index = item_tables_find(learner_tables(learner),
+                                     rules_item_hash(retrain_rules(), text_of(name)));
+    int32_t row = item_tables_row(learner_tables(learner), index);
+    bool any = false;
+
+    CHECK(row > 0 && row < model_config(learner_model(learner))->V);
+    for (int32_t i = 0; i < width; i++)
+        any = any || model_item_text(learner_model(learner), row)[i] != 0;
+    return any;
+}
+
+TEST(learner_puts_texts_beside_the_rows_of_every_model)
+{
+    struct learner_options options;
+    struct learner *learner;
+    bool worked;
+
+    retrain_learner_options(&options);
+    options.switches.text = 32;
+    CHECK_STATUS(OK, learner_create(&learner, &options, &err));
+    say(learner, "i0", "shoes");
+    for (int n = 0; n < 20; n++) {
+        char user[32];
+        struct event event = {.kind = EVENT_ACTION, .action = 1};
+
+        (void)snprintf(user, sizeof user, "u%d", n % 5);
+        event.time_ms = 1700000000000 + n * 1000;
+        event.user = text_of(user);
+        event.item = text_of(n % 2 == 0 ? "i0" : "i1");
+        CHECK_STATUS(OK, learner_event(learner, &event, NULL, &err));
+        if (n < 19)
+            continue;
+        CHECK_STATUS(OK, learner_step(learner, INT64_MAX, &worked, &err));
+    }
+    CHECK(has_text(learner, "i0") && !has_text(learner, "i1"));
+    CHECK_STATUS(OK, learner_reset_model(learner, NULL, &err));
+    CHECK_STATUS(OK, learner_step(learner, INT64_MAX, &worked, &err));
+    CHECK(has_text(learner, "i0") && !has_text(learner, "i1"));
+    learner_destroy(learner);
+}
+
 TEST(learner_has_an_item_back_that_a_later_record_names)
 {
     struct learner_options options;
