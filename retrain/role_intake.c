@@ -11,6 +11,7 @@
 
 #define SCHEMA_LOG_MS 30000
 #define ITEMS_LOG_MS  600000
+#define ITEMS_WAIT_US 60000000
 #define WATCHED_MAX   32 /* choices scored a turn: more would hold up reading */
 
 METRIC_COUNTER(events_total, "freshet_retrain_events_total", "records of events read");
@@ -149,15 +150,18 @@ void role_look_for_items(struct role *role)
                   log_text("remedy", "none needed: new items begin unknown until it can be read"));
 }
 
-/* A log that was replaced is read again from its begin. */
+/* A log that was replaced is read again from its begin; what else goes wrong with a topic that is
+ * not needed ends nothing: it is opened anew at the next look. */
 static enum status follow_items(struct role *role, struct error *err)
 {
     int count;
     enum status status = follower_poll(role->items_topic, 0, handle_item, role, &count, err);
 
-    if (status != ERR_CONFLICT)
+    if (status == OK || status == ERR_NOMEM)
         return status;
-    log_event(LOG_WARN, "items_unread", err->text, log_text("remedy", "read from its begin"));
+    if (log_every(&role->items_limit, ITEMS_LOG_MS))
+        log_event(LOG_WARN, "items_unread", err->text,
+                  log_text("remedy", "none needed: it will be read from its begin"));
     follower_close(role->items_topic);
     role->items_topic = NULL;
     return OK;
@@ -255,7 +259,15 @@ enum status role_follow(struct role *role, int64_t timeout_ms, int *count, struc
     return status;
 }
 
+/* One round alone has no later one that would know the catalogue, so it waits a while for that. */
+static bool lacks_items(const struct role *role)
+{
+    return role->once && role->items_topic != NULL && !follower_caught_up(role->items_topic) &&
+           clock_monotonic_us() - role->round_ended_us < ITEMS_WAIT_US;
+}
+
 bool role_caught_up(const struct role *role)
 {
-    return follower_caught_up(role->events_topic) && follower_caught_up(role->examples_topic);
+    return follower_caught_up(role->events_topic) && follower_caught_up(role->examples_topic) &&
+           !lacks_items(role);
 }

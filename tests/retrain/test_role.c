@@ -866,3 +866,33 @@ TEST(role_leaves_the_items_topic_alone_by_default)
     reads_items = NULL;
     catalogue = false;
 }
+
+TEST(role_with_one_round_alone_waits_a_while_for_the_catalogue)
+{
+    int64_t until_us = clock_monotonic_us() + PATIENCE_US;
+    struct role *role;
+    int count;
+
+    catalogue = true;
+    reads_items = "retrain.cold_items=100";
+    begin();
+    for (int i = 0; i < 4; i++)
+        send_item("shoe", "{\"item\":\"shoe\",\"category\":\"shoes\"}");
+    flush();
+    role = open_role();
+    CHECK(role_caught_up(role)); /* later rounds will know it */
+    role->once = true;
+    role->round_ended_us = clock_monotonic_us();
+    CHECK(!role_caught_up(role));
+    role->round_ended_us -= INT64_C(3600) * 1000000;
+    CHECK(role_caught_up(role)); /* not for ever */
+    role->round_ended_us = clock_monotonic_us() + INT64_C(3600) * 1000000;
+    while (!role_caught_up(role)) {
+        CHECK(clock_monotonic_us() < until_us);
+        CHECK_STATUS(OK, role_follow(role, 10, &count, &err));
+    }
+    role_close(role);
+    end();
+    catalogue = false;
+    reads_items = NULL;
+}
