@@ -24,8 +24,10 @@
  *
  * An item's model row is 0 (shared, unknown) until it was seen twice, or was described
  * (item_tables_describe()). A row that expired goes to the next item that is admitted, so expiry
- * belongs right in front of a bundle's publication: the model that is published with these tables
- * knows whose the rows are.
+ * belongs right in front of a bundle's publication, of a model that has such rows cleared: then the
+ * next owner, whom a delta may tell of before the next bundle, is served as an unknown item. Where
+ * that publication fails, or somebody goes back to an older bundle, the weights served there are
+ * the last owner's until a bundle is published: rows are not held back for that.
  */
 #ifndef FEATURES_ITEM_TABLES_H
 #define FEATURES_ITEM_TABLES_H

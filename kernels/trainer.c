@@ -251,6 +251,19 @@ void trainer_set_rate(struct trainer *trainer, float learning_rate)
     trainer->config.learning_rate = learning_rate;
 }
 
+void trainer_forget_item(struct trainer *trainer, int32_t row)
+{
+    bool rowwise = trainer->config.items == TRAINER_ITEMS_ADAGRAD;
+    size_t width = rowwise ? 1 : (size_t)trainer->network.config.C;
+
+    if (row >= trainer->V) /* nothing is remembered of it */
+        return;
+    memset(trainer->items_v + (size_t)row * width, 0, width * sizeof(float));
+    if (trainer->items_m != NULL)
+        memset(trainer->items_m + (size_t)row * width, 0, width * sizeof(float));
+    trainer->moments_changed = true;
+}
+
 int64_t trainer_steps(const struct trainer *trainer)
 {
     return trainer->steps;

@@ -116,6 +116,9 @@ MUST_CHECK enum status trainer_evaluate(struct trainer *trainer, const struct mo
                                         const struct trainer_objective *objective, uint64_t seed,
                                         struct trainer_losses *losses, struct error *err);
 
+/* Item row `row` is another item's from here on: its moments begin anew. */
+void trainer_forget_item(struct trainer *trainer, int32_t row);
+
 int64_t trainer_steps(const struct trainer *trainer); /* made so far */
 
 /**

@@ -621,6 +621,7 @@ static void take_tables(struct learner *l, struct item_tables *tables)
     l->gives_seen = 0;
     l->owners_count = 0;
     l->texts_rows = 0;
+    (void)learner_cold_clear(l);
     learner_cold_count(l);
 }
 

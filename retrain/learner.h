@@ -92,8 +92,8 @@ MUST_CHECK enum status learner_event(struct learner *learner, const struct event
 #define LEARNER_NEAR 10
 MUST_CHECK enum status learner_item(struct learner *learner, const struct item *item,
                                     struct error *err);
-/* Rows of items not seen since then are taken back (features/item_tables.h): for right in front of
- * a publication. Errors: ERR_NOMEM */
+/* Rows of items not seen since then are taken back (features/item_tables.h), and the model has the
+ * unknown item's weights there: for right in front of a publication. Errors: ERR_NOMEM */
 MUST_CHECK enum status learner_expire(struct learner *learner, int64_t before_ms, int *expired,
                                       struct error *err);
 /* The raw counts that serving would use now for these items (hashes) and this user. raw (count,

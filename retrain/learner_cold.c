@@ -57,6 +57,23 @@ static void copy_unknown(struct learner *l, int32_t row)
            (size_t)model_config(l->model)->C * sizeof(float));
 }
 
+bool learner_cold_clear(struct learner *l)
+{
+    bool any = false;
+    int32_t V = model_config(l->model)->V, width = model_config(l->model)->text;
+
+    for (int32_t row = 1; row < V && row < item_tables_rows(l->tables); row++) {
+        if (item_tables_at_row(l->tables, row) != ITEM_NONE)
+            continue;
+        copy_unknown(l, row);
+        trainer_forget_item(l->trainer, row);
+        if (width > 0)
+            memset(model_item_text(l->model, row), 0, (size_t)width * sizeof(float));
+        any = l->changed = true;
+    }
+    return any;
+}
+
 /* A model that was replaced, or has new rows, knows no text yet. */
 static void put_texts(struct learner *l)
 {
@@ -107,6 +124,8 @@ enum status learner_cold_begin(struct learner *l, struct error *err)
                 l->changed = true;
             else if (had)
                 copy_unknown(l, row);
+            if (had)
+                trainer_forget_item(l->trainer, row);
             put_text(l, owner);
         }
         /* Whose it was stays noted while it is nobody's: the next one must not inherit it. */
@@ -185,5 +204,5 @@ enum status learner_expire(struct learner *l, int64_t before_ms, int *expired, s
     *expired = 0;
     if (status == OK)
         *expired = item_tables_expire(l->tables, before_ms);
-    return status;
+    return status == OK && learner_cold_clear(l) ? model_prepare(l->model, err) : status;
 }

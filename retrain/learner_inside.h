@@ -64,6 +64,10 @@ struct learner {
 
 /* learner_cold.c: rows that changed hands since the last look begin as what is like them. */
 enum status learner_cold_begin(struct learner *learner, struct error *err) MUST_CHECK;
+/* Rows that are nobody's become as the unknown item's: whoever has them next, by a delta before the
+ * next bundle too, begins there, and neither weights nor moments of their last owner are left.
+ * False: there are none. */
+bool learner_cold_clear(struct learner *learner);
 /* Counts l->described. */
 void learner_cold_count(struct learner *learner);
 /* Rows of items that are not admitted become what is like them now; of a large catalogue some, in

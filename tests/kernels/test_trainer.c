@@ -356,6 +356,46 @@ TEST(trainer_that_was_saved_and_loaded_goes_on_to_the_bit)
     }
 }
 
+/* Bytes of the state that are not zero, of the item rows' moments (AdamW). */
+static size_t moments_held(const struct trainer *trainer, int32_t C, int32_t row)
+{
+    size_t count = trainer_state_bytes(trainer), held = 0;
+    char *bytes = malloc(count);
+    int64_t floats;
+    const char *at;
+
+    CHECK(bytes != NULL);
+    trainer_state_save(trainer, bytes);
+    memcpy(&floats, bytes + 8, sizeof floats);
+    at = bytes + 64 + (size_t)(2 * floats + (int64_t)row * C) * sizeof(float);
+    for (size_t i = 0; i < (size_t)C * sizeof(float); i++)
+        held += at[i] != 0;
+    free(bytes);
+    return held;
+}
+
+TEST(trainer_forgets_an_item_and_no_other)
+{
+    struct model_config config = tiny(MODEL_ATTENTION_SILU, MODEL_HEAD_CROSS);
+    struct model *model = rough_model(&config, 4);
+    struct trainer *trainer = new_trainer(model, 1, TRAINER_ITEMS_ADAMW);
+    int32_t row = 1, C = config.C;
+    size_t next;
+
+    for (uint64_t i = 0; i < 3; i++)
+        step(trainer, model, i);
+    while (row + 2 < config.V &&
+           (moments_held(trainer, C, row) == 0 || moments_held(trainer, C, row + 1) == 0))
+        row++;
+    next = moments_held(trainer, C, row + 1);
+    CHECK(moments_held(trainer, C, row) > 0 && next > 0);
+    trainer_forget_item(trainer, row);
+    trainer_forget_item(trainer, config.V + 5); /* of which it knows nothing */
+    CHECK(moments_held(trainer, C, row) == 0 && moments_held(trainer, C, row + 1) == next);
+    trainer_destroy(trainer);
+    model_destroy(model);
+}
+
 TEST(trainer_state_load_refuses_every_truncation_and_flipped_byte)
 {
     struct model_config config = tiny(MODEL_ATTENTION_SILU, MODEL_HEAD_DOT);

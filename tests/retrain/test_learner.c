@@ -686,9 +686,12 @@ TEST(learner_takes_back_rows_and_lets_nobody_inherit_them)
 
             CHECK(row_of(learner, "old0") == row);
             row[0] = 77;
+            CHECK(model_item(learner_model(learner), BATCH_ITEM_UNKNOWN)[0] != 77);
             CHECK_STATUS(OK, learner_expire(learner, 1700000000000 + 3600000, &expired, &err));
             CHECK_INT(4, expired);
             CHECK(row_of(learner, "old0") == NULL);
+            CHECK(memcmp(row, model_item(learner_model(learner), BATCH_ITEM_UNKNOWN),
+                         (size_t)model_config(learner_model(learner))->C * sizeof *row) == 0);
         }
     }
     CHECK(row_of(learner, "young0") == model_item(learner_model(learner), 1));
