@@ -120,6 +120,15 @@ enum status dlq_lock_take(struct dlq_lock **lock, const struct config *config, s
     return status;
 }
 
+static enum status lost(const char *theirs, struct error *err)
+{
+    return error_set(err, ERR_REPLACED,
+                     "this replay stood still for more than %d s, and %s: run it again, what was "
+                     "written is left out then",
+                     DLQ_LOCK_MS / 1000,
+                     theirs[0] == '\0' ? "its place was given up" : "another one is at work");
+}
+
 enum status dlq_lock_keep(struct dlq_lock *lock, struct error *err)
 {
     const struct redis_reply *reply;
@@ -132,17 +141,16 @@ enum status dlq_lock_keep(struct dlq_lock *lock, struct error *err)
         return OK;
     status = is_ours(lock, &ours, theirs, err);
     if (status == OK && !ours)
-        return error_set(err, ERR_REPLACED,
-                         "this replay stood still for more than %d s, and %s: run it again, what "
-                         "was written is left out then",
-                         DLQ_LOCK_MS / 1000,
-                         theirs[0] == '\0' ? "its place was given up" : "another one is at work");
+        return lost(theirs, err);
     (void)snprintf(expires, sizeof expires, "%d", DLQ_LOCK_MS);
     if (status == OK)
         status = CALL(lock, &reply, err, "PEXPIRE", lock->key, expires);
-    if (status == OK)
-        lock->renewed_us = now_us;
-    return status;
+    if (status != OK)
+        return status;
+    if (reply->type != REPLY_INTEGER || reply->integer != 1)
+        return lost("", err); /* it expired between the two calls */
+    lock->renewed_us = now_us;
+    return OK;
 }
 
 void dlq_lock_release(struct dlq_lock *lock)

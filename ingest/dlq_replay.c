@@ -77,6 +77,12 @@ static const char *reason_name(int reason)
     return reason == REFUSAL_COUNT ? "other" : refusal_names[reason];
 }
 
+/* Whatever reads or waits says so again and again: the lock is free after a minute of silence. */
+static enum status keep_lock(const struct replay *r, struct error *err)
+{
+    return r->lock == NULL ? OK : dlq_lock_keep(r->lock, err);
+}
+
 /* ---- the letters ---- */
 
 static bool is_chosen(const struct replay *r, const struct dead_letter *letter)
@@ -95,6 +101,8 @@ static enum status take_letter(void *context, const struct kafka_record *record,
     struct dead_letter letter;
     int reason = 0;
 
+    if (keep_lock(r, err) != OK)
+        return err->status;
     if (dead_letter_parse(&letter, r->parser, record->value, err) != OK) {
         r->malformed++;
         return OK;
@@ -180,10 +188,20 @@ static void cut(struct replay *r)
         qsort(r->list, (size_t)r->count, sizeof r->list[0], by_place);
 }
 
+/* Asking for the limits of many partitions takes its time, too. */
+static enum status choose_letters(void *context, int32_t partition, struct topic_range *range,
+                                  struct error *err)
+{
+    (void)partition;
+    (void)range;
+    return keep_lock(context, err);
+}
+
 static enum status read_letters(struct replay *r, struct error *err)
 {
     struct topic_reader_options options = {.config = r->config,
                                            .topic = config_text(r->config, "kafka.topics.dead"),
+                                           .choose = choose_letters,
                                            .visit = take_letter,
                                            .stopping = command_stopping,
                                            .context = r};
@@ -216,7 +234,6 @@ static enum status choose(void *context, int32_t partition, struct topic_range *
     const struct replay *r = context;
     int64_t first = -1, last = -1;
 
-    (void)err;
     for (int i = 0; i < r->count; i++) {
         if (r->list[i].partition != partition)
             continue;
@@ -228,7 +245,7 @@ static enum status choose(void *context, int32_t partition, struct topic_range *
     range->to = last + 1 < range->high ? last + 1 : range->high;
     if (first < 0)
         range->to = range->from;
-    return OK;
+    return keep_lock(r, err);
 }
 
 /* The same up to the end of the log: where copies of them would be. */
@@ -252,7 +269,7 @@ static enum status take_copy(void *context, const struct kafka_record *record, s
     int64_t offset;
     int end = 0;
 
-    if (r->lock != NULL && dlq_lock_keep(r->lock, err) != OK)
+    if (keep_lock(r, err) != OK)
         return err->status;
     if (!record->replayed || record->origin.bytes >= sizeof origin)
         return OK;
@@ -297,7 +314,9 @@ static enum status send(struct replay *r, const struct kafka_record *record, str
     status = kafka_produce(r->producer, &message, err);
     while (status == ERR_FULL && !command_stopping()) {
         kafka_producer_poll(r->producer, FULL_WAIT_MS);
-        status = kafka_produce(r->producer, &message, err);
+        status = keep_lock(r, err);
+        if (status == OK)
+            status = kafka_produce(r->producer, &message, err);
     }
     return status;
 }
@@ -312,7 +331,7 @@ static enum status take_record(void *context, const struct kafka_record *record,
     enum refusal why;
     enum status status;
 
-    if (r->lock != NULL && dlq_lock_keep(r->lock, err) != OK)
+    if (keep_lock(r, err) != OK)
         return err->status;
     if (found == NULL)
         return OK;
@@ -341,6 +360,8 @@ static enum status read_records(struct replay *r, struct error *err)
                                            .context = r};
     enum status status = r->count == 0 ? OK : topic_reader_read(&options, NULL, err);
 
+    if (status == OK)
+        status = keep_lock(r, err);
     if (status == OK && r->producer != NULL)
         status = kafka_producer_flush(r->producer, DELIVERY_MS, err);
     if (status == OK && r->deliveries.failed > 0)

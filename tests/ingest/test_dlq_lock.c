@@ -100,3 +100,24 @@ TEST(dlq_lock_that_may_expire_is_left_to_do_so)
     CHECK(strcmp("(nil)", REDIS_COMMAND(&f.server, "GET", "fr{00}dlq")) != 0);
     end();
 }
+
+/* A key that expires between the two questions: here PEXPIRE is SETNX, which answers 0 as well. */
+TEST(dlq_lock_that_is_not_renewed_is_lost)
+{
+    static const char *const renamed[] = {
+        "--rename-command", "PEXPIRE", "LATER", "--rename-command", "SETNX", "PEXPIRE", NULL};
+    struct dlq_lock *lock;
+    struct error err;
+
+    begin();
+    redis_server_stop(&f.server);
+    redis_server_restart(&f.server, renamed);
+    dataset_fixture_record(&f, NULL, 0);
+    clock_fake_set(INT64_C(1700000000000), 1000000);
+    CHECK_STATUS(OK, dlq_lock_take(&lock, config, &err));
+    clock_fake_advance_us(INT64_C(1000) * DLQ_LOCK_MS / 4);
+    CHECK_STATUS(ERR_REPLACED, dlq_lock_keep(lock, &err));
+    CHECK(strstr(err.text, "its place was given up") != NULL);
+    dlq_lock_release(lock);
+    end();
+}
