@@ -250,6 +250,7 @@ static void compare_one(struct verify_examples *x, const struct seen *seen, bool
                         struct verify_examples_counts *counts)
 {
     bool wanted = (seen->sides & WANTED) != 0, got = (seen->sides & GOT) != 0;
+    int64_t before = counts->different + counts->missing + counts->unknown;
 
     counts->examples += wanted;
     if (!x->judge.judged(x->judge.context, seen->user)) {
@@ -270,6 +271,8 @@ static void compare_one(struct verify_examples *x, const struct seen *seen, bool
         counts->unknown++;
         tell(x, seen, "has labels, but no list");
     }
+    if (counts->different + counts->missing + counts->unknown > before)
+        x->judge.apart(x->judge.context, seen->user);
 }
 
 void verify_examples_compare(struct verify_examples *examples, bool cut,

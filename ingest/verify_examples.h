@@ -24,7 +24,8 @@
 struct verify_examples_judge {
     bool (*wanted)(void *context, uint64_t user); /* others' examples are passed over */
     bool (*judged)(void *context, uint64_t user); /* asked when all are in */
-    void (*tell)(void *context, uint64_t user, const char *what);
+    void (*tell)(void *context, uint64_t user, const char *what); /* each difference */
+    void (*apart)(void *context, uint64_t user); /* each example or erasure that differs, once */
     void *context;
 };
 

@@ -69,9 +69,9 @@ void verify_work_compare(struct verify_work *work, const struct offsets *before,
 
 int64_t verify_work_unjudged(const struct verify_work *work)
 {
-    int64_t users = 0;
+    int64_t apart = 0;
 
     for (int s = 0; s < work->shards; s++)
-        users += work->moved[s] ? work->found[s] : 0;
-    return users;
+        apart += work->moved[s] ? work->found[s] : 0;
+    return apart;
 }

@@ -10,7 +10,7 @@ static struct verify_examples *examples;
 static struct verify_examples_counts counts;
 static struct error err;
 static uint8_t bytes[EXAMPLE_BYTES_MAX];
-static int told;
+static int told, apart;
 static uint64_t unjudged_user;
 
 static bool wanted(void *context, uint64_t user)
@@ -33,11 +33,18 @@ static void tell(void *context, uint64_t user, const char *what)
     told++;
 }
 
+static void differs(void *context, uint64_t user)
+{
+    (void)context;
+    (void)user;
+    apart++;
+}
+
 static void begin(void)
 {
-    const struct verify_examples_judge judge = {wanted, judged, tell, NULL};
+    const struct verify_examples_judge judge = {wanted, judged, tell, differs, NULL};
 
-    told = 0;
+    told = apart = 0;
     unjudged_user = 0;
     CHECK_STATUS(OK, verify_examples_create(&examples, &judge, &err));
 }
@@ -142,7 +149,8 @@ TEST(verify_examples_see_each_difference)
     CHECK_INT(3, counts.different);
     CHECK_INT(2, counts.unknown);
     CHECK_INT(0, counts.equal);
-    CHECK_INT(8, told); /* of the other history both */
+    CHECK_INT(8, told);  /* of the other history both */
+    CHECK_INT(7, apart); /* each once */
 }
 
 TEST(verify_examples_forgive_what_was_erased_and_nothing_younger)

@@ -182,9 +182,13 @@ redis HSET "fr{$shard}mevents:0:0" state "$state" >/dev/null
 other=$(redis --scan --pattern 'fr{*}mevents:0:0' | grep -v "{$shard}" | head -n 1)
 other=${other#*\{} other=${other%%\}*}
 other_state=$(redis HGET "fr{$other}mevents:0:0" state)
+# Beside the user an erasure nobody asked for, of one whose hash is the shard's number in every byte.
+# shellcheck disable=SC2059
+printf "\\001\\003$(printf '\\00%d' "$shard"{,,,,,,,})\\001\\002\\003\\004\\005\\000" | redis -x XADD 'fr{00}oevents:0:0' 1-1 e >/dev/null
 verify_while goes_on "$other"
-[ "$?" = 1 ] && has '"verdict":"different"' && has '"shards_moved":1' && has '"not_judged":0'
-check '... and judges what lies in shards that stood still'
+[ "$?" = 1 ] && has '"verdict":"different"' && has '"shards_moved":1' && has '"examples_unknown":1' && has '"not_judged":0'
+check '... and judges what lies in shards that stood still, examples, too'
+redis DEL 'fr{00}oevents:0:0' >/dev/null
 redis HSET "fr{$other}mevents:0:0" state "$other_state" >/dev/null
 redis RENAME 'fr{'"$shard"'}kept' "$user" >/dev/null
 verify_while goes_on "$other"
