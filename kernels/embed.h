@@ -10,10 +10,17 @@
  * g_0 is BUCKET_GAP_NONE, as is a candidate's without history. No position and no clock time
  * enter here: a history's rows do not change while only time passes.
  *
- * Dims: n rows of context and history   m candidates   C channels, a multiple of 16   V item rows
- * A actions Rows: history padded to cpu_pad_rows(n), then candidates padded likewise; padding is
- * set to 0. An item outside 0..V-1 is row 0. An action outside 1..A-1 adds nothing. Errors: none.
- * Thread: any. Accuracy: 1e-6 * (1 + |ref|).
+ * Dims:
+ *     n  rows of context and history
+ *     m  candidates
+ *     C  channels, a multiple of 16
+ *     V  item rows
+ *     A  actions
+ *
+ * Rows: history padded to cpu_pad_rows(n), then candidates padded likewise; padding is set to 0.
+ * An item outside 0..V-1 is row 0. An action outside 1..A-1 adds nothing.
+ *
+ * Errors: none. Thread: any. Accuracy: 1e-6 * (1 + |ref|).
  */
 #ifndef KERNELS_EMBED_H
 #define KERNELS_EMBED_H

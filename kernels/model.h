@@ -171,11 +171,14 @@ void model_workspace_destroy(struct model_workspace *workspace); /* NULL is fine
  * Scores every candidate: scores (N), higher is better, as shown in position 1.
  * A request without history is fine: its candidates see themselves only.
  *
- * Errors: ERR_LIMIT a history longer than P less the context tokens, F other than the config's, or
- * a batch over its maxima; ERR_NOMEM; ERR_DEVICE (GPU only). Thread: any number on one model, each
- * with a workspace of its own, while nobody changes it. Accuracy: 1e-4 of the formulas in double
- * for C <= 128; on the CPU a row's bits do not depend on its neighbours, on a GPU its last bits may
- * (kernels/cuda/blas.h).
+ * Errors: ERR_LIMIT    a history longer than P less the context tokens, F other than the config's,
+ *                      or a batch over its maxima
+ *         ERR_NOMEM
+ *         ERR_DEVICE   GPU only
+ * Thread: any number on one model, each with a workspace of its own, while nobody changes it.
+ *
+ * Accuracy: 1e-4 of the formulas in double for C <= 128. On the CPU a row's bits do not depend on
+ * its neighbours; on a GPU its last bits may (kernels/cuda/blas.h).
  */
 MUST_CHECK enum status model_score(const struct model *model, struct model_workspace *workspace,
                                    const struct batch *batch, float *scores, struct error *err);

@@ -6,10 +6,12 @@
  *   integrity  every weight is finite, and no item row is far longer than the others
  *   parity     the weights as read back from the files score golden lists as those in memory do
  *   features   no scalar knows the answer: in the lists that training learns from it says of a
- * choice what it says in serving, and none tells clicked rows from others without a fault quality
- * more than popularity (for certain) and than co-visitation: freshet never ships less; and against
- * the champion: better, and not worse beyond a slack for certain A gate that could not be asked (no
- * champion yet) says so. Gates on calibration and behaviour come with the canary.
+ *              choice what it says in serving, and none tells clicked rows from others without
+ *              a fault
+ *   quality    more than popularity (for certain) and than co-visitation: freshet never ships
+ *              less; and against the champion: better, and not worse beyond a slack for certain
+ *
+ * A gate that could not be asked (no champion yet) says so. Calibration and behaviour have none.
  */
 #ifndef RETRAIN_GATE_H
 #define RETRAIN_GATE_H
