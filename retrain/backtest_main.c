@@ -32,7 +32,9 @@ static const struct option_row options[] = {
      "score with weights renewed that often (stream "
      "time); 0s: with the newest"},
     {"items", OPTION_TEXT, "FILE", NULL,
-     "what items are: JSON lines of the items topic, csv, or item::text"},
+     "what items are: JSON lines of the items topic, csv, or item::text; for retrain.cold_items "
+     "and "
+     "model.text, which are 0 unless --set"},
     {"study", OPTION_FLAG, NULL, NULL,
      "score with weights frozen at the first evaluated event, and renewed daily and hourly, too"},
     {"frozen", OPTION_FLAG, NULL, NULL,
