@@ -106,6 +106,11 @@ static enum status read_lines(struct loading *l, const char *path,
             break;
         if (interactions_line_is_empty(line))
             continue;
+        if (!reader.begun && line.at[0] == '{') {
+            status = error_set(err, ERR_MALFORMED,
+                               "\"%s\" looks like events in JSON: --format jsonl reads them", path);
+            break;
+        }
         if (!reader.begun) {
             status = interactions_line_begin(&reader, &line, options->form == INTERACTIONS_CSV,
                                              options->map, err);
@@ -278,6 +283,10 @@ enum status interactions_load(struct interactions *data, const char *path,
         status = error_set(err, ERR_MALFORMED,
                            "\"%s\" holds no interactions: %lld lines refused, %lld events ignored",
                            path, (long long)l.refused, (long long)l.ignored);
+    if (status == OK && l.refused > 10 * l.count) /* another form */
+        status = error_set(err, ERR_MALFORMED,
+                           "\"%s\": %lld lines are not in the form that --format names, %lld are",
+                           path, (long long)l.refused, (long long)l.count);
     if (status != OK)
         goto done;
     made.users = (int32_t)map64_count(l.users);

@@ -144,6 +144,8 @@ static int run_runbook(struct command_line *line)
     struct levenshtein_nearest nearest = {0};
     char known[400] = ""; /* a test shows that they fit */
     size_t used = 0;
+    int pages = 0; /* that speak of it */
+    const struct runbook *page = NULL;
     const char *name;
 
     if (command_arguments_count(line) == 0)
@@ -157,10 +159,17 @@ static int run_runbook(struct command_line *line)
         levenshtein_offer(&nearest, name, runbook_at(i)->name);
     }
     for (int i = 0; runbook_at(i) != NULL; i++)
-        if (speaks_of(runbook_at(i), name))
+        if (speaks_of(runbook_at(i), name)) {
+            page = runbook_at(i);
+            pages++;
             used += (size_t)snprintf(known + used, sizeof known - used, "%s`freshet runbook %s`",
                                      used == 0 ? "" : ", ", runbook_at(i)->name);
-    if (used > 0)
+        }
+    if (pages == 1) {
+        print_runbook(line, page);
+        return EXIT_DONE;
+    }
+    if (pages > 0)
         return command_misused(line, "no runbook is called \"%.60s\"; it stands in %s", name,
                                known);
     if (nearest.name != NULL)

@@ -102,6 +102,11 @@ static enum status find_span(struct command_line *line, const struct event_schem
                              : "nothing in \"%s\" can be used; `freshet ingest --dry-run` "
                                "says why of each line",
                          command_argument(line, 0));
+    if (status == OK && *refused > count)
+        return error_set(err, ERR_MALFORMED,
+                         "of \"%s\" %lld lines are events and %lld are not; `freshet ingest "
+                         "--dry-run` says why of each line",
+                         command_argument(line, 0), (long long)count, (long long)*refused);
     span->last = count;
     span->first = command_given(line, "first")
                       ? command_int(line, "first")

@@ -99,6 +99,16 @@ TEST(interactions_find_csv_columns_by_their_usual_names)
     interactions_clear(&data);
 }
 
+TEST(interactions_tell_a_file_of_another_form)
+{
+    CHECK_STATUS(ERR_MALFORMED,
+                 load(INTERACTIONS_USER_ITEM, "{\"type\":\"click\", \"user\": \"u\"}\n", NULL));
+    CHECK(strstr(err.text, "--format jsonl") != NULL);
+    CHECK_STATUS(ERR_MALFORMED,
+                 load(INTERACTIONS_USER_ITEM, "u a\nx\nx\nx\nx\nx\nx\nx\nx\nx\nx\nx\n", NULL));
+    CHECK(strstr(err.text, "11 lines are not in the form that --format names, 1 are") != NULL);
+}
+
 TEST(interactions_count_lines_that_cannot_be_used)
 {
     CHECK_STATUS(OK, load(INTERACTIONS_CSV,
