@@ -6,8 +6,9 @@
  * libc's and pass each call on to its POSIX twin, which is intercepted. glibc's types have one
  * layout for both.
  *
- * The one suppression: librdkafka is not compiled with the sanitizer, so the atomic counts that
- * say who frees a record are not seen, and its free() of a record we have read looks like a race.
+ * Suppressed: librdkafka and libmicrohttpd are not compiled with the sanitizer. The atomic counts
+ * that say who frees a record are not seen, so a free() of a record we have read looks like a race;
+ * nor is what orders a server's epoll before our close() of the socket that it gave back.
  */
 #if defined(__SANITIZE_THREAD__)
 
@@ -24,7 +25,7 @@ const char *__tsan_default_suppressions(void);
 
 const char *__tsan_default_suppressions(void)
 {
-    return "race:librdkafka.so\n";
+    return "race:librdkafka.so\nrace:libmicrohttpd.so\n";
 }
 
 struct start {
