@@ -270,10 +270,11 @@ static void finish(struct transfer *t, bool again)
 static void pick(struct relay *r)
 {
     int place = 0, looked = 0;
-    int64_t all = (int64_t)r->partitions_count * r->options.shards;
+    int64_t all;
 
     r->picked_count = 0;
     pthread_mutex_lock(&r->lock);
+    all = (int64_t)r->partitions_count * r->options.shards;
     for (; looked < all; looked++) {
         struct partition *p = r->partitions[r->next_partition];
         int shard = r->next_shard;
