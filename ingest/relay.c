@@ -100,6 +100,7 @@ struct relay {
     struct transfer transfers[TRANSFERS_MAX];
     int next_partition, next_shard; /* where to look for dirty streams first */
     struct error why;
+    bool why_redis; /* it was Redis that did not answer: the next answer ends it */
 };
 
 static void ring(int descriptor)
@@ -130,6 +131,7 @@ static void hold_up(struct relay *r, enum status status, const char *why)
 {
     pthread_mutex_lock(&r->lock);
     (void)error_set(&r->why, status, "%s", why);
+    r->why_redis = false;
     pthread_mutex_unlock(&r->lock);
 }
 
@@ -393,8 +395,9 @@ static enum status send_rows(struct relay *r, struct transfer *t, const struct r
 static void take_rows(struct relay *r, struct transfer *t, const struct redis_reply *reply)
 {
     struct error err = {.status = OK};
+    bool rows = reply->type == REPLY_ARRAY && reply->count <= RELAY_ROWS_MAX;
 
-    if (reply->type != REPLY_ARRAY || reply->count > RELAY_ROWS_MAX) {
+    if (!rows) {
         if (redis_reply_status(reply, &err) == OK)
             (void)error_set(&err, ERR_MALFORMED, "redis answered XRANGE with something else");
     } else if (send_rows(r, t, reply, &err) == OK) {
@@ -405,6 +408,9 @@ static void take_rows(struct relay *r, struct transfer *t, const struct redis_re
         t->failed = true;
     }
     pthread_mutex_lock(&r->lock);
+    if (rows && r->why_redis)
+        (void)error_set(&r->why, OK, "%s", "");
+    r->why_redis = !rows;
     if (!t->failed && t->partition->mark_serial == t->mark_serial && t->partition->mark.there &&
         (t->count == 0 || t->ids[0].high > (uint64_t)t->partition->mark.offset))
         t->partition->holds[t->shard] = false;
@@ -464,6 +470,7 @@ static void read_streams(struct relay *r)
         }
         hold_up(r, err.status, err.text);
         pthread_mutex_lock(&r->lock);
+        r->why_redis = true;
         finish(t, true);
         pthread_mutex_unlock(&r->lock);
     }

@@ -94,6 +94,8 @@ static enum status read_head(struct trace *trace, struct bytes_reader *reader, s
     for (int i = 0; i < BATCH_CONTEXTS; i++)
         if (trace->context[i] >= BATCH_CONTEXT_CODES)
             return error_set(err, ERR_MALFORMED, "trace of a context %d", trace->context[i]);
+    if (format == TRACE_CONTEXT && !has_context(trace))
+        return error_set(err, ERR_MALFORMED, "trace of a context that says nothing");
     return reader->failed ? error_set(err, ERR_MALFORMED, "trace is cut short") : OK;
 }
 

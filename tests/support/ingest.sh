@@ -42,8 +42,15 @@ caught_up() { # [PARTITIONS]
     wait_for 120 told_since "${before:-0}" "$@"
 }
 
-right() { # ARG...
-    "$bin/freshet" verify --quiet --json "$@" >"$folder/out" 2>"$folder/err"
+right() { # ARG... A broker that is not there just now is no answer: it is asked again.
+    local try code=3
+    for try in 1 2 3 4 5; do
+        "$bin/freshet" verify --quiet --json "$@" >"$folder/out" 2>"$folder/err"
+        code=$?
+        [ "$code" = 3 ] || break
+        sleep 2
+    done
+    return "$code"
 }
 
 running() { # [PARTITIONS]
