@@ -115,6 +115,16 @@ static enum status decode_bytes(const uint8_t *bytes, size_t count)
     return trace_decode(&back, (struct text){text, BASE64_CHARS(count + 4)}, &err);
 }
 
+/* It would encode to other bytes than it came from. */
+TEST(trace_refuses_context_that_says_nothing)
+{
+    uint8_t bytes[64] = {2, RAW_FORMAT, RAW_COLUMNS, 0, 0, 1, 2, 3, 4, 5, 6, 1, 'v'};
+
+    CHECK_STATUS(ERR_MALFORMED, decode_bytes(bytes, 13 + BATCH_CONTEXTS));
+    bytes[13] = 1;
+    CHECK_STATUS(OK, decode_bytes(bytes, 13 + BATCH_CONTEXTS));
+}
+
 TEST(trace_refuses_other_formats_and_counts_that_do_not_fit)
 {
     uint8_t bytes[64] = {1, RAW_FORMAT, RAW_COLUMNS, 1, 0, 1, 2, 3, 4, 5, 6, 1, 'v'};
