@@ -51,6 +51,36 @@ static __device__ __forceinline__ float warp_sum(float value)
     return value;
 }
 
+/* Sum over the block of so many warps; sums: one a warp, shared. Every thread calls, every one gets
+ * it. */
+static __device__ __forceinline__ float block_sum(float value, float *sums, int warps)
+{
+    value = warp_sum(value);
+    __syncthreads(); /* what was read of an earlier sum has been read */
+    if (threadIdx.x % WARP_LANES == 0)
+        sums[threadIdx.x / WARP_LANES] = value;
+    __syncthreads();
+    value = sums[0];
+    for (int w = 1; w < warps; w++)
+        value += sums[w];
+    return value;
+}
+
+/* The same of the maximum. */
+static __device__ __forceinline__ float block_max(float value, float *sums, int warps)
+{
+    for (int distance = WARP_LANES / 2; distance > 0; distance /= 2)
+        value = fmaxf(value, __shfl_xor_sync(FULL_WARP, value, distance));
+    __syncthreads();
+    if (threadIdx.x % WARP_LANES == 0)
+        sums[threadIdx.x / WARP_LANES] = value;
+    __syncthreads();
+    value = sums[0];
+    for (int w = 1; w < warps; w++)
+        value = fmaxf(value, sums[w]);
+    return value;
+}
+
 static __device__ __forceinline__ float silu(float a)
 {
     return a / (1.0f + expf(-a));

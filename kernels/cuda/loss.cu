@@ -14,34 +14,6 @@
 #define WARPS   4
 #define THREADS (WARPS * WARP_LANES)
 
-/* Sum or maximum over the block; every thread gets it. */
-static __device__ __forceinline__ float block_sum(float value, float *sums)
-{
-    value = warp_sum(value);
-    __syncthreads(); /* what was read of an earlier sum has been read */
-    if (threadIdx.x % WARP_LANES == 0)
-        sums[threadIdx.x / WARP_LANES] = value;
-    __syncthreads();
-    value = sums[0];
-    for (int w = 1; w < WARPS; w++)
-        value += sums[w];
-    return value;
-}
-
-static __device__ __forceinline__ float block_max(float value, float *sums)
-{
-    for (int distance = WARP_LANES / 2; distance > 0; distance /= 2)
-        value = fmaxf(value, __shfl_xor_sync(FULL_WARP, value, distance));
-    __syncthreads();
-    if (threadIdx.x % WARP_LANES == 0)
-        sums[threadIdx.x / WARP_LANES] = value;
-    __syncthreads();
-    value = sums[0];
-    for (int w = 1; w < WARPS; w++)
-        value = fmaxf(value, sums[w]);
-    return value;
-}
-
 /* ln(1 + e^x) without overflow. */
 static __device__ __forceinline__ float softplus(float x)
 {
@@ -87,10 +59,10 @@ static __device__ __forceinline__ float log_total(const float *values, int32_t m
 
     for (int32_t i = (int32_t)threadIdx.x; i < m; i += THREADS)
         top = fmaxf(top, values[i]);
-    top = block_max(top, sums);
+    top = block_max(top, sums, WARPS);
     for (int32_t i = (int32_t)threadIdx.x; i < m; i += THREADS)
         total += expf(values[i] - top);
-    return top + logf(block_sum(total, sums));
+    return top + logf(block_sum(total, sums, WARPS));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
@@ -109,7 +81,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         own += w * (outlier ? lists.clip : lost);
         list.ds[i] += outlier ? 0.0f : scale * w * (sigmoid(s) - y);
     }
-    own = block_sum(own, sums);
+    own = block_sum(own, sums, WARPS);
     if (threadIdx.x == 0)
         loss[blockIdx.x] = own;
 }
@@ -125,7 +97,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
     for (int32_t i = (int32_t)threadIdx.x; i < list.m && !distil; i += THREADS)
         total += weight_of(&list, i) * list.label[i];
-    total = block_sum(total, sums);
+    total = block_sum(total, sums, WARPS);
     if (list.m == 0 || (!distil && !(total > 0.0f))) {
         if (threadIdx.x == 0)
             loss[blockIdx.x] = 0.0f;
@@ -141,7 +113,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
         own -= want * log_p;
     }
-    own = block_sum(own, sums);
+    own = block_sum(own, sums, WARPS);
 
     bool outlier = !distil && lists.clip > 0.0f && own > lists.clip;
     if (threadIdx.x == 0)
@@ -167,7 +139,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         for (int32_t j = 0; j < list.m; j++)
             if (list.label[i] > list.label[j])
                 total += weight_of(&list, i) * weight_of(&list, j);
-    total = block_sum(total, sums);
+    total = block_sum(total, sums, WARPS);
     for (int32_t i = (int32_t)threadIdx.x; i < list.m && total > 0.0f; i += THREADS) {
         float gradient = 0.0f;
 
@@ -189,7 +161,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         }
         list.ds[i] += scale * gradient;
     }
-    own = block_sum(own, sums);
+    own = block_sum(own, sums, WARPS);
     if (threadIdx.x == 0)
         loss[blockIdx.x] = own;
 }
@@ -224,7 +196,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 8)
         ideal += gain(list.label[i]) / log2f((float)place_of(list.label, list.m, i) + 2.0f);
         discount[i] = 1.0f / log2f((float)place_of(list.scores, list.m, i) + 2.0f);
     }
-    ideal = block_sum(ideal, sums); /* its barriers also show every discount */
+    ideal = block_sum(ideal, sums, WARPS); /* its barriers also show every discount */
     for (int32_t i = (int32_t)threadIdx.x; i < list.m && ideal > 0.0f; i += THREADS) {
         float gradient = 0.0f;
 
@@ -244,7 +216,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 8)
         }
         list.ds[i] += scale * gradient;
     }
-    own = block_sum(own, sums);
+    own = block_sum(own, sums, WARPS);
     if (threadIdx.x == 0)
         loss[blockIdx.x] = own;
 }
@@ -267,7 +239,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
     for (int64_t i = threadIdx.x; i < N && blockIdx.x > 1; i += THREADS)
         own += position[i] == (int32_t)blockIdx.x ? ds[i] : 0.0f;
-    own = block_sum(own, sums);
+    own = block_sum(own, sums, WARPS);
     if (threadIdx.x == 0)
         dbias[blockIdx.x] = own;
 }

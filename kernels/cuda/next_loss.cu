@@ -15,31 +15,18 @@
 #define WARPS   4
 #define THREADS (WARPS * WARP_LANES)
 
-static __device__ __forceinline__ float block_sum(float value, float *sums)
+/* Brings x to length 1 in unit, for the whole block to read, and returns 1 / |x|. */
+static __device__ __forceinline__ float unit_of(float *unit, const float *x, int32_t C, float *sums)
 {
-    value = warp_sum(value);
-    __syncthreads(); /* what was read of an earlier sum has been read */
-    if (threadIdx.x % WARP_LANES == 0)
-        sums[threadIdx.x / WARP_LANES] = value;
-    __syncthreads();
-    value = sums[0];
-    for (int w = 1; w < WARPS; w++)
-        value += sums[w];
-    return value;
-}
+    float square = 0.0f, inverse;
 
-static __device__ __forceinline__ float block_max(float value, float *sums)
-{
-    for (int distance = WARP_LANES / 2; distance > 0; distance /= 2)
-        value = fmaxf(value, __shfl_xor_sync(FULL_WARP, value, distance));
+    for (int32_t c = (int32_t)threadIdx.x; c < C; c += THREADS)
+        square += x[c] * x[c];
+    inverse = 1.0f / sqrtf(block_sum(square, sums, WARPS) + 1e-12f);
+    for (int32_t c = (int32_t)threadIdx.x; c < C; c += THREADS)
+        unit[c] = x[c] * inverse;
     __syncthreads();
-    if (threadIdx.x % WARP_LANES == 0)
-        sums[threadIdx.x / WARP_LANES] = value;
-    __syncthreads();
-    value = sums[0];
-    for (int w = 1; w < WARPS; w++)
-        value = fmaxf(value, sums[w]);
-    return value;
+    return inverse;
 }
 
 /* *cosine = unit . row / |row|, *inverse = 1 / |row|; a warp's work, every lane gets both. */
@@ -68,14 +55,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     int32_t target = next.target[p];
     const float *x = next.x + (int64_t)next.row[p] * C, *item = next.emb + (int64_t)target * C;
     const int32_t *negatives = next.negatives + set * K;
-    float square = 0.0f, inverse_x, top, total = 0.0f, dot = 0.0f, own_share;
+    float inverse_x, top, total = 0.0f, dot = 0.0f, own_share;
 
-    for (int32_t c = thread; c < C; c += THREADS)
-        square += x[c] * x[c];
-    inverse_x = 1.0f / sqrtf(block_sum(square, sums) + 1e-12f);
-    for (int32_t c = thread; c < C; c += THREADS)
-        unit[c] = x[c] * inverse_x;
-    __syncthreads();
+    inverse_x = unit_of(unit, x, C, sums);
     for (int32_t k = warp; k <= K; k += WARPS) {
         int32_t row = k < K ? negatives[k] : target;
         float cosine, length;
@@ -98,10 +80,10 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     top = own_logit;
     for (int32_t k = thread; k < K; k += THREADS)
         top = fmaxf(top, logit[k]);
-    top = block_max(top, sums);
+    top = block_max(top, sums, WARPS);
     for (int32_t k = thread; k < K; k += THREADS)
         total += expf(logit[k] - top);
-    total = block_sum(total, sums) + expf(own_logit - top);
+    total = block_sum(total, sums, WARPS) + expf(own_logit - top);
     if (thread == 0)
         loss[p] = logf(total) + top - own_logit;
     if (dx == NULL)
@@ -122,7 +104,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         d_unit[c] = sum;
         dot += sum * unit[c];
     }
-    dot = block_sum(dot, sums);
+    dot = block_sum(dot, sums, WARPS);
     for (int32_t c = thread; c < C; c += THREADS) {
         dx[(int64_t)next.row[p] * C + c] += inverse_x * (d_unit[c] - unit[c] * dot);
         d_target[p * C + c] = own_share * own[1] * (unit[c] - own[0] * own[1] * item[c]);

@@ -12,10 +12,11 @@ folder=build/cuemu/bugs
 rm -rf "$folder"
 mkdir -p "$folder"
 
-plant() { # NUMBER FILE FROM TO TEST SAYS
-    local number=$1 file=$2 test=$5 says=$6 at=$folder/$1 compile objects
-    mkdir -p "$at"
-    python3 - "kernels/cuda/$file" "$at/$file" "$3" "$4" <<'PLANT' || return 1
+plant() { # NUMBER FILE FROM TO TEST SAYS; FILE "a.h in b.cu": as b.cu sees that header
+    local number=$1 file=${2#* in } planted=${2% in *} test=$5 says=$6 at=$folder/$1 compile objects
+    mkdir -p "$at/kernels/cuda"
+    [ "$planted" = "$file" ] || { cp "kernels/cuda/$file" "$at/$file" && planted=kernels/cuda/$planted; }
+    python3 - "kernels/cuda/${planted##*/}" "$at/$planted" "$3" "$4" <<'PLANT' || return 1
 import sys
 source, to, old, new = sys.argv[1:]
 text = open(source).read()
