@@ -222,14 +222,7 @@ static enum status fill(struct batch_builder *builder, const struct item_tables 
     for (*lists = 0; *lists < GATE_GOLDEN_LISTS && *lists < lists_held(pool) && status == OK;
          (*lists)++) {
         const struct list *list = lists_held_at(pool, *lists);
-        struct batch_request request = {.history = list->history,
-                                        .history_count = list->history_count,
-                                        .running = list->running,
-                                        .context = list->context,
-                                        .request_time_ms = list->time_ms,
-                                        .candidates = list->rows,
-                                        .raw = list->raw,
-                                        .candidates_count = list->rows_count};
+        struct batch_request request = list_request(list);
 
         status = batch_builder_add(builder, tables, &request, err);
         *rows += list->rows_count;

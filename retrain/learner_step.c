@@ -80,19 +80,10 @@ static void note_learnt(struct learner *l, int64_t time_ms)
 
 static enum status add_list(struct learner *l, const struct list *list, struct error *err)
 {
-    struct batch_request request = {
-        .history = list->history,
-        .history_count = list->history_count,
-        .running = list->running,
-        .context = list->context,
-        .request_time_ms = list->time_ms,
-        .candidates = list->rows,
-        .raw = list->raw,
-        .candidates_count = list->rows_count,
-        .labels = list->labels,
-        .positions = list->id != 0 ? l->positions : NULL,
-    };
+    struct batch_request request = list_request(list);
 
+    request.labels = list->labels;
+    request.positions = list->id != 0 ? l->positions : NULL;
     note_learnt(l, list->time_ms);
     return batch_builder_add(l->builder, l->tables, &request, err);
 }

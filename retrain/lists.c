@@ -59,6 +59,18 @@ bool list_has_label(const struct list *list)
     return false;
 }
 
+struct batch_request list_request(const struct list *list)
+{
+    return (struct batch_request){.history = list->history,
+                                  .history_count = list->history_count,
+                                  .running = list->running,
+                                  .context = list->context,
+                                  .request_time_ms = list->time_ms,
+                                  .candidates = list->rows,
+                                  .raw = list->raw,
+                                  .candidates_count = list->rows_count};
+}
+
 enum status lists_create(struct lists **lists, const struct lists_options *options,
                          struct error *err)
 {

@@ -12,6 +12,7 @@
 #ifndef RETRAIN_LISTS_H
 #define RETRAIN_LISTS_H
 
+#include "features/batch_builder.h"
 #include "ops/random.h"
 #include "ops/status.h"
 #include "schemas/batch.h"
@@ -43,6 +44,8 @@ struct list {
 struct list *list_create(int history_count, int rows_count);
 void list_destroy(struct list *list); /* NULL is fine */
 bool list_has_label(const struct list *list);
+/* As it is scored: without labels and positions. It points into the list. */
+struct batch_request list_request(const struct list *list);
 void list_save(const struct list *list, struct state_file *state);
 /* NULL: it contradicts itself (an item index at or above items), or no memory; state has failed. */
 struct list *list_load(struct state_file *state, int items);

@@ -112,14 +112,7 @@ static enum status score(struct logged *l, const struct list *list,
 {
     struct batch_builder_options options = {.history_max = model_history_max(model),
                                             .rows_max = model_config(model)->V};
-    struct batch_request request = {.history = list->history,
-                                    .history_count = list->history_count,
-                                    .running = list->running,
-                                    .context = list->context,
-                                    .request_time_ms = list->time_ms,
-                                    .candidates = list->rows,
-                                    .raw = list->raw,
-                                    .candidates_count = list->rows_count};
+    struct batch_request request = list_request(list);
     enum status status = OK;
 
     if (l->builder == NULL || l->builder_rows != options.rows_max) {

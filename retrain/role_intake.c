@@ -189,14 +189,7 @@ static void watch(void *context, const struct list *list)
     struct role *role = context;
     float scores[LIST_ROWS_MAX];
     struct error ignored;
-    struct batch_request request = {.history = list->history,
-                                    .history_count = list->history_count,
-                                    .running = list->running,
-                                    .context = list->context,
-                                    .request_time_ms = list->time_ms,
-                                    .candidates = list->rows,
-                                    .raw = list->raw,
-                                    .candidates_count = list->rows_count};
+    struct batch_request request = list_request(list);
 
     if (role->champion == NULL || role->watch_builder == NULL || role->watched >= WATCHED_MAX)
         return;

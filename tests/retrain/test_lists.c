@@ -49,6 +49,19 @@ TEST(a_list_has_bounds)
     list_destroy(NULL);
 }
 
+TEST(a_list_is_asked_as_it_was_shown)
+{
+    struct list *list = made(8, 1234);
+    struct batch_request request = list_request(list);
+
+    CHECK(request.history == list->history && request.history_count == 2);
+    CHECK(request.candidates == list->rows && request.candidates_count == 3);
+    CHECK(request.raw == list->raw && request.context == list->context);
+    CHECK(request.request_time_ms == 1234 && request.running == list->running);
+    CHECK(request.labels == NULL && request.positions == NULL && !request.next_items);
+    list_destroy(list);
+}
+
 TEST(an_empty_pool_gives_nothing)
 {
     struct lists *lists = pool(1, 0);
