@@ -11,9 +11,8 @@
  * capability is 7.5 or more; cuBLAS loads and starts; a small product and norm come out right (a
  * device this build has no code for passes all the others).
  *
- * Left to the CPU, whatever is chosen: training with dropout or with a part of the model switched
- * (struct model_switches); and a model with context tokens, which kernels/cuda/ does not have:
- * put() refuses one, and model_prepare() does not ask. Thread: any.
+ * What is chosen scores and learns all of the model, with every part switched either way (struct
+ * model_switches), and with dropout. Thread: any.
  */
 #ifndef KERNELS_BACKEND_H
 #define KERNELS_BACKEND_H

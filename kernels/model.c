@@ -305,7 +305,8 @@ int32_t model_history_max(const struct model *model)
 
 struct network_state model_network(const struct model *model)
 {
-    return (struct network_state){&model->layout, &model->network, model->block, model->text};
+    return (struct network_state){&model->layout, &model->network, model->block, model->text,
+                                  model->emb};
 }
 
 void model_changed(struct model *model)
@@ -525,7 +526,7 @@ enum status model_prepare(struct model *model, struct error *err)
     model_blend(model);
     network->ops->next_norms(model->inverse_norm, network->emb, network->config.V,
                              network->config.C);
-    if (model->backend->put != NULL && network->config.contexts == 0) {
+    if (model->backend->put != NULL) {
         struct network_state state = model_network(model);
         enum status status = model->backend->put(&model->device, &state, err);
 

@@ -6,6 +6,8 @@
  */
 #include "kernels/network.h"
 
+#include "kernels/dropout.h"
+
 #include <assert.h>
 #include <math.h>
 #include <string.h>
@@ -116,22 +118,12 @@ void network_pass_begin(struct network_pass *pass, const struct network *network
     carve_pass(&carve, pass, &network->config, network->head.Z, request->n, request->m, dropout);
 }
 
-/* Masks of dropout: 0 with probability p, else 1 / (1 - p), from a hash of seed and place, so that
- * no order of computation matters. Source of the mix: the finaliser of MurmurHash3. */
 static void make_mask(float *mask, int64_t count, float p, uint64_t seed)
 {
-    uint32_t limit = (uint32_t)((double)p * 4294967296.0), low = (uint32_t)seed;
-    uint32_t high = (uint32_t)(seed >> 32);
-    float keep = 1.0f / (1.0f - p);
+    struct dropout how = dropout_of(p);
 
-    for (int64_t i = 0; i < count; i++) {
-        uint32_t h = (uint32_t)i * 0x9e3779b9u + low;
-
-        h = (h ^ (h >> 16)) * 0x85ebca6bu + high;
-        h = (h ^ (h >> 13)) * 0xc2b2ae35u;
-        h ^= h >> 16;
-        mask[i] = h < limit ? 0.0f : keep;
-    }
+    for (int64_t i = 0; i < count; i++)
+        mask[i] = dropout_factor(how, seed, (uint32_t)i);
 }
 
 static struct attention attention_of(const struct network_pass *pass, int32_t l)
@@ -345,8 +337,7 @@ static void layer_forward(struct network_pass *pass, int32_t l, float dropout, u
     ops->gate_forward(y, pass->on[l] + at, pass->rstd_o[l] + first, pass->o + at,
                       pass->z[l] + 4 * at, 4 * C, rows, C, gate_epsilon(&net->config));
     if (pass->mask_y[l] != NULL) {
-        make_mask(pass->mask_y[l] + at, (int64_t)rows * C, dropout,
-                  seed + 0x9e3779b97f4a7c15u * (uint64_t)(l + 1));
+        make_mask(pass->mask_y[l] + at, (int64_t)rows * C, dropout, dropout_layer_seed(seed, l));
         ops->linear_scale(y, pass->mask_y[l] + at, (int64_t)rows * C);
     }
     memcpy(pass->x[l + 1], pass->x[l], (size_t)pass->rows * (size_t)C * sizeof(float));

@@ -132,6 +132,7 @@ struct network_state {
     const struct network *network;
     float *block;      /* all dense tensors, layout->floats */
     const float *text; /* (V, config.text) or NULL */
+    float *items;      /* (V, C) item rows as they are trained: without text, network->emb */
 };
 struct network_state model_network(const struct model *model);
 void model_changed(struct model *model); /* the weights are no longer what was prepared */

@@ -161,16 +161,6 @@ static void lane_destroy(struct lane *lane)
     rows_release(&lane->demb);
 }
 
-/* Parts that kernels/cuda/ does not learn. */
-static bool is_switched(const struct model_config *config)
-{
-    struct model_switches switches = model_switches_of(config);
-
-    switches.attention = MODEL_ATTENTION_SILU;
-    switches.head = MODEL_HEAD_CROSS; /* all forms of these two are there */
-    return !model_switches_equal(&switches, &(struct model_switches){0});
-}
-
 enum status trainer_create(struct trainer **trainer, const struct model *model,
                            const struct trainer_config *config, struct error *err)
 {
@@ -188,7 +178,7 @@ enum status trainer_create(struct trainer **trainer, const struct model *model,
     if (status != OK)
         goto done;
     t->network = *model_network(model).network;
-    if (t->backend->learn == NULL || config->dropout > 0 || is_switched(&t->network.config))
+    if (t->backend->learn == NULL)
         t->backend = NULL;
     t->layout = *model_network(model).layout;
     random_seed(&t->random, config->seed);

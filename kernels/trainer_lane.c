@@ -1,6 +1,8 @@
 /* kernels/trainer_lane.c - what one thread does in a step: requests, their losses, gradients. */
 #include "kernels/trainer_private.h"
 
+#include "kernels/dropout.h"
+
 #include <assert.h>
 #include <string.h>
 
@@ -167,7 +169,7 @@ static void learn_request(struct trainer *trainer, struct lane *lane, int32_t b,
     network_pass_begin(&pass, work->network, &request, true, lesson.next, work->dropout > 0,
                        lane->pass_memory);
     network_forward(&pass, lesson.list ? lane->scores : NULL, work->dropout,
-                    work->seed + 0xd1b54a32d192ed03u * ((uint64_t)b + 1));
+                    dropout_request_seed(work->seed, b));
     memset(pass.dx, 0, (size_t)pass.rows * (size_t)work->network->config.C * sizeof *pass.dx);
     if (lesson.list)
         learn_list(work, lane, &request);

@@ -23,6 +23,14 @@ extern "C" __global__ void __launch_bounds__(WARPS *WARP_LANES, 4)
     if (row >= (int64_t)tokens.T + tokens.N)
         return; /* nothing below waits for other lanes */
 
+    if (tokens.gap[row] == CUDA_GAP_CONTEXT) { /* of the whole warp, and never a candidate */
+        const float *context = tables.context + (int64_t)tokens.hour[row] * C;
+
+        for (int32_t c = lane; c < C; c += WARP_LANES)
+            x[row * C + c] = context[c];
+        return;
+    }
+
     int32_t item = tokens.item[row], action = tokens.action[row];
     const float *emb = tables.emb + (int64_t)(item >= 0 && item < tables.V ? item : 0) * C;
     const float *gap = tables.gap + (int64_t)tokens.gap[row] * C;

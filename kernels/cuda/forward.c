@@ -110,8 +110,6 @@ static enum status put(struct device_model **device, const struct network_state 
 {
     enum status status;
 
-    if (state->network->config.contexts > 0)
-        return error_set(err, ERR_DEVICE, "context tokens are computed on the CPU alone");
     if (*device == NULL)
         *device = calloc(1, sizeof **device);
     if (*device == NULL)
@@ -160,6 +158,17 @@ static enum status make_pass(struct device_pass **pass, struct error *err)
     return OK;
 }
 
+static int32_t contexts_of(const struct device_pass *pass)
+{
+    return pass->model->config.contexts;
+}
+
+/* All of the batch, those of context and those that are kept included. */
+static int32_t tokens_of(const struct device_pass *pass)
+{
+    return pass->call.batch->T + pass->call.batch->B * contexts_of(pass);
+}
+
 /* What goes in: the same layout in staging and at the start of the device's block. */
 static void carve_arrays(struct carve *carve, struct arrays *in, const struct device_pass *pass)
 {
@@ -172,7 +181,7 @@ static void carve_arrays(struct carve *carve, struct arrays *in, const struct de
     in->rows.gap = carve_part(carve, rows, sizeof *in->rows.gap);
     in->rows.hour = carve_part(carve, rows, sizeof *in->rows.hour);
     in->history_start = carve_part(carve, batch->B + 1, sizeof *in->history_start);
-    in->time_ms = carve_part(carve, batch->T, sizeof *in->time_ms);
+    in->time_ms = carve_part(carve, tokens_of(pass), sizeof *in->time_ms);
     in->request_time_ms = carve_part(carve, batch->B, sizeof *in->request_time_ms);
     in->candidate_start = carve_part(carve, lists ? batch->B + 1 : 0, sizeof *in->candidate_start);
     in->listed = carve_part(carve, lists ? batch->N : 0, sizeof *in->listed);
@@ -221,21 +230,23 @@ static void stage(const struct arrays *to, const struct device_pass *pass)
     struct cuda_tile *tile = to->tiles;
     int32_t skip = pass->call.skip;
 
+    to->history_start[0] = 0;
     for (int32_t b = 0; b < batch->B; b++) {
-        int32_t first = batch->history_start[b];
+        struct request request = request_with(batch, b, contexts_of(pass));
+        int32_t first = to->history_start[b];
 
-        stage_history(stage_rows_from(to->rows, first), batch, b, skip, pass->model->config.A);
-        tile = stage_tiles(tile, b, first, batch->history_start[b + 1] - first - skip);
+        to->history_start[b + 1] = first + request.n;
+        stage_times(to->time_ms + first, &request);
+        stage_history(stage_rows_from(to->rows, first), &request, skip, pass->model->config.A);
+        tile = stage_tiles(tile, b, first, request.n - skip);
     }
     for (int32_t b = 0; b < batch->B && pass->N > 0; b++) {
-        int32_t first = pass->T + batch->candidate_start[b];
+        struct request request = request_with(batch, b, contexts_of(pass));
+        int32_t first = pass->T + request.candidate;
 
-        stage_candidates(stage_rows_from(to->rows, first), batch, b);
-        tile = stage_tiles(tile, b, first,
-                           batch->candidate_start[b + 1] - batch->candidate_start[b]);
+        stage_candidates(stage_rows_from(to->rows, first), &request);
+        tile = stage_tiles(tile, b, first, request.m);
     }
-    stage_copy(to->history_start, batch->history_start, batch->B + 1, sizeof *to->history_start);
-    stage_copy(to->time_ms, batch->time_ms, batch->T, sizeof *to->time_ms);
     stage_copy(to->request_time_ms, batch->request_time_ms, batch->B, sizeof *to->request_time_ms);
     stage_copy(to->scalars, batch->scalars, (int64_t)pass->N * batch->F, sizeof *to->scalars);
     if (pass->call.next && !pass->call.whole) {
@@ -250,15 +261,15 @@ static void count_rows(struct device_pass *pass)
     const struct call *call = &pass->call;
     const struct batch *batch = call->batch;
 
-    pass->T = batch->T - call->skip;
+    pass->T = tokens_of(pass) - call->skip;
     pass->N = call->next ? 0 : batch->N;
     pass->history_tiles = pass->tiles_count = 0;
     for (int32_t b = 0; b < batch->B; b++) {
-        pass->history_tiles += stage_tiles_count(batch->history_start[b + 1] -
-                                                 batch->history_start[b] - call->skip);
+        struct request request = request_with(batch, b, contexts_of(pass));
+
+        pass->history_tiles += stage_tiles_count(request.n - call->skip);
         if (pass->N > 0)
-            pass->tiles_count += stage_tiles_count(batch->candidate_start[b + 1] -
-                                                   batch->candidate_start[b]);
+            pass->tiles_count += stage_tiles_count(request.m);
     }
     pass->tiles_count += pass->history_tiles;
 }
@@ -445,7 +456,7 @@ static enum status next_scores(const struct device_pass *pass, struct error *err
     int32_t C = model->config.C, V = model->config.V;
     struct blas_matrix states = {pass->states, C}, items = {model->emb.at, C};
     enum status status = cuda_next_states(pass->stream, pass->states, pass->x,
-                                          pass->in.history_start, batch->B, C,
+                                          pass->in.history_start, contexts_of(pass), batch->B, C,
                                           1 / model->config.tau, err);
 
     if (status == OK && !pass->call.whole)
@@ -467,9 +478,9 @@ static enum status compute(struct device_pass *pass, struct error *err)
 {
     const struct device_model *model = pass->model;
     const struct model_config *config = &model->config;
-    struct cuda_tables tables = {config->C,          config->V,          config->A,
-                                 model->emb.at,      model->weights.act, model->weights.gap,
-                                 model->weights.hour};
+    const struct network_tensors *w = &model->weights;
+    struct cuda_tables tables = {config->C, config->V, config->A, model->emb.at,
+                                 w->act,    w->gap,    w->hour,   w->context};
     enum status status = cuda_embed(pass->stream, pass->x, pass->e, tables, pass->in.tokens, err);
 
     for (int32_t l = 0; l < config->L && status == OK; l++)

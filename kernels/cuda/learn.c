@@ -12,7 +12,7 @@
 struct device_learner {
     cudaStream_t stream;
     cublasHandle_t blas;
-    struct device_floats block, emb, m, v, items_m, items_v, gradient;
+    struct device_floats block, emb, items, m, v, items_m, items_v, gradient; /* items: with text */
     struct device_bytes memory, staging; /* of a step; what goes up and comes back, pinned */
     int32_t moments_V;                   /* rows whose moments are those of the trainer; 0: none */
     int32_t *scratch;
@@ -28,9 +28,9 @@ void cuda_learn_drop(struct device_learner *learner)
     blas_destroy(learner->blas);
     if (learner->stream != NULL)
         (void)cudaStreamDestroy(learner->stream);
-    struct device_floats *all[] = {&learner->block,   &learner->emb,     &learner->m,
-                                   &learner->v,       &learner->items_m, &learner->items_v,
-                                   &learner->gradient};
+    struct device_floats *all[] = {&learner->block,   &learner->emb,     &learner->items,
+                                   &learner->m,       &learner->v,       &learner->items_m,
+                                   &learner->items_v, &learner->gradient};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         device_floats_clear(all[i]);
     device_bytes_clear(&learner->memory);
@@ -81,15 +81,24 @@ static int64_t item_moments(const struct trainer *trainer, int32_t V)
                                                           : (int64_t)V * trainer->network.config.C;
 }
 
+/* The rows that are trained: with text, those that the layers read are others (model_blend()). */
+static struct device_floats *items_of(struct device_learner *learner,
+                                      const struct model_config *config)
+{
+    return config->text > 0 ? &learner->items : &learner->emb;
+}
+
 static enum status weights_up(struct device_learner *learner, const struct network_state *state,
                               struct error *err)
 {
     const struct model_config *config = &state->network->config;
+    int64_t items = (int64_t)config->V * config->C;
     enum status status = up(learner, &learner->block, state->block, state->layout->floats, err);
 
     if (status == OK)
-        status = up(learner, &learner->emb, state->network->emb, (int64_t)config->V * config->C,
-                    err);
+        status = up(learner, &learner->emb, state->network->emb, items, err);
+    if (status == OK && config->text > 0)
+        status = up(learner, &learner->items, state->items, items, err);
     if (status == OK)
         status = device_floats_reserve(&learner->gradient, state->layout->floats, err);
     if (status != OK)
@@ -158,6 +167,7 @@ static enum status lesson_up(struct device_learner *learner, const struct traine
                           .config = &state->network->config,
                           .objective = trainer->work.objective,
                           .counts = &trainer->work.counts,
+                          .dropout = trainer->work.dropout,
                           .Z = state->layout->Z,
                           .weights = &learner->weights,
                           .emb = learner->emb.at};
@@ -183,11 +193,12 @@ static enum status lesson_up(struct device_learner *learner, const struct traine
     lesson_carve(&tape->in, trainer, &device);
     tape_carve(tape, &device, learning);
     *parts = carve_part(&device, parts_of(tape, state->layout->floats), sizeof(float));
-    lesson_fill(&staged, trainer, learner->scratch);
-    struct lesson_segments *own[] = {&tape->in.items, &tape->in.act, &tape->in.gap, &tape->in.hour};
-    const struct lesson_segments *filled[] = {&staged.items, &staged.act, &staged.gap,
-                                              &staged.hour};
-    for (int i = 0; i < 4; i++) {
+    lesson_fill(&staged, trainer, state->text, learner->scratch);
+    struct lesson_segments *own[] = {&tape->in.items, &tape->in.act, &tape->in.gap, &tape->in.hour,
+                                     &tape->in.context};
+    const struct lesson_segments *filled[] = {&staged.items, &staged.act, &staged.gap, &staged.hour,
+                                              &staged.context};
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
         own[i]->count = filled[i]->count;
         own[i]->chunks = filled[i]->chunks;
     }
@@ -286,14 +297,15 @@ static enum status update_items(struct device_learner *learner, const struct tra
     const struct lesson *in = &tape->in;
     const struct trainer_config *config = &trainer->config;
     int32_t V = tape->config->V, C = tape->config->C;
+    float *rows = items_of(learner, tape->config)->at;
 
     settings.decay = 0;
     if (config->items == TRAINER_ITEMS_ADAGRAD)
-        return cuda_adagrad(learner->stream, learner->emb.at, learner->items_v.at, tape->slots,
-                            in->row_of, in->items.count, C, settings.scale, config->items_rate,
+        return cuda_adagrad(learner->stream, rows, learner->items_v.at, tape->slots, in->row_of,
+                            in->items.count, C, settings.scale, config->items_rate,
                             config->items_decay, ADAGRAD_EPSILON, err);
-    return cuda_adamw_rows(learner->stream, learner->emb.at, learner->items_m.at,
-                           learner->items_v.at, tape->slots, in->slot_of, V, C, settings, err);
+    return cuda_adamw_rows(learner->stream, rows, learner->items_m.at, learner->items_v.at,
+                           tape->slots, in->slot_of, V, C, settings, err);
 }
 
 static enum status update_dense(struct device_learner *learner, const struct trainer *trainer,
@@ -330,7 +342,7 @@ static enum status all_down(struct device_learner *learner, struct trainer *trai
     enum status status = down(state->block, &learner->block, dense, err);
 
     if (status == OK)
-        status = down(state->network->emb, &learner->emb, (int64_t)config->V * config->C, err);
+        status = down(state->items, items_of(learner, config), (int64_t)config->V * config->C, err);
     if (status == OK)
         status = down(trainer->m, &learner->m, dense, err);
     if (status == OK)

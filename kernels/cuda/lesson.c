@@ -1,8 +1,16 @@
 /* kernels/cuda/lesson.c - what a step learns from, laid out for the device. */
 #include "kernels/cuda/lesson.h"
 
+#include "kernels/cpu.h"
+#include "kernels/dropout.h"
+
 #include <assert.h>
 #include <string.h>
+
+static struct request request_at(const struct trainer *trainer, int32_t b)
+{
+    return request_with(trainer->work.batch, b, trainer->work.network->config.contexts);
+}
 
 static int64_t contributions(const struct lesson *l)
 {
@@ -18,10 +26,10 @@ struct targets {
 static void take_targets(struct targets *to, const struct trainer *trainer, int32_t b)
 {
     const struct trainer_work *work = &trainer->work;
-    struct request request = request_of(work->batch, b);
+    struct request request = request_at(trainer, b);
     int32_t block = work->objective->negatives_block, in_set = 0;
 
-    for (int32_t j = 0; j < request.n; j++) {
+    for (int32_t j = request.contexts; j < request.n; j++) {
         int64_t token = (int64_t)request.token + j;
 
         if (!trainer_is_target(work->batch, token, work->network->config.V))
@@ -50,7 +58,7 @@ void lesson_count(struct lesson *lesson, const struct trainer *trainer)
     *lesson = (struct lesson){.F = work->network->config.F};
     for (int32_t b = 0; b < work->batch->B; b++) {
         struct trainer_lesson wants = trainer_lesson_of(work->objective, work->batch, b);
-        struct request request = request_of(work->batch, b);
+        struct request request = request_at(trainer, b);
 
         if (!wants.list && !wants.next)
             continue;
@@ -117,8 +125,11 @@ void lesson_carve(struct lesson *l, const struct trainer *trainer, struct carve 
     carve_segments(&l->act, carve, rows, config->A, true);
     carve_segments(&l->gap, carve, rows, BUCKET_GAPS, true);
     carve_segments(&l->hour, carve, rows, BUCKET_HOURS, true);
+    carve_segments(&l->context, carve, rows, config->contexts * BATCH_CONTEXT_CODES, true);
     l->row_of = carve_part(carve, touched, sizeof(int32_t));
     l->slot_of = carve_part(carve, config->V, sizeof(int32_t));
+    l->texts = carve_part(carve, touched * config->text, sizeof(float));
+    l->dropped = trainer->work.dropout > 0 ? carve_part(carve, rows, sizeof *l->dropped) : NULL;
 }
 
 int64_t lesson_scratch(const struct lesson *lesson, const struct trainer *trainer)
@@ -184,6 +195,20 @@ static void fill_biases(const struct lesson *l, const struct sampler *sampler)
         l->negatives_bias[i] = log_q == NULL ? 0 : -log_q[l->negatives[i]];
 }
 
+/* Rows as the CPU counts them, whose last layer has no history rows where none is asked for. */
+static void fill_dropped(const struct lesson *l, const struct trainer *trainer,
+                         const struct request *request, bool next, int64_t token, int64_t candidate)
+{
+    uint64_t seed = dropout_request_seed(trainer->work.seed, request->index);
+    uint32_t history = (uint32_t)cpu_pad_rows(request->n);
+
+    for (uint32_t j = 0; j < (uint32_t)request->n; j++)
+        l->dropped[token + j] = (struct cuda_dropped){seed, j, j};
+    for (uint32_t i = 0; i < (uint32_t)request->m; i++)
+        l->dropped[candidate + i] = (struct cuda_dropped){seed, history + i,
+                                                          next ? history + i : i};
+}
+
 static void fill_requests(struct lesson *l, const struct trainer *trainer)
 {
     const struct trainer_work *work = &trainer->work;
@@ -194,22 +219,25 @@ static void fill_requests(struct lesson *l, const struct trainer *trainer)
 
     for (int32_t b = 0; b < batch->B; b++) {
         struct trainer_lesson wants = trainer_lesson_of(work->objective, batch, b);
-        struct request request = request_of(batch, b);
-        int32_t sets = targets.sets, m = wants.list ? request.m : 0;
+        struct request request = request_at(trainer, b);
+        int32_t sets = targets.sets;
 
         if (!wants.list && !wants.next)
             continue;
+        request.m = wants.list ? request.m : 0;
         l->history_start[own] = token;
         l->candidate_start[own] = candidate;
         l->request_time_ms[own] = request.now_ms;
-        stage_copy(l->time_ms + token, batch->time_ms + request.token, request.n, sizeof(int64_t));
-        stage_history(stage_rows_from(l->rows, token), batch, b, 0, work->network->config.A);
+        stage_times(l->time_ms + token, &request);
+        stage_history(stage_rows_from(l->rows, token), &request, 0, work->network->config.A);
         tile = stage_tiles(tile, own, token, request.n);
         if (wants.list) {
-            stage_candidates(stage_rows_from(l->rows, (int64_t)l->T + candidate), batch, b);
+            stage_candidates(stage_rows_from(l->rows, (int64_t)l->T + candidate), &request);
             fill_candidates(l, batch, &request, candidate);
-            candidate_tile = stage_tiles(candidate_tile, own, l->T + candidate, m);
+            candidate_tile = stage_tiles(candidate_tile, own, l->T + candidate, request.m);
         }
+        if (l->dropped != NULL)
+            fill_dropped(l, trainer, &request, wants.next, token, (int64_t)l->T + candidate);
         if (wants.next) {
             targets.base = token;
             take_targets(&targets, trainer, b);
@@ -217,7 +245,7 @@ static void fill_requests(struct lesson *l, const struct trainer *trainer)
                 draw_sets(l, trainer, b, sets, targets.sets);
         }
         token += request.n;
-        candidate += m;
+        candidate += request.m;
         own++;
     }
     l->history_start[own] = token;
@@ -267,20 +295,35 @@ static void fill_segments(struct lesson_segments *s, const int32_t *keys, int64_
             s->order[counts[keys[i]]++] = (int32_t)i;
 }
 
-void lesson_fill(struct lesson *l, const struct trainer *trainer, int32_t *scratch)
+/* Tokens of context are rows of their table, others an hour: *keys of one kind, -1 for the other.
+ */
+static void context_keys(int32_t *keys, const struct lesson *l, int64_t rows, bool context)
+{
+    for (int64_t i = 0; i < rows; i++)
+        keys[i] = (l->rows.gap[i] == CUDA_GAP_CONTEXT) == context ? l->rows.hour[i] : -1;
+}
+
+void lesson_fill(struct lesson *l, const struct trainer *trainer, const float *text,
+                 int32_t *scratch)
 {
     const struct model_config *config = &trainer->work.network->config;
-    int64_t rows = (int64_t)l->T + l->N, n = contributions(l);
+    int64_t rows = (int64_t)l->T + l->N, n = contributions(l), width = config->text;
     int32_t *keys = scratch, *counts = scratch + n;
 
     fill_requests(l, trainer);
     fill_biases(l, &trainer->sampler);
     for (int64_t i = 0; i < rows; i++)
-        keys[i] = embed_row(l->rows.item[i], config->V);
+        keys[i] = l->rows.gap[i] == CUDA_GAP_CONTEXT ? -1 : embed_row(l->rows.item[i], config->V);
     stage_copy(keys + rows, l->next_target, l->k, sizeof *keys);
     stage_copy(keys + rows + l->k, l->negatives, (int64_t)l->S * l->K, sizeof *keys);
     fill_segments(&l->items, keys, n, config->V, false, counts, l->row_of, l->slot_of);
     fill_segments(&l->act, l->rows.action, rows, config->A, true, counts, NULL, NULL);
     fill_segments(&l->gap, l->rows.gap, rows, BUCKET_GAPS, true, counts, NULL, NULL);
-    fill_segments(&l->hour, l->rows.hour, rows, BUCKET_HOURS, true, counts, NULL, NULL);
+    context_keys(keys, l, rows, false);
+    fill_segments(&l->hour, keys, rows, BUCKET_HOURS, true, counts, NULL, NULL);
+    context_keys(keys, l, rows, true);
+    fill_segments(&l->context, keys, rows, config->contexts * BATCH_CONTEXT_CODES, true, counts,
+                  NULL, NULL);
+    for (int64_t i = 0; i < l->items.count && width > 0; i++)
+        stage_copy(l->texts + i * width, text + l->row_of[i] * width, width, sizeof *text);
 }

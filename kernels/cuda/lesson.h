@@ -40,8 +40,10 @@ struct lesson {
     int32_t *next_row, *next_target, *next_set; /* (k) */
     int32_t *set_start, *negatives;             /* (S + 1), (S, K) */
     float *target_bias, *negatives_bias;        /* (k), (S, K) */
-    struct lesson_segments items, act, gap, hour;
-    int32_t *row_of, *slot_of; /* (items.count), (V) -1: not touched */
+    struct lesson_segments items, act, gap, hour, context;
+    int32_t *row_of, *slot_of;    /* (items.count), (V) -1: not touched */
+    float *texts;                 /* (items.count, text) of those rows */
+    struct cuda_dropped *dropped; /* (T + N), NULL without dropout */
 };
 
 /* Fills the counts; the segments' are then the most they can be. */
@@ -53,7 +55,9 @@ void lesson_carve(struct lesson *lesson, const struct trainer *trainer, struct c
 /* How many numbers of scratch lesson_fill() wants. */
 int64_t lesson_scratch(const struct lesson *lesson, const struct trainer *trainer);
 
-/* Fills the arrays, which are the host's, and the segments' counts; scratch: int32_t. */
-void lesson_fill(struct lesson *lesson, const struct trainer *trainer, int32_t *scratch);
+/* Fills the arrays, which are the host's, and the segments' counts; scratch: int32_t; text (V,
+ * text) of all item rows, or NULL. */
+void lesson_fill(struct lesson *lesson, const struct trainer *trainer, const float *text,
+                 int32_t *scratch);
 
 #endif

@@ -37,8 +37,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-    next_states_kernel(float *states, const float *x, const int32_t *history_start, int32_t B,
-                       int32_t C, float inverse_tau)
+    next_states_kernel(float *states, const float *x, const int32_t *history_start,
+                       int32_t contexts, int32_t B, int32_t C, float inverse_tau)
 {
     int64_t b = (int64_t)blockIdx.x * WARPS + threadIdx.x / WARP_LANES;
     int32_t lane = (int32_t)threadIdx.x % WARP_LANES;
@@ -47,7 +47,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         return; /* the whole warp leaves together */
 
     int64_t end = history_start[b + 1];
-    bool none = end == history_start[b];
+    bool none = end - history_start[b] <= contexts;
     const float *last = x + (none ? 0 : end - 1) * C;
     float square = none ? 0.0f : warp_dot(last, last, C, lane);
     float scale = inverse_tau / sqrtf(square + 1e-12f);
@@ -103,13 +103,13 @@ enum status cuda_next_norms(cudaStream_t stream, float *inverse_norm, const floa
 }
 
 enum status cuda_next_states(cudaStream_t stream, float *states, const float *x,
-                             const int32_t *history_start, int32_t B, int32_t C, float inverse_tau,
-                             struct error *err)
+                             const int32_t *history_start, int32_t contexts, int32_t B, int32_t C,
+                             float inverse_tau, struct error *err)
 {
     if (B == 0)
         return OK;
-    LAUNCH(next_states_kernel, blocks_of(B, WARPS), THREADS, 0, stream, states, x, history_start, B,
-           C, inverse_tau);
+    LAUNCH(next_states_kernel, blocks_of(B, WARPS), THREADS, 0, stream, states, x, history_start,
+           contexts, B, C, inverse_tau);
     CUDA_TRY(err, cudaGetLastError());
     return OK;
 }

@@ -31,16 +31,20 @@ extern "C" {
 
 #define CUDA_ACTION_NONE (-1) /* a token whose action adds nothing */
 
+#define CUDA_GAP_CONTEXT (-1) /* a token of context: it is a row of its table, which hour names */
+
 struct cuda_tables {
     int32_t C, V, A;
-    const float *emb;  /* (V, C) */
-    const float *act;  /* (A, C) */
-    const float *gap;  /* (BUCKET_GAPS, C) */
-    const float *hour; /* (BUCKET_HOURS, C) */
+    const float *emb;     /* (V, C) */
+    const float *act;     /* (A, C) */
+    const float *gap;     /* (BUCKET_GAPS, C) */
+    const float *hour;    /* (BUCKET_HOURS, C) */
+    const float *context; /* (contexts * BATCH_CONTEXT_CODES, C), or NULL for tokens without */
 };
 
 /* The rows of a table that make a token: (T + N) each. An item outside 0..V-1 is row 0, and an
- * action outside 0..A-1 adds nothing; gaps and hours come from kernels/bucket.h and are trusted. */
+ * action outside 0..A-1 adds nothing; gaps and hours come from kernels/bucket.h, and rows of
+ * context from kernels/request.h, and are trusted. */
 struct cuda_tokens {
     int32_t T, N;
     const int32_t *item, *action, *gap, *hour;
@@ -140,11 +144,11 @@ MUST_CHECK enum status cuda_head_dot(cudaStream_t stream, float *scores, const f
 MUST_CHECK enum status cuda_next_norms(cudaStream_t stream, float *inverse_norm, const float *emb,
                                        int32_t V, int32_t C, struct error *err);
 
-/* states (B, C) = the last row of each history in x, of length 1, times inverse_tau; 0 without
- * history. history_start (B + 1). Limit: memory. */
+/* states (B, C) = the last row of each history in x, of length 1, times inverse_tau; 0 where a
+ * history has no more rows than those of context. history_start (B + 1). Limit: memory. */
 MUST_CHECK enum status cuda_next_states(cudaStream_t stream, float *states, const float *x,
-                                        const int32_t *history_start, int32_t B, int32_t C,
-                                        float inverse_tau, struct error *err);
+                                        const int32_t *history_start, int32_t contexts, int32_t B,
+                                        int32_t C, float inverse_tau, struct error *err);
 
 /* scores (B, V), products of states and emb, times inverse_norm (V); column 0, the unknown item, is
  * -INFINITY. Bytes: 8 a score. Limit: memory. */

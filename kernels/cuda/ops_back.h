@@ -14,6 +14,9 @@
 #define KERNELS_CUDA_OPS_BACK_H
 
 #include "kernels/cuda/ops.h"
+#include "kernels/dropout.h"
+
+#include <stdbool.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -30,6 +33,16 @@ MUST_CHECK enum status cuda_gate_tape(cudaStream_t stream, float *y, float *norm
                                       int32_t C, float epsilon, struct error *err);
 MUST_CHECK enum status cuda_silu_tape(cudaStream_t stream, float *out, float *slope, int32_t pitch,
                                       const float *bias, int32_t R, int32_t N, struct error *err);
+
+/* x (R, C) *= the mask of kernels/dropout.h; site: what a layer adds to a request's seed, last: by
+ * last_row. Bytes: C * 8 + 16 a row. Limit: memory; a warp a row. */
+struct cuda_dropped {
+    uint64_t seed;          /* of its request */
+    uint32_t row, last_row; /* as kernels/dropout.h counts them: the latter in the last layer */
+};
+MUST_CHECK enum status cuda_dropout(cudaStream_t stream, float *x, const struct cuda_dropped *rows,
+                                    int32_t R, int32_t C, float p, uint64_t site, bool last,
+                                    struct error *err);
 
 /* ---- gradients of rows ---- */
 

@@ -11,36 +11,51 @@ struct stage_rows stage_rows_from(struct stage_rows rows, int64_t first)
                                rows.hour + first};
 }
 
-void stage_history(struct stage_rows to, const struct batch *batch, int32_t b, int32_t skip,
+void stage_history(struct stage_rows to, const struct request *request, int32_t skip,
                    int32_t actions)
 {
-    int32_t first = batch->history_start[b];
+    const struct batch *batch = request->batch;
 
-    for (int32_t t = first + skip; t < batch->history_start[b + 1]; t++) {
-        int32_t action = batch->action[t], row = t - first - skip;
+    for (int32_t j = skip; j < request->n; j++) {
+        int32_t row = j - skip, t = request->token + j;
 
+        if (j < request->contexts) {
+            to.item[row] = BATCH_ITEM_UNKNOWN;
+            to.action[row] = CUDA_ACTION_NONE;
+            to.gap[row] = CUDA_GAP_CONTEXT;
+            to.hour[row] = j * BATCH_CONTEXT_CODES + request_context(request, j);
+            continue;
+        }
         to.item[row] = batch->item[t];
-        to.action[row] = action > BATCH_ACTION_TARGET && action < actions ? action
-                                                                          : CUDA_ACTION_NONE;
-        to.gap[row] = t == first ? BUCKET_GAP_NONE
-                                 : bucket_of(batch->time_ms[t], batch->time_ms[t - 1]);
+        to.action[row] = batch->action[t] > BATCH_ACTION_TARGET && batch->action[t] < actions
+                             ? batch->action[t]
+                             : CUDA_ACTION_NONE;
+        to.gap[row] = j == request->contexts ? BUCKET_GAP_NONE
+                                             : bucket_of(batch->time_ms[t], batch->time_ms[t - 1]);
         to.hour[row] = bucket_hour(batch->time_ms[t]);
     }
 }
 
-void stage_candidates(struct stage_rows to, const struct batch *batch, int32_t b)
+void stage_candidates(struct stage_rows to, const struct request *request)
 {
-    int32_t end = batch->history_start[b + 1], first = batch->candidate_start[b];
-    int64_t now_ms = batch->request_time_ms[b];
-    int32_t gap = end == batch->history_start[b] ? BUCKET_GAP_NONE
-                                                 : bucket_of(now_ms, batch->time_ms[end - 1]);
+    const struct batch *batch = request->batch;
+    int32_t last = request->token + request->n - 1;
+    int32_t gap = request->n == request->contexts
+                      ? BUCKET_GAP_NONE
+                      : bucket_of(request->now_ms, batch->time_ms[last]);
 
-    for (int32_t i = first; i < batch->candidate_start[b + 1]; i++) {
-        to.item[i - first] = batch->candidate_item[i];
-        to.action[i - first] = BATCH_ACTION_TARGET;
-        to.gap[i - first] = gap;
-        to.hour[i - first] = bucket_hour(now_ms);
+    for (int32_t i = 0; i < request->m; i++) {
+        to.item[i] = batch->candidate_item[request->candidate + i];
+        to.action[i] = BATCH_ACTION_TARGET;
+        to.gap[i] = gap;
+        to.hour[i] = bucket_hour(request->now_ms);
     }
+}
+
+void stage_times(int64_t *to, const struct request *request)
+{
+    for (int32_t j = 0; j < request->n; j++)
+        to[j] = j < request->contexts ? INT64_MAX : request->batch->time_ms[request->token + j];
 }
 
 int32_t stage_tiles_count(int32_t rows)

@@ -10,7 +10,7 @@
 #define KERNELS_CUDA_STAGE_H
 
 #include "kernels/cuda/ops.h"
-#include "schemas/batch.h"
+#include "kernels/request.h"
 
 struct stage_rows {
     int32_t *item, *action, *gap, *hour;
@@ -19,10 +19,14 @@ struct stage_rows {
 /* rows, from number first on. */
 struct stage_rows stage_rows_from(struct stage_rows rows, int64_t first);
 
-/* Tokens of request b from number skip on; actions: how many the model knows. */
-void stage_history(struct stage_rows to, const struct batch *batch, int32_t b, int32_t skip,
+/* Tokens of the request, those of context first, from number skip on; actions: how many the model
+ * knows. */
+void stage_history(struct stage_rows to, const struct request *request, int32_t skip,
                    int32_t actions);
-void stage_candidates(struct stage_rows to, const struct batch *batch, int32_t b);
+void stage_candidates(struct stage_rows to, const struct request *request);
+
+/* Times of all its tokens. Those of context have none: later than any, so that bucket_of() is 0. */
+void stage_times(int64_t *to, const struct request *request);
 
 /* Tiles of rows first .. first + rows - 1; stage_tiles() appends them and returns their end. */
 int32_t stage_tiles_count(int32_t rows);

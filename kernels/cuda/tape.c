@@ -89,7 +89,7 @@ static void carve_backward(struct tape *t, struct carve *carve)
     int64_t bias_rows = cuda_attention_bias_rows(in->tiles_count, BIAS_BLOCKS, t->config->H);
     int64_t bias = t->config->P + 1 + BUCKET_COUNT;
     int64_t chunks = most(most(in->items.chunks, in->act.chunks),
-                          most(in->gap.chunks, in->hour.chunks));
+                          most(most(in->gap.chunks, in->hour.chunks), in->context.chunks));
 
     t->d_target = floats(carve, in->k * C);
     t->units = floats(carve, in->k * C);
@@ -166,6 +166,18 @@ static float gate_epsilon(const struct model_config *config)
     return config->attention == MODEL_ATTENTION_SILU ? NETWORK_EPSILON * P * P : NETWORK_EPSILON;
 }
 
+#define TOKENS (-1) /* the rows in front of the first layer */
+
+/* rows (T + N, C) *= the mask of the tokens, or of a layer's gated output. */
+static enum status drop(const struct tape *t, float *rows, int32_t l, struct error *err)
+{
+    if (t->in.dropped == NULL)
+        return OK;
+    return cuda_dropout(t->stream, rows, t->in.dropped, (int32_t)rows_of(t), t->config->C,
+                        t->dropout, l == TOKENS ? 0 : dropout_layer_seed(0, l),
+                        l == t->config->L - 1, err);
+}
+
 static enum status layer_forward(const struct tape *t, int32_t l, struct error *err)
 {
     const struct network_layer *w = &t->weights->layers[l];
@@ -182,6 +194,7 @@ static enum status layer_forward(const struct tape *t, int32_t l, struct error *
                                 t->in.tiles_count, err));
     THEN(status, cuda_gate_tape(t->stream, own->y, own->gated, own->rstd_o, own->o, own->z, 4 * C,
                                 R, C, gate_epsilon(t->config), err));
+    THEN(status, drop(t, own->y, l, err));
     THEN(status, copy(t, t->x[l + 1], t->x[l], (int64_t)R * C, err));
     THEN(status, blas_product(t->blas, t->x[l + 1], C, y, w2, R, C, C, 1, err));
     THEN(status, cuda_after(t->stream, t->x[l + 1], C, w->b2, R, C, CUDA_AFTER_BIAS, err));
@@ -291,11 +304,12 @@ enum status tape_forward(const struct tape *t, bool learning, struct error *err)
     const struct network_tensors *w = t->weights;
     const struct lesson *in = &t->in;
     struct cuda_tables tables = {t->config->C, t->config->V, t->config->A, t->emb,
-                                 w->act,       w->gap,       w->hour};
+                                 w->act,       w->gap,       w->hour,      w->context};
     struct cuda_tokens tokens = {in->T,           in->N,        in->rows.item,
                                  in->rows.action, in->rows.gap, in->rows.hour};
     enum status status = cuda_embed(t->stream, t->x[0], t->e, tables, tokens, err);
 
+    THEN(status, drop(t, t->x[0], TOKENS, err));
     for (int32_t l = 0; l < t->config->L; l++)
         THEN(status, layer_forward(t, l, err));
     THEN(status, zero(t, t->losses, tape_losses(in), err));
@@ -458,6 +472,7 @@ static enum status layer_backward(const struct tape *t, int32_t l,
 
     THEN(status, sums(t, gradient->b2, t->dx, C, R, C, err));
     THEN(status, inputs_gradient(t, t->dy, t->dx, C, w->w2, C, R, 0, err));
+    THEN(status, drop(t, t->dy, l, err));
     THEN(status, cuda_gate_backward(t->stream, t->dz, t->d_o, t->dy, own->gated, own->rstd_o,
                                     own->z, 4 * C, R, C, err));
     THEN(status, attention_backward(t, l, gradient, err));
@@ -497,6 +512,11 @@ static enum status tables_backward(const struct tape *t, const struct network_te
     THEN(status, table_gradient(t, gradient->act, t->dx, &in->act, err));
     THEN(status, table_gradient(t, gradient->gap, t->dx, &in->gap, err));
     THEN(status, table_gradient(t, gradient->hour, t->dx, &in->hour, err));
+    if (t->config->contexts > 0)
+        THEN(status, table_gradient(t, gradient->context, t->dx, &in->context, err));
+    if (t->config->text > 0) /* each touched item row's gradient goes through its text */
+        THEN(status, weights_gradient(t, gradient->text_w, in->texts, t->config->text, t->slots,
+                                      t->config->C, in->items.count, err));
     return status;
 }
 
@@ -514,6 +534,7 @@ enum status tape_backward(const struct tape *t, const struct network_tensors *gr
     }
     for (int32_t l = t->config->L - 1; l >= 0; l--)
         THEN(status, layer_backward(t, l, &gradient->layers[l], err));
+    THEN(status, drop(t, t->dx, TOKENS, err));
     THEN(status, tables_backward(t, gradient, err));
     return status;
 }

@@ -26,6 +26,7 @@ struct tape {
     const struct model_config *config;
     const struct trainer_objective *objective;
     const struct trainer_counts *counts;
+    float dropout;
     int32_t Z;
     struct lesson in;
     const struct network_tensors *weights;

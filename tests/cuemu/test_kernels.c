@@ -86,7 +86,7 @@ static void embed_shape(int number, struct random *random)
     tokens.hour = DEVICE_PUT(ids[3], T + N);
     CHECK_STATUS(OK, cuda_embed(NULL, x, e,
                                 (struct cuda_tables){C, V, A, on_device[0], on_device[1],
-                                                     on_device[2], on_device[3]},
+                                                     on_device[2], on_device[3], NULL},
                                 tokens, &err));
     embed_reference(want_x, want_e, C, V, A, tables, ids, T, N);
     got_x = device_get(x, (int64_t)(T + N) * C);

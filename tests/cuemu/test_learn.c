@@ -1,6 +1,7 @@
 /*
  * Tests kernels/cuda/learn: whole training steps against the CPU's, with every term of the
- * objective, both heads, both forms of attention, both optimizers of item rows.
+ * objective, both heads, both forms of attention, both optimizers of item rows, dropout, and every
+ * switched part.
  *
  * One process has one backend, so the CPU's trainer is one whose backend is taken away. An epsilon
  * of 1 makes AdamW's step nearly the gradient itself: with the usual one a rounding error in a
@@ -307,17 +308,58 @@ TEST(cuda_training_is_the_same_to_the_bit_in_any_order)
     CHECK_INT(0, cuemu_reports());
 }
 
-TEST(cuda_training_with_dropout_stays_on_the_cpu)
+/* The masks are the CPU's, in every layer, with candidates alone in the last one or not. */
+TEST(cuda_training_drops_what_the_cpu_drops)
 {
-    struct model_config config = config_of(1);
-    struct trainer_config settings = smooth();
-    struct model *model = models_rough(&config, 1);
-    struct trainer *trainer;
-    struct error err;
+    for (int number = 0; number < 2; number++) {
+        struct model_config config = config_of(1 + number);
+        struct trainer_config trainer = smooth();
 
-    settings.dropout = .1f;
-    CHECK_STATUS(OK, trainer_create(&trainer, model, &settings, &err));
-    CHECK(trainer->backend == NULL);
-    trainer_destroy(trainer);
-    model_destroy(model);
+        config.C = 32;
+        config.L = 2;
+        trainer.dropout = .1f + .3f * (float)number;
+        trainer.learning_rate = .05f;
+        cuemu_schedule((enum cuemu_order)number, 5);
+        check_steps(&config, trainer,
+                    (struct trainer_objective){.point = .5f,
+                                               .list = .5f,
+                                               .next = number == 0 ? .2f : 0,
+                                               .negatives = 12,
+                                               .negatives_block = 4},
+                    true);
+    }
+}
+
+/* Texts teach their projection, context its own rows; a switched bias is neither read nor moved. */
+static void check_switch(int number)
+{
+    struct model_config config = config_of(number);
+    struct trainer_config trainer = smooth();
+
+    switches_set(&config, number);
+    config.P += config.contexts;
+    config.L = 2;
+    trainer.dropout = number == SWITCHES - 1 ? .2f : 0;
+    trainer.items = number == SWITCHES - 1 ? TRAINER_ITEMS_ADAGRAD : TRAINER_ITEMS_ADAMW;
+    trainer.learning_rate = .05f;
+    cuemu_schedule((enum cuemu_order)(number % CUEMU_ORDERS), 6);
+    check_steps(&config, trainer,
+                (struct trainer_objective){
+                    .point = .5f, .list = .3f, .next = .3f, .negatives = 12, .negatives_block = 4},
+                true);
+}
+
+TEST(cuda_training_with_context)
+{
+    check_switch(3);
+}
+
+TEST(cuda_training_with_texts)
+{
+    check_switch(4);
+}
+
+TEST(cuda_training_with_every_switch_and_dropout)
+{
+    check_switch(SWITCHES - 1);
 }

@@ -85,8 +85,8 @@ TEST(cuda_kept_histories_grow_change_and_are_begun_anew)
     CHECK_INT(0, cuemu_reports());
 }
 
-/* A model with context tokens is scored on the CPU: what the device keeps is no K and V for it. */
-TEST(cuda_kept_history_goes_over_to_a_model_on_the_cpu)
+/* Another context is another history: its K and V are nobody else's. */
+TEST(cuda_kept_history_follows_its_context)
 {
     const struct jagged_size size = {20, 5};
     struct model_workspace *workspace = model_workspace_create();
@@ -101,10 +101,15 @@ TEST(cuda_kept_history_goes_over_to_a_model_on_the_cpu)
 
         random_seed(&random, test_seed());
         config = models_config(0, &random);
-        config.contexts = contexts % 2; /* the device, the CPU, the device again */
+        config.contexts = contexts;
         model = models_rough(&config, test_seed());
         jagged_fill(&jagged, &config, &size, 1, test_seed());
-        check_kept(model, workspace, history, &jagged.batch);
+        const int32_t lengths[] = {11, 20, 0, 7};
+        for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+            shorten(&jagged, lengths[i], 2 + (int32_t)i);
+            check_kept(model, workspace, history, &jagged.batch);
+        }
+        jagged.context[0]++;
         check_kept(model, workspace, history, &jagged.batch);
         model_destroy(model);
     }
@@ -123,7 +128,7 @@ static void next_on_cpu(const struct model *model, const struct batch *batch, fl
     CHECK(norms != NULL);
     state.network->ops->next_norms(norms, state.network->emb, config->V, config->C);
     for (int32_t b = 0; b < batch->B; b++) {
-        struct request request = request_of(batch, b);
+        struct request request = request_with(batch, b, config->contexts);
         float *to = scores + (int64_t)b * config->V;
         struct network_pass pass;
         size_t bytes;
@@ -136,7 +141,7 @@ static void next_on_cpu(const struct model *model, const struct batch *batch, fl
         memset(memory, 0, (bytes + 127) / 64 * 64);
         memset(to, 0, (size_t)config->V * sizeof *to);
         network_pass_begin(&pass, state.network, &request, false, true, false, memory);
-        if (request.n > 0) {
+        if (request.n > config->contexts) {
             network_forward(&pass, NULL, 0, 0);
             state.network->ops->next_scores(
                 to, network_states(&pass) + (int64_t)(request.n - 1) * config->C,
@@ -163,6 +168,8 @@ TEST(cuda_next_item_scores_are_those_of_the_cpu)
 
         random_seed(&random, test_seed() + (uint64_t)number);
         config = models_config(number, &random);
+        config.contexts = number == 2 ? 3 : 0;
+        config.P += config.contexts;
         model = models_rough(&config, test_seed() + (uint64_t)number);
         jagged_fill(&jagged, &config, sizes, 4, test_seed());
         jagged.candidate_item[2] = 40; /* outside the table: the unknown row */

@@ -1,0 +1,40 @@
+/*
+ * kernels/cuda/dropout.cu - drops what kernels/dropout.h says, a warp a row.
+ *
+ * Flow: embed -> [dropout] -> layers;  gate -> [dropout] -> product;  the same on the way back
+ *
+ * Limited by memory: the mask is computed anew each time, 9 operations for an element, so nothing
+ * is kept for the way back but a seed a row.
+ */
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/ops_back.h"
+
+#define WARPS   8
+#define THREADS (WARPS * WARP_LANES)
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    dropout_kernel(float *x, const struct cuda_dropped *rows, int32_t R, int32_t C,
+                   struct dropout how, uint64_t site, bool last)
+{
+    int64_t row = (int64_t)blockIdx.x * WARPS + threadIdx.x / WARP_LANES;
+    int32_t lane = (int32_t)threadIdx.x % WARP_LANES;
+
+    if (row >= R)
+        return; /* nothing below waits for other lanes */
+
+    uint64_t seed = rows[row].seed + site;
+    uint32_t first = (last ? rows[row].last_row : rows[row].row) * (uint32_t)C;
+    for (int32_t c = lane; c < C; c += WARP_LANES)
+        x[row * C + c] *= dropout_factor(how, seed, first + (uint32_t)c);
+}
+
+enum status cuda_dropout(cudaStream_t stream, float *x, const struct cuda_dropped *rows, int32_t R,
+                         int32_t C, float p, uint64_t site, bool last, struct error *err)
+{
+    if (R == 0)
+        return OK;
+    LAUNCH(dropout_kernel, ((unsigned)R + WARPS - 1) / WARPS, THREADS, 0, stream, x, rows, R, C,
+           dropout_of(p), site, last);
+    CUDA_TRY(err, cudaGetLastError());
+    return OK;
+}
