@@ -7,6 +7,7 @@
 #include "eval/eval_main.h"
 #include "features/features_main.h"
 #include "features/redis_connection.h"
+#include "features/robot.h"
 #include "ingest/ingest_config.h"
 #include "ingest/ingest_main.h"
 #include "kernels/model_rows.h"
@@ -48,8 +49,13 @@ static const struct doctor_check *const doctor_tables[] = {
 };
 
 static const struct config_rule *const rule_tables[] = {
-    ops_config_rules,    kafka_config_rules,  redis_config_rules,
-    events_config_rules, ingest_config_rules, NULL,
+    ops_config_rules,
+    kafka_config_rules,
+    redis_config_rules,
+    events_config_rules,
+    ingest_config_rules,
+    robot_config_rules,
+    NULL,
 };
 
 int main(int argc, char **argv)

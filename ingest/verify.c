@@ -77,6 +77,7 @@ struct verify {
     struct user_store *store;
     struct map64 *fed;                /* user -> FED_* */
     struct verify_examples *examples; /* NULL: not compared */
+    struct robot_limits robots;       /* of the trainer */
     struct verify_items *items;       /* NULL: not compared */
     struct verify_history *history;
     struct verify_dump *dump;
@@ -510,13 +511,14 @@ static enum status open_outputs(struct verify *v, struct error *err)
     enum status status = OK;
 
     v->history = NULL;
+    v->robots = robot_limits_of(v->config);
     if (items != NULL)
         status = verify_items_open(&v->items, items, v->topic, &v->dataset, &v->offsets, err);
     if (status == OK)
         status = verify_history_create(&v->history, err);
     if (status == OK && command_given(v->line, "dump"))
         status = verify_dump_open(&v->dump, command_text(v->line, "dump"), &v->dataset, &v->offsets,
-                                  v->items, err);
+                                  v->items, &v->robots, err);
     return status;
 }
 
@@ -647,9 +649,8 @@ static enum status verify(struct verify *v, struct error *err)
     compare_counts(v);
     status = look_again(v, err);
     if (status == OK && v->items != NULL)
-        status = verify_items_run(v->items, v->config, v->schema, v->passes,
-                                  (int)config_int(v->config, "retrain.user_choices_max"),
-                                  v->history, &v->of_items, err);
+        status = verify_items_run(v->items, v->config, v->schema, v->passes, &v->robots, v->history,
+                                  &v->of_items, err);
     return status == OK ? print_history(v, err) : status;
 }
 
@@ -703,7 +704,7 @@ static void print_text(const struct verify *v)
         (void)printf("item tables were not compared: --items names them\n");
     else
         (void)printf("%" PRId64 " items: %" PRId64 " equal, %" PRId64 " different, %" PRId64
-                     " not judged; %" PRId64 " choices are a robot's and count nowhere\n",
+                     " not judged; %" PRId64 " choices are beyond what a user may weigh\n",
                      v->of_items.items, v->of_items.equal, v->of_items.different,
                      v->of_items.unjudged, v->of_items.masked);
 }
@@ -842,7 +843,8 @@ const struct command verify_command = {
             "applied, runs the same rules over a store in memory, and compares every user in "
             "Redis, every count, and every example with its labels, in the topic or waiting in an "
             "outbox. With --items also what the trainer has counted of each item, by the "
-            "retrain.user_choices_max of this configuration, which must be the trainer's. Reads "
+            "retrain.user_choices_max, .user_item_max and .user_day_max of this configuration, "
+            "which must be the trainer's. Reads "
             "only. "
             "The first differences are told with the records that led to them. The whole log must "
             "still be there.\n"

@@ -88,7 +88,7 @@ static void put_ranges(struct json_writer *w, const struct offsets *offsets,
 
 static enum status write_settings(const char *folder, const struct redis_dataset *dataset,
                                   const struct offsets *offsets, const struct verify_items *items,
-                                  char *into, struct error *err)
+                                  const struct robot_limits *robots, char *into, struct error *err)
 {
     const struct rules *rules = &dataset->rules;
     struct json_writer w;
@@ -133,6 +133,12 @@ static enum status write_settings(const char *folder, const struct redis_dataset
     }
     json_object_end(&w);
     put_ranges(&w, offsets, items);
+    json_key(&w, "robots");
+    json_object_begin(&w);
+    json_int(&w, "minute_max", robots->minute_max);
+    json_int(&w, "item_max", robots->item_max);
+    json_int(&w, "day_max", robots->day_max);
+    json_object_end(&w);
     json_object_end(&w);
     if (!json_writer_ok(&w) ||
         snprintf(path, sizeof path, "%s/settings.json", folder) >= (int)sizeof path)
@@ -142,7 +148,8 @@ static enum status write_settings(const char *folder, const struct redis_dataset
 
 enum status verify_dump_open(struct verify_dump **dump, const char *folder,
                              const struct redis_dataset *dataset, const struct offsets *offsets,
-                             const struct verify_items *items, struct error *err)
+                             const struct verify_items *items, const struct robot_limits *robots,
+                             struct error *err)
 {
     struct verify_dump *d = calloc(1, sizeof *d);
     enum status status;
@@ -168,7 +175,7 @@ enum status verify_dump_open(struct verify_dump **dump, const char *folder,
                                strerror(errno));
     }
     if (status == OK)
-        status = write_settings(folder, dataset, offsets, items, d->line, err);
+        status = write_settings(folder, dataset, offsets, items, robots, d->line, err);
     if (status == OK && items != NULL)
         status = verify_items_each(items, put_item, d, err);
     if (status == OK)

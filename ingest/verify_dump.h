@@ -3,8 +3,8 @@
  * (tests/oracle.py): the topic as it is; users, examples and items as they are stored, hashes
  * undone.
  *
- *     settings.json   the rules' settings, the counts of each partition, and, where item tables
- *                     are judged, from where to where they count
+ *     settings.json   the rules' settings, the trainer's limits (robots), the counts of each
+ *                     partition, and, where item tables are judged, from where to where they count
  *     topic.jsonl     {"p":0,"o":1,"ts":1700000000000,"key":"hex"|null,"value":"hex"|null,
  *                      "replayed":false}
  *     users.jsonl     {"user":"u1","running":3,"erased_at":0,"entries":[["i1",ms,action],...],
@@ -34,7 +34,8 @@ struct verify_dump;
 MUST_CHECK enum status verify_dump_open(struct verify_dump **dump, const char *folder,
                                         const struct redis_dataset *dataset,
                                         const struct offsets *offsets,
-                                        const struct verify_items *items, struct error *err);
+                                        const struct verify_items *items,
+                                        const struct robot_limits *robots, struct error *err);
 /* event is NULL when the record is none. */
 MUST_CHECK enum status verify_dump_record(struct verify_dump *dump,
                                           const struct kafka_record *record,

@@ -45,7 +45,8 @@ struct verify_items {
     struct item_count *list; /* (items of the tables) */
 
     /* one pass */
-    int passes, pass, choices_max;
+    int passes, pass;
+    struct robot_limits robots;
     struct event_decoder *decoder;
     struct user_store *store;
     struct map64 *by_user;
@@ -288,8 +289,8 @@ static bool is_masked(struct verify_items *v, const struct event *event)
     while (value != NULL && before < value->count &&
            user_entry_compare(&value->entries[before], &entry) < 0)
         before++;
-    return value != NULL &&
-           robot_chose(value->entries, before, event->time_ms, v->choices_max, ROBOT_WINDOW_MS);
+    return value != NULL && robot_chose(value->entries, before, entry.item, event->time_ms,
+                                        &v->robots) != ROBOT_NONE;
 }
 
 /* A choice that entered. Of a user of two partitions the trainer may have judged otherwise. */
@@ -298,7 +299,7 @@ static enum status count_choice(struct verify_items *v, const struct event *even
 {
     int32_t index;
 
-    if (v->choices_max == 0 || !is_masked(v, event))
+    if (!is_masked(v, event))
         return count_one(v, event->item, true, mixed, err);
     v->counts->masked++;
     index = item_tables_find(v->tables, rules_item_hash(&v->dataset->rules, event->item));
@@ -425,9 +426,9 @@ static void compare(struct verify_items *v)
 }
 
 enum status verify_items_run(struct verify_items *items, const struct config *config,
-                             const struct event_schema *schema, int passes, int choices_max,
-                             struct verify_history *history, struct verify_items_counts *counts,
-                             struct error *err)
+                             const struct event_schema *schema, int passes,
+                             const struct robot_limits *robots, struct verify_history *history,
+                             struct verify_items_counts *counts, struct error *err)
 {
     enum status status = event_decoder_create(&items->decoder, schema, err);
 
@@ -437,7 +438,7 @@ enum status verify_items_run(struct verify_items *items, const struct config *co
     items->history = history;
     items->counts = counts;
     items->passes = passes;
-    items->choices_max = choices_max;
+    items->robots = *robots;
     for (items->pass = 0; items->pass < passes && status == OK; items->pass++)
         status = run_pass(items, config, err);
     event_decoder_destroy(items->decoder);

@@ -4,8 +4,8 @@
  * Flow: tables of a bundle or a checkpoint, and the log up to the offsets in them -> [compare]
  *
  * One thread counts for each item the choices that entered a sequence and the times it was shown,
- * by the same rules as the trainer, and compares both with the tables; what a robot chose
- * (features/robot.h) counts in neither. Sums that decay and
+ * by the same rules as the trainer, and compares both with the tables; choices beyond what a user
+ * may weigh (features/robot.h) count in neither. Sums that decay and
  * co-visitation depend on the order in which partitions were merged and are not compared.
  *
  * Bounded: users are taken in so many passes over the log as the caller says.
@@ -13,6 +13,7 @@
 #ifndef INGEST_VERIFY_ITEMS_H
 #define INGEST_VERIFY_ITEMS_H
 
+#include "features/robot.h"
 #include "ingest/offsets.h"
 #include "ingest/verify_history.h"
 #include "ops/config.h"
@@ -24,7 +25,7 @@ struct verify_items_counts {
     int64_t equal;     /* clicks and times shown */
     int64_t different; /* also those that are in the log alone */
     int64_t unjudged;  /* touched by users whom two partitions feed */
-    int64_t masked;    /* choices that are a robot's */
+    int64_t masked;    /* choices beyond a limit */
     int64_t records;
 };
 
@@ -41,12 +42,13 @@ void verify_items_close(struct verify_items *items); /* NULL is fine */
 /* What of a partition is in the tables; false: nothing. */
 bool verify_items_range(const struct verify_items *items, int32_t partition, int64_t *from,
                         int64_t *to);
-/* Reads the log `passes` times and compares. choices_max: the trainer's retrain.user_choices_max.
+/* Reads the log `passes` times and compares. robots: the trainer's limits.
  * Errors: ERR_CONFLICT (the log does not begin early
  * enough any more), those of topic_reader_read, ERR_NOMEM */
 MUST_CHECK enum status verify_items_run(struct verify_items *items, const struct config *config,
                                         const struct event_schema *schema, int passes,
-                                        int choices_max, struct verify_history *history,
+                                        const struct robot_limits *robots,
+                                        struct verify_history *history,
                                         struct verify_items_counts *counts, struct error *err);
 /* Hands out each item with its counts, for an outside judge. Names of items nobody named are
  * empty. */

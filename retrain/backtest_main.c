@@ -483,7 +483,7 @@ static enum status backtest_file(struct command_line *line, const struct config 
     how.learner.threads = (int)command_int(line, "threads");
     how.learner.preset = config_text(config, "model.preset");
     how.learner.switches = model_rows_switches(config);
-    how.learner.user_choices_max = (int)config_int(config, "retrain.user_choices_max");
+    how.learner.robots = robot_limits_of(config);
     how.learner.objective = config_text(config, "retrain.objective");
     how.learner.items.admit_after = (int)config_int(config, "retrain.admit_after");
     how.learner.cold_items = (int)config_int(config, "retrain.cold_items");

@@ -6,7 +6,6 @@
 #include "retrain/learner.h"
 
 #include "features/list_memory.h"
-#include "features/robot.h"
 #include "features/scalars.h"
 #include "ops/hash.h"
 #include "retrain/learner_inside.h"
@@ -42,8 +41,7 @@ void learner_options_init(struct learner_options *options)
         .learning_rate = 1e-3f,
         .next_weight = .2f,
         .loss_clip = 8,
-        .user_choices_max = 60,
-        .user_window_ms = ROBOT_WINDOW_MS,
+        .robots = {.minute_max = 60, .item_max = 5},
     };
 }
 
@@ -121,14 +119,15 @@ static enum status create_scratch(struct learner *l, struct error *err)
 
     l->recent = calloc(LEARNER_RECENT, sizeof *l->recent);
     l->scratch = item_scratch_create();
+    l->kept = calloc((size_t)l->rules.sequence_max, sizeof *l->kept);
     l->pick = calloc(rows, sizeof *l->pick);
     for (l->once_slots = 64; (size_t)l->once_slots < 2 * rows;)
         l->once_slots *= 2;
     l->once = calloc((size_t)l->once_slots, sizeof *l->once);
     l->indices = calloc(rows, sizeof *l->indices);
     l->positions = calloc(LIST_ROWS_MAX, sizeof *l->positions);
-    if (l->recent == NULL || l->scratch == NULL || l->pick == NULL || l->once == NULL ||
-        l->indices == NULL || l->positions == NULL)
+    if (l->recent == NULL || l->scratch == NULL || l->kept == NULL || l->pick == NULL ||
+        l->once == NULL || l->indices == NULL || l->positions == NULL)
         return error_set(err, ERR_NOMEM, "no memory for the learner's scratch");
     for (int i = 0; i < LIST_ROWS_MAX; i++)
         l->positions[i] = i + 1;
@@ -193,6 +192,7 @@ void learner_destroy(struct learner *l)
     free(l->owners);
     item_scratch_destroy(l->scratch);
     batch_builder_destroy(l->builder);
+    free(l->kept);
     free(l->recent);
     free(l->pick);
     free(l->once);
@@ -218,11 +218,15 @@ static bool is_answer(const struct learner *l, const struct event *event)
            event->time_ms - l->progress.impressed_ms <= l->rules.join_window_ms;
 }
 
-static bool is_robot(const struct learner *l, const struct user_entry *before, int count,
-                     int64_t time_ms)
+/* Is a choice beyond a limit? It is counted as such. */
+static bool is_masked(struct learner *l, const struct user_entry *before, int count, uint64_t item,
+                      int64_t time_ms)
 {
-    return robot_chose(before, count, time_ms, l->options.user_choices_max,
-                       l->options.user_window_ms);
+    enum robot limit = robot_chose(before, count, item, time_ms, &l->options.robots);
+
+    l->progress.masked += limit != ROBOT_NONE;
+    l->progress.masked_by[limit] += limit != ROBOT_NONE;
+    return limit != ROBOT_NONE;
 }
 
 static enum status observe_action(struct learner *l, const struct event *event, bool *entered,
@@ -246,10 +250,8 @@ static enum status observe_action(struct learner *l, const struct event *event, 
         return status;
     *entered = true;
     before = sequences_before(l->sequences, user, &entry);
-    if (is_robot(l, before.entries, before.count, event->time_ms)) {
-        l->progress.masked++;
+    if (is_masked(l, before.entries, before.count, entry.item, event->time_ms))
         return OK;
-    }
     l->recent[l->recent_entered++ % LEARNER_RECENT] = (struct learner_recent){user, event->time_ms};
     if (action->negative)
         return OK; /* known to the history, but nobody's choice */
@@ -339,12 +341,19 @@ void learner_watch(struct learner *l, learner_watcher *watcher, void *context)
 
 void learner_shown(struct learner *l, struct list *list)
 {
-    if (is_robot(l, list->history, list->history_count, list->time_ms)) {
-        l->progress.masked++;
-        list_destroy(list);
-        return;
+    bool masked = is_masked(l, list->history, list->history_count, 0, list->time_ms);
+    int items = item_tables_count(l->tables);
+
+    for (int i = 0; i < list->rows_count && !masked; i++) {
+        bool chosen = list->labels[i] > 0 && list->rows[i] >= 0 && list->rows[i] < items;
+
+        masked = chosen && is_masked(l, list->history, list->history_count,
+                                     item_tables_hash(l->tables, list->rows[i]), list->time_ms);
     }
-    lists_add(l->shown, list);
+    if (masked)
+        list_destroy(list);
+    else
+        lists_add(l->shown, list);
 }
 
 enum status learner_erase(struct learner *l, uint64_t user, int64_t time_ms, struct error *err)

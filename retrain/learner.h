@@ -18,8 +18,8 @@
  *             what served before.
  * Beside them histories are learnt as they are, every item predicting the next.
  *
- * A user who chooses more in a minute than a person can is masked for as long as it does: such
- * choices stay in its history, but popularity, co-visitation, lists and next items leave them out.
+ * What a user chooses beyond the limits of features/robot.h stays in its history, but popularity,
+ * co-visitation, lists, next items and the choices that judge leave it out.
  *
  * A training feature never holds its own example: an event is entered into the tables after its
  * list was made.
@@ -30,6 +30,7 @@
 
 #include "features/item_tables.h"
 #include "features/item_words.h"
+#include "features/robot.h"
 #include "features/rules.h"
 #include "kernels/model.h"
 #include "kernels/trainer.h"
@@ -61,10 +62,8 @@ struct learner_options {
     int step_sequences; /* histories */
     float learning_rate;
     float next_weight;
-    float loss_clip;      /* a list that loses more is an outlier (kernels/loss.h); 0: none is */
-    int user_choices_max; /* choices of one user within user_window_ms; from then on they are a
-                             robot's: part of its history, but nobody's choice. 0: no limit */
-    int64_t user_window_ms;
+    float loss_clip; /* a list that loses more is an outlier (kernels/loss.h); 0: none is */
+    struct robot_limits robots;
     int64_t shown_gap_ms; /* shown lists are learnt from that much earlier than the rest: a label
                              of one must not lie in the window that judges */
     int cold_items;       /* items of the catalogue that have a row before they are seen, at most */
@@ -120,7 +119,8 @@ struct learner_progress {
     int64_t rejected;               /* steps whose gradient was not finite */
     int64_t trained_until_ms;       /* event time of the newest choice learnt from */
     int64_t recalled, not_recalled; /* choices that recall offered, and did not */
-    int64_t masked;                 /* a robot's: counted, listed and learnt nowhere */
+    int64_t masked;                 /* choices and lists beyond a limit: they taught nothing */
+    int64_t masked_by[ROBOT_COUNT]; /* the same by limit */
     int64_t impressed_ms;           /* event time of the newest shown list; 0: none */
 };
 MUST_CHECK enum status learner_step(struct learner *learner, int64_t until_ms, bool *worked,

@@ -51,6 +51,7 @@ struct learner {
 
     /* Scratch. */
     struct item_scratch *scratch;
+    struct user_entry *kept; /* (sequence_max) of a history */
     struct batch_builder *builder;
     int builder_rows;
     int32_t *pick;    /* (2 * recall_each) */

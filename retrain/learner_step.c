@@ -128,13 +128,14 @@ static enum status add_history(struct learner *l, uint64_t user, int64_t until_m
 
     while (count > 0 && view.entries[count - 1].time_ms >= until_ms)
         count--;
+    count = robot_without(view.entries, count, &l->options.robots, l->kept);
     *added = count > 1;
     if (count < 2)
         return OK;
-    request.history = view.entries;
+    request.history = l->kept;
     request.history_count = count;
     request.running = view.running - (uint32_t)(view.count - count);
-    request.request_time_ms = view.entries[count - 1].time_ms;
+    request.request_time_ms = l->kept[count - 1].time_ms;
     note_learnt(l, request.request_time_ms);
     return batch_builder_add(l->builder, l->tables, &request, err);
 }

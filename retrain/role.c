@@ -91,8 +91,13 @@ const struct config_row retrain_config_rows[] = {
      "share of the champion's NDCG that a challenger may lose at worst (95 %)"},
     {"retrain.user_choices_max", CONFIG_INT, "60", 0, SEQUENCE_MAX, NULL,
      "choices of one user in a minute; beyond it they are taken for a robot's and teach nothing; "
-     "0: "
-     "no limit"},
+     "this and the next two: less than features.sequence_max, 0: no limit"},
+    {"retrain.user_item_max", CONFIG_INT, "5", 0, SEQUENCE_MAX, NULL,
+     "choices of one item by one user in a day (UTC) that count and teach; more is no better known "
+     "for it"},
+    {"retrain.user_day_max", CONFIG_INT, "0", 0, SEQUENCE_MAX, NULL,
+     "moments of choice of one user in a day (UTC) that count and teach; against robots that push "
+     "many items, where people do not choose that much in one sitting"},
     {"retrain.users_max", CONFIG_INT, "2000000", 1, 4e9, NULL,
      "users whose sequences are kept for learning (about 2.5 KB each when long)"},
     {"retrain.admit_after", CONFIG_INT, "2", 1, 1000, NULL,
@@ -159,7 +164,7 @@ static enum status create_parts(struct role *role, struct error *err)
     options.users_max = config_int(role->config, "retrain.users_max");
     options.items.admit_after = (int)config_int(role->config, "retrain.admit_after");
     options.cold_items = (int)config_int(role->config, "retrain.cold_items");
-    options.user_choices_max = (int)config_int(role->config, "retrain.user_choices_max");
+    options.robots = robot_limits_of(role->config);
     options.recalled_share = config_real(role->config, "retrain.recalled_share");
     options.shown_gap_ms = role->dataset.rules.join_window_ms;
     options.holdout_max = HOLDOUT_EVENTS;

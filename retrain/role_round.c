@@ -27,8 +27,10 @@ METRIC_GAUGE(list_loss, "freshet_retrain_list_loss", "moving mean of the list lo
 METRIC_GAUGE(next_loss, "freshet_retrain_next_loss", "moving mean of the next-item loss");
 METRIC_GAUGE_OF(held_out, "freshet_retrain_held_out_ndcg", "NDCG@10 of the last evaluation, by arm",
                 "arm", evaluate_arm_names, EVALUATE_ARMS);
-METRIC_GAUGE(masked, "freshet_retrain_masked",
-             "choices and lists since the start that were a robot's and taught nothing");
+METRIC_GAUGE_OF(masked, "freshet_retrain_masked",
+                "choices and lists since the start beyond what a user may weigh, that taught "
+                "nothing, by retrain.user_choices_max (minute), .user_item_max, .user_day_max",
+                "limit", robot_names + 1, ROBOT_COUNT - 1);
 METRIC_GAUGE(round_seconds, "freshet_retrain_round_seconds", "duration of the last round");
 METRIC_GAUGE(trained_behind, "freshet_retrain_trained_behind_seconds",
              "newest event less what the last round was trained up to: the window that judges");
@@ -96,7 +98,9 @@ static enum status train(struct role *role, struct error *err)
     } while (status == OK && clock_monotonic_us() < until_us);
     metric_set(&list_loss, learner_progress(role->learner)->list_loss);
     metric_set(&next_loss, learner_progress(role->learner)->next_loss);
-    metric_set(&masked, (double)learner_progress(role->learner)->masked);
+    for (int limit = ROBOT_NONE + 1; limit < ROBOT_COUNT; limit++)
+        metric_set_of(&masked, limit - 1,
+                      (double)learner_progress(role->learner)->masked_by[limit]);
     return status;
 }
 

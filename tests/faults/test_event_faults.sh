@@ -24,7 +24,7 @@ features: {sequence_max: 20, late_max: 3h}
 events: {max_future_skew: 5m}
 ingest: {admin: "127.0.0.1:0", linger: 1ms}
 model: {folder: "$folder/models"}
-retrain: {admin: "127.0.0.1:0", folder: "$folder/retrain"}
+retrain: {admin: "127.0.0.1:0", folder: "$folder/retrain", user_choices_max: 15, user_day_max: 18}
 log: {format: json}
 YAML
 now=$(($(date +%s) * 1000 - 60000)) # events may be a minute younger than this
@@ -336,13 +336,27 @@ two_partitions() {
 
 # ---- all of it, and what the trainer has counted ----
 
+# One faster than a hand, one that pushes an item, one that pushes many.
+robots() {
+    local i
+    for i in $(seq 40); do
+        act robot-fast click "fast$((i % 10))" $((now + 200 * i))
+        act robot-one click pushed $((now - 2400000 + 60000 * i))
+        act robot-many click "many$i" $((now - 2400000 + 60000 * i))
+    done | feed
+}
+
 at_the_end() {
+    robots
+    check 'robots: their choices are applied'
     run retrain --once --json
     [ "$?" -le 1 ]
     check 'the trainer reads all of it'
     judge 'at the end' "$folder/retrain/$(cat "$folder/retrain/checkpoint")"
     grep -q '"items_compared":true' "$folder/verify" && [ "$(found items_equal)" -gt 0 ]
     check 'at the end: item counts were compared, too'
+    [ "$(found items_choices_masked)" -ge 40 ] # of two days, should midnight have passed meanwhile
+    check 'at the end: ... without what robots chose'
 }
 
 begin

@@ -16,6 +16,7 @@
 static struct redis_dataset dataset;
 static struct offsets_partition partition;
 static struct offsets offsets;
+static const struct robot_limits robots = {.minute_max = 60, .item_max = 5};
 
 static void prepare(void)
 {
@@ -65,6 +66,7 @@ static void check_settings(const char *folder)
     CHECK(strstr(text, "\"max_future_skew_ms\":300000") != NULL);
     CHECK(strstr(text, "\"partitions\":{\"3\":{\"next\":12,\"applied\":11,") != NULL);
     CHECK(strstr(text, "\"items\":{}") != NULL); /* none are judged */
+    CHECK(strstr(text, "\"robots\":{\"minute_max\":60,\"item_max\":5,\"day_max\":0}") != NULL);
     free(text);
 }
 
@@ -102,7 +104,7 @@ TEST(verify_dump_writes_names_that_it_has_seen_and_hashes_of_others)
 
     prepare();
     (void)snprintf(folder, sizeof folder, "%s/a/dump", test_folder());
-    CHECK_STATUS(OK, verify_dump_open(&dump, folder, &dataset, &offsets, NULL, &err));
+    CHECK_STATUS(OK, verify_dump_open(&dump, folder, &dataset, &offsets, NULL, &robots, &err));
     CHECK_STATUS(OK, verify_dump_record(dump, &good, &click, &err));
     CHECK_STATUS(OK, verify_dump_record(dump, &bad, NULL, &err));
     entries[0].item = rows[0] = hash_of("i1");
@@ -149,13 +151,13 @@ TEST(verify_dump_says_where_it_cannot_write)
     CHECK_STATUS(OK, verify_dump_close(NULL, &err));
     (void)snprintf(folder, sizeof folder, "%s/file", test_folder());
     CHECK_STATUS(OK, file_replace(folder, "x", 1, &err));
-    CHECK(verify_dump_open(&dump, folder, &dataset, &offsets, NULL, &err) != OK);
+    CHECK(verify_dump_open(&dump, folder, &dataset, &offsets, NULL, &robots, &err) != OK);
     CHECK(dump == NULL && strstr(err.text, "file") != NULL);
     (void)snprintf(folder, sizeof folder, "%s/taken", test_folder());
     CHECK_INT(0, mkdir(folder, 0700));
     (void)snprintf(folder, sizeof folder, "%s/taken/topic.jsonl", test_folder());
     CHECK_INT(0, mkdir(folder, 0700)); /* a folder where a file is to be */
     (void)snprintf(folder, sizeof folder, "%s/taken", test_folder());
-    CHECK_STATUS(ERR_IO, verify_dump_open(&dump, folder, &dataset, &offsets, NULL, &err));
+    CHECK_STATUS(ERR_IO, verify_dump_open(&dump, folder, &dataset, &offsets, NULL, &robots, &err));
     CHECK(dump == NULL);
 }

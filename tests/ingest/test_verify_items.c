@@ -135,9 +135,10 @@ static void produce(const struct config *config)
     kafka_producer_close(producer, 0);
 }
 
-/* choices_max of user u1 in a minute, who chooses i1, then i2. */
+/* Of user u1, who chooses i1, then i2. */
 static struct verify_items_counts compare_masked(const struct config *config, int clicks,
-                                                 int passes, int choices_max, int histories)
+                                                 int passes, struct robot_limits robots,
+                                                 int histories)
 {
     struct verify_items_counts counts = {0};
     struct verify_history *history;
@@ -147,8 +148,8 @@ static struct verify_items_counts compare_masked(const struct config *config, in
     CHECK_STATUS(OK, verify_history_create(&history, &err));
     CHECK_STATUS(OK, verify_items_open(&items, save_tables(SEED, clicks, 3), "events", &dataset,
                                        &offsets, &err));
-    CHECK_STATUS(
-        OK, verify_items_run(items, config, schema, passes, choices_max, history, &counts, &err));
+    CHECK_STATUS(OK,
+                 verify_items_run(items, config, schema, passes, &robots, history, &counts, &err));
     CHECK_INT(histories, verify_history_count(history));
     verify_items_close(items);
     verify_history_destroy(history);
@@ -158,7 +159,8 @@ static struct verify_items_counts compare_masked(const struct config *config, in
 static struct verify_items_counts compare(const struct config *config, int clicks, int passes,
                                           int histories)
 {
-    return compare_masked(config, clicks, passes, 60, histories);
+    return compare_masked(config, clicks, passes,
+                          (struct robot_limits){.minute_max = 60, .item_max = 1}, histories);
 }
 
 TEST(verify_items_compares_with_the_log_in_any_number_of_passes)
@@ -190,10 +192,14 @@ TEST(verify_items_compares_with_the_log_in_any_number_of_passes)
         CHECK_INT(1, counts.items);
         CHECK_INT(1, counts.different);
         CHECK_INT(0, counts.masked);
-        counts = compare_masked(config, 0, passes, 1, 0); /* of a robot: in the log alone */
-        CHECK_INT(1, counts.equal);
-        CHECK_INT(0, counts.different);
-        CHECK_INT(1, counts.masked);
+        for (int limit = 0; limit < 2; limit++) { /* beyond a limit: in the log alone */
+            counts = compare_masked(
+                config, 0, passes, (struct robot_limits){.minute_max = 1 - limit, .day_max = limit},
+                0);
+            CHECK_INT(1, counts.equal);
+            CHECK_INT(0, counts.different);
+            CHECK_INT(1, counts.masked);
+        }
     }
     config_destroy(config);
     kafka_broker_stop(broker);

@@ -1,7 +1,8 @@
 /*
- * Tests that robots are masked: beside users as they are two of them click day and night what they
- * are paid for. Without the cap they own popularity and what is learnt; with it people are served
- * as if they were alone.
+ * Tests what the limits of features/robot.h are worth. Robots faster than a hand: beside users as
+ * they are two of them click day and night what they are paid for. Without the limit they own
+ * popularity and what is learnt; with it people are served as if they were alone. A farm of slow
+ * ones: each as slow as people, and nobody but the caps on what one user weighs can tell.
  */
 #include "eval/ranking_metrics.h"
 #include "ops/hash.h"
@@ -36,15 +37,25 @@ static void robots(struct learner *learner, int i)
     }
 }
 
-/* NDCG@10 of people's choices to come, by the counts that every model is fed with. */
-static double judge(struct learner *learner)
+static const char pushed_item[] = "pushed";
+
+struct judged {
+    double ndcg;   /* @10 of people's choices to come */
+    double pushed; /* share of their lists of ten that hold the pushed item */
+};
+
+/* By the counts that every model is fed with, or by a model over them. */
+static struct judged judge(struct learner *learner, int from, bool by_model)
 {
-    struct ranker ranker = {.tables = learner_tables(learner), .actions = retrain_rules()->actions};
+    struct ranker ranker = {.tables = learner_tables(learner),
+                            .model = by_model ? learner_model(learner) : NULL,
+                            .actions = retrain_rules()->actions};
+    uint64_t pushed = rules_item_hash(retrain_rules(), text_of(pushed_item));
     struct rank_scratch *scratch;
-    double sum = 0;
+    struct judged judged = {0};
 
     CHECK_STATUS(OK, rank_scratch_create(&scratch, &err));
-    for (int i = LEARNT; i < LEARNT + JUDGED; i++) {
+    for (int i = from; i < from + JUDGED; i++) {
         struct event event = retrain_event(i);
         uint64_t user = rules_user_hash(retrain_rules(), event.user);
         uint64_t item = rules_item_hash(retrain_rules(), event.item);
@@ -61,12 +72,15 @@ static double judge(struct learner *learner)
         int count;
 
         CHECK_STATUS(OK, rank(&ranker, scratch, &request, ranked, &count, &degraded, &err));
-        for (int place = 0; place < count; place++)
-            if (item_tables_hash(ranker.tables, ranked[place].index) == item)
-                sum += ranking_metrics_ndcg(place, 10);
+        for (int place = 0; place < count; place++) {
+            uint64_t there = item_tables_hash(ranker.tables, ranked[place].index);
+
+            judged.pushed += there == pushed ? 1.0 / JUDGED : 0;
+            judged.ndcg += there == item ? ranking_metrics_ndcg(place, 10) / JUDGED : 0;
+        }
     }
     rank_scratch_destroy(scratch);
-    return sum / JUDGED;
+    return judged;
 }
 
 struct outcome_of {
@@ -81,14 +95,14 @@ static struct outcome_of learnt(bool with_robots, int choices_max)
     struct outcome_of outcome;
 
     retrain_learner_options(&options);
-    options.user_choices_max = choices_max;
+    options.robots = (struct robot_limits){.minute_max = choices_max};
     CHECK_STATUS(OK, learner_create(&learner, &options, &err));
     for (int i = 0; i < LEARNT; i++) {
         retrain_feed(learner, i, i + 1);
         if (with_robots)
             robots(learner, i);
     }
-    outcome.ndcg = judge(learner);
+    outcome.ndcg = judge(learner, LEARNT, false).ndcg;
     outcome.masked = learner_progress(learner)->masked;
     outcome.clicks = item_tables_clicks(learner_tables(learner),
                                         item_tables_find(learner_tables(learner), retrain_item(0)));
@@ -128,5 +142,160 @@ TEST(learner_takes_a_long_invoice_for_what_it_is)
         CHECK_STATUS(OK, learner_event(learner, &event, NULL, &err));
     }
     CHECK_INT(0, learner_progress(learner)->masked);
+    learner_destroy(learner);
+}
+
+/* ---- a farm of slow robots ---- */
+
+#define FARM       3  /* robots, slower than one choice in two seconds each */
+#define FARM_EVERY 3  /* s between two choices of one */
+#define FARM_LIKED 10 /* from these of people's items they go to the one they push */
+#define LIVED      1500
+#define STEP_EVERY 12
+
+static void farm_chooses(struct learner *learner, int i)
+{
+    for (int k = 0; k < FARM; k++) {
+        int nth = (i + k) / FARM_EVERY;
+        char user[16], item[16];
+        struct event event = {.kind = EVENT_ACTION, .action = FIXTURE_CLICK};
+
+        if ((i + k) % FARM_EVERY != 0)
+            continue;
+        (void)snprintf(user, sizeof user, "farm%d", k);
+        (void)snprintf(item, sizeof item, "i%d", nth / 2 % FARM_LIKED);
+        event.user = text_of(user);
+        event.item = text_of(nth % 2 == 0 ? item : pushed_item);
+        event.time_ms = retrain_time_ms(i) + 100 * (k + 1);
+        CHECK_STATUS(OK, learner_event(learner, &event, NULL, &err));
+    }
+}
+
+struct farm_outcome {
+    struct judged counts, model;
+    int popular;    /* the pushed item's place in popularity, from 0; -1: not in the first ten */
+    int64_t masked; /* by item_max and day_max */
+};
+
+static int place_in_popularity(struct learner *learner)
+{
+    uint64_t pushed = rules_item_hash(retrain_rules(), text_of(pushed_item));
+    struct item_query query = {.now_ms = retrain_time_ms(LIVED)};
+    struct item_scratch *scratch = item_scratch_create();
+    int32_t popular[10];
+    int found = item_tables_popular(learner_tables(learner), scratch, &query, 10, popular);
+
+    item_scratch_destroy(scratch);
+    for (int place = 0; place < found; place++)
+        if (item_tables_hash(learner_tables(learner), popular[place]) == pushed)
+            return place;
+    return -1;
+}
+
+static struct farm_outcome beside_a_farm(bool farm, struct robot_limits robots)
+{
+    struct farm_outcome o = {0};
+    struct learner_options options;
+    struct learner *learner;
+    bool worked;
+
+    retrain_learner_options(&options);
+    options.robots = robots;
+    CHECK_STATUS(OK, learner_create(&learner, &options, &err));
+    for (int i = 0; i < LIVED; i++) {
+        retrain_feed(learner, i, i + 1);
+        if (farm)
+            farm_chooses(learner, i);
+        if (i % STEP_EVERY == STEP_EVERY - 1)
+            CHECK_STATUS(OK, learner_step(learner, INT64_MAX, &worked, &err));
+    }
+    CHECK_STATUS(OK, learner_ready(learner, &err));
+    o.counts = judge(learner, LIVED, false);
+    o.model = judge(learner, LIVED, true);
+    o.popular = place_in_popularity(learner);
+    o.masked = learner_progress(learner)->masked;
+    CHECK_INT(o.masked, learner_progress(learner)->masked_by[ROBOT_MINUTE] +
+                            learner_progress(learner)->masked_by[ROBOT_ITEM] +
+                            learner_progress(learner)->masked_by[ROBOT_DAY]);
+    CHECK_INT(0, learner_progress(learner)->masked_by[ROBOT_MINUTE]);
+    learner_destroy(learner);
+    return o;
+}
+
+TEST(learner_caps_what_a_farm_of_slow_robots_weighs)
+{
+    const struct robot_limits fast = {.minute_max = 60}, caps = {.minute_max = 60, .item_max = 5};
+    const struct robot_limits both = {.minute_max = 60, .item_max = 5, .day_max = 20};
+    struct farm_outcome alone = beside_a_farm(false, caps), open = beside_a_farm(true, fast),
+                        capped = beside_a_farm(true, caps), whole = beside_a_farm(true, both);
+
+    CHECK_INT(0, open.masked);
+    CHECK_INT(0, open.popular); /* ahead of all that people choose */
+    CHECK(open.counts.pushed > .5 && open.counts.ndcg < .85 * alone.counts.ndcg);
+    CHECK_INT(-1, capped.popular);
+    CHECK(capped.counts.pushed < .05 && capped.counts.ndcg > open.counts.ndcg + .01);
+    /* Nor can it push what people like, to hide among them, or lead from there to its own. */
+    CHECK(whole.counts.pushed < .05 && whole.counts.ndcg > .95 * alone.counts.ndcg);
+    /* A model sees that people do not choose what recall offers them, with and without caps. */
+    CHECK(open.model.pushed < .1 && capped.model.pushed < .1 && whole.model.pushed < .1);
+    CHECK(capped.model.ndcg > open.model.ndcg - .03);
+}
+
+/* Targets of the first step, after one user chose one item forty times, and then others. */
+static int64_t taught(int item_max)
+{
+    struct learner_options options;
+    struct learner *learner;
+    int64_t targets;
+    bool worked;
+
+    retrain_learner_options(&options);
+    options.robots = (struct robot_limits){.item_max = item_max};
+    CHECK_STATUS(OK, learner_create(&learner, &options, &err));
+    for (int i = 0; i < 44; i++) {
+        char item[16];
+        struct event event = {.kind = EVENT_ACTION, .action = FIXTURE_CLICK};
+
+        (void)snprintf(item, sizeof item, "i%d", i < 40 ? 0 : i % 2 + 1); /* seen twice: a row */
+        event.user = text_of("u");
+        event.item = text_of(item);
+        event.time_ms = retrain_time_ms(i);
+        CHECK_STATUS(OK, learner_event(learner, &event, NULL, &err));
+    }
+    CHECK_STATUS(OK, learner_step(learner, INT64_MAX, &worked, &err));
+    CHECK(worked);
+    targets = learner_progress(learner)->targets;
+    learner_destroy(learner);
+    return targets;
+}
+
+TEST(learner_teaches_no_next_item_beyond_a_limit)
+{
+    /* Four histories a step: of all 44 choices, or of three of the one item and four others. */
+    CHECK_INT(4 * 43, taught(0));
+    CHECK_INT(4 * 6, taught(3));
+}
+
+TEST(learner_masks_lists_whose_choice_is_beyond_a_limit)
+{
+    struct learner *learner = retrain_learner();
+    struct list *list;
+
+    retrain_feed(learner, 0, 10);
+    for (int same = 4; same <= 5; same++) {
+        list = list_create(5, 2);
+        CHECK(list != NULL);
+        list->time_ms = retrain_time_ms(10);
+        list->rows[1] = item_tables_find(learner_tables(learner),
+                                         rules_item_hash(retrain_rules(), retrain_event(3).item));
+        list->labels[1] = 1;
+        for (int i = 0; i < 5; i++)
+            list->history[i] = (struct user_entry){
+                .time_ms = retrain_time_ms(i),
+                .item = i < same ? item_tables_hash(learner_tables(learner), list->rows[1]) : 1};
+        learner_shown(learner, list); /* takes it */
+        CHECK_INT(same - 4, learner_progress(learner)->masked_by[ROBOT_ITEM]);
+        CHECK_INT(1, lists_fresh(learner_shown_lists(learner)));
+    }
     learner_destroy(learner);
 }
