@@ -17,7 +17,7 @@
 #define REPEAT_SLOTS 2048 /* at least twice SEQUENCE_MAX, a power of two */
 #define PREFETCH     8    /* items ahead: about the time of a cache miss */
 #define BACK_SLOTS   128  /* at least twice COVIS_BACK_REACH, a power of two */
-#define BACK_BITS    2048 /* of the filter before it: most neighbours need no look into the table */
+#define BACK_MARKS   4096 /* the filter before it, a power of two: most neighbours need no look */
 
 _Static_assert(BACK_SLOTS >= 2 * COVIS_BACK_REACH, "the table of recent items must stay loose");
 _Static_assert(REPEAT_SLOTS >= 2 * SEQUENCE_MAX, "the table of the user's items must stay loose");
@@ -56,7 +56,8 @@ struct item_scratch {
     struct related *related; /* as many as touched */
     struct repeat_slot repeats[REPEAT_SLOTS];
     struct back_slot back[BACK_SLOTS];
-    uint64_t back_bits[BACK_BITS / 64];
+    uint8_t back_marks[BACK_MARKS];            /* 1 where an index modulo BACK_MARKS is in back */
+    uint16_t passed[ITEM_FILE_NEIGHBOURS_MAX]; /* of one list */
     bool back_any;
     int32_t newest; /* the newest entry's item, or ITEM_NONE */
 };
@@ -219,7 +220,7 @@ static struct back_slot *back_slot(struct item_scratch *scratch, int32_t index)
 static void weigh_recent(const struct item_tables *tables, struct item_scratch *scratch,
                          const struct item_query *query, int count)
 {
-    memset(scratch->back_bits, 0, sizeof scratch->back_bits);
+    memset(scratch->back_marks, 0, sizeof scratch->back_marks);
     scratch->back_any = false;
     scratch->newest = ITEM_NONE;
     for (int d = 1; d <= COVIS_BACK_REACH && d <= count; d++) {
@@ -234,35 +235,44 @@ static void weigh_recent(const struct item_tables *tables, struct item_scratch *
         if (slot->call != scratch->call)
             *slot = (struct back_slot){scratch->call, index, 0};
         slot->weight += popularity_root(item_rows_get(&tables->rows, index)) / sqrt(d);
-        scratch->back_bits[(uint32_t)index % BACK_BITS / 64] |= UINT64_C(1) << (index % 64);
+        scratch->back_marks[(uint32_t)index % BACK_MARKS] = 1;
         scratch->back_any = true;
     }
 }
 
 /* What the item led to: *sum of weight * C[item, h] over the user's recent items h; *last: of the
- * newest alone, without its weight. */
+ * newest alone, without its weight. The positions that pass the filter are written down first:
+ * without a branch, which would be guessed wrong two or three times a list. */
 static void covis_back(const struct item_tables *tables, struct item_scratch *scratch,
                        const struct item_row *row, int64_t now_ms, double *sum, double *last)
 {
     const struct item_list *list = row->neighbours;
+    const float *weights;
+    uint16_t *passed = scratch->passed;
+    int count = 0;
     double decay;
 
     *sum = *last = 0;
     if (list == NULL || !scratch->back_any)
         return;
     for (int i = 0; i < list->count; i++) {
-        int32_t index = list->index[i];
-        double weight = (double)item_list_weights(list)[i];
-        const struct back_slot *slot;
-
-        if ((scratch->back_bits[(uint32_t)index % BACK_BITS / 64] >> (index % 64) & 1) == 0)
-            continue;
-        slot = back_slot(scratch, index);
-        if (slot->call == scratch->call)
-            *sum += slot->weight * weight;
-        if (index == scratch->newest)
-            *last = weight;
+        passed[count] = (uint16_t)i;
+        count += scratch->back_marks[(uint32_t)list->index[i] % BACK_MARKS];
     }
+    if (count == 0)
+        return;
+    weights = item_list_weights(list);
+    for (int i = 0; i < count; i++) {
+        int32_t index = list->index[passed[i]];
+        const struct back_slot *slot = back_slot(scratch, index);
+
+        if (slot->call == scratch->call)
+            *sum += slot->weight * (double)weights[passed[i]];
+        if (index == scratch->newest)
+            *last = (double)weights[passed[i]];
+    }
+    if (*sum == 0)
+        return;
     decay = item_tables_decay(row->covis_at_ms, now_ms, tables->options.covis_tau_ms);
     *sum *= decay;
     *last *= decay;
@@ -306,23 +316,34 @@ static int64_t seconds_since(int64_t then_ms, int64_t now_ms)
     return now_ms > then_ms ? (now_ms - then_ms) / 1000 : 0;
 }
 
+_Static_assert(ITEM_TAU_7D_MS == 7 * ITEM_TAU_24H_MS && ITEM_TAU_24H_MS == 24 * ITEM_TAU_1H_MS,
+               "one exponential serves all three");
+
+/* The three decayed counts at now. e^-(t / 1 h) is a power of e^-(t / 7 d): squaring takes a third
+ * of an exponential's time, and 7 multiplications in a row lose nothing that a count shows. */
+static void raw_popularity(const struct item_row *row, int64_t now_ms, int64_t *raw)
+{
+    double week = item_tables_decay(row->decayed_at_ms, now_ms, ITEM_TAU_7D_MS);
+    double square = week * week, day = square * square * square * week;
+    double day_3 = day * day * day, day_6 = day_3 * day_3, day_12 = day_6 * day_6;
+
+    raw[RAW_POP_1H] = fixed(row->decayed[0] * (day_12 * day_12), RAW_FIXED);
+    raw[RAW_POP_24H] = fixed(row->decayed[1] * day, RAW_FIXED);
+    raw[RAW_POP_7D] = fixed(row->decayed[2] * week, RAW_FIXED);
+}
+
 static void raw_of_item(const struct item_tables *tables, struct item_scratch *scratch,
                         int64_t now_ms, int32_t index, int64_t *raw)
 {
     const struct item_row *row = item_rows_get(&tables->rows, index);
     const struct repeat_slot *repeat = repeat_slot(scratch, row->hash);
     const struct covis_slot *covis = covis_of(scratch, index);
-    double decayed[ITEM_DECAYS], back, last;
+    double back, last;
 
     covis_back(tables, scratch, row, now_ms, &back, &last);
-    for (int i = 0; i < ITEM_DECAYS; i++)
-        decayed[i] = row->decayed[i] *
-                     item_tables_decay(row->decayed_at_ms, now_ms, item_tables_taus_ms[i]);
     raw[RAW_CLICKS] = row->clicks;
     raw[RAW_SHOWN] = row->shown;
-    raw[RAW_POP_1H] = fixed(decayed[0], RAW_FIXED);
-    raw[RAW_POP_24H] = fixed(decayed[1], RAW_FIXED);
-    raw[RAW_POP_7D] = fixed(decayed[2], RAW_FIXED);
+    raw_popularity(row, now_ms, raw);
     if (covis != NULL) {
         raw[RAW_COVIS] = fixed(covis->sum, RAW_FIXED);
         raw[RAW_COVIS_COSINE] = fixed(covis->cosine, RAW_FINE);
@@ -370,9 +391,9 @@ enum status item_tables_raw(const struct item_tables *tables, struct item_scratc
         return error_set(err, ERR_NOMEM, "no memory for counts of items");
     count_repeats(scratch, query, history);
     weigh_recent(tables, scratch, query, history);
+    if (count > 0)
+        memset(raw, 0, (size_t)count * RAW_COLUMNS * sizeof *raw);
     for (int i = 0; i < count; i++, raw += RAW_COLUMNS) {
-        for (int c = 0; c < RAW_COLUMNS; c++)
-            raw[c] = 0;
         prefetch_ahead(tables, scratch, indices + i, count - i);
         if (indices[i] >= 0 && indices[i] < tables->rows.count)
             raw_of_item(tables, scratch, known.now_ms, indices[i], raw);

@@ -23,7 +23,6 @@ struct scalar_row {
     const char *name; /* at most 31 characters; never reused with another meaning */
     enum scalar_scope scope;
     const char *help;
-    float (*compute)(const int64_t *raw); /* raw: RAW_COLUMNS; finite for every input */
     /* Weight that a fresh head begins with, in deviations: so that a model that has learnt little
      * orders about as co-visitation and popularity do, and not at random. Mostly 0. */
     float prior;
@@ -34,7 +33,8 @@ extern const int scalars_count;
 
 extern const char *const scalar_scope_names[]; /* "user", "item", "pair", "context" */
 
-/* out (rows, scalars_count) from raw (rows, RAW_COLUMNS). */
+/* out (rows, scalars_count) from raw (rows, RAW_COLUMNS); finite for every input. A row's bits do
+ * not depend on the others. */
 void scalars_compute(float *out, const int64_t *raw, int rows);
 /* -1, or the index of the first name that differs from names[count]. */
 int scalars_mismatch(const char (*names)[32], int count);
