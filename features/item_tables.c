@@ -84,6 +84,7 @@ void item_tables_destroy(struct item_tables *tables)
     if (tables->rows.index != NULL)
         item_rows_clear(&tables->rows);
     free(tables->at_row);
+    free(tables->weights_of);
     free(tables->changed);
     free(tables->offsets);
     free(tables);
@@ -107,6 +108,14 @@ enum status item_tables_copy(struct item_tables **copy, const struct item_tables
     made->rows_given = made->rows_capacity = from->rows_given;
     made->rows_free = from->rows_free;
     made->gives = from->gives;
+    if (from->weights_of != NULL) {
+        made->weights_of = malloc((size_t)from->weights_rows * sizeof *made->weights_of);
+        if (made->weights_of == NULL)
+            goto no_memory;
+        memcpy(made->weights_of, from->weights_of,
+               (size_t)from->weights_rows * sizeof *made->weights_of);
+        made->weights_rows = from->weights_rows;
+    }
     if (from->offsets != NULL) {
         item_tables_set_offsets(made, from->offsets, from->offsets_count);
         if (made->offsets == NULL)
@@ -528,7 +537,13 @@ struct text item_tables_name(const struct item_tables *tables, int32_t index)
 
 int32_t item_tables_row(const struct item_tables *tables, int32_t index)
 {
-    return index < 0 || index >= tables->rows.count ? 0 : item_rows_get(&tables->rows, index)->row;
+    int32_t row, owner;
+
+    if (index < 0 || index >= tables->rows.count)
+        return 0;
+    row = item_rows_get(&tables->rows, index)->row;
+    owner = row < tables->weights_rows ? tables->weights_of[row] : ITEM_NONE;
+    return owner == ITEM_NONE || owner == index ? row : 0;
 }
 
 int32_t item_tables_at_row(const struct item_tables *tables, int32_t row)

@@ -26,8 +26,9 @@
  * (item_tables_describe()). A row that expired goes to the next item that is admitted, so expiry
  * belongs right in front of a bundle's publication, of a model that has such rows cleared: then the
  * next owner, whom a delta may tell of before the next bundle, is served as an unknown item. Where
- * that publication fails, or somebody goes back to an older bundle, the weights served there are
- * the last owner's until a bundle is published: rows are not held back for that.
+ * that publication fails, or somebody goes back to an older bundle, the weights there are the last
+ * owner's: tables with a delta over them know whose weights their base has at a row that changed
+ * hands, and anybody else's row is 0 until the next bundle.
  */
 #ifndef FEATURES_ITEM_TABLES_H
 #define FEATURES_ITEM_TABLES_H
@@ -111,7 +112,8 @@ int64_t item_tables_newest_ms(const struct item_tables *tables); /* newest event
 int32_t item_tables_find(const struct item_tables *tables, uint64_t item); /* or ITEM_NONE */
 uint64_t item_tables_hash(const struct item_tables *tables, int32_t index);
 struct text item_tables_name(const struct item_tables *tables, int32_t index); /* "" if unknown */
-int32_t item_tables_row(const struct item_tables *tables, int32_t index); /* model row, 0 unknown */
+/* Model row; 0: unknown, or with a delta over a base whose weights there are another item's. */
+int32_t item_tables_row(const struct item_tables *tables, int32_t index);
 int32_t item_tables_at_row(const struct item_tables *tables, int32_t row); /* index, or ITEM_NONE */
 /* It has a row by its own events, not only by what is said of it. */
 bool item_tables_admitted(const struct item_tables *tables, int32_t index);

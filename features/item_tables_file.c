@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- writing ---- */
@@ -115,24 +116,58 @@ static enum status put_neighbours(struct item_row *row, const struct item_file_i
     return OK;
 }
 
+/* The base's weights at this row are its present item's, who loses it. */
+static bool note_weights(struct item_tables *tables, int32_t row)
+{
+    if (tables->weights_of == NULL) {
+        tables->weights_of = malloc((size_t)tables->rows_given * sizeof *tables->weights_of);
+        if (tables->weights_of == NULL)
+            return false;
+        for (tables->weights_rows = 0; tables->weights_rows < tables->rows_given;)
+            tables->weights_of[tables->weights_rows++] = ITEM_NONE;
+    }
+    if (row < tables->weights_rows && tables->weights_of[row] == ITEM_NONE)
+        tables->weights_of[row] = tables->at_row[row];
+    return true;
+}
+
+/* A row may go to an item in front of the one that loses it: *moved, and check_owners() looks at
+ * the whole of them at the end. */
 static enum status put_row_number(struct item_tables *tables, const struct item_row *row,
-                                  const struct item_file_item *item, struct error *err)
+                                  const struct item_file_item *item, bool *moved, struct error *err)
 {
     if (row->row == item->row)
         return OK;
-    if (item->row == 0) { /* it expired */
+    if (row->row != 0 && tables->at_row[row->row] == item->index) { /* it expired */
+        if (!note_weights(tables, row->row))
+            return no_memory(err);
         tables->at_row[row->row] = ITEM_NONE;
-        return OK;
     }
-    if (row->row != 0 || item_tables_at_row(tables, item->row) != ITEM_NONE)
-        return error_set(err, ERR_MALFORMED, "model row %d belongs to two items of a file",
-                         item->row);
+    if (item->row == 0)
+        return OK;
+    if (item_tables_at_row(tables, item->row) != ITEM_NONE) {
+        *moved = true;
+        if (!note_weights(tables, item->row))
+            return no_memory(err);
+    }
     return item_tables_give_row(tables, item->row, item->index) ? OK : no_memory(err);
+}
+
+static enum status check_owners(const struct item_tables *tables, struct error *err)
+{
+    for (int32_t i = 0; i < tables->rows.count; i++) {
+        int32_t row = item_rows_get(&tables->rows, i)->row;
+
+        if (row != 0 && tables->at_row[row] != i)
+            return error_set(err, ERR_MALFORMED, "model row %d belongs to two items of a file",
+                             row);
+    }
+    return OK;
 }
 
 /* Puts one record into the table: a new item, or a known one whose row it replaces. */
 static enum status put_item(struct item_tables *tables, const struct item_file_item *item,
-                            struct error *err)
+                            bool *moved, struct error *err)
 {
     struct item_row *row;
     enum status status;
@@ -152,7 +187,7 @@ static enum status put_item(struct item_tables *tables, const struct item_file_i
         return no_memory(err);
     if (row->hash != item->hash)
         return error_set(err, ERR_CONFLICT, "item %d of a file is another item here", item->index);
-    status = put_row_number(tables, row, item, err);
+    status = put_row_number(tables, row, item, moved, err);
     if (status == OK)
         status = put_neighbours(row, item, err);
     if (status != OK)
@@ -182,14 +217,16 @@ static enum status put_all(struct item_tables *tables, struct item_file *file, s
 {
     const struct item_file_head *head = item_file_head(file);
     struct item_file_item item;
-    bool more = true;
+    bool more = true, moved = false;
     enum status status = item_file_next(file, &item, &more, err);
 
     while (status == OK && more) {
-        status = put_item(tables, &item, err);
+        status = put_item(tables, &item, &moved, err);
         if (status == OK)
             status = item_file_next(file, &item, &more, err);
     }
+    if (status == OK && moved)
+        status = check_owners(tables, err);
     if (status != OK)
         return status;
     if (tables->rows.count != head->items_total)

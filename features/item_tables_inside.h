@@ -15,7 +15,11 @@ struct item_tables {
     int32_t rows_capacity;
     int32_t rows_free; /* rows 1 .. rows_given - 1 that belong to nobody */
     uint64_t gives;
-    int32_t *at_row;   /* (rows_given) index of the item; at_row[0] is ITEM_NONE */
+    int32_t *at_row; /* (rows_given) index of the item; at_row[0] is ITEM_NONE */
+    /* Of tables with a delta over them: (weights_rows) the item whose weights the base has there,
+     * where its row was taken from it since; else ITEM_NONE. NULL: none was. */
+    int32_t *weights_of;
+    int32_t weights_rows;
     uint64_t *changed; /* a bit an item, set since the mark; NULL: no mark, all count */
     int32_t changed_words;
     int offsets_count;

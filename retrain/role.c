@@ -104,10 +104,7 @@ const struct config_row retrain_config_rows[] = {
      "an item has weights of its own once it was chosen or shown so often"},
     {"retrain.expire_after", CONFIG_DURATION, "0s", 0, 3650.0 * 86400000, NULL,
      "an item not seen for so long loses its weights with the next bundle, and its row goes to a "
-     "new "
-     "item; while an older bundle is served, after a rollback or a publication that failed, the "
-     "new "
-     "one is ranked there by the old one's weights; 0s: never"},
+     "new item; 0s: never"},
     {"retrain.cold_items", CONFIG_INT, "0", 0, 1e7, NULL,
      "items of the items topic that have weights before anybody chose them, the mean of the items "
      "most like them by category and text, such as 100000; 0: none, and with model.text 0 retrain "

@@ -1,5 +1,6 @@
 /*
- * Tests files and deltas of features/item_tables: what comes back, and what is refused.
+ * Tests files and deltas of features/item_tables: what comes back, what is refused, and whose
+ * weights lie at a row that changed hands.
  */
 #include "features/item_tables.h"
 
@@ -179,4 +180,79 @@ TEST(item_tables_that_expired_come_back_from_files_and_deltas)
     item_tables_destroy(again);
     item_tables_destroy(loaded);
     item_tables_destroy(tables);
+}
+
+/* A bundle of before an expiry is served (nothing was published since, or somebody went back to
+ * it), and deltas tell who has the row now: in front of the one that had it in the file, or behind.
+ */
+TEST(item_tables_row_of_a_new_owner_has_none_of_the_old_ones_weights)
+{
+    for (int behind = 0; behind < 2; behind++) {
+        struct item_tables *tables = item_fixture_small(), *base, *now, *copy;
+        const char *whole = item_fixture_path("whole"), *delta = item_fixture_path("delta");
+        uint64_t old = behind ? 11 : 12, young = behind ? 12 : 11, sequence;
+        int32_t row;
+        struct error err;
+
+        (void)item_fixture_see(tables, 11, 1000, old == 11 ? 2 : 1);
+        (void)item_fixture_see(tables, 12, 1000, old == 12 ? 2 : 1);
+        (void)item_fixture_see(tables, 13, 9000, 2);
+        row = item_tables_row(tables, item_tables_find(tables, old));
+        CHECK_STATUS(OK, item_tables_save(tables, whole, &err));
+        CHECK_STATUS(OK, item_tables_load(&base, whole, &err));
+        if (behind) /* what changed since the base is not known, as after a rollback */
+            item_tables_forget_mark(tables);
+        else
+            item_tables_mark_saved(tables);
+        CHECK_INT(1, item_tables_expire(tables, 5000));
+        (void)item_fixture_see(tables, young, 9100, 2);
+        CHECK_INT(row, item_tables_row(tables, item_tables_find(tables, young)));
+        CHECK_STATUS(OK, item_tables_save_delta(tables, 1, "v1", delta, &err));
+        CHECK_STATUS(OK, item_tables_copy(&now, base, &err));
+        CHECK_STATUS(OK, item_tables_apply_delta(now, delta, "v1", &sequence, &err));
+        CHECK_INT(item_tables_find(now, young), item_tables_at_row(now, row));
+        CHECK_INT(0, item_tables_row(now, item_tables_find(now, young)));
+        CHECK_INT(0, item_tables_row(now, item_tables_find(now, old)));
+        CHECK(item_tables_row(now, item_tables_find(now, 13)) != 0); /* it has kept its own */
+        CHECK_STATUS(OK, item_tables_copy(&copy, now, &err));
+        CHECK_INT(0, item_tables_row(copy, item_tables_find(copy, young)));
+        item_tables_destroy(copy);
+        item_tables_destroy(now);
+
+        /* The old one has its row again, and the weights there are its own. */
+        CHECK_INT(2, item_tables_expire(tables, 9500));
+        (void)item_fixture_see(tables, old, 9600, 2);
+        CHECK_STATUS(OK, item_tables_save_delta(tables, 2, "v1", delta, &err));
+        CHECK_STATUS(OK, item_tables_apply_delta(base, delta, "v1", &sequence, &err));
+        CHECK_INT(row, item_tables_row(base, item_tables_find(base, old)));
+        item_tables_destroy(base);
+
+        /* The next bundle has weights for its own tables. */
+        CHECK_STATUS(OK, item_tables_save(tables, whole, &err));
+        CHECK_STATUS(OK, item_tables_load(&base, whole, &err));
+        item_fixture_check_same(tables, base);
+        item_tables_destroy(base);
+        item_tables_destroy(tables);
+    }
+}
+
+TEST(item_tables_refuse_two_items_of_one_row)
+{
+    struct item_tables *tables = item_fixture_small(), *other = item_fixture_small();
+    const char *delta = item_fixture_path("delta");
+    uint64_t sequence;
+    struct error err;
+
+    (void)item_fixture_see(tables, 11, 1000, 2);
+    (void)item_fixture_see(tables, 12, 1000, 1);
+    item_tables_mark_saved(tables);
+    (void)item_fixture_see(other, 11, 1000, 1);
+    (void)item_fixture_see(other, 12, 1000, 1);
+    item_tables_mark_saved(other);
+    (void)item_fixture_see(other, 12, 2000, 1); /* has row 1 there, and 11 says nothing */
+    CHECK_STATUS(OK, item_tables_save_delta(other, 1, "v1", delta, &err));
+    CHECK_STATUS(ERR_MALFORMED, item_tables_apply_delta(tables, delta, "v1", &sequence, &err));
+    CHECK(strstr(err.text, "model row 1 belongs to two items") != NULL);
+    item_tables_destroy(tables);
+    item_tables_destroy(other);
 }
