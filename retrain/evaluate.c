@@ -166,12 +166,26 @@ static double place_by_scalar(const float *scalars, int rows, int scalar)
     return below / (rows - 1);
 }
 
+/* The list's rows in the tables of the walk. They have other indices there as soon as an item was
+ * described between two that were seen. */
+static bool find_rows(const struct evaluator *e, const struct list *list, int32_t *indices)
+{
+    for (int i = 0; i < list->rows_count; i++) {
+        if (list->rows[i] < 0 || list->rows[i] >= item_tables_count(e->options.tables))
+            return false;
+        indices[i] = item_tables_find(e->tables,
+                                      item_tables_hash(e->options.tables, list->rows[i]));
+    }
+    return true;
+}
+
 /* The choice's list as training will see it beside the same rows as serving sees them now. */
 static enum status compare_scalars(struct evaluator *e, const struct holdout_event *event,
                                    const struct sequences_view *before, struct error *err)
 {
     struct item_query query = {
         .now_ms = event->time_ms, .history = before->entries, .history_count = before->count};
+    int32_t indices[LIST_ROWS_MAX];
     const struct list *list;
     enum status status = OK;
     int64_t *raw;
@@ -181,15 +195,15 @@ static enum status compare_scalars(struct evaluator *e, const struct holdout_eve
     if (!map64_get(e->list_of, choice_key(event->user, event->time_ms), &at))
         return OK;
     list = lists_fresh_at(e->options.pool, (int)at);
-    if (list->rows_count < 2 || item_tables_hash(e->tables, list->rows[0]) != event->item)
+    if (list->rows_count < 2 || !find_rows(e, list, indices) ||
+        item_tables_hash(e->options.tables, list->rows[0]) != event->item)
         return OK;
     raw = malloc((size_t)list->rows_count * RAW_COLUMNS * sizeof *raw);
     scalars = malloc(2 * (size_t)list->rows_count * (size_t)scalars_count * sizeof *scalars);
     if (raw == NULL || scalars == NULL)
         status = error_set(err, ERR_NOMEM, "no memory to compare %d rows", list->rows_count);
     if (status == OK)
-        status = item_tables_raw(e->tables, e->items, &query, list->rows, list->rows_count, raw,
-                                 err);
+        status = item_tables_raw(e->tables, e->items, &query, indices, list->rows_count, raw, err);
     if (status == OK) {
         float *served = scalars + (ptrdiff_t)list->rows_count * scalars_count;
 

@@ -73,6 +73,7 @@ struct evaluator_options {
     struct holdout_window window; /* its from_ms: earlier choices may have been trained on */
     const struct lists *pool; /* recalled lists not yet learnt from, borrowed and not changed; or
                                  NULL: scalars are not compared */
+    const struct item_tables *tables; /* that the pool's rows are indices of; with a pool */
     uint64_t seed;
 };
 MUST_CHECK enum status evaluator_create(struct evaluator **evaluator,

@@ -115,6 +115,7 @@ static enum status judge(struct role *role, struct evaluation *evaluation, struc
         .challenger = learner_model(role->learner),
         .champion = role->champion,
         .pool = learner_recalled_lists(role->learner),
+        .tables = learner_tables(role->learner),
         .seed = hash64_mix(role->settings.seed, (uint64_t)role->rounds),
     };
     struct evaluator *evaluator = NULL;
