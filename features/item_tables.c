@@ -421,6 +421,18 @@ int32_t item_tables_describe(struct item_tables *tables, int32_t index, int32_t 
     return row != NULL && hand_over(tables, row, number, index) ? number : 0;
 }
 
+bool item_tables_take_row(struct item_tables *tables, int32_t index, int32_t number)
+{
+    struct item_row *row;
+
+    if (index < 0 || index >= tables->rows.count || number < 1 || number >= ITEM_FILE_ITEMS_MAX ||
+        item_rows_get(&tables->rows, index)->row != 0 ||
+        item_tables_at_row(tables, number) != ITEM_NONE)
+        return false;
+    row = touch(tables, index);
+    return row != NULL && hand_over(tables, row, number, index);
+}
+
 int item_tables_expire(struct item_tables *tables, int64_t before_ms)
 {
     int expired = 0;

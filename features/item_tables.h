@@ -90,6 +90,9 @@ void item_tables_observe_shown(struct item_tables *tables, int32_t index, int64_
  * is out. A copy of the tables that is behind may be given the same row ahead of its time: rows of
  * items that are admitted are the lowest that belong to nobody, so both go on alike. */
 int32_t item_tables_describe(struct item_tables *tables, int32_t index, int32_t row);
+/* That row for an item without one, as other tables of the same log gave it. False, and nothing is
+ * changed: it has one, the row is another's, or memory is out. */
+bool item_tables_take_row(struct item_tables *tables, int32_t index, int32_t row);
 /* Takes the rows of items last seen before that time; they are admitted anew like new ones. Returns
  * how many. Walks all items. */
 int item_tables_expire(struct item_tables *tables, int64_t before_ms);

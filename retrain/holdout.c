@@ -133,6 +133,13 @@ void holdout_describe(struct holdout *h, uint64_t item, int32_t row)
     (void)item_tables_describe(h->base, item_tables_index(h->base, item, unnamed, 0), row);
 }
 
+bool holdout_take_row(struct holdout *h, uint64_t item, int32_t row)
+{
+    struct text unnamed = {0};
+
+    return item_tables_take_row(h->base, item_tables_index(h->base, item, unnamed, 0), row);
+}
+
 int holdout_count(const struct holdout *h)
 {
     return h->count;

@@ -48,6 +48,8 @@ MUST_CHECK enum status holdout_add(struct holdout *holdout, const struct sequenc
                                    const struct holdout_event *event, struct error *err);
 /* The same row in the base for an item that the learner's tables have just described. */
 void holdout_describe(struct holdout *holdout, uint64_t item, int32_t row);
+/* The same for one that takes it in whatever way; false: the base has it otherwise. */
+bool holdout_take_row(struct holdout *holdout, uint64_t item, int32_t row);
 int holdout_count(const struct holdout *holdout);
 /* Forgets whose changes those of the user at or before time_ms were. The changes stay, as shared
  * counts do, and judge no more. */

@@ -149,6 +149,14 @@ MUST_CHECK enum status learner_erase(struct learner *learner, uint64_t user, int
 MUST_CHECK enum status learner_adopt(struct learner *learner, struct item_tables *tables,
                                      struct error *err);
 
+/* What was published after the state that this learner goes on from was written: its items get the
+ * same indices and, where nobody has them, the same rows, although the events that they came from
+ * are yet to be read again, perhaps in another order. Else no delta would fit the bundle. False:
+ * the two are of different pasts, or there is no room, and nothing was changed. Errors: ERR_NOMEM
+ */
+MUST_CHECK enum status learner_follow(struct learner *learner, const struct item_tables *ahead,
+                                      bool *same_past, struct error *err);
+
 /* All but the item tables and the holdout's base, which have files of their own. */
 void learner_save(struct learner *learner, struct state_file *state);
 /* Into a new learner of the same options; takes tables and base (NULL without a holdout), as

@@ -155,6 +155,37 @@ void learner_cold_refresh(struct learner *l)
     }
 }
 
+enum status learner_follow(struct learner *l, const struct item_tables *ahead, bool *same_past,
+                           struct error *err)
+{
+    int ours = item_tables_count(l->tables), theirs = item_tables_count(ahead);
+
+    *same_past = item_tables_seed(ahead) == l->rules.seed &&
+                 theirs <= item_tables_items_max(l->tables);
+    for (int32_t i = 0; i < ours && i < theirs && *same_past; i++)
+        *same_past = item_tables_hash(l->tables, i) == item_tables_hash(ahead, i);
+    for (int32_t i = ours; i < theirs && *same_past; i++)
+        *same_past = item_tables_find(l->tables, item_tables_hash(ahead, i)) == ITEM_NONE;
+    if (!*same_past)
+        return OK;
+    for (int32_t i = ours; i < theirs; i++)
+        if (item_tables_index(l->tables, item_tables_hash(ahead, i), item_tables_name(ahead, i),
+                              0) == ITEM_NONE)
+            return error_set(err, ERR_NOMEM, "no memory for %d items that were published", theirs);
+    for (int32_t i = 0; i < theirs; i++) {
+        int32_t row = item_tables_row(ahead, i);
+        uint64_t item = item_tables_hash(ahead, i);
+
+        if (row == 0 || item_tables_row(l->tables, i) != 0 ||
+            item_tables_at_row(l->tables, row) != ITEM_NONE ||
+            (l->holdout != NULL && !holdout_take_row(l->holdout, item, row)))
+            continue;
+        (void)item_tables_take_row(l->tables, i, row);
+    }
+    learner_cold_count(l);
+    return OK;
+}
+
 /* May an item that was never seen take a place in the item tables? With a row it may. A model that
  * reads texts needs to know those of items that come to be seen: half of the places, no more. */
 static bool has_place(const struct learner *l)

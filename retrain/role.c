@@ -328,6 +328,32 @@ static void handle_gate(struct http_request *request, void *context)
 
 static const struct http_route admin_routes[] = {{"GET", "/gate", handle_gate}, {0}};
 
+/* Killed between a publication and the next checkpoint, it goes on from before that bundle. */
+static enum status follow_bundle(struct role *role, struct error *err)
+{
+    struct item_tables *ahead;
+    char path[PATH_BYTES];
+    bool same_past;
+    enum status status;
+
+    if (role->version[0] == 0)
+        return OK;
+    (void)snprintf(path, sizeof path, "%s/%s/%s", role->settings.models, role->version,
+                   BUNDLE_ITEMS_NAME);
+    status = item_tables_load(&ahead, path, err);
+    if (status != OK)
+        return status;
+    status = learner_follow(role->learner, ahead, &same_past, err);
+    item_tables_destroy(ahead);
+    if (status == OK && !same_past)
+        log_event(
+            LOG_WARN, "other_past",
+            "the published bundle's items are not those of the checkpoint: counts go out with "
+            "the next bundle",
+            log_text("version", role->version));
+    return status;
+}
+
 static enum status open_state(struct role *role, struct checkpoint_role *from, struct error *err)
 {
     static struct manifest manifest;
@@ -341,6 +367,8 @@ static enum status open_state(struct role *role, struct checkpoint_role *from, s
         status = load_champion(role, &manifest, err);
     if (status == OK)
         status = load_past(role, from, err);
+    if (status == OK)
+        status = follow_bundle(role, err);
     return status == OK ? role_watch(role, err) : status;
 }
 

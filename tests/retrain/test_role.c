@@ -762,6 +762,38 @@ TEST(role_sends_deltas_that_fit_after_a_restart)
     end();
 }
 
+/* Killed between a publication and the next checkpoint: it goes on from before that bundle, which
+ * knows items that are yet to be read again, by two partitions in whatever order. */
+TEST(role_sends_deltas_that_fit_a_bundle_of_after_its_checkpoint)
+{
+    struct role *role;
+
+    begin_judging(100000);
+    send_events(0, 30);
+    role = open_role();
+    follow(role, 30);
+    CHECK(!run_once(role));
+    role_close(role);
+    send_events(30, 200); /* new items */
+    role = open_role();
+    follow(role, 200);
+    CHECK_STATUS(OK, role_publish_tables(role, &err));
+    CHECK_TEXT("v000002", role->version);
+    role_close(role); /* nothing was written after it */
+    role = open_role();
+    CHECK_INT(30, read_so_far(role));
+    CHECK_TEXT("v000002", role->version);
+    CHECK_STATUS(OK, publish_delta(inside("models"), learner_tables(role->learner), role->version,
+                                   ++role->delta_sequence, &err));
+    check_delta(role, "v000002");
+    follow(role, 200);
+    role->delta_us = 0; /* it is time for one */
+    CHECK(!run_once(role));
+    check_delta(role, "v000002");
+    role_close(role);
+    end();
+}
+
 /* ---- drift ---- */
 
 TEST(role_watches_where_choices_stand_in_the_champions_order)
