@@ -141,17 +141,18 @@ static float self_score(const struct work *w, const float *q, const float *k)
     return cpu_dot(q, k, w->D) * w->scale + w->self_bias;
 }
 
-/* SiLU of a tile of scores, which come scaled; bias_pitch 0: one row of biases serves all rows. */
-CPU_INLINE void store_silu(const struct work *w, float *scores, cpu_vector (*acc)[CPU_VECTORS],
-                           const float *bias, int64_t bias_pitch)
+/* SiLU of a tile of scores, which come scaled, the first `vectors` of each row; bias_pitch 0: one
+ * row of biases serves all rows. */
+CPU_INLINE void store_silu(int vectors, const struct work *w, float *scores,
+                           cpu_vector (*acc)[CPU_VECTORS], const float *bias, int64_t bias_pitch)
 {
     CPU_UNROLL
-    for (int half = 0; half < CPU_ROWS * CPU_VECTORS; half += CPU_SILU_COUNT) {
+    for (int half = 0; half < CPU_ROWS * vectors; half += CPU_SILU_COUNT) {
         cpu_vector t[CPU_SILU_COUNT];
 
         CPU_UNROLL
         for (int i = 0; i < CPU_SILU_COUNT; i++) {
-            int r = (half + i) / CPU_VECTORS, v = (half + i) % CPU_VECTORS;
+            int r = (half + i) / vectors, v = (half + i) % vectors;
 
             t[i] = CPU_FMA(acc[r][v], cpu_splat(w->scale),
                            cpu_load(bias + r * bias_pitch + v * CPU_LANES));
@@ -159,7 +160,7 @@ CPU_INLINE void store_silu(const struct work *w, float *scores, cpu_vector (*acc
         cpu_silu_scaled(t, CPU_SILU_COUNT);
         CPU_UNROLL
         for (int i = 0; i < CPU_SILU_COUNT; i++) {
-            int r = (half + i) / CPU_VECTORS, v = (half + i) % CPU_VECTORS;
+            int r = (half + i) / vectors, v = (half + i) % vectors;
 
             cpu_store(scores + r * w->pitch + v * CPU_LANES, t[i]);
         }
@@ -176,9 +177,17 @@ CPU_INLINE void strip_scores(enum attention_form form, int candidates, const str
     for (int32_t j = 0; j < keys; j += CPU_PANEL) {
         cpu_vector acc[CPU_ROWS][CPU_VECTORS];
 
+        /* Candidates read no weight behind the last key, so half a panel of keys is enough. */
+        if (CPU_VECTORS > 1 && form == ATTENTION_SILU && slopes == NULL && candidates &&
+            w->a->n - j <= CPU_PANEL / 2) {
+            cpu_product_part((CPU_VECTORS + 1) / 2, acc, q, row, 1, keys_packed + (int64_t)j * w->D,
+                             w->D);
+            store_silu((CPU_VECTORS + 1) / 2, w, scores + j, acc, w->bias + j, 0);
+            continue;
+        }
         cpu_product(acc, q, row, 1, keys_packed + (int64_t)j * w->D, w->D);
         if (form == ATTENTION_SILU && slopes == NULL) {
-            store_silu(w, scores + j, acc, w->bias + j, candidates ? 0 : w->pitch);
+            store_silu(CPU_VECTORS, w, scores + j, acc, w->bias + j, candidates ? 0 : w->pitch);
             continue;
         }
         CPU_UNROLL
@@ -331,6 +340,29 @@ CPU_INLINE void strip_output(int candidates, const struct work *w, float *o, con
     }
 }
 
+/* Head by head: K and V of one stay in L1 while all strips pass by. One row of biases serves all.
+ */
+static void forward_candidates(const struct work *w, float *o, const float *z, int32_t rows,
+                               float *scratch)
+{
+    const struct attention *a = w->a;
+    int64_t head = w->D * w->pitch;
+    int32_t keys = strip_keys(w, w->history);
+
+    make_bias(w, w->history, keys);
+    for (int32_t h = 0; h < a->H; h++) {
+        const float *packed = a->packed + h * head, *values = packed + a->C * w->pitch;
+
+        for (int32_t strip = 0; strip < rows; strip += STRIP) {
+            const float *z_head = z + (int64_t)strip * 4 * a->C + h * w->D;
+            float *o_head = o + (int64_t)strip * a->C + h * w->D, own[CPU_LANES] = {0};
+
+            strip_weights(w, scratch, NULL, own, z_head + 2 * a->C, packed, w->history, keys);
+            strip_output(1, w, o_head, scratch, own, values, z_head, a->n);
+        }
+    }
+}
+
 void CPU(attention_forward)(float *o, const struct attention *a, const float *z, int32_t rows,
                             int32_t first)
 {
@@ -340,22 +372,22 @@ void CPU(attention_forward)(float *o, const struct attention *a, const float *z,
     int64_t head = w.D * w.pitch;
     const float *values = a->packed + a->C * w.pitch;
 
+    if (candidates) {
+        forward_candidates(&w, o, z, rows, scratch);
+        return;
+    }
     for (int32_t strip = 0; strip < rows; strip += STRIP) {
-        int32_t row = strip + (candidates ? w.history : first), keys = strip_keys(&w, row);
+        int32_t row = strip + first, keys = strip_keys(&w, row);
         int32_t seen = visible_keys(&w, row + STRIP - 1);
 
-        if (!candidates || strip == 0) /* one row of biases serves all candidates */
-            make_bias(&w, row, keys);
+        make_bias(&w, row, keys);
         for (int32_t h = 0; h < a->H; h++) {
             const float *z_head = z + (int64_t)strip * 4 * a->C + h * w.D;
-            float *o_head = o + (int64_t)strip * a->C + h * w.D, own[CPU_LANES] = {0};
+            float *o_head = o + (int64_t)strip * a->C + h * w.D;
 
-            strip_weights(&w, scratch, NULL, own, z_head + 2 * a->C, a->packed + h * head, row,
+            strip_weights(&w, scratch, NULL, NULL, z_head + 2 * a->C, a->packed + h * head, row,
                           keys);
-            if (candidates)
-                strip_output(1, &w, o_head, scratch, own, values + h * head, z_head, seen);
-            else
-                strip_output(0, &w, o_head, scratch, own, values + h * head, z_head, seen);
+            strip_output(0, &w, o_head, scratch, NULL, values + h * head, z_head, seen);
         }
     }
 }

@@ -338,32 +338,39 @@ CPU_INLINE float cpu_norm(const float *x, int32_t count, float epsilon, float *m
  * The inner matrix product: acc[r][:] = sum over k of a[r * row_stride + k * step] * panel[k].
  *
  * panel is CPU_PANEL columns wide, (K, CPU_PANEL) without gaps. acc lives in registers: call it
- * with constants where they are constant and use acc at once.
+ * with constants where they are constant and use acc at once. vectors: the first so many of a row
+ * of the tile, a constant; the others are not set.
  */
-CPU_INLINE void cpu_product(cpu_vector (*acc)[CPU_VECTORS], const float *a, int64_t row_stride,
-                            int64_t step, const float *panel, int32_t K)
+CPU_INLINE void cpu_product_part(int vectors, cpu_vector (*acc)[CPU_VECTORS], const float *a,
+                                 int64_t row_stride, int64_t step, const float *panel, int32_t K)
 {
     CPU_UNROLL
     for (int r = 0; r < CPU_ROWS; r++) {
         CPU_UNROLL
-        for (int v = 0; v < CPU_VECTORS; v++)
+        for (int v = 0; v < vectors; v++)
             acc[r][v] = (cpu_vector){0};
     }
     for (int32_t k = 0; k < K; k++) {
         cpu_vector b[CPU_VECTORS];
 
         CPU_UNROLL
-        for (int v = 0; v < CPU_VECTORS; v++)
+        for (int v = 0; v < vectors; v++)
             b[v] = cpu_load(panel + (int64_t)k * CPU_PANEL + v * CPU_LANES);
         CPU_UNROLL
         for (int r = 0; r < CPU_ROWS; r++) {
             cpu_vector x = cpu_splat(a[r * row_stride + k * step]);
 
             CPU_UNROLL
-            for (int v = 0; v < CPU_VECTORS; v++)
+            for (int v = 0; v < vectors; v++)
                 acc[r][v] = CPU_FMA(x, b[v], acc[r][v]);
         }
     }
+}
+
+CPU_INLINE void cpu_product(cpu_vector (*acc)[CPU_VECTORS], const float *a, int64_t row_stride,
+                            int64_t step, const float *panel, int32_t K)
+{
+    cpu_product_part(CPU_VECTORS, acc, a, row_stride, step, panel, K);
 }
 
 #endif
