@@ -69,6 +69,7 @@ struct network {
     struct linear w1_t[MODEL_LAYERS_MAX], w2_t[MODEL_LAYERS_MAX];
     struct head head;
     struct embed_folded folded; /* of the first layer; emb NULL where it is computed */
+    bool bf16; /* who scores may multiply bf16 numbers, added up in f32, where the device does so */
 };
 
 /* Floats that network_pack() needs, and the packing itself; call it again after every change. */

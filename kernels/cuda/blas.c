@@ -1,4 +1,4 @@
-/* kernels/cuda/blas.c - the five functions of cuBLAS we use, by name and with checked types. */
+/* kernels/cuda/blas.c - the six functions of cuBLAS we use, by name and with checked types. */
 #include "kernels/cuda/blas.h"
 
 #include <dlfcn.h>
@@ -15,7 +15,8 @@
     X(destroy, cublasDestroy)                                                                      \
     X(set_stream, cublasSetStream)                                                                 \
     X(set_math, cublasSetMathMode)                                                                 \
-    X(sgemm, cublasSgemm)
+    X(sgemm, cublasSgemm)                                                                          \
+    X(gemm_ex, cublasGemmEx)
 
 static struct {
     bool open;
@@ -31,6 +32,14 @@ _Static_assert(_Generic(&cublasSgemm,
                                            const float *, int, const float *, float *, int) : 1,
                         default : 0),
                "cublasSgemm has another signature");
+_Static_assert(_Generic(&cublasGemmEx,
+                        cublasStatus_t (*)(cublasHandle_t, cublasOperation_t, cublasOperation_t,
+                                           int, int, int, const void *, const void *, cudaDataType,
+                                           int, const void *, cudaDataType, int, const void *,
+                                           void *, cudaDataType, int, cublasComputeType_t,
+                                           cublasGemmAlgo_t) : 1,
+                        default : 0),
+               "cublasGemmEx has another signature");
 _Static_assert(_Generic(&cublasCreate, cublasStatus_t (*)(cublasHandle_t *) : 1, default : 0) &&
                    _Generic(&cublasDestroy, cublasStatus_t (*)(cublasHandle_t) : 1, default : 0) &&
                    _Generic(&cublasSetStream, cublasStatus_t (*)(cublasHandle_t, cudaStream_t) : 1,
@@ -121,4 +130,26 @@ enum status blas_product(cublasHandle_t blas, float *out, int32_t out_pitch, str
 {
     return blas_product_of(blas, out, out_pitch, x, BLAS_AS_IT_IS, w, BLAS_AS_IT_IS, R, K, N, add,
                            err);
+}
+
+/* The handle is pedantic for products of f32; bf16 is multiplied by tensor cores, which must not
+ * add up in anything narrower than f32 either. */
+enum status blas_product_half(cublasHandle_t blas, void *out, int32_t out_pitch, int out_half,
+                              struct blas_half x, struct blas_half w, int32_t R, int32_t K,
+                              int32_t N, int add, struct error *err)
+{
+    const float one = 1, keep = add ? 1 : 0;
+    cublasStatus_t status;
+
+    if (R == 0)
+        return OK;
+    status = blas_table.set_math(blas, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION);
+    if (status == CUBLAS_STATUS_SUCCESS)
+        status = blas_table.gemm_ex(blas, CUBLAS_OP_N, CUBLAS_OP_N, N, R, K, &one, w.at,
+                                    CUDA_R_16BF, w.pitch, x.at, CUDA_R_16BF, x.pitch, &keep, out,
+                                    out_half ? CUDA_R_16BF : CUDA_R_32F, out_pitch,
+                                    CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
+    if (status == CUBLAS_STATUS_SUCCESS)
+        status = blas_table.set_math(blas, CUBLAS_PEDANTIC_MATH);
+    return status == CUBLAS_STATUS_SUCCESS ? OK : failed("cublasGemmEx", status, err);
 }

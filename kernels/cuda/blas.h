@@ -46,4 +46,15 @@ MUST_CHECK enum status blas_product_of(cublasHandle_t blas, float *out, int32_t 
                                        struct blas_matrix w, enum blas_form w_form, int32_t R,
                                        int32_t K, int32_t N, int add, struct error *err);
 
+/* Products of bf16 numbers (their bits), added up in f32; out is f32, or where out_half bf16, too.
+ * The device has compute capability 8.0 or more. */
+struct blas_half {
+    const uint16_t *at;
+    int32_t pitch;
+};
+MUST_CHECK enum status blas_product_half(cublasHandle_t blas, void *out, int32_t out_pitch,
+                                         int out_half, struct blas_half x, struct blas_half w,
+                                         int32_t R, int32_t K, int32_t N, int add,
+                                         struct error *err);
+
 #endif

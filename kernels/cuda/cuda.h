@@ -28,6 +28,8 @@
 #if defined(__CUDACC__)
 #define LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                     \
     kernel<<<(grid), (block), (shared_bytes), (stream)>>>(__VA_ARGS__)
+/* The emulator looks: what it loads float by float need not be aligned. */
+#define CHECK_ALIGNED(at, bytes) ((void)0)
 #define DYN_SHARED(type, name)                                                                     \
     extern __shared__ __align__(16) unsigned char dyn_shared_[];                                   \
     type *name = reinterpret_cast<type *>(dyn_shared_)
@@ -79,6 +81,40 @@ static __device__ __forceinline__ float block_max(float value, float *sums, int 
     for (int w = 1; w < warps; w++)
         value = fmaxf(value, sums[w]);
     return value;
+}
+
+/* Four neighbours in one load or store of 16 bytes: at is aligned to them. */
+static __device__ __forceinline__ float4 load4(const float *at)
+{
+    CHECK_ALIGNED(at, sizeof(float4));
+    return *reinterpret_cast<const float4 *>(at);
+}
+
+static __device__ __forceinline__ void store4(float *at, float4 four)
+{
+    CHECK_ALIGNED(at, sizeof four);
+    *reinterpret_cast<float4 *>(at) = four;
+}
+
+/* The bits of the nearest bf16, of two equally near the even one; NaN stays NaN. */
+static __device__ __forceinline__ uint32_t half_bits(float x)
+{
+    union {
+        float x;
+        uint32_t bits;
+    } as = {x};
+
+    if (x != x)
+        return as.bits >> 16 | 0x40u;
+    return (as.bits + 0x7fffu + (as.bits >> 16 & 1u)) >> 16;
+}
+
+/* Four neighbours as bf16, in one store of 8 bytes. */
+static __device__ __forceinline__ void store4_half(uint16_t *at, float4 four)
+{
+    CHECK_ALIGNED(at, sizeof(uint2));
+    *reinterpret_cast<uint2 *>(at) = make_uint2(half_bits(four.x) | half_bits(four.y) << 16,
+                                                half_bits(four.z) | half_bits(four.w) << 16);
 }
 
 static __device__ __forceinline__ float silu(float a)

@@ -22,6 +22,8 @@
 struct device_model {
     struct model_config config;
     int32_t Z;
+    bool bf16;                                     /* products of scores are of bf16 numbers */
+    struct device_bytes half;                      /* then block as bf16, element by element */
     struct network_tensors weights;                /* pointers into block, on the device */
     struct device_floats block, emb, inverse_norm; /* the last: (V) of item rows */
 };
@@ -62,9 +64,20 @@ struct device_pass {
     int32_t history_tiles, tiles_count;
     struct arrays in;
     float *x, *normed, *z, *o, *e, *head_z, *head_now, *head_wide, *low, *hidden, *states, *scores;
+    float *head_half; /* room for bf16 of head_now, in a model of bf16 */
 };
 
 /* ---- weights ---- */
+
+#define BF16_CAPABILITY 80 /* 8.0: below it cuBLAS has no product of bf16 */
+
+static int capability; /* of the device; set before there is a model */
+
+/* A tensor of the weights as bf16. */
+static uint16_t *half_of(const struct device_model *model, const float *tensor)
+{
+    return (uint16_t *)(void *)model->half.at + (tensor - model->block.at);
+}
 
 static void drop_model(struct device_model *model)
 {
@@ -73,6 +86,7 @@ static void drop_model(struct device_model *model)
     device_floats_clear(&model->block);
     device_floats_clear(&model->emb);
     device_floats_clear(&model->inverse_norm);
+    device_bytes_clear(&model->half);
     free(model);
 }
 
@@ -87,6 +101,9 @@ static enum status put_weights(struct device_model *model, const struct network_
         status = device_floats_reserve(&model->emb, emb, err);
     if (status == OK)
         status = device_floats_reserve(&model->inverse_norm, state->network->config.V, err);
+    model->bf16 = state->network->bf16 && capability >= BF16_CAPABILITY;
+    if (status == OK && model->bf16)
+        status = device_bytes_reserve(&model->half, (size_t)block * sizeof(uint16_t), err);
     if (status != OK)
         return status;
     CUDA_TRY(err, cudaMemcpy(model->block.at, state->block, (size_t)block * sizeof(float),
@@ -95,6 +112,8 @@ static enum status put_weights(struct device_model *model, const struct network_
                              cudaMemcpyHostToDevice));
     status = cuda_next_norms(NULL, model->inverse_norm.at, model->emb.at, state->network->config.V,
                              state->network->config.C, err);
+    if (status == OK && model->bf16)
+        status = cuda_half(NULL, half_of(model, model->block.at), model->block.at, block, err);
     if (status != OK)
         return status;
     /* Passes have streams of their own, which do not wait for what is above. */
@@ -220,6 +239,8 @@ static void carve_activations(struct carve *carve, struct device_pass *pass,
     pass->head_wide = carve_part(carve, cross ? N * model->Z : 0, sizeof(float));
     pass->low = carve_part(carve, cross ? N * model->config.R : 0, sizeof(float));
     pass->hidden = carve_part(carve, cross ? N * model->config.W : 0, sizeof(float));
+    cross = cross && model->bf16;
+    pass->head_half = carve_part(carve, cross ? N * model->Z : 0, sizeof(uint16_t));
 }
 
 /* ---- what goes in ---- */
@@ -310,6 +331,24 @@ static enum status begin(struct device_pass *pass, const struct device_model *mo
 
 /* ---- layers ---- */
 
+/* out (R, N) = x w, or += it: x the rows from element `from` on of a part of the pass's memory that
+ * holds floats, or bf16 for a model of those; w a tensor of the weights. out_half: out is such a
+ * part, too. */
+static enum status product(const struct device_pass *pass, float *out, int32_t out_pitch,
+                           bool out_half, const float *x, int64_t from, int32_t x_pitch,
+                           const float *w, int32_t w_pitch, int32_t R, int32_t K, int32_t N,
+                           int add, struct error *err)
+{
+    struct blas_matrix floats = {x + from, x_pitch}, weights = {w, w_pitch};
+    struct blas_half halves = {(const uint16_t *)(const void *)x + from, x_pitch};
+    struct blas_half half_weights = {pass->model->bf16 ? half_of(pass->model, w) : NULL, w_pitch};
+
+    if (pass->model->bf16)
+        return blas_product_half(pass->blas, out, out_pitch, out_half, halves, half_weights, R, K,
+                                 N, add, err);
+    return blas_product(pass->blas, out, out_pitch, floats, weights, R, K, N, add, err);
+}
+
 /* Columns first .. first + count - 1 of W1 for R rows of normed from row `from` on, with SiLU. */
 static enum status project(const struct device_pass *pass, int32_t l, int32_t first, int32_t count,
                            int32_t from, int32_t R, struct error *err)
@@ -317,8 +356,8 @@ static enum status project(const struct device_pass *pass, int32_t l, int32_t fi
     const struct network_layer *layer = &pass->model->weights.layers[l];
     int32_t C = pass->model->config.C;
     float *z = pass->z + (int64_t)from * 4 * C + first;
-    struct blas_matrix x = {pass->normed + (int64_t)from * C, C}, w = {layer->w1 + first, 4 * C};
-    enum status status = blas_product(pass->blas, z, 4 * C, x, w, R, C, count, 0, err);
+    enum status status = product(pass, z, 4 * C, false, pass->normed, (int64_t)from * C, C,
+                                 layer->w1 + first, 4 * C, R, C, count, 0, err);
 
     if (status != OK)
         return status;
@@ -359,6 +398,34 @@ static enum status attend(const struct device_pass *pass, int32_t l, bool histor
                           pass->tiles_count - skipped, err);
 }
 
+/* normed = norm of all rows of x; of the rows from `from` on, u * norm of o. */
+static enum status norm(const struct device_pass *pass, int32_t rows, struct error *err)
+{
+    int32_t C = pass->model->config.C;
+
+    if (pass->model->bf16)
+        return cuda_norm_half(pass->stream, (uint16_t *)(void *)pass->normed, pass->x, rows, C,
+                              NETWORK_EPSILON, err);
+    return cuda_norm(pass->stream, pass->normed, pass->x, rows, C, NETWORK_EPSILON, err);
+}
+
+static enum status gate(const struct device_pass *pass, int32_t from, int32_t R, struct error *err)
+{
+    const struct model_config *config = &pass->model->config;
+    int32_t C = config->C;
+    int64_t at = (int64_t)from * C;
+    float P = (float)config->P;
+    /* The gate's norm takes over silu attention's division by P (kernels/gate.h). */
+    float epsilon = config->attention == MODEL_ATTENTION_SILU ? NETWORK_EPSILON * P * P
+                                                              : NETWORK_EPSILON;
+
+    if (pass->model->bf16)
+        return cuda_gate_half(pass->stream, (uint16_t *)(void *)pass->normed + at, pass->o + at,
+                              pass->z + 4 * at, 4 * C, R, C, epsilon, err);
+    return cuda_gate(pass->stream, pass->normed + at, pass->o + at, pass->z + 4 * at, 4 * C, R, C,
+                     epsilon, err);
+}
+
 /* In the last layer history rows are read as K and V alone, unless their states are wanted. */
 static enum status layer(const struct device_pass *pass, int32_t l, struct error *err)
 {
@@ -368,13 +435,7 @@ static enum status layer(const struct device_pass *pass, int32_t l, struct error
     bool last = l == config->L - 1 && !pass->call.next;
     int32_t from = last ? pass->T : 0, R = rows - from;
     int64_t at = (int64_t)from * C;
-    float P = (float)config->P;
-    /* The gate's norm takes over silu attention's division by P (kernels/gate.h). */
-    float epsilon = config->attention == MODEL_ATTENTION_SILU ? NETWORK_EPSILON * P * P
-                                                              : NETWORK_EPSILON;
-    struct blas_matrix y = {pass->normed + at, C}, w2 = {w->w2, C};
-    enum status status = cuda_norm(pass->stream, pass->normed, pass->x, rows, C, NETWORK_EPSILON,
-                                   err);
+    enum status status = norm(pass, rows, err);
 
     if (status == OK)
         status = project(pass, l, 0, 4 * C, from, R, err);
@@ -383,10 +444,10 @@ static enum status layer(const struct device_pass *pass, int32_t l, struct error
     if (status == OK)
         status = attend(pass, l, !last, err);
     if (status == OK)
-        status = cuda_gate(pass->stream, pass->normed + at, pass->o + at, pass->z + 4 * at, 4 * C,
-                           R, C, epsilon, err);
+        status = gate(pass, from, R, err);
     if (status == OK)
-        status = blas_product(pass->blas, pass->x + at, C, y, w2, R, C, C, 1, err);
+        status = product(pass, pass->x + at, C, false, pass->normed, at, C, w->w2, C, R, C, C, 1,
+                         err);
     if (status == OK)
         status = cuda_after(pass->stream, pass->x + at, C, w->b2, R, C, CUDA_AFTER_BIAS, err);
     return status;
@@ -394,31 +455,48 @@ static enum status layer(const struct device_pass *pass, int32_t l, struct error
 
 /* ---- head ---- */
 
+/* bf16 of now; the cross layers go on in f32. */
+static uint16_t *head_half(const struct device_pass *pass)
+{
+    return pass->model->bf16 ? (uint16_t *)(void *)pass->head_half : NULL;
+}
+
+/* What products read: now itself, or its bf16. */
+static const float *head_read(const struct device_pass *pass, const float *now)
+{
+    return pass->model->bf16 ? pass->head_half : now;
+}
+
 static enum status cross_layer(const struct device_pass *pass, int32_t l, struct error *err)
 {
     const struct network_tensors *w = &pass->model->weights;
     int32_t N = pass->N, Z = pass->model->Z, R = pass->model->config.R;
-    struct blas_matrix now = {pass->head_now, Z}, low = {pass->low, R};
-    struct blas_matrix down = {w->down[l], R}, up = {w->up[l], Z};
-    enum status status = blas_product(pass->blas, pass->low, R, now, down, N, Z, R, 0, err);
+    enum status status = product(pass, pass->low, R, pass->model->bf16,
+                                 head_read(pass, pass->head_now), 0, Z, w->down[l], R, N, Z, R, 0,
+                                 err);
 
     if (status == OK)
-        status = blas_product(pass->blas, pass->head_wide, Z, low, up, N, R, Z, 0, err);
+        status = product(pass, pass->head_wide, Z, false, pass->low, 0, R, w->up[l], Z, N, R, Z, 0,
+                         err);
     if (status == OK)
-        status = cuda_head_cross(pass->stream, pass->head_now, pass->head_z, pass->head_wide,
-                                 w->up_b[l], N, Z, err);
+        status = cuda_head_cross(pass->stream, pass->head_now, head_half(pass), pass->head_z,
+                                 pass->head_wide, w->up_b[l], N, Z, err);
     return status;
 }
 
+/* The MLP reads z, which of bf16 is there before the cross layers write theirs over it. */
 static enum status cross_head(const struct device_pass *pass, const float *x, struct error *err)
 {
     const struct network_tensors *w = &pass->model->weights;
     const struct model_config *config = &pass->model->config;
-    int32_t N = pass->N, Z = pass->model->Z;
-    struct blas_matrix z = {pass->head_z, Z}, mlp = {w->mlp, config->W};
-    enum status status = cuda_head_inputs(pass->stream, pass->head_z, x, pass->e, pass->in.scalars,
-                                          w->mean, w->scale, N, config->C, config->F, Z, err);
+    int32_t N = pass->N, Z = pass->model->Z, W = config->W;
+    enum status status = cuda_head_inputs(pass->stream, pass->head_z, head_half(pass), x, pass->e,
+                                          pass->in.scalars, w->mean, w->scale, N, config->C,
+                                          config->F, Z, err);
 
+    if (status == OK)
+        status = product(pass, pass->hidden, W, false, head_read(pass, pass->head_z), 0, Z, w->mlp,
+                         W, N, Z, W, 0, err);
     if (status != OK)
         return status;
     CUDA_TRY(err,
@@ -427,11 +505,8 @@ static enum status cross_head(const struct device_pass *pass, const float *x, st
     for (int32_t l = 0; l < config->crosses && status == OK; l++)
         status = cross_layer(pass, l, err);
     if (status == OK)
-        status = blas_product(pass->blas, pass->hidden, config->W, z, mlp, N, Z, config->W, 0, err);
-    if (status == OK)
         status = cuda_head_scores(pass->stream, pass->scores, pass->head_z, pass->head_now,
-                                  pass->hidden, w->mlp_b, w->head_w, w->head_b, N, Z, config->W,
-                                  err);
+                                  pass->hidden, w->mlp_b, w->head_w, w->head_b, N, Z, W, err);
     return status;
 }
 
@@ -563,6 +638,7 @@ enum status cuda_backend_open(struct backend *backend, struct error *err)
     if (status != OK)
         return status;
     backend->name = "cuda";
+    capability = probe.capability;
     (void)snprintf(backend->why, sizeof backend->why, "%s", probe.text);
     backend->put = put;
     backend->drop = drop_model;

@@ -11,37 +11,61 @@
 #define WARPS   8
 #define THREADS (WARPS * WARP_LANES)
 
-extern "C" __global__ void __launch_bounds__(THREADS)
-    head_inputs_kernel(float *z, const float *x, const float *e, const float *scalars,
-                       const float *mean, const float *scale, int32_t N, int32_t C, int32_t F,
-                       int32_t Z)
+static __device__ __forceinline__ float scaled(const float *scalars, const float *mean,
+                                               const float *scale, int32_t f, int32_t F)
 {
-    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    return f < F ? (scalars[f] - mean[f]) * scale[f] : 0.0f;
+}
+
+/* A thread four neighbours: C and Z are multiples of 16. half NULL: no bf16 beside z. */
+extern "C" __global__ void __launch_bounds__(THREADS)
+    head_inputs_kernel(float *z, uint16_t *half, const float *x, const float *e,
+                       const float *scalars, const float *mean, const float *scale, int32_t N,
+                       int32_t C, int32_t F, int32_t Z)
+{
+    int64_t i = 4 * ((int64_t)blockIdx.x * THREADS + threadIdx.x);
 
     if (i >= (int64_t)N * Z)
         return;
 
     int64_t row = i / Z;
     int32_t k = (int32_t)(i % Z), f = k - 2 * C;
-    float value = 0.0f;
-    if (k < C)
-        value = x[row * C + k];
-    else if (f < 0)
-        value = x[row * C + k - C] * e[row * C + k - C];
-    else if (f < F)
-        value = (scalars[row * F + f] - mean[f]) * scale[f];
-    z[i] = value;
+    float4 value = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    if (f < 0) {
+        int64_t at = row * C + (k < C ? k : k - C);
+
+        value = load4(x + at);
+        if (k >= C) {
+            float4 by = load4(e + at);
+
+            value = make_float4(value.x * by.x, value.y * by.y, value.z * by.z, value.w * by.w);
+        }
+    } else {
+        const float *own = scalars + row * F;
+
+        value = make_float4(scaled(own, mean, scale, f, F), scaled(own, mean, scale, f + 1, F),
+                            scaled(own, mean, scale, f + 2, F), scaled(own, mean, scale, f + 3, F));
+    }
+    store4(z + i, value);
+    if (half != NULL)
+        store4_half(half + i, value);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-    head_cross_kernel(float *now, const float *z, const float *wide, const float *bias, int32_t N,
-                      int32_t Z)
+    head_cross_kernel(float *now, uint16_t *half, const float *z, const float *wide,
+                      const float *bias, int32_t N, int32_t Z)
 {
-    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    int64_t i = 4 * ((int64_t)blockIdx.x * THREADS + threadIdx.x);
 
     if (i >= (int64_t)N * Z)
         return;
-    now[i] += z[i] * (wide[i] + bias[i % Z]);
+
+    float4 value = load4(now + i), by = load4(z + i), a = load4(wide + i), b = load4(bias + i % Z);
+    value = make_float4(value.x + by.x * (a.x + b.x), value.y + by.y * (a.y + b.y),
+                        value.z + by.z * (a.z + b.z), value.w + by.w * (a.w + b.w));
+    store4(now + i, value);
+    if (half != NULL)
+        store4_half(half + i, value);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
@@ -89,25 +113,27 @@ static unsigned blocks_of(int64_t count, int64_t a_block)
     return (unsigned)((count + a_block - 1) / a_block);
 }
 
-enum status cuda_head_inputs(cudaStream_t stream, float *z, const float *x, const float *e,
-                             const float *scalars, const float *mean, const float *scale, int32_t N,
-                             int32_t C, int32_t F, int32_t Z, struct error *err)
+enum status cuda_head_inputs(cudaStream_t stream, float *z, uint16_t *half, const float *x,
+                             const float *e, const float *scalars, const float *mean,
+                             const float *scale, int32_t N, int32_t C, int32_t F, int32_t Z,
+                             struct error *err)
 {
     if (N == 0)
         return OK;
-    LAUNCH(head_inputs_kernel, blocks_of((int64_t)N * Z, THREADS), THREADS, 0, stream, z, x, e,
-           scalars, mean, scale, N, C, F, Z);
+    LAUNCH(head_inputs_kernel, blocks_of((int64_t)N * Z / 4, THREADS), THREADS, 0, stream, z, half,
+           x, e, scalars, mean, scale, N, C, F, Z);
     CUDA_TRY(err, cudaGetLastError());
     return OK;
 }
 
-enum status cuda_head_cross(cudaStream_t stream, float *now, const float *z, const float *wide,
-                            const float *bias, int32_t N, int32_t Z, struct error *err)
+enum status cuda_head_cross(cudaStream_t stream, float *now, uint16_t *half, const float *z,
+                            const float *wide, const float *bias, int32_t N, int32_t Z,
+                            struct error *err)
 {
     if (N == 0)
         return OK;
-    LAUNCH(head_cross_kernel, blocks_of((int64_t)N * Z, THREADS), THREADS, 0, stream, now, z, wide,
-           bias, N, Z);
+    LAUNCH(head_cross_kernel, blocks_of((int64_t)N * Z / 4, THREADS), THREADS, 0, stream, now, half,
+           z, wide, bias, N, Z);
     CUDA_TRY(err, cudaGetLastError());
     return OK;
 }

@@ -9,12 +9,13 @@
  *
  * Dims beside those of schemas/batch.h: C channels   H heads   D = C / H   Z, R, W of the head
  * Rows: the T history tokens of all requests, then the N candidates of all requests.
- * Shapes: beside each pointer; all of device memory, 4-byte aligned, and none overlaps another
- * unless it says so. Any count may be 0: then nothing is launched.
- * Errors: ERR_DEVICE when a launch is refused. A fault inside shows at the next synchronization.
- * Thread: any, one stream each. A launcher queues and returns; it neither waits nor allocates.
- * Accuracy: of the CPU's header, f32 throughout; tests/cuemu holds each to 1e-4 * (1 + |ref|).
- * A row's bits depend on its own request alone.
+ * Shapes: beside each pointer; all of device memory, and none overlaps another unless it says so.
+ * Rows of C, Z or W floats are read 16 bytes at a time: their pointers are aligned to them, and the
+ * widths are multiples of 4; all else is 4-byte aligned. Any count may be 0: then nothing is
+ * launched. Errors: ERR_DEVICE when a launch is refused. A fault inside shows at the next
+ * synchronization. Thread: any, one stream each. A launcher queues and returns; it neither waits
+ * nor allocates. Accuracy: of the CPU's header, f32 throughout; tests/cuemu holds each to 1e-4 * (1
+ * + |ref|). A row's bits depend on its own request alone.
  */
 #ifndef KERNELS_CUDA_OPS_H
 #define KERNELS_CUDA_OPS_H
@@ -67,6 +68,18 @@ MUST_CHECK enum status cuda_gate(cudaStream_t stream, float *y, const float *o, 
                                  int32_t u_pitch, int32_t R, int32_t C, float epsilon,
                                  struct error *err);
 
+/* The same as bf16 (its bits), for products of bf16: bf16 is 8 bits of 24, so each number is within
+ * 2^-9 of its size. out, y: C a row, 8-byte aligned. Bytes: C * 6 and C * 10 a row. */
+MUST_CHECK enum status cuda_norm_half(cudaStream_t stream, uint16_t *out, const float *x, int32_t R,
+                                      int32_t C, float epsilon, struct error *err);
+MUST_CHECK enum status cuda_gate_half(cudaStream_t stream, uint16_t *y, const float *o,
+                                      const float *u, int32_t u_pitch, int32_t R, int32_t C,
+                                      float epsilon, struct error *err);
+
+/* out (count) = in (count) as bf16; count a multiple of 4. */
+MUST_CHECK enum status cuda_half(cudaStream_t stream, uint16_t *out, const float *in, int64_t count,
+                                 struct error *err);
+
 /* What follows a product: out = out + bias, or SiLU of it. out: R rows of N, pitch apart;
  * bias (N). Bytes: N * 8 a row. Limit: memory. */
 enum cuda_after { CUDA_AFTER_BIAS, CUDA_AFTER_SILU };
@@ -113,17 +126,17 @@ MUST_CHECK enum status cuda_keep(cudaStream_t stream, float *kept, const float *
 
 /* ---- head; N candidates ---- */
 
-/* z (N, Z) = [x | x * e | (scalars - mean) * scale | 0]; x, e (N, C); scalars (N, F).
- * Limit: memory. */
-MUST_CHECK enum status cuda_head_inputs(cudaStream_t stream, float *z, const float *x,
-                                        const float *e, const float *scalars, const float *mean,
-                                        const float *scale, int32_t N, int32_t C, int32_t F,
-                                        int32_t Z, struct error *err);
+/* z (N, Z) = [x | x * e | (scalars - mean) * scale | 0]; x, e (N, C); scalars (N, F); half (N, Z)
+ * the same as bf16, or NULL; here and below. Limit: memory. */
+MUST_CHECK enum status cuda_head_inputs(cudaStream_t stream, float *z, uint16_t *half,
+                                        const float *x, const float *e, const float *scalars,
+                                        const float *mean, const float *scale, int32_t N, int32_t C,
+                                        int32_t F, int32_t Z, struct error *err);
 
 /* now (N, Z) = z * (wide + bias) + now; bias (Z): the end of a cross layer. Limit: memory. */
-MUST_CHECK enum status cuda_head_cross(cudaStream_t stream, float *now, const float *z,
-                                       const float *wide, const float *bias, int32_t N, int32_t Z,
-                                       struct error *err);
+MUST_CHECK enum status cuda_head_cross(cudaStream_t stream, float *now, uint16_t *half,
+                                       const float *z, const float *wide, const float *bias,
+                                       int32_t N, int32_t Z, struct error *err);
 
 /* scores (N) = w . [z | now | SiLU(hidden + bias)] + b; hidden (N, W), bias (W), w (2 Z + W), b
  * (1). Limit: memory; a warp a row. */

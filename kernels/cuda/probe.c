@@ -14,18 +14,23 @@
 #include <stdio.h>
 
 #define CAPABILITY_MIN 75 /* 7.5, the first of what nvcc's all-major covers */
-#define SIDE           2
+#define SIDE           4  /* kernels read rows 16 bytes at a time */
 
-/* norm of the rows of x w, for x = [1 2; 3 4] and w = [1 0; 0 -1]: rows (1, -2) and (3, -4). */
+/* norm of the rows of x w, for rows of w that are multiples of (1, -1, 1, -1): that itself. */
 static enum status compute(cublasHandle_t blas, cudaStream_t stream, float *device,
                            struct error *err)
 {
-    const float in[2 * SIDE * SIDE] = {1, 2, 3, 4, 1, 0, 0, -1};
-    float out[SIDE * SIDE] = {0};
+    float in[2 * SIDE * SIDE], out[SIDE * SIDE] = {0};
     float *product = device + 2 * SIDE * SIDE;
     struct blas_matrix x = {device, SIDE}, w = {device + SIDE * SIDE, SIDE};
     enum status status;
 
+    for (int i = 0; i < SIDE * SIDE; i++) {
+        int multiple = 1 + i / SIDE;
+
+        in[i] = (float)(i + 1);
+        in[SIDE * SIDE + i] = (float)(i % 2 == 0 ? multiple : -multiple);
+    }
     CUDA_TRY(err, cudaMemcpyAsync(device, in, sizeof in, cudaMemcpyHostToDevice, stream));
     status = blas_product(blas, product, SIDE, x, w, SIDE, SIDE, SIDE, 0, err);
     if (status == OK)
@@ -84,6 +89,7 @@ enum status probe_device(struct probe *probe, struct error *err)
                          device.name, major, minor);
     if (self_test(&why) != OK)
         return error_set(err, ERR_DEVICE, "%.60s: %.160s", device.name, why.text);
+    probe->capability = 10 * major + minor;
     (void)snprintf(probe->text, sizeof probe->text, "%.160s, compute capability %d.%d", device.name,
                    major, minor);
     return OK;

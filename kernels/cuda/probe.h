@@ -10,6 +10,7 @@
 
 struct probe {
     char text[240]; /* "NVIDIA ..., compute capability 9.0" */
+    int capability; /* 90 */
 };
 
 /* Device 0: the count, its compute capability (7.5 or more), cuBLAS, and a product and a norm with

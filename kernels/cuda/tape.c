@@ -217,7 +217,7 @@ static enum status cross_forward(const struct tape *t, int32_t l, struct error *
 
     THEN(status, blas_product(t->blas, t->wide[l], Z, low, up, N, R, Z, 0, err));
     THEN(status, copy(t, t->now[l + 1], t->now[l], (int64_t)N * Z, err));
-    THEN(status, cuda_head_cross(t->stream, t->now[l + 1], t->head_z, t->wide[l],
+    THEN(status, cuda_head_cross(t->stream, t->now[l + 1], NULL, t->head_z, t->wide[l],
                                  t->weights->up_b[l], N, Z, err));
     return status;
 }
@@ -232,8 +232,8 @@ static enum status head_forward(const struct tape *t, struct error *err)
     if (!crosses(t))
         return cuda_head_dot(t->stream, t->scores, candidates_of(t), t->e, t->in.scalars, w->mean,
                              w->scale, w->w_f, w->b_f, N, C, F, err);
-    status = cuda_head_inputs(t->stream, t->head_z, candidates_of(t), t->e, t->in.scalars, w->mean,
-                              w->scale, N, C, F, Z, err);
+    status = cuda_head_inputs(t->stream, t->head_z, NULL, candidates_of(t), t->e, t->in.scalars,
+                              w->mean, w->scale, N, C, F, Z, err);
     for (int32_t l = 0; l < t->config->crosses; l++)
         THEN(status, cross_forward(t, l, err));
     THEN(status, blas_product(t->blas, t->hidden, W, z, mlp, N, Z, W, 0, err));

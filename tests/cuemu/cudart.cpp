@@ -16,13 +16,23 @@
 
 #include <deque>
 #include <map>
+#include <memory>
 #include <vector>
 
+using work = std::function<void()>;
+struct CUgraph_st {
+    std::vector<work> nodes;
+};
+struct CUgraphExec_st {
+    std::vector<work> nodes;
+};
 struct CUstream_st {
-    std::deque<std::function<void()>> queue;
+    std::deque<work> queue;
+    CUgraph_st *capturing; /* NULL, or what queues up in place of it */
 };
 struct cublasContext {
     cudaStream_t stream;
+    bool workspace;
 };
 
 namespace
@@ -41,6 +51,8 @@ __attribute__((constructor)) void read_machine(void)
 }
 
 CUstream_st default_stream;
+int capturing; /* streams; one thread is what calls us */
+int64_t replays;
 std::vector<cudaStream_t> streams;
 std::map<char *, size_t> pinned;
 cudaError_t last_error;
@@ -56,10 +68,26 @@ CUstream_st *real(cudaStream_t stream)
     return stream == NULL ? &default_stream : stream;
 }
 
+void enqueue(cudaStream_t stream, work what)
+{
+    if (real(stream)->capturing != NULL)
+        real(stream)->capturing->nodes.push_back(std::move(what));
+    else
+        real(stream)->queue.push_back(std::move(what));
+}
+
+/* What the driver refuses while a stream is captured, and what spoils a capture. */
+bool free_of_capture(const char *what)
+{
+    if (capturing > 0)
+        cuemu_report("in a capture", what, "%s while a stream is captured", what);
+    return capturing == 0;
+}
+
 void drain(CUstream_st *stream)
 {
     while (!stream->queue.empty()) {
-        std::function<void()> next = std::move(stream->queue.front());
+        work next = std::move(stream->queue.front());
 
         stream->queue.pop_front();
         next();
@@ -165,6 +193,8 @@ cudaError_t cudaMalloc(void **at, size_t bytes)
 {
     memory_start();
     taken++;
+    if (!free_of_capture("cudaMalloc"))
+        return fail(cudaErrorStreamCaptureUnsupported);
     *at = bytes == 0 ? NULL : memory_allocate(bytes);
     return bytes > 0 && *at == NULL ? fail(cudaErrorMemoryAllocation) : cudaSuccess;
 }
@@ -173,6 +203,7 @@ cudaError_t cudaFree(void *at)
 {
     if (at == NULL)
         return cudaSuccess;
+    (void)free_of_capture("cudaFree");
     drain_all();
     if (memory_free(at))
         return cudaSuccess;
@@ -223,9 +254,10 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaM
         /* Pageable memory is staged before the call returns. */
         std::vector<char> staged((const char *)from, (const char *)from + bytes);
 
-        real(stream)->queue.push_back([=] { copy(to, staged.data(), bytes); });
+        (void)(real(stream)->capturing == NULL || free_of_capture("a copy of pageable memory"));
+        enqueue(stream, [=] { copy(to, staged.data(), bytes); });
     } else {
-        real(stream)->queue.push_back([=] { copy(to, from, bytes); });
+        enqueue(stream, [=] { copy(to, from, bytes); });
     }
     return cudaSuccess;
 }
@@ -234,7 +266,7 @@ cudaError_t cudaMemsetAsync(void *at, int value, size_t bytes, cudaStream_t stre
 {
     if (bytes == 0)
         return cudaSuccess;
-    real(stream)->queue.push_back([=] {
+    enqueue(stream, [=] {
         if (!memory_check(at, bytes, false, "a memset"))
             return;
         memory_open(true);
@@ -248,7 +280,7 @@ cudaError_t cudaMemsetAsync(void *at, int value, size_t bytes, cudaStream_t stre
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags)
 {
     (void)flags;
-    *stream = new CUstream_st;
+    *stream = new CUstream_st();
     streams.push_back(*stream);
     return cudaSuccess;
 }
@@ -265,6 +297,8 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream)
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
+    if (real(stream)->capturing != NULL && !free_of_capture("cudaStreamSynchronize"))
+        return fail(cudaErrorStreamCaptureUnsupported);
     drain(real(stream));
     return last_error;
 }
@@ -295,19 +329,73 @@ void cuemu_launch(const char *name, dim3 grid, dim3 block, size_t shared_bytes, 
     }
     if (threads % WARP != 0)
         cuemu_report("part of a warp", name, "%s: %u threads a block", name, (unsigned)threads);
-    real(stream)->queue.push_back([=] {
+    std::shared_ptr<void> kept(arguments, drop); /* a graph runs it again */
+    enqueue(stream, [what, kept] {
         launches++;
         if (!pretend.idle)
             fibers_run_grid(what);
-        drop(arguments);
     });
+}
+
+/* ---- graphs: what was queued on a stream, kept ---- */
+
+int64_t cuemu_replays(void)
+{
+    return replays;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode)
+{
+    (void)mode;
+    if (stream == NULL || stream->capturing != NULL || pretend.idle)
+        return fail(cudaErrorStreamCaptureUnsupported);
+    stream->capturing = new CUgraph_st;
+    capturing++;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
+{
+    *graph = stream->capturing;
+    if (stream->capturing == NULL)
+        return fail(cudaErrorInvalidValue);
+    stream->capturing = NULL;
+    capturing--;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *made, cudaGraph_t graph, unsigned long long flags)
+{
+    (void)flags;
+    *made = new CUgraphExec_st{graph->nodes};
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream)
+{
+    replays++;
+    for (const work &node : graph->nodes)
+        enqueue(stream, node);
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph)
+{
+    delete graph;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph)
+{
+    delete graph;
+    return cudaSuccess;
 }
 
 /* ---- cuBLAS: column by column in double, with its rules about leading dimensions ---- */
 
 cublasStatus_t cublasCreate_v2(cublasHandle_t *handle)
 {
-    *handle = new cublasContext{NULL};
+    *handle = new cublasContext{NULL, false};
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -320,6 +408,15 @@ cublasStatus_t cublasDestroy_v2(cublasHandle_t handle)
 cublasStatus_t cublasSetStream_v2(cublasHandle_t handle, cudaStream_t stream)
 {
     handle->stream = stream;
+    handle->workspace = false; /* NVIDIA's goes back to its own with a stream */
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasSetWorkspace_v2(cublasHandle_t handle, void *at, size_t bytes)
+{
+    if ((uintptr_t)at % 256 != 0 || !memory_check(at, bytes, false, "cublasSetWorkspace"))
+        return CUBLAS_STATUS_INVALID_VALUE;
+    handle->workspace = true;
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -330,54 +427,123 @@ cublasStatus_t cublasSetMathMode(cublasHandle_t handle, cublasMath_t mode)
     return CUBLAS_STATUS_SUCCESS;
 }
 
-/* Columns may lie apart: each is checked for itself. */
-static bool columns_there(const float *at, int rows, int columns, int pitch, bool read)
+namespace
 {
-    for (int j = 0; j < columns; j++)
-        if (!memory_check(at + (ptrdiff_t)j * pitch, (size_t)rows * sizeof *at, read, "cuBLAS"))
-            return false;
-    return true;
-}
+/* A matrix of either type, column by column. */
+struct matrix {
+    char *at;
+    cudaDataType type;
+    int pitch;
 
-cublasStatus_t cublasSgemm_v2(cublasHandle_t handle, cublasOperation_t op_a, cublasOperation_t op_b,
-                              int m, int n, int k, const float *alpha, const float *a, int lda,
-                              const float *b, int ldb, const float *beta, float *c, int ldc)
+    size_t bytes() const
+    {
+        return type == CUDA_R_16BF ? 2 : 4;
+    }
+    char *place(int row, int column) const
+    {
+        return at + ((ptrdiff_t)column * pitch + row) * (ptrdiff_t)bytes();
+    }
+    float get(int row, int column) const
+    {
+        uint32_t bits = 0;
+        float value;
+
+        memcpy(type == CUDA_R_16BF ? (char *)&bits + 2 : (char *)&bits, place(row, column),
+               bytes());
+        memcpy(&value, &bits, sizeof value);
+        return value;
+    }
+    void set(int row, int column, float value) const
+    {
+        uint32_t bits;
+
+        memcpy(&bits, &value, sizeof bits);
+        if (type == CUDA_R_16BF) /* to the nearest, of two the even one */
+            bits = value != value ? bits | 0x400000 : bits + 0x7fff + (bits >> 16 & 1);
+        memcpy(place(row, column), type == CUDA_R_16BF ? (char *)&bits + 2 : (char *)&bits,
+               bytes());
+        memory_defined(place(row, column), bytes());
+    }
+    /* Columns may lie apart: each is checked for itself. */
+    bool there(int rows, int columns, bool read) const
+    {
+        for (int j = 0; j < columns; j++)
+            if (!memory_check(place(0, j), (size_t)rows * bytes(), read, "cuBLAS"))
+                return false;
+        return true;
+    }
+};
+
+/* alpha and beta are read now, as in the host's pointer mode. */
+cublasStatus_t product(cublasHandle_t handle, cublasOperation_t op_a, cublasOperation_t op_b, int m,
+                       int n, int k, float by, matrix a, matrix b, float keep, matrix c)
 {
     int a_rows = op_a == CUBLAS_OP_N ? m : k, a_columns = op_a == CUBLAS_OP_N ? k : m;
     int b_rows = op_b == CUBLAS_OP_N ? k : n, b_columns = op_b == CUBLAS_OP_N ? n : k;
-    float by = *alpha, keep = *beta; /* read now, as in the host's pointer mode */
 
     if (handle == NULL)
         return CUBLAS_STATUS_NOT_INITIALIZED;
-    if (m < 0 || n < 0 || k < 0 || lda < std::max(1, a_rows) || ldb < std::max(1, b_rows) ||
-        ldc < std::max(1, m)) {
-        cuemu_report("cuBLAS refused", NULL, "m=%d n=%d k=%d lda=%d ldb=%d ldc=%d", m, n, k, lda,
-                     ldb, ldc);
+    if (m < 0 || n < 0 || k < 0 || a.pitch < std::max(1, a_rows) || b.pitch < std::max(1, b_rows) ||
+        c.pitch < std::max(1, m)) {
+        cuemu_report("cuBLAS refused", NULL, "m=%d n=%d k=%d lda=%d ldb=%d ldc=%d", m, n, k,
+                     a.pitch, b.pitch, c.pitch);
         return CUBLAS_STATUS_INVALID_VALUE;
     }
-    real(handle->stream)->queue.push_back([=] {
-        if (!columns_there(a, a_rows, a_columns, lda, true) ||
-            !columns_there(b, b_rows, b_columns, ldb, true) ||
-            !columns_there(c, m, n, ldc, keep != 0))
+    if (real(handle->stream)->capturing != NULL && !handle->workspace)
+        (void)free_of_capture("cuBLAS without a workspace of its own");
+    enqueue(handle->stream, [=] {
+        if (!a.there(a_rows, a_columns, true) || !b.there(b_rows, b_columns, true) ||
+            !c.there(m, n, keep != 0))
             return;
+        std::vector<float> rows((size_t)m * (size_t)k), columns((size_t)k * (size_t)n);
+
         memory_open(true);
+        for (int i = 0; i < m; i++)
+            for (int l = 0; l < k; l++)
+                rows[(size_t)i * k + l] = op_a == CUBLAS_OP_N ? a.get(i, l) : a.get(l, i);
+        for (int j = 0; j < n; j++)
+            for (int l = 0; l < k; l++)
+                columns[(size_t)j * k + l] = op_b == CUBLAS_OP_N ? b.get(l, j) : b.get(j, l);
         for (int j = 0; j < n; j++) {
             for (int i = 0; i < m; i++) {
-                float *to = c + (ptrdiff_t)j * ldc + i;
                 double sum = 0;
 
                 for (int l = 0; l < k; l++)
-                    sum += (double)a[op_a == CUBLAS_OP_N ? i + (ptrdiff_t)l * lda
-                                                         : l + (ptrdiff_t)i * lda] *
-                           (double)b[op_b == CUBLAS_OP_N ? l + (ptrdiff_t)j * ldb
-                                                         : j + (ptrdiff_t)l * ldb];
-                *to = by * (float)sum + (keep != 0 ? keep * *to : 0);
-                memory_defined(to, sizeof *to);
+                    sum += (double)rows[(size_t)i * k + l] * (double)columns[(size_t)j * k + l];
+                c.set(i, j, by * (float)sum + (keep != 0 ? keep * c.get(i, j) : 0));
             }
         }
         memory_open(false);
     });
     return CUBLAS_STATUS_SUCCESS;
+}
+} /* namespace */
+
+cublasStatus_t cublasSgemm_v2(cublasHandle_t handle, cublasOperation_t op_a, cublasOperation_t op_b,
+                              int m, int n, int k, const float *alpha, const float *a, int lda,
+                              const float *b, int ldb, const float *beta, float *c, int ldc)
+{
+    return product(handle, op_a, op_b, m, n, k, *alpha, {(char *)a, CUDA_R_32F, lda},
+                   {(char *)b, CUDA_R_32F, ldb}, *beta, {(char *)c, CUDA_R_32F, ldc});
+}
+
+/* Both factors of one type, sums in f32: what this product asks for. */
+cublasStatus_t cublasGemmEx(cublasHandle_t handle, cublasOperation_t op_a, cublasOperation_t op_b,
+                            int m, int n, int k, const void *alpha, const void *a,
+                            cudaDataType a_type, int lda, const void *b, cudaDataType b_type,
+                            int ldb, const void *beta, void *c, cudaDataType c_type, int ldc,
+                            cublasComputeType_t compute, cublasGemmAlgo_t algorithm)
+{
+    (void)algorithm;
+    if (a_type != b_type || compute != CUBLAS_COMPUTE_32F ||
+        (a_type == CUDA_R_32F && c_type != CUDA_R_32F) ||
+        (a_type == CUDA_R_16BF && pretend.major < 8)) {
+        cuemu_report("cuBLAS refused", NULL, "types %d %d %d", (int)a_type, (int)b_type,
+                     (int)c_type);
+        return CUBLAS_STATUS_NOT_SUPPORTED;
+    }
+    return product(handle, op_a, op_b, m, n, k, *(const float *)alpha, {(char *)a, a_type, lda},
+                   {(char *)b, b_type, ldb}, *(const float *)beta, {(char *)c, c_type, ldc});
 }
 
 /* What blas.c opens: it is compiled with these names for dlopen, dlsym and dlclose. */
@@ -396,7 +562,9 @@ void *cuemu_dlsym(void *library, const char *name)
                  {"cublasDestroy_v2", (void *)cublasDestroy_v2},
                  {"cublasSetStream_v2", (void *)cublasSetStream_v2},
                  {"cublasSetMathMode", (void *)cublasSetMathMode},
-                 {"cublasSgemm_v2", (void *)cublasSgemm_v2}};
+                 {"cublasSetWorkspace_v2", (void *)cublasSetWorkspace_v2},
+                 {"cublasSgemm_v2", (void *)cublasSgemm_v2},
+                 {"cublasGemmEx", (void *)cublasGemmEx}};
 
     (void)library;
     for (const auto &row : table)

@@ -27,6 +27,9 @@ int64_t cuemu_reports(void);
 /* What was executed: a test that claims to have run kernels asks. */
 int64_t cuemu_launches(void);
 
+/* Graphs that were launched. */
+int64_t cuemu_replays(void);
+
 /* Allocations of device and pinned memory so far. */
 int64_t cuemu_allocations(void);
 

@@ -33,6 +33,21 @@ struct dim3 {
     }
 };
 
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+struct alignas(8) uint2 {
+    unsigned x, y;
+};
+static inline float4 make_float4(float x, float y, float z, float w)
+{
+    return {x, y, z, w};
+}
+static inline uint2 make_uint2(unsigned x, unsigned y)
+{
+    return {x, y};
+}
+
 extern "C" {
 /* const: none changes while a fiber lives. */
 struct uint3 cuemu_thread_index(void) __attribute__((const));
@@ -41,6 +56,7 @@ struct uint3 cuemu_block_dim(void) __attribute__((const));
 struct uint3 cuemu_grid_dim(void) __attribute__((const));
 void *cuemu_dynamic_shared(void);
 void cuemu_barrier(const char *file, int line);
+void cuemu_check_aligned(const void *at, size_t bytes, const char *file, int line);
 enum cuemu_collective { CUEMU_SYNC, CUEMU_SHUFFLE, CUEMU_SHUFFLE_XOR };
 uint32_t cuemu_warp(enum cuemu_collective what, unsigned mask, uint32_t value, int argument,
                     const char *file, int line);
@@ -72,7 +88,8 @@ static inline float cuemu_shuffle(enum cuemu_collective what, unsigned mask, flo
 #define __shfl_sync(mask, value, lane)                                                             \
     cuemu_shuffle(CUEMU_SHUFFLE, mask, value, lane, __FILE__, __LINE__)
 
-#define DYN_SHARED(type, name) type *name = static_cast<type *>(cuemu_dynamic_shared())
+#define CHECK_ALIGNED(at, bytes) cuemu_check_aligned(at, bytes, __FILE__, __LINE__)
+#define DYN_SHARED(type, name)   type *name = static_cast<type *>(cuemu_dynamic_shared())
 #define LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                     \
     cuemu_pack(#kernel, kernel, grid, block, shared_bytes, stream, __VA_ARGS__)
 

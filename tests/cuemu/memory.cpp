@@ -466,6 +466,13 @@ void cuemu_traffic_each(void (*row)(const char *kernel, const struct cuemu_traff
     moving = &unnamed;
 }
 
+void cuemu_check_aligned(const void *at, size_t bytes, const char *file, int line)
+{
+    if ((uintptr_t)at % bytes != 0)
+        cuemu_report("misaligned", file, "%zu bytes at %s, %s:%d", bytes, where(at).c_str(), file,
+                     line);
+}
+
 void cuemu_need_emulator(void)
 {
 }

@@ -27,6 +27,15 @@ struct model *models_rough(const struct model_config *config, uint64_t seed)
     return model;
 }
 
+void models_of_bf16(struct model *model)
+{
+    struct network *network = (struct network *)(uintptr_t)model_network(model).network;
+    struct error err;
+
+    network->bf16 = true;
+    CHECK_STATUS(OK, model_prepare(model, &err));
+}
+
 /* What model_score() does on the CPU. */
 void models_score_on_cpu(const struct model *model, const struct batch *batch, float *scores)
 {

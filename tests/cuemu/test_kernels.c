@@ -289,16 +289,17 @@ static void cross_head_shape(int number, struct random *random)
     float *hidden = device_random_floats(random, (int64_t)N * W);
     float *w = device_random_floats(random, 2 * Z + W), b = .25f;
     float *z = device_floats((int64_t)N * Z), *scores = device_floats(N), *now = NULL, *got;
+    uint16_t *half = number % 2 == 0 ? NULL : (uint16_t *)(void *)device_floats((int64_t)N * Z / 2);
     double *want = doubles(N), *row = doubles(Z);
     struct error err;
 
-    CHECK_STATUS(OK, cuda_head_inputs(NULL, z, DEVICE_PUT(x, (int64_t)N * C),
+    CHECK_STATUS(OK, cuda_head_inputs(NULL, z, half, DEVICE_PUT(x, (int64_t)N * C),
                                       DEVICE_PUT(e, (int64_t)N * C), DEVICE_PUT(f, (int64_t)N * F),
                                       DEVICE_PUT(mean, F), DEVICE_PUT(scale, F), N, C, F, Z, &err));
     got = device_get(z, (int64_t)N * Z);
     now = DEVICE_PUT(got, (int64_t)N * Z);
     free(got);
-    CHECK_STATUS(OK, cuda_head_cross(NULL, now, z, DEVICE_PUT(wide, (int64_t)N * Z),
+    CHECK_STATUS(OK, cuda_head_cross(NULL, now, half, z, DEVICE_PUT(wide, (int64_t)N * Z),
                                      DEVICE_PUT(bias, Z), N, Z, &err));
     CHECK_STATUS(OK, cuda_head_scores(NULL, scores, z, now, DEVICE_PUT(hidden, (int64_t)N * W),
                                       DEVICE_PUT(hidden_bias, W), DEVICE_PUT(w, 2 * Z + W),

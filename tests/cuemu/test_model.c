@@ -175,6 +175,70 @@ TEST(cuda_scores_follow_changed_weights_and_a_grown_item_table)
     CHECK_INT(0, cuemu_reports());
 }
 
+/* ---- bf16 ---- */
+
+/* What a process decides once needs another process: this program again, with these words in front
+ * and one test to run. */
+static void run_again(const char *environment, const char *test)
+{
+    char command[1024], self[256];
+    ssize_t bytes = readlink("/proc/self/exe", self, sizeof self - 1);
+
+    CHECK(bytes > 0);
+    self[bytes] = 0;
+    (void)snprintf(command, sizeof command, "%s %s %s >/dev/null", environment, self, test);
+    CHECK(system(command) == 0);
+}
+
+/* Of the largest score. A number of bf16 is off by up to 2^-9 of its size, and each layer adds its
+ * own; half of this is seen, of weights as rough as these. */
+#define HALF_TOLERANCE 3e-2
+
+static void near_scores(const float *want, const float *got, int32_t count, double tolerance)
+{
+    double size = 1;
+
+    for (int32_t i = 0; i < count; i++)
+        size = fmax(size, fabs((double)want[i]));
+    for (int32_t i = 0; i < count; i++)
+        CHECK_NEAR((double)want[i], (double)got[i], tolerance * size);
+}
+
+/* Where the device has none, it is f32. */
+TEST(cuda_bf16_models_score_nearly_as_the_cpu_does)
+{
+    const struct jagged_size sizes[] = {{17, 20}, {0, 3}, {40, 1}, {5, 18}};
+    const char *machine = getenv("CUEMU_MACHINE");
+    double tolerance = machine == NULL ? HALF_TOLERANCE : TOLERANCE;
+    struct model_workspace *workspace = model_workspace_create();
+    float cpu[SCORES_MAX], gpu[SCORES_MAX];
+    struct random random;
+    struct error err;
+
+    models_backend_is_cuda();
+    random_seed(&random, 17);
+    for (int number = 0; number < 8; number++) {
+        struct model_config config = models_config(number, &random);
+        struct model *model = models_rough(&config, test_seed());
+        double largest = 0;
+
+        models_of_bf16(model);
+        cuemu_schedule((enum cuemu_order)(number % CUEMU_ORDERS), 3);
+        jagged_fill(&jagged, &config, sizes, 4, test_seed());
+        models_score_on_cpu(model, &jagged.batch, cpu);
+        CHECK_STATUS(OK, model_score(model, workspace, &jagged.batch, gpu, &err));
+        near_scores(cpu, gpu, jagged.batch.N, tolerance);
+        for (int32_t i = 0; i < jagged.batch.N; i++)
+            largest = fmax(largest, fabs((double)cpu[i] - (double)gpu[i]));
+        CHECK(machine != NULL || largest > 1e-5); /* or it was f32 after all */
+        model_destroy(model);
+    }
+    model_workspace_destroy(workspace);
+    CHECK_INT(0, cuemu_reports());
+    if (machine == NULL && cuemu_allocations() > 0)
+        run_again("CUEMU_MACHINE='1 7 5 1 0'", "cuda_bf16_models");
+}
+
 /* ---- a whole request ---- */
 
 #define ITEMS 40
@@ -197,19 +261,6 @@ static struct item_tables *some_tables(uint64_t *hashes, int32_t *indices)
             item_tables_observe(tables, indices[i], NOW - 1000000 + n, NULL, 0);
     }
     return tables;
-}
-
-/* What a process decides once needs another process: this program again, with these words in front
- * and one test to run. */
-static void run_again(const char *environment, const char *test)
-{
-    char command[1024], self[256];
-    ssize_t bytes = readlink("/proc/self/exe", self, sizeof self - 1);
-
-    CHECK(bytes > 0);
-    self[bytes] = 0;
-    (void)snprintf(command, sizeof command, "%s %s %s >/dev/null", environment, self, test);
-    CHECK(system(command) == 0);
 }
 
 static void scores_on_the_cpu(float *scores)
@@ -278,6 +329,10 @@ TEST(cuda_rerank_request_is_answered_as_on_the_cpu)
         scores_on_the_cpu(cpu);
         for (int i = 0; i < ITEMS; i++)
             CHECK_NEAR((double)cpu[i], (double)scores[i], TOLERANCE * (1 + fabs((double)cpu[i])));
+        models_of_bf16(model);
+        CHECK_STATUS(OK, rank_scores(&ranker, scratch, &request, scores, &err));
+        near_scores(cpu, scores, ITEMS, HALF_TOLERANCE);
+        CHECK(memcmp(cpu, scores, sizeof scores) != 0);
     }
     CHECK_STATUS(OK, rank(&ranker, scratch, &request, ranked, &count, &degraded, &err));
     CHECK_INT(ITEMS, count);

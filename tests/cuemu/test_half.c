@@ -1,0 +1,204 @@
+/*
+ * Tests kernels/cuda of bf16: the rounding bit by bit, products against sums in double of rounded
+ * numbers, norm and gate that write it.
+ */
+#include "kernels/cuda/blas.h"
+#include "kernels/cuda/ops.h"
+
+#include "kernels/gate.h"
+#include "kernels/norm.h"
+#include "tests/cuemu/device.h"
+#include "tests/test.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HALF_STEP (1.0 / 256) /* twice the largest error of a rounded number, of its size */
+
+/* To the nearest, of two equally near the even one: by looking at both neighbours. */
+static uint16_t half_ref(float x)
+{
+    uint32_t bits, low, high;
+    float down, up;
+
+    memcpy(&bits, &x, sizeof bits);
+    if (isnan(x))
+        return (uint16_t)(bits >> 16 | 0x40);
+    low = bits & 0xffff0000u;
+    high = low + 0x10000u;
+    memcpy(&down, &low, sizeof down);
+    memcpy(&up, &high, sizeof up);
+    if (low == bits)
+        return (uint16_t)(low >> 16);
+    if (isinf(up)) /* as if the next power of two were a number */
+        return (uint16_t)((bits & 0xffffu) >= 0x8000u ? high >> 16 : low >> 16);
+    if (fabs((double)x - (double)down) != fabs((double)up - (double)x))
+        return (uint16_t)((fabs((double)x - (double)down) < fabs((double)up - (double)x) ? low
+                                                                                         : high) >>
+                          16);
+    return (uint16_t)((low >> 16) % 2 == 0 ? low >> 16 : high >> 16);
+}
+
+static float float_of(uint16_t half)
+{
+    uint32_t bits = (uint32_t)half << 16;
+    float x;
+
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+static uint16_t *get_half(const uint16_t *from, int64_t count)
+{
+    uint16_t *to = calloc((size_t)count + 1, sizeof *to);
+
+    CHECK(to != NULL && cudaDeviceSynchronize() == cudaSuccess);
+    if (count > 0)
+        CHECK(cudaMemcpy(to, from, (size_t)count * sizeof *to, cudaMemcpyDeviceToHost) ==
+              cudaSuccess);
+    return to;
+}
+
+static uint16_t *room_half(int64_t count)
+{
+    return (uint16_t *)(void *)device_floats((count + 1) / 2);
+}
+
+/* ---- rounding ---- */
+
+static void rounding_shape(int number, struct random *random)
+{
+    const float odd[] = {NAN,     INFINITY, -INFINITY, 0.0f,        -0.0f,       1e-42f,
+                         -1e-45f, 3.4e38f,  -3.39e38f, 1.00390625f, 1.01171875f, -1.00390625f};
+    int64_t count = 4 * (int64_t)(number < 2 ? number : 1 + device_below(random, 400));
+    const uint32_t full = 0x7fffffff; /* a NaN that rounding up would make a 0 */
+    float *x = device_random_floats(random, count);
+    uint16_t *out = room_half(count), *got;
+    struct error err;
+
+    for (int64_t i = 0; i < count; i++)
+        if (device_below(random, 3) == 0)
+            x[i] = odd[device_below(random, 12)];
+    if (count > 0)
+        memcpy(&x[count - 1], &full, sizeof full);
+    CHECK_STATUS(OK, cuda_half(NULL, out, DEVICE_PUT(x, count), count, &err));
+    got = get_half(out, count);
+    for (int64_t i = 0; i < count; i++)
+        if (got[i] != half_ref(x[i]))
+            test_fail(__FILE__, __LINE__, "%.9g: want %04x, got %04x", (double)x[i], half_ref(x[i]),
+                      got[i]);
+    free(x);
+    free(got);
+}
+
+TEST(cuda_half_is_the_nearest_bf16)
+{
+    device_for_shapes(rounding_shape);
+}
+
+/* ---- products ---- */
+
+static uint16_t *random_halves(struct random *random, int64_t count)
+{
+    float *floats = device_random_floats(random, count);
+    uint16_t *halves = malloc(((size_t)count + 1) * sizeof *halves);
+
+    CHECK(halves != NULL);
+    for (int64_t i = 0; i < count; i++)
+        halves[i] = half_ref(floats[i]);
+    free(floats);
+    return halves;
+}
+
+static void product_shape(int number, struct random *random)
+{
+    int32_t R = number < 2 ? number : 1 + device_below(random, 30),
+            K = 1 + device_below(random, 40);
+    int32_t N = 1 + device_below(random, 60), pitch = N + device_below(random, 5);
+    int add = number % 2;
+    uint16_t *x = random_halves(random, (int64_t)R * K), *got_half;
+    uint16_t *w = random_halves(random, (int64_t)K * pitch), *out_half = room_half((int64_t)R * N);
+    float *start = device_random_floats(random, (int64_t)R * N), *got;
+    float *out = DEVICE_PUT(start, (int64_t)R * N);
+    struct blas_half on_x = {DEVICE_PUT(x, (int64_t)R * K), K};
+    struct blas_half on_w = {DEVICE_PUT(w, (int64_t)K * pitch), pitch};
+    double *want = calloc((size_t)R * (size_t)N + 1, sizeof *want);
+    cublasHandle_t blas;
+    struct error err;
+
+    CHECK(want != NULL);
+    CHECK_STATUS(OK, blas_open(&err));
+    CHECK_STATUS(OK, blas_create(&blas, NULL, &err));
+    CHECK_STATUS(OK, blas_product_half(blas, out, N, 0, on_x, on_w, R, K, N, add, &err));
+    CHECK_STATUS(OK, blas_product_half(blas, out_half, N, 1, on_x, on_w, R, K, N, 0, &err));
+    CHECK_STATUS(OK, cuda_half(NULL, room_half(4), DEVICE_PUT(((float[4]){0}), 4), 4, &err));
+    got = device_get(out, (int64_t)R * N);
+    got_half = get_half(out_half, (int64_t)R * N);
+    for (int32_t r = 0; r < R; r++) {
+        for (int32_t n = 0; n < N; n++) {
+            double sum = 0;
+
+            for (int32_t k = 0; k < K; k++)
+                sum += (double)float_of(x[r * K + k]) * (double)float_of(w[k * pitch + n]);
+            CHECK_NEAR(sum, (double)float_of(got_half[r * N + n]), HALF_STEP * (1e-3 + fabs(sum)));
+            want[r * N + n] = sum + (add ? (double)start[r * N + n] : 0);
+        }
+    }
+    device_check_all("product", want, got, (int64_t)R * N, 1e-5);
+    blas_destroy(blas);
+    free(x);
+    free(w);
+    free(start);
+    free(got);
+    free(got_half);
+    free(want);
+}
+
+TEST(cuda_half_products_are_sums_in_f32_of_rounded_numbers)
+{
+    device_for_shapes(product_shape);
+}
+
+/* ---- norm and gate ---- */
+
+static void check_half(const char *what, const double *want, const uint16_t *on_device,
+                       int64_t count)
+{
+    uint16_t *got = get_half(on_device, count);
+
+    for (int64_t i = 0; i < count; i++)
+        if (!(fabs(want[i] - (double)float_of(got[i])) <= HALF_STEP * (1e-3 + fabs(want[i]))))
+            test_fail(__FILE__, __LINE__, "%s[%lld]: want %.9g, got %.9g", what, (long long)i,
+                      want[i], (double)float_of(got[i]));
+    free(got);
+}
+
+static void norm_shape(int number, struct random *random)
+{
+    int32_t R = number < 2 ? number : 1 + device_below(random, 40);
+    int32_t C = 16 * (1 + device_below(random, 12));
+    int64_t count = (int64_t)R * C;
+    float *x = device_random_floats(random, count), *u = device_random_floats(random, 4 * count);
+    float *on_device = DEVICE_PUT(x, count);
+    uint16_t *normed = room_half(count), *gated = room_half(count);
+    double *want = calloc((size_t)count + 1, sizeof *want);
+    struct error err;
+
+    CHECK(want != NULL);
+    CHECK_STATUS(OK, cuda_norm_half(NULL, normed, on_device, R, C, 1e-6f, &err));
+    CHECK_STATUS(OK, cuda_gate_half(NULL, gated, on_device, DEVICE_PUT(u, 4 * count), 4 * C, R, C,
+                                    .1f, &err));
+    norm_forward_ref(want, NULL, x, R, C, 1e-6f);
+    check_half("norm", want, normed, count);
+    gate_forward_ref(want, x, u, 4 * C, R, C, .1f);
+    check_half("gate", want, gated, count);
+    free(x);
+    free(u);
+    free(want);
+}
+
+TEST(cuda_half_norm_and_gate_are_those_of_the_references)
+{
+    device_for_shapes(norm_shape);
+}
