@@ -383,11 +383,11 @@ void CPU(attention_forward)(float *o, const struct attention *a, const float *z,
         make_bias(&w, row, keys);
         for (int32_t h = 0; h < a->H; h++) {
             const float *z_head = z + (int64_t)strip * 4 * a->C + h * w.D;
-            float *o_head = o + (int64_t)strip * a->C + h * w.D;
+            float *o_head = o + (int64_t)strip * a->C + h * w.D, own[CPU_LANES] = {0};
 
-            strip_weights(&w, scratch, NULL, NULL, z_head + 2 * a->C, a->packed + h * head, row,
+            strip_weights(&w, scratch, NULL, own, z_head + 2 * a->C, a->packed + h * head, row,
                           keys);
-            strip_output(0, &w, o_head, scratch, NULL, values + h * head, z_head, seen);
+            strip_output(0, &w, o_head, scratch, own, values + h * head, z_head, seen);
         }
     }
 }
