@@ -49,8 +49,10 @@ void eval_options_init(struct eval_options *options, const char *preset);
 struct eval_row {
     const char *name;
     double hit_rate[EVAL_CUTS], ndcg[EVAL_CUTS];
-    double reciprocal, auc; /* MRR; share of candidates ranked below the target: the mean of
-                               users' AUC, weighted by their targets (GAUC) */
+    double reciprocal; /* MRR */
+    double auc;        /* over the candidates of all targets together; NAN where there is none */
+    double auc_users;  /* share of candidates ranked below the target: the mean of users' AUC,
+                          weighted by their targets (GAUC) */
     /* Clicks by inverse propensity: a target counts (most / count)^.5 times, count being that of
      * its item in training, at most EVAL_CLIP times. What is popular is met more often, and choices
      * of what is rare say more than their number. Source: Yang et al. 2018. */

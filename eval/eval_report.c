@@ -48,7 +48,9 @@ static void put_row(struct json_writer *w, const struct eval_row *row)
     json_real(w, "precision@10", row->precision);
     json_real(w, "recall@10", row->hit_rate[EVAL_CUT_MAIN]);
     json_real(w, "f1@10", row->f1);
-    json_real(w, "auc", row->auc);
+    if (!isnan(row->auc))
+        json_real(w, "auc", row->auc);
+    json_real(w, "gauc", row->auc_users);
     json_real(w, "hr@10_ips", row->hit_rate_ips);
     json_real(w, "ndcg@10_ips", row->ndcg_ips);
     if (!isnan(row->entropy)) {
@@ -260,14 +262,15 @@ static void print_probabilities(const struct eval_result *r, FILE *to)
 
 static void print_rows(const struct eval_result *r, FILE *to)
 {
-    (void)fprintf(to, "%-18s %7s %8s %8s %8s %7s %9s   the model's gain in NDCG@10 (95 %%)\n", "",
-                  "HR@10", "NDCG@10", "NDCG@20", "MRR", "AUC", "coverage");
+    (void)fprintf(to, "%-18s %7s %8s %8s %8s %7s %7s %9s   the model's gain in NDCG@10 (95 %%)\n",
+                  "", "HR@10", "NDCG@10", "NDCG@20", "MRR", "AUC", "GAUC", "coverage");
     for (int i = 0; i < r->rows_count; i++) {
         const struct eval_row *row = &r->rows[i];
 
-        (void)fprintf(to, "%-18s %7.4f %8.4f %8.4f %8.4f %7.4f %9.3f", row->name,
+        (void)fprintf(to, "%-18s %7.4f %8.4f %8.4f %8.4f %7.4f %7.4f %9.3f", row->name,
                       row->hit_rate[EVAL_CUT_MAIN], row->ndcg[EVAL_CUT_MAIN],
-                      row->ndcg[EVAL_CUT_MAIN + 1], row->reciprocal, row->auc, row->coverage);
+                      row->ndcg[EVAL_CUT_MAIN + 1], row->reciprocal, row->auc, row->auc_users,
+                      row->coverage);
         if (i > 0)
             (void)fprintf(to, "   %+.4f [%+.4f %+.4f]", row->ndcg_gain.difference,
                           row->ndcg_gain.low, row->ndcg_gain.high);

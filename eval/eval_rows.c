@@ -113,7 +113,7 @@ static void fill_means(struct eval_row *row, const struct columns *c, int arm)
         }
         row->reciprocal += ranking_metrics_reciprocal(rank);
         row->average_precision += rank < MAIN ? ranking_metrics_reciprocal(rank) : 0;
-        row->auc += isfinite(rank) && others > 0 ? fmax(0, 1 - rank / others) : 0;
+        row->auc_users += isfinite(rank) && others > 0 ? fmax(0, 1 - rank / others) : 0;
     }
     for (int k = 0; k < EVAL_CUTS; k++) {
         row->hit_rate[k] /= n;
@@ -121,7 +121,8 @@ static void fill_means(struct eval_row *row, const struct columns *c, int arm)
     }
     row->reciprocal /= n;
     row->average_precision /= n;
-    row->auc /= n;
+    row->auc_users /= n;
+    row->auc = c->ranking->pooled_auc[arm];
     /* One thing is to be found: recall is the hit rate, precision a k-th of it. */
     row->precision = row->hit_rate[EVAL_CUT_MAIN] / MAIN;
     row->f1 = 2 * row->hit_rate[EVAL_CUT_MAIN] / (MAIN + 1);

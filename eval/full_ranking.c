@@ -3,6 +3,7 @@
  */
 #include "eval/full_ranking.h"
 
+#include "eval/pooled_auc.h"
 #include "eval/ranking_metrics.h"
 #include "ops/random.h"
 
@@ -35,6 +36,7 @@ struct member {
     int32_t *action;                  /* (BATCH_HISTORY_MAX) */
     int32_t *order;                   /* (V) scratch of selection */
     int64_t *exposed[ARM_COUNT];      /* (V) */
+    struct pooled_auc *pooled[ARM_COUNT];
     enum status status;
     struct error err;
 };
@@ -80,8 +82,10 @@ static void member_clear(struct member *m)
     free(m->scores);
     free(m->action);
     free(m->order);
-    for (int arm = 0; arm < ARM_COUNT; arm++)
+    for (int arm = 0; arm < ARM_COUNT; arm++) {
         free(m->exposed[arm]);
+        pooled_auc_destroy(m->pooled[arm]);
+    }
     *m = (struct member){0};
 }
 
@@ -99,7 +103,9 @@ static enum status member_init(struct member *m, const struct job *job, struct e
     for (int k = 0; all && k < FUSION_FEATURES && job->purpose != PURPOSE_NETWORK; k++)
         all = (m->features[k] = calloc(V, sizeof **m->features)) != NULL;
     for (int arm = 0; all && arm < ARM_COUNT && job->purpose == PURPOSE_RANK; arm++)
-        all = (m->exposed[arm] = calloc(V, sizeof **m->exposed)) != NULL;
+        all = job->ranking->rank[arm] == NULL ||
+              ((m->exposed[arm] = calloc(V, sizeof **m->exposed)) != NULL &&
+               (m->pooled[arm] = pooled_auc_create()) != NULL);
     if (!all)
         return error_set(err, ERR_NOMEM, "no memory to rank %zu items", V);
     return job->purpose == PURPOSE_NETWORK
@@ -268,17 +274,31 @@ static void put_untrained_last(const struct job *job, float *scores, const uint8
             scores[v] = UNTRAINED;
 }
 
+/* What the signals, the learnt baselines and the network say of the target event's request. */
+static void make_features(const struct job *job, struct member *m, int64_t event,
+                          const float *of[SIGNAL_COUNT])
+{
+    const struct interactions *d = job->world->split->data;
+    int64_t first = d->start[d->user[event]];
+
+    signals_view_at(m->view, event, of);
+    if (job->world->ftrl != NULL)
+        ftrl_scores(job->world->ftrl, d->item + first, event - first, m->features[FUSION_FTRL]);
+    if (job->world->two_tower != NULL)
+        two_tower_scores(job->world->two_tower, d->item + first, event - first,
+                         m->features[FUSION_TWO_TOWER]);
+    fusion_features(m->features, &job->features, m->network, of);
+}
+
 /* Scores of an arm into m->scores. */
 static void score_arm(const struct job *job, struct member *m, enum full_ranking_arm arm,
-                      int64_t event, const float *const of[SIGNAL_COUNT])
+                      const float *const of[SIGNAL_COUNT])
 {
     static const int plain[ARM_COUNT] = {[ARM_POPULARITY] = SIGNAL_LIFETIME,
                                          [ARM_POPULARITY_NOW] = SIGNAL_DECAYED,
                                          [ARM_COVISITATION_ONLY] = SIGNAL_RELATED,
                                          [ARM_ITEM_KNN] = SIGNAL_KNN};
-    const struct interactions *d = job->world->split->data;
-    int64_t first = d->start[d->user[event]];
-    int32_t V = d->items;
+    int32_t V = job->features.items;
 
     if (arm == ARM_MODEL || arm == ARM_MODEL_COLD) {
         fusion_score(m->scores, &job->fusion, (const float *const *)m->features, V);
@@ -293,9 +313,9 @@ static void score_arm(const struct job *job, struct member *m, enum full_ranking
         for (int32_t v = 0; v < V; v++)
             m->scores[v] = of[SIGNAL_RELATED][v] * related + of[SIGNAL_DECAYED][v] * popular;
     } else if (arm == ARM_FTRL) {
-        ftrl_scores(job->world->ftrl, d->item + first, event - first, m->scores);
+        memcpy(m->scores, m->features[FUSION_FTRL], (size_t)V * sizeof *m->scores);
     } else if (arm == ARM_TWO_TOWER) {
-        two_tower_scores(job->world->two_tower, d->item + first, event - first, m->scores);
+        memcpy(m->scores, m->features[FUSION_TWO_TOWER], (size_t)V * sizeof *m->scores);
         put_untrained_last(job, m->scores, NULL);
     } else {
         memcpy(m->scores, of[plain[arm]], (size_t)V * sizeof *m->scores);
@@ -374,8 +394,7 @@ static void rank_target(const struct job *job, struct member *m, int64_t at)
     int32_t tops[2][FULL_RANKING_TOP] = {{0}}, top_counts[2] = {0};
     const float *of[SIGNAL_COUNT];
 
-    signals_view_at(m->view, event, of);
-    fusion_features(m->features, &job->features, m->network, of);
+    make_features(job, m, event, of);
     for (int arm = 0; arm < ARM_COUNT; arm++) {
         int32_t count;
 
@@ -385,13 +404,14 @@ static void rank_target(const struct job *job, struct member *m, int64_t at)
             rank_with_floor(job, m, at);
             continue;
         }
-        score_arm(job, m, (enum full_ranking_arm)arm, event, of);
+        score_arm(job, m, (enum full_ranking_arm)arm, of);
         mask_training(job, m->scores, event);
         if (arm == ARM_POPULARITY)
             r->candidates[at] = candidates_of(m->scores, d->items);
         if (arm <= ARM_NETWORK || arm == ARM_MODEL_COLD)
             leave_out_history(job, m->scores, event);
         r->rank[arm][at] = rank_of(m->scores, d->items, d->item[event]);
+        pooled_auc_add(m->pooled[arm], m->scores, d->items, d->item[event]);
         if (arm == ARM_MODEL_COLD)
             r->among_new[at] = rank_among_new(job, m->scores, d->item[event]);
         count = select_top(m->order, m->scores, d->items, FULL_RANKING_TOP);
@@ -440,8 +460,7 @@ static void write_lesson(const struct job *job, struct member *m, int64_t at)
     struct random random;
 
     fusion_lesson_set(job->lesson, at, 0);
-    signals_view_at(m->view, event, of);
-    fusion_features(m->features, &job->features, m->network, of);
+    make_features(job, m, event, of);
     fusion_score(m->scores, &job->fusion, (const float *const *)m->features, d->items);
     for (int32_t v = 0; v < d->items; v++)
         m->scores[v] = lifetime[v] > 0 ? m->scores[v] : -INFINITY;
@@ -622,13 +641,32 @@ static enum status make_room(struct full_ranking *r, const struct full_ranking_w
     return OK;
 }
 
+/* What each member counted, together. */
+static void gather(struct full_ranking *r, const struct job *job)
+{
+    const struct member *first = &job->members[0];
+
+    for (int arm = 0; arm < ARM_COUNT; arm++) {
+        r->pooled_auc[arm] = NAN;
+        if (r->rank[arm] == NULL)
+            continue;
+        for (int i = 0; i < crew_members(job->world->crew); i++) {
+            for (int32_t v = 0; v < job->features.items; v++)
+                r->exposed[arm][v] += job->members[i].exposed[arm][v];
+            if (i > 0)
+                pooled_auc_merge(first->pooled[arm], job->members[i].pooled[arm]);
+        }
+        if (arm != ARM_MODEL_FLOOR) /* a list, not scores */
+            r->pooled_auc[arm] = pooled_auc_value(first->pooled[arm]);
+    }
+}
+
 enum status full_ranking_run(struct full_ranking *ranking, const struct full_ranking_world *world,
                              const struct split_targets *targets, struct progress *progress,
                              struct error *err)
 {
     struct job *job = job_create(world, targets, PURPOSE_RANK);
     struct full_ranking made = {0};
-    int32_t V = world->split->data->items;
     enum status status;
 
     *ranking = (struct full_ranking){0};
@@ -640,10 +678,8 @@ enum status full_ranking_run(struct full_ranking *ranking, const struct full_ran
         status = job_begin(job, err);
     if (status == OK)
         status = job_run(job, progress, err);
-    for (int i = 0; status == OK && i < crew_members(world->crew); i++)
-        for (int arm = 0; arm < ARM_COUNT; arm++)
-            for (int32_t v = 0; made.exposed[arm] != NULL && v < V; v++)
-                made.exposed[arm][v] += job->members[i].exposed[arm][v];
+    if (status == OK)
+        gather(&made, job);
     job_end(job);
     if (status == OK) {
         *ranking = made;

@@ -79,9 +79,11 @@ struct full_ranking {
     int64_t count;
     double *rank[ARM_COUNT]; /* (count) RANKING_METRICS_MISS where masked; NULL: not asked for */
     int64_t *exposed[ARM_COUNT]; /* (V) in how many top lists */
-    int32_t *candidates;         /* (count) items that were not masked */
-    float *overlap;              /* (count) RBO of the model's top list and the network's */
-    uint8_t *same_first;         /* (count) and whether they begin alike */
+    double
+        pooled_auc[ARM_COUNT]; /* eval/pooled_auc.h; NAN of model_floor, and where there is none */
+    int32_t *candidates;       /* (count) items that were not masked */
+    float *overlap;            /* (count) RBO of the model's top list and the network's */
+    uint8_t *same_first;       /* (count) and whether they begin alike */
     /* Of the model and the network, whose scores are those of a softmax: (count, FULL_RANKING_TOP)
      * ln(p / (1 - p)) of the chance of each of the top items, NAN beyond the last of them; and
      * (count) which of them is the target, or -1. */

@@ -16,6 +16,8 @@
 #define TURNS         3
 #define TURN_K        10
 #define TURN_GAIN     .001 /* relative, that a change must bring */
+#define FOLDS         5
+#define FOLDED_MOST   2000 /* targets; more of them teach a dozen weights without luck */
 #define SHARE_OF_BEST .01f /* what absent evidence counts, of the best item's */
 #define CHAIN_PRIOR   .1f  /* of popularity in the chain's probability */
 #define DECAY_FLOOR   .05f
@@ -82,6 +84,7 @@ void fusion_features(float *const features[K], const struct fusion_world *w, con
     memcpy(features[FUSION_CHAIN], features[FUSION_LIFETIME], (size_t)V * sizeof **features);
     log_of_chain(features[FUSION_CHAIN], of[SIGNAL_CHAIN], w);
     log_of_evidence(features[FUSION_KNN], of[SIGNAL_KNN], V);
+    log_of_evidence(features[FUSION_RELATED], of[SIGNAL_RELATED], V);
     for (int32_t v = 0; v < V; v++) {
         features[FUSION_REPEATS][v] = w->repeats ? log1pf(of[SIGNAL_REPEATS][v]) : 0;
         features[FUSION_RECENCY][v] = w->repeats ? sqrtf(of[SIGNAL_RECENCY][v]) : 0;
@@ -323,24 +326,106 @@ static double take_turns(double weight[K], const struct fusion_lesson *l, double
     return best;
 }
 
+/* ---- all together, or one alone ---- */
+
+/* Both ways of learning, one after the other. */
+static void learn(double weight[K], const double begin[K], const struct fusion_lesson *l,
+                  struct fusion_report *report)
+{
+    memcpy(weight, begin, K * sizeof *weight);
+    report->likelihood_after = climb(weight, begin, l) / (double)report->targets;
+    report->ndcg_before = ndcg(weight, l);
+    report->ndcg_after = take_turns(weight, l, report->ndcg_before);
+}
+
+/* NDCG of targets by weights that were learnt from the others, a fold at a time: what all together
+ * is worth where few targets teach many weights. NAN: memory is out. */
+static double cross_validate(const double begin[K], const struct fusion_lesson *l,
+                             const struct fusion_report *all)
+{
+    struct fusion_lesson part = *l;
+    double sum = 0;
+
+    part.rows = calloc((size_t)l->targets_max + 1, sizeof *part.rows);
+    if (part.rows == NULL)
+        return NAN;
+    for (int fold = 0; fold < FOLDS; fold++) {
+        struct fusion_report report = *all;
+        double weight[K];
+        int64_t left_out = 0;
+
+        for (int64_t t = 0; t < l->targets_max; t++)
+            part.rows[t] = t % FOLDS == fold ? 0 : l->rows[t];
+        learn(weight, begin, &part, &report);
+        for (int64_t t = 0; t < l->targets_max; t++) {
+            part.rows[t] = t % FOLDS == fold ? l->rows[t] : 0;
+            left_out += part.rows[t] > 0;
+        }
+        sum += ndcg(weight, &part) * (double)left_out;
+    }
+    free(part.rows);
+    return sum / (double)all->targets;
+}
+
+/* Likelihood of a feature alone wants it at some scale: the best of a few. */
+static double scale_alone(int feature, const struct fusion_lesson *l)
+{
+    double best = -INFINITY, scale = 1;
+
+    for (int power = -4; power <= 4; power++) {
+        double weight[K] = {0}, value;
+        struct newton n;
+
+        weight[feature] = ldexp(1, power);
+        value = likelihood(&n, weight, weight, l, false);
+        if (value > best) {
+            best = value;
+            scale = weight[feature];
+        }
+    }
+    return scale;
+}
+
+/* A feature that orders better than all together are expected to. */
+static void try_alone(double weight[K], const double begin[K], const struct fusion_lesson *l,
+                      struct fusion_report *report)
+{
+    double best = report->targets < FOLDED_MOST ? cross_validate(begin, l, report)
+                                                : report->ndcg_after;
+
+    for (int k = 0; k < K; k++) {
+        double only[K] = {0}, value;
+
+        only[k] = 1;
+        value = ndcg(only, l);
+        if (!(value > best))
+            continue;
+        best = report->ndcg_after = value;
+        report->alone = k;
+    }
+    if (report->alone == K)
+        return;
+    memset(weight, 0, K * sizeof *weight);
+    weight[report->alone] = scale_alone(report->alone, l);
+}
+
 void fusion_learn(struct fusion *fusion, const struct fusion_lesson *lesson,
                   struct fusion_report *report)
 {
     double weight[K], begin[K];
     struct newton n;
 
-    *report = (struct fusion_report){0};
+    *report = (struct fusion_report){.alone = K};
     for (int64_t t = 0; t < lesson->targets_max; t++)
         report->targets += lesson->rows[t] > 0;
     for (int k = 0; k < K; k++)
-        weight[k] = begin[k] = (double)fusion->weight[k];
+        begin[k] = (double)fusion->weight[k];
     if (report->targets == 0)
         return;
-    report->likelihood_before = likelihood(&n, weight, begin, lesson, false) /
+    report->likelihood_before = likelihood(&n, begin, begin, lesson, false) /
                                 (double)report->targets;
-    report->likelihood_after = climb(weight, begin, lesson) / (double)report->targets;
-    report->ndcg_before = ndcg(weight, lesson);
-    report->ndcg_after = take_turns(weight, lesson, report->ndcg_before);
+    learn(weight, begin, lesson, report);
+    try_alone(weight, begin, lesson, report);
     for (int k = 0; k < K; k++)
         fusion->weight[k] = (float)weight[k];
 }

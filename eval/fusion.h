@@ -8,7 +8,10 @@
  * which no count holds: a weight learnt where the counts hold their own example leans on them.
  * First by maximum likelihood (a softmax over all items, convex, few weights, a prior at the
  * beginning ones), then each in turn by NDCG@10 on the same targets, where that is better by more
- * than luck could make it.
+ * than luck could make it. Every baseline that is reported is a feature (but for the sum of two of
+ * them), and a feature that alone is better there than all together is taken alone; with few
+ * targets all together are judged by cross-validation, for many weights fit a few targets by luck.
+ * So no baseline is expected to be above the model.
  * Thread: one; scoring any.
  */
 #ifndef EVAL_FUSION_H
@@ -29,6 +32,9 @@
     X(COVIS,     "covis",         .3f)    \
     X(CHAIN,     "chain",         .3f)    \
     X(KNN,       "item_knn",      .1f)    \
+    X(RELATED,   "covisitation",  0)      \
+    X(FTRL,      "ftrl",          0)      \
+    X(TWO_TOWER, "two_tower",     0)      \
     X(REPEATS,   "repeats",       0)      \
     X(RECENCY,   "recency",       0)
 
@@ -55,7 +61,8 @@ struct fusion_world {
     bool repeats;          /* features of repeats are used: a chosen item may be chosen again */
 };
 
-/* features (FUSION_FEATURES) arrays of (V), from the network's scores (V) and the signals. */
+/* features (FUSION_FEATURES) arrays of (V), from the network's scores (V) and the signals. FTRL and
+ * TWO_TOWER are the caller's: the scores as they are, 0 where there are none. */
 void fusion_features(float *const features[FUSION_FEATURES], const struct fusion_world *world,
                      const float *network, const float *const of[SIGNAL_COUNT]);
 /* scores (V) = weights over features. */
@@ -80,6 +87,7 @@ struct fusion_report {
     int64_t targets;
     double likelihood_before, likelihood_after; /* mean log-probability */
     double ndcg_before, ndcg_after;             /* among the candidates */
+    int alone; /* the feature that was taken alone; FUSION_FEATURES: none */
 };
 /* ln(p / (1 - p)), p = e^score / total, kept finite. */
 float fusion_logit(double score, double total);

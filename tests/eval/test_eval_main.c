@@ -82,8 +82,8 @@ TEST(eval_json_holds_the_rows_that_programs_read)
     static const char *const rows[] = {"model",         "network",      "popularity",
                                        "popularity_7d", "covisitation", "covisitation_only",
                                        "item_knn"};
-    static const char *const metrics[] = {"hr@10", "ndcg@10", "ndcg@20",
-                                          "mrr",   "auc",     "coverage@10"};
+    static const char *const metrics[] = {"hr@10", "ndcg@10", "ndcg@20",    "mrr",
+                                          "auc",   "gauc",    "coverage@10"};
     struct json_parser *parser = json_parser_create(1 << 18, 16384);
     const struct json_node *root;
 

@@ -151,3 +151,41 @@ TEST(fusion_features_are_finite_where_there_is_no_evidence)
         CHECK(isfinite(scores[v]));
     CHECK(scores[1] > scores[3] && scores[3] > scores[2] && scores[2] == scores[4]);
 }
+
+/* A handful of targets that one feature orders, among a dozen of noise: all weights together fit
+ * them by luck. */
+TEST(fusion_takes_one_feature_alone_where_few_targets_teach_many_weights)
+{
+    enum { FEW = 12 };
+    int taken = 0;
+
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct fusion_lesson *lesson;
+        struct fusion_report report;
+        struct fusion fusion;
+        struct random random;
+
+        random_seed(&random, seed);
+        CHECK_STATUS(OK, fusion_lesson_create(&lesson, FEW, &err));
+        for (int64_t t = 0; t < FEW; t++) {
+            float *rows = fusion_lesson_rows(lesson, t);
+
+            for (ptrdiff_t i = 0; i < ROWS; i++) {
+                for (int k = 0; k < FUSION_FEATURES; k++)
+                    rows[i * FUSION_STRIDE + k] = (float)random_normal(&random);
+                rows[i * FUSION_STRIDE + FUSION_FEATURES] = 0;
+            }
+            rows[FUSION_TWO_TOWER] = 2;
+            fusion_lesson_set(lesson, t, ROWS);
+        }
+        fusion_begin(&fusion);
+        fusion_learn(&fusion, lesson, &report);
+        if (report.alone != FUSION_FEATURES) {
+            CHECK_INT(FUSION_TWO_TOWER, report.alone);
+            CHECK(fusion.weight[FUSION_TWO_TOWER] > 0 && fusion.weight[FUSION_NETWORK] == 0);
+            taken++;
+        }
+        fusion_lesson_destroy(lesson);
+    }
+    CHECK(taken >= 15);
+}
