@@ -5,7 +5,8 @@
  *       what the rules emit -> verify_examples; item tables -> verify_items
  *
  * Every shard is replayed up to its own `next`. A user who is written between the two readings
- * differs; so what differs in shards that went on meanwhile is told, and not judged (verify_work).
+ * differs; so what differs in shards that went on meanwhile is counted, and not judged
+ * (verify_work).
  *
  * Bounded: with --passes N the log is read N times, each time for an N-th of the users. Beyond
  * --memory the command ends and says so, rather than being killed.
@@ -269,8 +270,8 @@ static enum status replay(struct verify *v, struct error *err)
 
 /* ---- differences, and what led to them ---- */
 
-static void tell(struct verify *v, struct text user, const char *what, const struct user_value *got,
-                 const struct user_value *want)
+static void tell(struct verify *v, struct text user, int shard, const char *what,
+                 const struct user_value *got, const struct user_value *want)
 {
     char told[TOLD_ROOM];
 
@@ -282,15 +283,17 @@ static void tell(struct verify *v, struct text user, const char *what, const str
                        what, got->count, got->opens_count, (unsigned)got->running,
                        got->erased_at_ms, want->count, want->opens_count, (unsigned)want->running,
                        want->erased_at_ms);
-    verify_history_add(v->history, user, false, told);
+    verify_history_add(v->history, user, false, shard, told);
 }
 
 /* Of a user, whose shard may have moved meanwhile. */
 static void tell_user(struct verify *v, struct text user, const char *what,
                       const struct user_value *got, const struct user_value *want)
 {
-    verify_work_differs(&v->work, rules_shard(&v->dataset.rules, user, v->dataset.shards));
-    tell(v, user, what, got, want);
+    int shard = rules_shard(&v->dataset.rules, user, v->dataset.shards);
+
+    verify_work_differs(&v->work, shard);
+    tell(v, user, shard, what, got, want);
 }
 
 static enum status remember(void *context, const struct kafka_record *record, struct error *err)
@@ -459,7 +462,8 @@ static void example_differs(void *context, uint64_t user, const char *what)
     char hex[24];
 
     (void)snprintf(hex, sizeof hex, "#%016" PRIx64, user);
-    tell(v, name.bytes > 0 ? name : text_of(hex), what, NULL, NULL);
+    tell(v, name.bytes > 0 ? name : text_of(hex), (int)(user % (uint64_t)v->dataset.shards), what,
+         NULL, NULL);
 }
 
 static void example_apart(void *context, uint64_t user)
@@ -630,6 +634,8 @@ static enum status look_again(struct verify *v, struct error *err)
 
     if (status == OK)
         verify_work_compare(&v->work, &v->offsets, &now);
+    if (status == OK)
+        verify_history_judge(v->history, v->work.moved, v->work.shards);
     offsets_clear(&now);
     return status;
 }
@@ -850,8 +856,8 @@ const struct command verify_command = {
             "still be there.\n"
             "\n"
             "It may run beside a working ingest: a shard that goes on meanwhile is seen, and what "
-            "differs in it, of users and examples, is told, and not judged. Under steady traffic "
-            "most shards go on, so damage is told, but the exit code is 73: for an answer about "
+            "differs in it, of users and examples, is counted apart, and neither told nor judged. "
+            "Under steady traffic most shards go on, and the exit code is 73: for an answer about "
             "all of it stop ingest first, or choose a quiet moment.\n"
             "\n"
             "Exit codes: 0 all that was compared is equal; 1 something differs that nobody has "

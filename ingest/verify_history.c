@@ -1,6 +1,8 @@
 /* ingest/verify_history.c - a handful of differences, each with a ring of lines. */
 #include "ingest/verify_history.h"
 
+#include "features/redis_dataset.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,16 +16,18 @@ struct difference {
     char name[ITEM_ID_MAX];
     size_t name_bytes;
     bool item;
-    bool repeated; /* another one of the same name is before it */
+    int shard; /* or -1 */
     char what[WHAT_BYTES];
-    int64_t records;
-    char lines[VERIFY_HISTORY_MAX][LINE_BYTES]; /* the newest, a ring */
 };
 
 struct verify_history {
-    int64_t count; /* of all, also those not kept */
-    int kept;
-    struct difference list[VERIFY_SHOWN_MAX];
+    int64_t count[REDIS_SHARDS_MAX + 1]; /* by shard + 1: of all, also those not kept */
+    struct difference *list;             /* (room), of a shard VERIFY_SHOWN_MAX at most */
+    int kept, room;
+    struct records {
+        int64_t count;
+        char lines[VERIFY_HISTORY_MAX][LINE_BYTES]; /* the newest, a ring */
+    } shown[VERIFY_SHOWN_MAX];                      /* of the first of the list */
 };
 
 enum status verify_history_create(struct verify_history **history, struct error *err)
@@ -34,12 +38,23 @@ enum status verify_history_create(struct verify_history **history, struct error 
 
 void verify_history_destroy(struct verify_history *history)
 {
+    if (history != NULL)
+        free(history->list);
     free(history);
 }
 
 int64_t verify_history_count(const struct verify_history *history)
 {
-    return history->count;
+    int64_t count = 0;
+
+    for (int shard = 0; shard <= REDIS_SHARDS_MAX; shard++)
+        count += history->count[shard];
+    return count;
+}
+
+static int shown(const struct verify_history *history)
+{
+    return history->kept < VERIFY_SHOWN_MAX ? history->kept : VERIFY_SHOWN_MAX;
 }
 
 static bool is_of(const struct difference *d, struct text name, bool item)
@@ -47,21 +62,43 @@ static bool is_of(const struct difference *d, struct text name, bool item)
     return d->item == item && text_equal(name, (struct text){d->name, d->name_bytes});
 }
 
-void verify_history_add(struct verify_history *history, struct text name, bool item,
+void verify_history_add(struct verify_history *history, struct text name, bool item, int shard,
                         const char *what)
 {
-    struct difference *d = &history->list[history->kept];
+    struct difference *d;
 
-    history->count++;
-    if (history->kept == VERIFY_SHOWN_MAX || name.bytes > sizeof d->name)
+    shard = shard < 0 || shard >= REDIS_SHARDS_MAX ? -1 : shard;
+    if (history->count[shard + 1]++ >= VERIFY_SHOWN_MAX || name.bytes > sizeof d->name)
         return;
-    for (int i = 0; i < history->kept; i++)
-        d->repeated = d->repeated || is_of(&history->list[i], name, item);
+    if (history->kept == history->room) {
+        int room = history->room == 0 ? VERIFY_SHOWN_MAX : 2 * history->room;
+
+        d = realloc(history->list, (size_t)room * sizeof *d);
+        if (d == NULL)
+            return; /* it is counted */
+        history->list = d;
+        history->room = room;
+    }
+    d = &history->list[history->kept++];
+    *d = (struct difference){.item = item, .shard = shard, .name_bytes = name.bytes};
     memcpy(d->name, name.at, name.bytes);
-    d->name_bytes = name.bytes;
-    d->item = item;
     (void)snprintf(d->what, sizeof d->what, "%s", what);
-    history->kept++;
+}
+
+void verify_history_judge(struct verify_history *history, const bool *moved, int shards)
+{
+    int kept = 0;
+
+    for (int shard = 0; shard < shards && shard < REDIS_SHARDS_MAX; shard++)
+        if (moved[shard])
+            history->count[shard + 1] = 0;
+    for (int i = 0; i < history->kept; i++) {
+        const struct difference *d = &history->list[i];
+
+        if (d->shard < 0 || d->shard >= shards || !moved[d->shard])
+            history->list[kept++] = *d;
+    }
+    history->kept = kept;
 }
 
 /* ---- records ---- */
@@ -104,12 +141,16 @@ static void write_line(char line[LINE_BYTES], const struct kafka_record *record,
 void verify_history_record(struct verify_history *history, const struct kafka_record *record,
                            const struct event *event)
 {
-    for (int i = 0; i < history->kept; i++) {
-        struct difference *d = &history->list[i];
+    for (int i = 0; i < shown(history); i++) {
+        const struct difference *d = &history->list[i];
         struct text name = {d->name, d->name_bytes};
+        struct records *of = &history->shown[i];
+        bool repeated = false;
 
-        if (!d->repeated && (d->item ? names_item(event, name) : text_equal(event->user, name)))
-            write_line(d->lines[d->records++ % VERIFY_HISTORY_MAX], record, event);
+        for (int other = 0; other < i; other++)
+            repeated = repeated || is_of(&history->list[other], name, d->item);
+        if (!repeated && (d->item ? names_item(event, name) : text_equal(event->user, name)))
+            write_line(of->lines[of->count++ % VERIFY_HISTORY_MAX], record, event);
     }
 }
 
@@ -127,24 +168,27 @@ static void put_printable(const char *text, size_t bytes)
 
 void verify_history_print(const struct verify_history *history)
 {
-    for (int i = 0; i < history->kept; i++) {
+    int64_t more = verify_history_count(history) - shown(history);
+
+    for (int i = 0; i < shown(history); i++) {
         const struct difference *d = &history->list[i];
-        int64_t from = d->records > VERIFY_HISTORY_MAX ? d->records - VERIFY_HISTORY_MAX : 0;
+        const struct records *of = &history->shown[i];
+        int64_t from = of->count > VERIFY_HISTORY_MAX ? of->count - VERIFY_HISTORY_MAX : 0;
 
         (void)fprintf(stderr, "%s ", d->item ? "item" : "user");
         put_printable(d->name, d->name_bytes);
         (void)fprintf(stderr, ": %s\n", d->what);
         if (from > 0)
             (void)fprintf(stderr, "    (%" PRId64 " records before these)\n", from);
-        for (int64_t r = from; r < d->records; r++) {
-            const char *line = d->lines[r % VERIFY_HISTORY_MAX];
+        for (int64_t r = from; r < of->count; r++) {
+            const char *line = of->lines[r % VERIFY_HISTORY_MAX];
 
             (void)fprintf(stderr, "    ");
             put_printable(line, strlen(line));
             (void)fputc('\n', stderr);
         }
     }
-    if (history->count > history->kept)
-        (void)fprintf(stderr, "... and %" PRId64 " more differences\n",
-                      history->count - history->kept);
+    if (more > 0)
+        (void)fprintf(stderr, "... and %" PRId64 " more difference%s\n", more,
+                      more == 1 ? "" : "s");
 }

@@ -267,7 +267,7 @@ static enum status count_one(struct verify_items *v, struct text name, bool clic
         if (map64_get(v->strangers, hash, NULL))
             return OK;
         v->counts->different++;
-        verify_history_add(v->history, name, true, "is in the log, but not in the tables");
+        verify_history_add(v->history, name, true, -1, "is in the log, but not in the tables");
         return map64_put(v->strangers, hash, 1) == OK
                    ? OK
                    : error_set(err, ERR_NOMEM, "no memory to count items");
@@ -421,7 +421,7 @@ static void compare(struct verify_items *v)
                        "differs (tables: %" PRId64 " choices, shown %" PRId64 "; log: %" PRId64
                        ", %" PRId64 ")",
                        clicks, shown, mine->clicks, mine->shown);
-        verify_history_add(v->history, name.bytes > 0 ? name : text_of(hex), true, what);
+        verify_history_add(v->history, name.bytes > 0 ? name : text_of(hex), true, -1, what);
     }
 }
 

@@ -52,12 +52,12 @@ TEST(verify_history_shows_the_newest_records_of_the_first_differences)
     char user[20];
 
     CHECK_STATUS(OK, verify_history_create(&history, &err));
-    verify_history_add(history, text_of("u1"), false, "differs");
-    verify_history_add(history, text_of("u1"), false, "differs again");
-    verify_history_add(history, text_of("a"), true, "differs, too");
+    verify_history_add(history, text_of("u1"), false, 7, "differs");
+    verify_history_add(history, text_of("u1"), false, 7, "differs again");
+    verify_history_add(history, text_of("a"), true, -1, "differs, too");
     for (int i = 0; i < 20; i++) {
         (void)snprintf(user, sizeof user, "x%d", i);
-        verify_history_add(history, text_of(user), false, "is another");
+        verify_history_add(history, text_of(user), false, 7, "is another");
     }
     for (int i = 0; i < VERIFY_HISTORY_MAX + 5; i++) {
         record.offset = event.time_ms = i;
@@ -96,12 +96,43 @@ TEST(verify_history_prints_nothing_that_a_terminal_acts_on)
 
     memset(name, '\x07', sizeof name);
     CHECK_STATUS(OK, verify_history_create(&history, &err));
-    verify_history_add(history, event.user, false, "differs");
-    verify_history_add(history, event.item, true, "differs");
+    verify_history_add(history, event.user, false, 7, "differs");
+    verify_history_add(history, event.item, true, -1, "differs");
     verify_history_record(history, &record, &event);
     capture(history);
     CHECK(strchr(printed, '\x1b') == NULL && strchr(printed, '\x07') == NULL);
     CHECK_INT(3, count_of("u.[2J"));
     verify_history_destroy(history);
     verify_history_destroy(NULL);
+}
+
+/* Ten in a shard that moved must not take the places of one that is judged. */
+TEST(verify_history_tells_only_what_is_judged)
+{
+    bool moved[8] = {[3] = true};
+    struct verify_history *history;
+    struct event event = {.user = text_of("judged")};
+    struct kafka_record record = {0};
+    struct error err;
+    char user[20];
+
+    CHECK_STATUS(OK, verify_history_create(&history, &err));
+    for (int i = 0; i < 3 * VERIFY_SHOWN_MAX; i++) {
+        (void)snprintf(user, sizeof user, "m%d", i);
+        verify_history_add(history, text_of(user), false, 3, "was written meanwhile");
+    }
+    verify_history_add(history, text_of("judged"), false, 4, "differs");
+    verify_history_add(history, text_of("item"), true, -1, "differs");
+    CHECK_INT(3 * VERIFY_SHOWN_MAX + 2, verify_history_count(history));
+    verify_history_judge(history, moved, 8);
+    CHECK_INT(2, verify_history_count(history));
+    verify_history_record(history, &record, &event);
+    capture(history);
+    CHECK_INT(1, count_of("user judged: differs\n    0/0"));
+    CHECK_INT(1, count_of("item item: differs\n"));
+    CHECK_INT(0, count_of("meanwhile") + count_of("more difference"));
+    moved[4] = true;
+    verify_history_judge(history, moved, 8);
+    CHECK_INT(1, verify_history_count(history));
+    verify_history_destroy(history);
 }
