@@ -13,6 +13,7 @@
 #include "features/redis_resolve.h"
 #include "ops/clock.h"
 #include "ops/defence.h"
+#include "ops/hash.h"
 #include "ops/log.h"
 #include "ops/metric.h"
 #include "ops/random.h"
@@ -38,7 +39,8 @@
 #define REDIRECT_SPAN_US 1000000
 #define WHOLE_REPLIES    6 /* times reply_ms, for the whole of one */
 #define GREETINGS_MAX    6
-#define LOG_EVERY_MS     30000
+#define LOG_EVERY_MS     60000
+#define LOG_PLACES       64
 #define NEVER_US         INT64_MAX
 
 METRIC_COUNTER(connects, "freshet_redis_connects_total", "connections made to Redis");
@@ -91,8 +93,7 @@ struct redis_connection {
     int64_t stepped_us;
     int64_t backoff_ms;
     struct random random; /* jitter */
-    struct log_limit log_limit;
-    bool reported; /* a failure was logged: its end will be */
+    bool reported;        /* a failure was logged: its end will be */
     uint64_t written, read;
 };
 
@@ -208,6 +209,15 @@ static bool look_elsewhere(struct redis_connection *c)
     return at_once;
 }
 
+/* Of one server all the connections of a process fail: 64 shards would say so twice a second. The
+ * first says it, then one a minute with how many did not. Two servers may share a limit. */
+static struct log_limit *limit_of(const char *where)
+{
+    static struct log_limit limits[LOG_PLACES];
+
+    return &limits[hash64_text(text_of(where), 0) % LOG_PLACES];
+}
+
 /* Full jitter on the upper half: processes that lost one server do not come back as one. */
 static void fail(struct redis_connection *c, enum status status, const char *why)
 {
@@ -230,9 +240,13 @@ static void fail(struct redis_connection *c, enum status status, const char *why
     c->attempt_us = clock_monotonic_us() + wait_us;
     c->backoff_ms = c->backoff_ms * 2 > c->limits.backoff_ms ? c->limits.backoff_ms
                                                              : c->backoff_ms * 2;
-    if (log_every(&c->log_limit, LOG_EVERY_MS)) {
+    struct log_limit *limit = limit_of(c->where);
+
+    if (log_every(limit, LOG_EVERY_MS)) {
+        uint64_t held_back = __atomic_exchange_n(&limit->held_back, 0, __ATOMIC_RELAXED);
+
         log_event(LOG_WARN, "redis_down", c->why.text, log_int("retry_ms", wait_us / 1000),
-                  log_int("held_back", (int64_t)c->log_limit.held_back));
+                  log_int("held_back", (int64_t)held_back));
         c->reported = true;
     }
 }

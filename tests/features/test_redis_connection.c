@@ -6,9 +6,11 @@
 
 #include "features/redis_call.h"
 #include "ops/clock.h"
+#include "ops/log.h"
 #include "tests/support/redis_server.h"
 #include "tests/test.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -85,6 +87,38 @@ TEST(redis_connection_heals_and_says_so_by_its_epoch)
     CHECK_INT(2, (int64_t)redis_connection_epoch(connection));
     redis_connection_destroy(connection);
     redis_server_stop(&server);
+}
+
+/* A process has a connection a shard: what they all meet is told once, and with the count later. */
+TEST(redis_connection_tells_once_that_a_server_is_down)
+{
+    static const struct redis_limits limits = {.backoff_ms = 10};
+    struct redis_connection *connections[20];
+    struct error err;
+    char url[300], told[4096];
+    int ends[2], failed = 0, lines = 0;
+    ssize_t bytes;
+
+    (void)snprintf(url, sizeof url, "unix://%s/nobody.sock", test_folder());
+    CHECK_INT(0, pipe2(ends, O_CLOEXEC | O_NONBLOCK));
+    log_set_descriptor(ends[1]);
+    for (int i = 0; i < 20; i++) {
+        connections[i] = connect_to(url, &limits);
+        for (int again = 0; again < 3; again++)
+            failed += redis_call_wait_ready(connections[i], 50, &err) != OK;
+    }
+    log_set_descriptor(STDERR_FILENO);
+    bytes = read(ends[0], told, sizeof told - 1);
+    told[bytes > 0 ? bytes : 0] = '\0';
+    for (const char *at = told; (at = strstr(at, "\"redis_down\"")) != NULL; at++)
+        lines++;
+    CHECK_INT(60, failed);
+    CHECK_INT(1, lines);
+    CHECK(strstr(told, "nobody.sock") != NULL);
+    for (int i = 0; i < 20; i++)
+        redis_connection_destroy(connections[i]);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
 }
 
 TEST(redis_connection_authenticates_and_a_wrong_password_is_said_at_once)
