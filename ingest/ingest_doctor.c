@@ -92,6 +92,10 @@ static void check_ttl(const struct config *config, struct doctor_finding *findin
     int64_t ttl_ms = config_duration_ms(config, "features.ttl"), log_ms, least_ms;
     struct error err;
 
+    if (kafka_is_embedded(config, ASK_MS)) {
+        doctor_skip(finding, DOCTOR_EMBEDDED);
+        return;
+    }
     if (kafka_settings_of(config, topic, settings, 2, ASK_MS, &err) != OK) {
         doctor_unknown(finding,
                        "see to it that features.ttl is at least 8/7 of the topic's retention.ms, "

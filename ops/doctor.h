@@ -22,6 +22,10 @@ enum doctor_result {
     DOCTOR_RESULTS
 };
 
+/* What there is to say of settings where kafka_is_embedded(). */
+#define DOCTOR_EMBEDDED                                                                            \
+    "this is the embedded broker of a demonstration: it has no version or settings to look at"
+
 struct doctor_finding {
     enum doctor_result result;
     char text[640];   /* what was seen: "3 brokers, 8 partitions of events" */

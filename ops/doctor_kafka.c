@@ -89,6 +89,11 @@ static void check_version(const struct config *config, struct doctor_finding *fi
     struct kafka_setting protocol = {.name = "inter.broker.protocol.version"};
     struct error err;
 
+    if (kafka_is_embedded(config, TIMEOUT_MS)) {
+        doctor_skip(finding, "librdkafka %s; " DOCTOR_EMBEDDED, kafka_library_version());
+        return;
+    }
+
     /* Each broker tells its client which requests it understands; the one setting that has a number
      * in it is gone since Kafka 4. */
     if (kafka_settings_of(config, NULL, &protocol, 1, TIMEOUT_MS, &err) != OK)
@@ -177,6 +182,10 @@ static void check_settings(const struct config *config, struct doctor_finding *f
 {
     int seen = 0;
 
+    if (kafka_is_embedded(config, TIMEOUT_MS)) {
+        doctor_skip(finding, DOCTOR_EMBEDDED);
+        return;
+    }
     for (size_t i = 0; i < sizeof topic_rules / sizeof *topic_rules; i++) {
         struct kafka_setting settings[SETTINGS] = {
             {.name = "cleanup.policy"}, {.name = "retention.ms"}, {.name = "min.insync.replicas"}};

@@ -129,10 +129,10 @@ const struct command doctor_command = {
     .summary = "look at all that freshet needs: configuration, clock, Kafka, Redis, models",
     .arguments = "",
     .help =
-        "Changes nothing. Each check says what it saw and, when that is not right, what to do.\n"
-        "What could not be looked at says ?? and why (with --json, \"unknown\"); a note looks at\n"
+        "Changes nothing. Each check says what it saw and, when that is not right, what to do. "
+        "What could not be looked at says ?? and why (with --json, \"unknown\"); a note looks at "
         "nothing and says what has to be so.\n\n"
-        "Exit codes: 0 everything was looked at, and nothing failed (warnings may be there); 1 a\n"
+        "Exit codes: 0 everything was looked at, and nothing failed (warnings may be there); 1 a "
         "check failed; 3 none failed, but one could not be made.\n\n"
         "Examples:\n  freshet doctor\n  freshet doctor --config prod.yaml --only kafka\n"
         "  freshet doctor --json",

@@ -232,6 +232,24 @@ enum status kafka_replicas(const struct config *config, const char *topic, int64
     return status;
 }
 
+bool kafka_is_embedded(const struct config *config, int64_t timeout_ms)
+{
+    static const char prefix[] = "mockCluster"; /* librdkafka names its mocks so */
+    struct error ignored;
+    rd_kafka_t *client;
+    bool embedded;
+    char *id;
+
+    if (open_client(&client, config, &ignored) != OK)
+        return false;
+    id = rd_kafka_clusterid(client, (int)timeout_ms);
+    embedded = id != NULL && strncmp(id, prefix, sizeof prefix - 1) == 0;
+    if (id != NULL)
+        rd_kafka_mem_free(client, id);
+    rd_kafka_destroy(client);
+    return embedded;
+}
+
 /* Replaces the times in a list by the first offsets that have them; -1: none. */
 static enum status ask_times(const struct config *config, const char *topic,
                              rd_kafka_topic_partition_list_t *list, int64_t timeout_ms,

@@ -35,6 +35,10 @@ MUST_CHECK enum status kafka_settings_of(const struct config *config, const char
                                          struct kafka_setting *settings, int count,
                                          int64_t timeout_ms, struct error *err);
 
+/* Is it the embedded broker of `freshet demo` and of tests? It has no settings to be asked for.
+ * False, too, when nobody answers. */
+bool kafka_is_embedded(const struct config *config, int64_t timeout_ms);
+
 /* Copies of a topic's partitions: of the one that has the fewest; and how many brokers there are.
  * Errors: ERR_NOT_FOUND, ERR_UNAVAILABLE, ERR_TIMEOUT, ERR_CONFIG, ERR_NOMEM */
 MUST_CHECK enum status kafka_replicas(const struct config *config, const char *topic,

@@ -143,8 +143,12 @@ TEST(kafka_ask_says_what_the_embedded_broker_does_not_know)
     CHECK_STATUS(ERR_VERSION, kafka_group_members(config, "g", TIMEOUT_MS, &members, &err));
     CHECK_STATUS(OK, kafka_replicas(config, "events", TIMEOUT_MS, &replicas, &count, &err));
     CHECK_INT(1, replicas);
+    CHECK(kafka_is_embedded(config, TIMEOUT_MS));
     config_destroy(config);
     kafka_broker_stop(broker);
+    config = configure("127.0.0.1:1");
+    CHECK(!kafka_is_embedded(config, 200));
+    config_destroy(config);
 }
 
 TEST(kafka_ask_gives_up_when_nobody_answers)
