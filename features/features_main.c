@@ -83,7 +83,7 @@ static const struct command scalars_command = {
     .name = "features scalars",
     .summary = "the scalar features of the model's head",
     .arguments = "",
-    .help = "The names and their order travel in a model bundle; a bundle that has others is\n"
+    .help = "The names and their order travel in a model bundle; a bundle that has others is "
             "refused. Each is computed from the raw counts that an answer's trace carries.\n\n"
             "Examples:\n  freshet features scalars\n  freshet features scalars --json",
     .run = run_scalars,

@@ -255,7 +255,7 @@ const struct command features_size_command = {
     .name = "features size",
     .summary = "how much memory the state takes, or would take",
     .arguments = "",
-    .help = "Without --users and --items: the keys of this data set in Redis, by kind. With one\n"
+    .help = "Without --users and --items: the keys of this data set in Redis, by kind. With one "
             "of them: a plan, from features.sequence_max and the sizes given; needs no Redis.\n\n"
             "Examples:\n  freshet features size\n"
             "  freshet features size --users 5000000 --items 200000\n"

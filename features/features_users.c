@@ -148,11 +148,11 @@ const struct command features_show_command = {
     .summary = "what is kept of one user",
     .arguments = "USER",
     .help =
-        "The user's sequence, newest first, and the shown lists that may still get labels,\n"
+        "The user's sequence, newest first, and the shown lists that may still get labels, "
         "as they are in Redis now. Exit code 1 when nothing is kept of the user.\n\n"
         "kept (written_at in --json) is the time by our clock from which features.ttl counts: of "
-        "the\nlast write, or of one before it, for a write renews it only once an eighth of the "
-        "time has gone.\nwriter is the partition whose record changed the user last.\n\n"
+        "the last write, or of one before it, for a write renews it only once an eighth of the "
+        "time has gone. writer is the partition whose record changed the user last.\n\n"
         "Examples:\n  freshet features show u42\n"
         "  freshet features show u42 --items models/v000012-3f9a/items --all\n"
         "  freshet features show u42 --json",
@@ -237,7 +237,7 @@ const struct command features_dump_command = {
     .name = "features dump",
     .summary = "every user's state as lines of JSON",
     .arguments = "",
-    .help = "One line a user, in no order, while everything goes on. A value that cannot be read\n"
+    .help = "One line a user, in no order, while everything goes on. A value that cannot be read "
             "is counted and skipped; the exit code is then 4.\n\n"
             "Examples:\n  freshet features dump > users.jsonl\n"
             "  freshet features dump --items models/v000012-3f9a/items | jq .user",

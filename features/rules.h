@@ -67,7 +67,7 @@
     X(DUPLICATE, "duplicate", "already in the sequence, or shown before")         \
     X(LATE,      "late",      "older than a full sequence: cannot be recognised as duplicate") \
     X(DROPPED,   "dropped",   "older than the watermark by more than late_max, or shown and replayed") \
-    X(ERASED,    "erased",    "at or before the user's erasure")                  \
+    X(ERASED,    "erased",    "of a user who was erased, at or before that: not counted (an erasure itself is applied)") \
     X(DEAD,      "dead",      "no event: a dead letter")
 enum outcome {
 #define X(id, name, help) OUTCOME_##id,

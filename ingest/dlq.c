@@ -143,7 +143,7 @@ static void print_end(const char *which, const struct dead_letter *letter)
 
 static void print_table(const struct dlq *d)
 {
-    (void)printf("%" PRId64 " dead letters\n", d->letters);
+    (void)printf("%" PRId64 " dead letter%s\n", d->letters, d->letters == 1 ? "" : "s");
     for (int i = 0; i <= REFUSAL_COUNT; i++) {
         const struct reason *r = &d->reasons[i];
 
@@ -158,8 +158,8 @@ static void print_table(const struct dlq *d)
         print_end("last", &r->last);
     }
     if (d->malformed > 0)
-        (void)printf("  %" PRId64 " records of the topic are no dead letters of ours\n",
-                     d->malformed);
+        (void)printf("  %" PRId64 " record%s of the topic: no dead letter of ours\n", d->malformed,
+                     d->malformed == 1 ? "" : "s");
 }
 
 static int run_dlq(struct dlq *d)

@@ -100,7 +100,8 @@ static bool at_limit(const struct dry *d)
 
 static enum status run_file(struct dry *d, const char *path, struct error *err)
 {
-    struct event_file_options options = {.form = event_file_form_of(command_text(d->line, "form"))};
+    struct event_file_options options = {
+        .form = event_file_form_of(command_text(d->line, "format"))};
     struct event_file *file = NULL;
     struct event event;
     bool more = true;
@@ -255,6 +256,32 @@ static int64_t usable(const struct dry *d)
     return d->records - d->outcomes[OUTCOME_DEAD].count;
 }
 
+static const char *ending(int64_t count)
+{
+    return count == 1 ? "" : "s";
+}
+
+/* Where most records lack what a key of the mapping says where to find, that key is named. */
+static void print_mapping(const struct dry *d)
+{
+    static const struct {
+        enum refusal why;
+        const char *key, *what;
+    } parts[] = {{REFUSAL_NO_USER, "events.mapping.user", "user"},
+                 {REFUSAL_NO_ITEM, "events.mapping.item", "item"},
+                 {REFUSAL_NO_TIME, "events.mapping.time.path", "time"},
+                 {REFUSAL_NO_ACTION, "events.mapping.action.path", "action"}};
+
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (2 * d->refusals[parts[i].why].count > d->records)
+            (void)printf("most records have no %s at %s, where %s%s looks for it%s\n",
+                         parts[i].what, config_text(d->config, parts[i].key), parts[i].key,
+                         config_given(d->config, parts[i].key) ? "" : " (its default)",
+                         config_given(d->config, parts[i].key)
+                             ? ": the mapping does not fit these records"
+                             : "");
+}
+
 /* Why the trainer would get nothing, and what is probably meant where nothing fits. */
 static void print_hints(const struct dry *d)
 {
@@ -271,6 +298,7 @@ static void print_hints(const struct dry *d)
         (void)printf(
             "most times are in the future: milliseconds read as seconds, or microseconds as "
             "milliseconds? See events.mapping.time.unit\n");
+    print_mapping(d);
     if (usable(d) == 0)
         (void)printf("nothing of it can be used%s\n", d->records == 0 ? ": it is empty" : "");
 }
@@ -283,9 +311,10 @@ static void print_text(const struct dry *d)
 #undef X
     };
 
-    (void)printf("%" PRId64 " records, %" PRId64 " users, %" PRId64
-                 " examples for the trainer; nothing was written\n",
-                 d->records, user_store_count(d->store), d->examples);
+    (void)printf("%" PRId64 " record%s, %" PRId64 " user%s, %" PRId64
+                 " example%s for the trainer; nothing was written\n",
+                 d->records, ending(d->records), user_store_count(d->store),
+                 ending(user_store_count(d->store)), d->examples, ending(d->examples));
     for (int i = 0; i < OUTCOME_COUNT; i++)
         if (d->outcomes[i].count > 0)
             print_first(d, outcome_names[i], helps[i], &d->outcomes[i]);

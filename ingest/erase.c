@@ -270,9 +270,12 @@ static int run_erase(struct command_line *line)
     if (status != OK)
         return command_fail(line, &err);
     if (!command_json(line)) {
-        (void)printf("written to partition %d, offset %lld: everything up to %lld goes when ingest "
+        char at[USER_PRINT_TIME_BYTES];
+
+        user_print_time(at, event.time_ms);
+        (void)printf("written to partition %d, offset %lld: everything up to %s goes when ingest "
                      "passes it\n",
-                     (int)outcome.partition, (long long)outcome.offset, (long long)event.time_ms);
+                     (int)outcome.partition, (long long)outcome.offset, at);
         return EXIT_DONE;
     }
     json_writer_init(&w, text, sizeof text);

@@ -41,7 +41,7 @@
 static const struct option_row options[] = {
     {"dry-run", OPTION_TEXT, "FILE|TOPIC", NULL,
      "say what would be applied and what rejected, with examples; writes nothing"},
-    {"form", OPTION_CHOICE, EVENT_FILE_FORM_CHOICES, "detect", "of a dry run's file"},
+    {"format", OPTION_CHOICE, EVENT_FILE_FORM_CHOICES, "detect", "of a dry run's file"},
     {"limit", OPTION_INT, "N", "0", "stop a dry run after N records; 0: at the end"},
     {"rebuild", OPTION_FLAG, NULL, NULL,
      "Redis has lost its state: begin at the start of the log, whatever the group has read"},
@@ -242,8 +242,8 @@ static int run_ingest(struct command_line *line)
         return command_misused(line, "--limit is at least 0");
     if (command_given(line, "dry-run"))
         return dry_run(line, in.config);
-    if (command_given(line, "form") || command_given(line, "limit"))
-        return command_misused(line, "--form and --limit are of --dry-run");
+    if (command_given(line, "format") || command_given(line, "limit"))
+        return command_misused(line, "--format and --limit are of --dry-run");
     in.begun_us = clock_monotonic_us();
     status = open_all(&in, &err);
     if (status == OK)

@@ -38,7 +38,9 @@
 #define X(field, text, help) METRIC_COUNTER(field##_metric, text, help);
 COUNTER_LIST(X)
 #undef X
-METRIC_COUNTER_OF(outcomes, "freshet_ingest_records_total", "committed records by outcome",
+METRIC_COUNTER_OF(outcomes, "freshet_ingest_records_total",
+                  "committed records by outcome; erased: not counted, "
+                  "for their user was erased at or after them (an erasure itself is applied)",
                   "outcome", outcome_names, OUTCOME_COUNT);
 METRIC_COUNTER_OF(dead, "freshet_ingest_dead_total", "dead letters by reason", "reason",
                   refusal_names, REFUSAL_COUNT);

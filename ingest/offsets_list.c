@@ -159,13 +159,15 @@ const struct command offsets_list_command = {
     .name = "offsets list",
     .summary = "how far the state in Redis has come in each partition",
     .arguments = "",
-    .help = "Reads what Redis says is applied, which is the truth; Kafka's committed offsets are a "
-            "hint for other tools. next is the least of the shards (one that has read nothing yet "
-            "begins at the recorded start); counts are of all records below the next of their own "
-            "shard, since the partition was reset last.\n"
-            "\n"
-            "Examples:\n"
-            "  freshet offsets list\n"
-            "  freshet offsets list --json\n",
+    .help =
+        "Reads what Redis says is applied, which is the truth; Kafka's committed offsets are a "
+        "hint for other tools. next is the least of the shards (one that has read nothing yet "
+        "begins at the recorded start); counts are of all records below the next of their own "
+        "shard, since the partition was reset last. erased counts events that were left out, for "
+        "their user was erased at or after them; an erasure itself is applied.\n"
+        "\n"
+        "Examples:\n"
+        "  freshet offsets list\n"
+        "  freshet offsets list --json\n",
     .run = run_list,
 };

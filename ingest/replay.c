@@ -127,7 +127,7 @@ static enum status run(struct replay *r, struct error *err)
 
 static enum status open_all(struct replay *r, struct error *err)
 {
-    struct event_file_options file = {.form = event_file_form_of(command_text(r->line, "form")),
+    struct event_file_options file = {.form = event_file_form_of(command_text(r->line, "format")),
                                       .map = command_text(r->line, "map"),
                                       .unit = command_text(r->line, "unit"),
                                       .action = command_text(r->line, "action")};
@@ -252,7 +252,7 @@ static int run_replay(struct command_line *line)
 
 static const struct option_row replay_options[] = {
     {"speed", OPTION_TEXT, "N/s|max", "max", "events a second"},
-    {"form", OPTION_CHOICE, EVENT_FILE_FORM_CHOICES, "detect", "of the file"},
+    {"format", OPTION_CHOICE, EVENT_FILE_FORM_CHOICES, "detect", "of the file"},
     {"map", OPTION_TEXT, "NAMES", NULL, "csv: your column names, like ts=timestamp,user=userId"},
     {"unit", OPTION_TEXT, "UNIT", NULL, "csv: unit of times: s (default), ms, us or iso"},
     {"action", OPTION_TEXT, "NAME", NULL, "of lines that name none"},

@@ -529,8 +529,8 @@ const struct command simulate_command = {
     .name = "simulate",
     .summary = "synthetic users with known tastes, into Kafka or a file",
     .arguments = "",
-    .help = "Users with latent tastes look at lists and click what they like; at a chosen\n"
-            "moment the taste shifts. The truth is known, so the quality of the lists is\n"
+    .help = "Users with latent tastes look at lists and click what they like; at a chosen "
+            "moment the taste shifts. The truth is known, so the quality of the lists is "
             "measured exactly: NDCG against the best list of the whole catalogue.\n"
             "\n"
             "Examples:\n"

@@ -36,6 +36,20 @@ static const struct option_row *find(const struct option_row *options, const cha
     return NULL;
 }
 
+/* What options were called before: still taken, and told nowhere. */
+static const char *const renamed[][2] = {{"form", "format"}};
+
+static const struct option_row *find_own(const struct option_row *options, const char *name,
+                                         size_t bytes)
+{
+    const struct option_row *found = find(options, name, bytes);
+
+    for (size_t i = 0; i < sizeof renamed / sizeof renamed[0] && found == NULL; i++)
+        if (strlen(renamed[i][0]) == bytes && strncmp(renamed[i][0], name, bytes) == 0)
+            found = find(options, renamed[i][1], strlen(renamed[i][1]));
+    return found;
+}
+
 static void unknown_option(const struct command_line *line, const char *typed)
 {
     struct levenshtein_nearest nearest = {0};
@@ -115,7 +129,7 @@ static bool take_option(struct command_line *line, const char *word, const char 
     const char *name = word + 2;
     size_t bytes = strcspn(name, "=");
     const char *value = name[bytes] == '=' ? name + bytes + 1 : NULL;
-    const struct option_row *option = find(line->command->options, name, bytes);
+    const struct option_row *option = find_own(line->command->options, name, bytes);
     bool own = option != NULL;
 
     *used = false;

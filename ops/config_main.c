@@ -375,14 +375,13 @@ const struct command config_check_command = {
     .name = "config check",
     .summary = "say whether the configuration can be used, and every mistake in it",
     .arguments = "",
-    .help =
-        "Reads the file, the environment (FRESHET_SECTION_KEY) and --set as every role would.\n"
-        "Names, values, what the roles would refuse, and files and secrets that cannot be read\n"
-        "are told in one go, a line each, file:line:column, with the nearest known key; with\n"
-        "--json they are the list \"mistakes\". Whether servers answer is asked by `freshet\n"
-        "doctor`.\n\n"
-        "Examples:\n  freshet config check --config freshet.yaml\n"
-        "  FRESHET_SERVE_LISTEN=0.0.0.0:80 freshet config check",
+    .help = "Reads the file, the environment (FRESHET_SECTION_KEY) and --set as every role would. "
+            "Names, values, what the roles would refuse, and files and secrets that cannot be read "
+            "are told in one go, a line each, file:line:column, with the nearest known key; with "
+            "--json they are the list \"mistakes\". Whether servers answer is asked by `freshet "
+            "doctor`.\n\n"
+            "Examples:\n  freshet config check --config freshet.yaml\n"
+            "  FRESHET_SERVE_LISTEN=0.0.0.0:80 freshet config check",
     .run = run_check,
 };
 
@@ -395,13 +394,12 @@ const struct command config_show_command = {
     .name = "config show",
     .summary = "print the whole configuration with its help, as YAML",
     .arguments = "",
-    .help =
-        "What is printed can be used as a configuration again. Secrets print as their "
-        "references; a\npassword that stands in an address prints as ***, and has to be written "
-        "again before the\nfile is used: no role takes *** for a password.\n\n"
-        "Examples:\n  freshet config show > freshet.yaml\n"
-        "  freshet config show --origin --set serve.listen=127.0.0.1:9000\n"
-        "  freshet config show --json",
+    .help = "What is printed can be used as a configuration again. Secrets print as their "
+            "references; a password that stands in an address prints as ***, and has to be written "
+            "again before the file is used: no role takes *** for a password.\n\n"
+            "Examples:\n  freshet config show > freshet.yaml\n"
+            "  freshet config show --origin --set serve.listen=127.0.0.1:9000\n"
+            "  freshet config show --json",
     .options = show_options,
     .run = run_show,
 };

@@ -603,14 +603,14 @@ const struct command demo_command = {
     .name = "demo",
     .summary = "the whole loop on this machine, live, in two minutes",
     .arguments = "",
-    .help = "Starts a private redis-server, an embedded Kafka broker (or uses yours), the three\n"
-            "roles and simulated users, and shows what happens: events into sequences, lists\n"
-            "over HTTP, a shift of taste, retraining that recovers. Everything runs on loopback\n"
+    .help = "Starts a private redis-server, an embedded Kafka broker (or uses yours), the three "
+            "roles and simulated users, and shows what happens: events into sequences, lists "
+            "over HTTP, a shift of taste, retraining that recovers. Everything runs on loopback "
             "under a temporary folder and is gone when it ends.\n"
             "\n"
             "A shift of taste needs a model to show it on: a demo of less than 113 s has none.\n"
             "\n"
-            "Kill a role while it runs (kill -9): it is started again, and at the end every\n"
+            "Kill a role while it runs (kill -9): it is started again, and at the end every "
             "event is still counted once. Exit code 0 says that they were.\n"
             "\n"
             "Examples:\n"

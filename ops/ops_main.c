@@ -186,7 +186,7 @@ static const struct command runbook_command = {
     .summary = "what to do when something is wrong",
     .arguments = "[NAME]",
     .help =
-        "Prints a runbook; without a name, lists them. Alerts and log lines name theirs; a word\n"
+        "Prints a runbook; without a name, lists them. Alerts and log lines name theirs; a word "
         "that a page explains, such as the reason on /readyz, leads to it.\n\n"
         "Examples:\n  freshet runbook\n  freshet runbook redis-down\n"
         "  freshet runbook state_damaged",

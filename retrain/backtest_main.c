@@ -44,7 +44,7 @@ static const struct option_row options[] = {
     {"plot", OPTION_TEXT, "FILE", NULL,
      "write HR and NDCG over the evaluated events there, as SVG"},
     {"threads", OPTION_INT, "N", "1", "of training"},
-    {"form", OPTION_CHOICE, EVENT_FILE_FORM_CHOICES, "detect", "of the file"},
+    {"format", OPTION_CHOICE, EVENT_FILE_FORM_CHOICES, "detect", "of the file"},
     {"map", OPTION_TEXT, "MAP", "", "columns of a csv file: ts=timestamp,user=userId,item=movieId"},
     {"unit", OPTION_TEXT, "UNIT", "s", "of a csv file's times: s, ms, us or iso"},
     {0},
@@ -57,7 +57,7 @@ struct span {
 static enum status open_file(struct command_line *line, const struct event_schema *schema,
                              struct event_file **file, struct error *err)
 {
-    struct event_file_options how = {.form = event_file_form_of(command_text(line, "form")),
+    struct event_file_options how = {.form = event_file_form_of(command_text(line, "format")),
                                      .map = command_text(line, "map"),
                                      .unit = command_text(line, "unit")};
 
@@ -537,12 +537,12 @@ const struct command backtest_command = {
     .arguments = "FILE",
     .help =
         "Ranks every event of the last half of FILE for its user with what was known before "
-        "it, by the model\nand by popularity and co-visitation, then learns from it. Nothing "
-        "else is needed: no Kafka, no Redis.\nAnswers whether freshet would help on your data, "
+        "it, by the model and by popularity and co-visitation, then learns from it. Nothing "
+        "else is needed: no Kafka, no Redis. Answers whether freshet would help on your data, "
         "and with --cadence how fresh its weights must be.\n\n"
         "Where FILE holds impressions too, the shown lists are learnt from as `freshet retrain` "
-        "does it, and judged\nas logged lists: NDCG by clicks and by inverse propensity of the "
-        "positions, AUC, and whether the model's\nprobabilities hold (NE, ECE, PCOC).\n\n"
+        "does it, and judged as logged lists: NDCG by clicks and by inverse propensity of the "
+        "positions, AUC, and whether the model's probabilities hold (NE, ECE, PCOC).\n\n"
         "FILE holds events as JSON lines, as csv with the columns ts, user, item, or as pairs; "
         "plain or gzip.\n\n"
         "Examples:\n"

@@ -348,9 +348,9 @@ const struct command model_rollback_command = {
     .help =
         "The bundle is verified first; scorers swap to it within serve.refresh.\n\n"
         "`freshet retrain` takes it for the champion and goes on: the next round whose model "
-        "passes\nthe gate replaces it. To hold it, stop retrain (popularity and counts then "
-        "stand still, too),\nor restart it with retrain.every: 30d, retrain.drift_every: 30d and "
-        "retrain.volume: 0, by which\nno round begins while counts go on.\n\n"
+        "passes the gate replaces it. To hold it, stop retrain (popularity and counts then "
+        "stand still, too), or restart it with retrain.every: 30d, retrain.drift_every: 30d and "
+        "retrain.volume: 0, by which no round begins while counts go on.\n\n"
         "Examples:\n  freshet model rollback --dry-run\n  freshet model rollback\n"
         "  freshet model rollback v000012\n",
     .arguments_max = 1,

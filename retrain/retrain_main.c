@@ -92,11 +92,11 @@ static const struct command retrain_command = {
     .name = "retrain",
     .summary = "follow the stream, keep the item tables fresh, train, judge, publish",
     .arguments = "",
-    .help = "Follows the topics of events and examples, refreshes counts, popularity and\n"
-            "co-visitation for the scorers every few seconds, and trains: on a schedule, on\n"
-            "volume, or when drift says so. A challenger is judged on the newest choices, which\n"
-            "it was not trained on, against the champion, co-visitation and popularity, by the\n"
-            "code that serves; it is published, or refused with a reason (GET /gate on the\n"
+    .help = "Follows the topics of events and examples, refreshes counts, popularity and "
+            "co-visitation for the scorers every few seconds, and trains: on a schedule, on "
+            "volume, or when drift says so. A challenger is judged on the newest choices, which "
+            "it was not trained on, against the champion, co-visitation and popularity, by the "
+            "code that serves; it is published, or refused with a reason (GET /gate on the "
             "admin port). The first bundle holds item tables alone.\n"
             "\n"
             "Examples:\n"

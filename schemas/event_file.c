@@ -26,7 +26,7 @@ const char *const event_file_form_names[EVENT_FILE_FORMS] = {
     [EVENT_FILE_DETECT] = "detect",
     [EVENT_FILE_JSONL] = "jsonl",
     [EVENT_FILE_CSV] = "csv",
-    [EVENT_FILE_PAIRS] = "pairs",
+    [EVENT_FILE_PAIRS] = "user-item",
 };
 
 enum event_file_form event_file_form_of(const char *name)
@@ -34,7 +34,7 @@ enum event_file_form event_file_form_of(const char *name)
     for (int i = 0; name != NULL && i < EVENT_FILE_FORMS; i++)
         if (strcmp(name, event_file_form_names[i]) == 0)
             return (enum event_file_form)i;
-    return EVENT_FILE_DETECT;
+    return name != NULL && strcmp(name, "pairs") == 0 ? EVENT_FILE_PAIRS : EVENT_FILE_DETECT;
 }
 
 enum field {

@@ -42,8 +42,8 @@ enum event_file_form {
     EVENT_FILE_PAIRS,
     EVENT_FILE_FORMS
 };
-extern const char *const event_file_form_names[EVENT_FILE_FORMS]; /* "detect", "jsonl", ... */
-#define EVENT_FILE_FORM_CHOICES "detect|jsonl|csv|pairs"          /* for an option --form */
+extern const char *const event_file_form_names[EVENT_FILE_FORMS];  /* "detect", "jsonl", ... */
+#define EVENT_FILE_FORM_CHOICES "detect|jsonl|csv|user-item|pairs" /* of an option --format */
 /* NULL and what is none: EVENT_FILE_DETECT. */
 enum event_file_form event_file_form_of(const char *name);
 

@@ -316,9 +316,9 @@ static const struct command serve_command = {
     .name = "serve",
     .summary = "rerank and recommend over HTTP",
     .arguments = "",
-    .help = "Answers POST /v1/rerank and POST /v1/recommend with the newest published model,\n"
-            "the user's sequence from Redis, and item tables that are refreshed every few\n"
-            "seconds. Without a model it ranks by co-visitation and popularity; without Redis\n"
+    .help = "Answers POST /v1/rerank and POST /v1/recommend with the newest published model, "
+            "the user's sequence from Redis, and item tables that are refreshed every few "
+            "seconds. Without a model it ranks by co-visitation and popularity; without Redis "
             "from what it read last; every answer says which.\n"
             "\n"
             "Examples:\n"

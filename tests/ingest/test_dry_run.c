@@ -37,7 +37,7 @@ TEST(dry_run_counts_by_outcome_and_shows_the_first_of_each)
                                                               "{\"user\":\"u\",\"item\":\"i\","
                                                               "\"ts\":1700000000000}\n",
                              ""));
-    CHECK(has("5 records, 1 users, 0 examples for the trainer; nothing was written\n"));
+    CHECK(has("5 records, 1 user, 0 examples for the trainer; nothing was written\n"));
     CHECK(has("applied                   2"));
     CHECK(has("first at line 1: {\"type\":\"click\""));
     CHECK(has("duplicate                 1"));
@@ -61,8 +61,13 @@ TEST(dry_run_guesses_why_nothing_can_be_used)
               dry("{\"type\":\"click\",\"user\":\"u\",\"item\":\"i\",\"ts\":1700000000}\n", ""));
     CHECK(has("most times are before 2000: seconds read as milliseconds?"));
     CHECK(has("nothing of it can be used\n"));
-    CHECK_INT(EXIT_NO, dry("oops\n", " --form jsonl --limit 1"));
-    CHECK(has("1 records"));
+    CHECK_INT(EXIT_NO, dry("oops\n", " --format jsonl --limit 1"));
+    CHECK(has("1 record, 0 users, "));
+    CHECK_INT(EXIT_NO,
+              dry("{\"u\":1}\n" CLICK("a") "{\"u\":2}\n", " --set events.mapping.user=/who"));
+    CHECK(has("no user at /who, where events.mapping.user looks for it: the mapping does not fit"));
+    CHECK_INT(EXIT_DONE, dry("{\"u\":1}\n{\"u\":2}\n" CLICK("a"), ""));
+    CHECK(has("no user at /user, where events.mapping.user (its default) looks for it\n"));
 }
 
 TEST(dry_run_stops_at_its_limit)
@@ -78,18 +83,21 @@ TEST(dry_run_and_replay_take_the_same_forms_and_no_other)
     for (int i = 0; i < 2; i++) {
         char more[40];
 
-        (void)snprintf(more, sizeof more, " --form %s", forms[i]);
+        (void)snprintf(more, sizeof more, " --format %s", forms[i]);
         CHECK_INT(EXIT_DONE, dry(CLICK("a"), more));
     }
-    CHECK_INT(EXIT_USAGE, dry(CLICK("a"), " --form josnl"));
-    CHECK(strstr(result.err,
-                 "--form is \"josnl\", must be one of detect|jsonl|csv|pairs; did you mean "
-                 "\"jsonl\"?") != NULL);
-    command_run(&result, &ingest_command_tables, "replay x --form parquet");
+    CHECK_INT(EXIT_USAGE, dry(CLICK("a"), " --format josnl"));
+    CHECK(
+        strstr(
+            result.err,
+            "--format is \"josnl\", must be one of detect|jsonl|csv|user-item|pairs; did you mean "
+            "\"jsonl\"?") != NULL);
+    command_run(&result, &ingest_command_tables, "replay x --format parquet");
     CHECK_INT(EXIT_USAGE, result.code);
-    CHECK(strstr(result.err, "must be one of detect|jsonl|csv|pairs") != NULL);
-    command_run(&result, &ingest_command_tables, "replay x --format jsonl");
-    CHECK(strstr(result.err, "did you mean --form?") != NULL);
+    CHECK(strstr(result.err, "must be one of detect|jsonl|csv|user-item|pairs") != NULL);
+    CHECK_INT(EXIT_DONE, dry(CLICK("a"), " --form jsonl")); /* its name of before */
+    command_run(&result, &ingest_command_tables, "replay x --forma jsonl");
+    CHECK(strstr(result.err, "did you mean --format?") != NULL);
 }
 
 TEST(dry_run_is_not_mixed_with_what_writes)
@@ -99,7 +107,7 @@ TEST(dry_run_is_not_mixed_with_what_writes)
     CHECK_INT(EXIT_USAGE, dry(CLICK("a"), " --limit -1"));
     command_run(&result, &ingest_command_tables, "ingest --limit 5");
     CHECK_INT(EXIT_USAGE, result.code);
-    CHECK(strstr(result.err, "--form and --limit are of --dry-run") != NULL);
+    CHECK(strstr(result.err, "--format and --limit are of --dry-run") != NULL);
     command_run(&result, &ingest_command_tables,
                 "ingest --dry-run nothing --set kafka.brokers=127.0.0.1:1");
     CHECK_INT(EXIT_UNREACHABLE, result.code);

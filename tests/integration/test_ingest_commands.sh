@@ -122,7 +122,7 @@ check 'list says when it came, and where it stands'
 run dlq show && has '^events-[0-3]/[0-9]*  20[0-9-]*T[0-9:.]*Z  not_json'
 check '... and show says so'
 printf '9\t[\n9\t[[\n' | produce_lines dead
-run dlq list && has '1 dead letters' && has '2 records of the topic are no dead letters'
+run dlq list && has '1 dead letter$' && has '2 records of the topic: no dead letter of ours'
 check 'what is no letter is counted apart'
 user=$(redis --scan --pattern 'fr{*}u*' | head -n 1)
 user=${user#*\}u}

@@ -4,7 +4,13 @@
  */
 #include "ops/command.h"
 
+#include "eval/eval_main.h"
+#include "features/features_main.h"
+#include "ingest/ingest_main.h"
 #include "ops/file.h"
+#include "ops/ops_main.h"
+#include "retrain/retrain_main.h"
+#include "scorer/serve_main.h"
 #include "tests/test.h"
 
 #include <fcntl.h>
@@ -263,6 +269,23 @@ TEST(command_help_wraps_between_words)
                  "next one (default 9)\n") != NULL);
     for (const char *at = out; *at != 0; at += strcspn(at, "\n") + (at[strcspn(at, "\n")] == '\n'))
         CHECK(strcspn(at, "\n") <= 88);
+}
+
+/* Paragraphs are broken where they are printed: one that was broken by hand is broken twice. Lines
+ * to copy are indented. */
+TEST(command_helps_leave_line_breaks_to_the_printer)
+{
+    static const struct command *const *const folders[] = {ops_commands,     features_commands,
+                                                           ingest_commands,  scorer_commands,
+                                                           retrain_commands, eval_commands};
+
+    for (size_t t = 0; t < sizeof folders / sizeof folders[0]; t++)
+        for (int i = 0; folders[t][i] != NULL; i++)
+            for (const char *at = strchr(folders[t][i]->help, '\n'); at != NULL;
+                 at = strchr(at + 1, '\n'))
+                if (at[1] != '\0' && at[1] != '\n' && at[1] != ' ' && at[-1] != '\n' &&
+                    at[-1] != ':')
+                    test_fail(__FILE__, __LINE__, "%s: \"%.40s\"", folders[t][i]->name, at + 1);
 }
 
 TEST(command_help_is_the_result_and_shows_examples)

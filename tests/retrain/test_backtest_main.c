@@ -184,11 +184,11 @@ TEST(backtest_of_no_events_is_bad_data)
     struct text why;
 
     retrain_write(path_of("events.jsonl"), "", 0);
-    CHECK_INT(EXIT_BAD_DATA, run("--baselines --json --form jsonl"));
+    CHECK_INT(EXIT_BAD_DATA, run("--baselines --json --format jsonl"));
     CHECK(json_member(last_line(parser), "error") != NULL);
-    CHECK_INT(EXIT_BAD_DATA, run("--form jsonl"));
+    CHECK_INT(EXIT_BAD_DATA, run("--format jsonl"));
     retrain_write(path_of("events.jsonl"), refused, sizeof refused - 1);
-    CHECK_INT(EXIT_BAD_DATA, run("--baselines --json --form jsonl"));
+    CHECK_INT(EXIT_BAD_DATA, run("--baselines --json --format jsonl"));
     why = json_text_or(json_member(last_line(parser), "error"), "");
     CHECK(memmem(why.at, why.bytes, "--dry-run", 9) != NULL);
     json_parser_destroy(parser);
