@@ -141,11 +141,11 @@ static uint64_t print_of(const struct eval *e)
     const struct fit_options *f = &e->result->fit;
     char text[400];
     int bytes = snprintf(
-        text, sizeof text, "%s %d %llu %d %d %d %d %d %.9g %.9g %.9g %.9g %.9g %d %d %d", f->preset,
-        (int)f->attention, (unsigned long long)f->seed, f->threads, f->epochs, f->step_targets,
-        f->negatives, f->negatives_block, (double)f->negatives_power, (double)f->learning_rate,
-        (double)f->rate_floor, (double)f->dropout, (double)f->tau, f->user_targets,
-        (int)e->options->protocol, (int)e->options->keep_seen);
+        text, sizeof text, "%s %d %llu %d %d %d %d %d %.9g %.9g %.9g %.9g %.9g %d %d %d %d",
+        f->preset, (int)f->attention, (unsigned long long)f->seed, f->threads, f->epochs,
+        f->step_targets, f->negatives, f->negatives_block, (double)f->negatives_power,
+        (double)f->learning_rate, (double)f->rate_floor, (double)f->dropout, (double)f->tau,
+        f->user_targets, (int)e->options->protocol, (int)e->options->keep_seen, f->warmup_steps);
 
     uint64_t print = hash64_mix(e->data.print, hash64(text, (size_t)bytes, CHECKPOINT_FORMAT));
 

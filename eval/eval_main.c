@@ -25,6 +25,7 @@ static const struct option_row options[] = {
     {"checkpoint", OPTION_TEXT, "FILE", NULL, "save there while training, and go on from it"},
     {"plot", OPTION_TEXT, "FILE", NULL, "write the learning curve there, as SVG"},
     {"learning-rate", OPTION_REAL, "RATE", "0", "0: the preset's"},
+    {"warmup", OPTION_INT, "STEPS", "100", "steps in which the learning rate grows; 0: none"},
     {"dropout", OPTION_REAL, "SHARE", "-1", "below 0: the preset's"},
     {"negatives", OPTION_INT, "N", "0", "items beside each next one; 0: the preset's"},
     {"negatives-block", OPTION_INT, "N", "-1",
@@ -65,8 +66,8 @@ static int read_options(struct command_line *line, struct eval_options *how)
     if (command_int(line, "threads") < 1 || command_int(line, "threads") > TRAINER_THREADS_MAX)
         return command_misused(line, "--threads is 1 to %d", TRAINER_THREADS_MAX);
     if (command_int(line, "epochs") < 0 || command_int(line, "epochs") > EVAL_EPOCHS_MAX ||
-        command_int(line, "patience") < 0)
-        return command_misused(line, "--epochs is 0 to %d, --patience not negative",
+        command_int(line, "patience") < 0 || command_int(line, "warmup") < 0)
+        return command_misused(line, "--epochs is 0 to %d, --patience and --warmup not negative",
                                EVAL_EPOCHS_MAX);
     if (command_int(line, "negatives") < 0 ||
         command_int(line, "negatives") > TRAINER_NEGATIVES_MAX)
@@ -81,6 +82,7 @@ static int read_options(struct command_line *line, struct eval_options *how)
     how->fit.threads = (int)command_int(line, "threads");
     if (command_real(line, "learning-rate") > 0)
         how->fit.learning_rate = (float)command_real(line, "learning-rate");
+    how->fit.warmup_steps = (int)command_int(line, "warmup");
     if (command_real(line, "dropout") >= 0)
         how->fit.dropout = (float)command_real(line, "dropout");
     if (command_int(line, "negatives") > 0)

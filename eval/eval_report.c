@@ -108,6 +108,7 @@ static void put_settings(struct json_writer *w, const struct eval_result *r,
     json_real(w, "negatives_power", (double)r->fit.negatives_power);
     json_real(w, "learning_rate", (double)r->fit.learning_rate);
     json_real(w, "rate_floor", (double)r->fit.rate_floor);
+    json_int(w, "warmup_steps", r->fit.warmup_steps);
     json_real(w, "dropout", (double)r->fit.dropout);
     json_real(w, "tau", (double)r->fit.tau);
     json_key(w, "fusion");

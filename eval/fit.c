@@ -57,6 +57,7 @@ void fit_options_init(struct fit_options *options, const char *preset)
                                     .negatives_power = 0,
                                     .learning_rate = 1e-3f,
                                     .rate_floor = .05f,
+                                    .warmup_steps = 100,
                                     .dropout = .1f,
                                     .tau = .05f,
                                     .user_targets = 1000};
@@ -109,6 +110,7 @@ static enum status create_trainer(struct fit *f, struct error *err)
     config.learning_rate = f->options.learning_rate;
     config.threads = f->options.threads;
     config.dropout = f->options.dropout;
+    config.warmup_steps = f->options.warmup_steps;
     config.seed = hash64_mix(f->options.seed, SALT_TRAINER);
     status = trainer_create(&f->trainer, f->model, &config, err);
     if (status != OK)

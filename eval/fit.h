@@ -34,6 +34,7 @@ struct fit_options {
     int negatives_block;             /* so many targets; 0: for a whole step */
     float negatives_power;           /* drawn in proportion to counts to this power; 0: uniformly */
     float learning_rate, rate_floor; /* the last step's share of the first's */
+    int warmup_steps;                /* in which the rate grows to learning_rate; 0: none */
     float dropout;
     float tau;
     /* Of one user in an epoch, its pieces drawn anew each time: somebody with ten thousand events
