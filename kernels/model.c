@@ -32,6 +32,7 @@ struct model {
     float *text;                         /* (V, text), or NULL */
     float *inverse_norm;                 /* (V) of item rows */
     float *folded;                       /* network.folded's tables, or NULL */
+    void *rounded;                       /* network.rounded's weights, or NULL */
     int32_t emb_capacity, norm_capacity; /* rows */
     uint64_t version;                    /* of the weights that were prepared; none twice */
     bool prepared, importing;
@@ -235,6 +236,7 @@ void model_destroy(struct model *model)
     free(model->text);
     free(model->inverse_norm);
     free(model->folded);
+    free(model->rounded);
     if (model->device != NULL)
         model->backend->drop(model->device);
     free(model);
@@ -505,12 +507,21 @@ static void unfold(struct model *model)
     model->network.folded = (struct embed_folded){0};
 }
 
+static void unround(struct model *model)
+{
+    free(model->rounded);
+    model->rounded = NULL;
+    model->network.rounded = (struct network_rounded){0};
+    model->network.bf16 = false;
+}
+
 enum status model_prepare(struct model *model, struct error *err)
 {
     struct network *network = &model->network;
 
     assert(!model->importing);
     unfold(model);
+    unround(model);
     if (network->config.V > model->norm_capacity) {
         float *norms = aligned((size_t)model->emb_capacity * sizeof *norms);
 
@@ -551,6 +562,60 @@ enum status model_fold(struct model *model, struct error *err)
                          (int)model->network.config.V);
     network_fold(&model->network, model->folded);
     model->version = next_version();
+    return OK;
+}
+
+enum status model_round(struct model *model, struct error *err)
+{
+    assert(model->prepared);
+    if (model_is_rounded(model))
+        return OK;
+    if (model->device != NULL) {
+        struct network_state state;
+        enum status status;
+
+        model->network.bf16 = true;
+        state = model_network(model);
+        status = model->backend->put(&model->device, &state, err);
+        model->network.bf16 = status == OK;
+        return status;
+    }
+    model->rounded = aligned((size_t)network_bf16_bytes(&model->network));
+    if (model->rounded == NULL)
+        return error_set(err, ERR_NOMEM, "no memory for rounded weights");
+    network_bf16_pack(&model->network, linear_bf16_best(), model->rounded);
+    model->version = next_version();
+    return OK;
+}
+
+bool model_is_rounded(const struct model *model)
+{
+    return model->network.rounded.on || model->network.bf16;
+}
+
+enum status model_round_try(const struct model *model, struct model_round_trial *trial,
+                            struct error *err)
+{
+    struct network network = model->network;
+    void *weights = aligned((size_t)network_bf16_bytes(&network));
+    float *memory = aligned((size_t)network_trial_floats(&network) * sizeof *memory);
+    double f32_ns = 0, bf16_ns = 0;
+
+    assert(model->prepared);
+    if (weights == NULL || memory == NULL) {
+        free(weights);
+        free(memory);
+        return error_set(err, ERR_NOMEM, "no memory to try rounded weights");
+    }
+    network_bf16_pack(&network, linear_bf16_best(), weights);
+    network_bf16_time(&network, &f32_ns, &bf16_ns, memory);
+    *trial = (struct model_round_trial){.way = linear_bf16_name(network.rounded.way),
+                                        .f32_us = f32_ns / 1000,
+                                        .bf16_us = bf16_ns / 1000,
+                                        .faster = network.rounded.way != LINEAR_BF16_PORTABLE &&
+                                                  bf16_ns < f32_ns};
+    free(weights);
+    free(memory);
     return OK;
 }
 

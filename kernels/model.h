@@ -162,6 +162,29 @@ MUST_CHECK enum status model_prepare(struct model *model, struct error *err);
 #define MODEL_FOLD_BYTES_MAX (64 << 20) /* 65,000 items of 64 channels */
 MUST_CHECK enum status model_fold(struct model *model, struct error *err);
 
+/**
+ * Scores are from here on those of layers whose inputs and weights are rounded to bf16
+ * (kernels/linear_bf16.h), until the next model_prepare(); embeddings, attention, the folded first
+ * layer and the head stay float. It costs some 1e-2 of a score's size and, which counts, a change
+ * of the order that the gate measures. What is said of bits below holds among these scores. On a
+ * GPU its own products are of bf16 from here on (kernels/cuda/README.md).
+ *
+ * Errors: ERR_NOMEM: the model is as before. ERR_DEVICE: it is not.
+ */
+MUST_CHECK enum status model_round(struct model *model, struct error *err);
+bool model_is_rounded(const struct model *model);
+
+/* What rounding would gain on this machine: the product of the last layer, 96 rows, the best of 50
+ * in turns. A machine without instructions for it has the way "portable", which is never faster; a
+ * GPU is not tried. Errors: ERR_NOMEM */
+struct model_round_trial {
+    const char *way; /* "portable", "avx512", "amx" */
+    bool faster;     /* by instructions of its own, and by the clock */
+    double f32_us, bf16_us;
+};
+MUST_CHECK enum status model_round_try(const struct model *model, struct model_round_trial *trial,
+                                       struct error *err);
+
 /* Scratch memory of one thread, for any model. It grows to the largest batch seen; after
  * that a call allocates nothing. Aborts only if its first few bytes cannot be had. */
 struct model_workspace *model_workspace_create(void);

@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <math.h>
 #include <string.h>
+#include <time.h>
 
 /* Hands out aligned parts of a block; with memory NULL it only counts. */
 struct carve {
@@ -187,11 +188,83 @@ void network_fold(struct network *network, float *memory)
                              memory);
 }
 
+/* Bytes of one matrix in both forms, each on lines of its own. */
+static int64_t rounded_bytes(struct linear w)
+{
+    return ((int64_t)w.K * w.N * (int64_t)sizeof(float) + 63) / 64 * 64 +
+           (linear_bf16_pairs_count(w.K, w.N) * (int64_t)sizeof(uint16_t) + 63) / 64 * 64;
+}
+
+int64_t network_bf16_bytes(const struct network *network)
+{
+    int64_t bytes = 0;
+
+    for (int32_t l = 0; l < network->config.L; l++)
+        bytes += rounded_bytes(network->w1[l]) + rounded_bytes(network->w2[l]);
+    return bytes;
+}
+
+static struct linear_bf16 rounded_pack(const struct ops *ops, struct linear w, char **at)
+{
+    int64_t floats = (int64_t)w.K * w.N;
+    float *panels = (float *)*at;
+    uint16_t *pairs = (uint16_t *)(*at + (floats * (int64_t)sizeof *panels + 63) / 64 * 64);
+
+    memcpy(panels, w.panels, (size_t)floats * sizeof *panels);
+    ops->linear_bf16_round(panels, floats);
+    *at += rounded_bytes(w);
+    w.panels = panels;
+    linear_bf16_pack(pairs, w);
+    return (struct linear_bf16){w, pairs};
+}
+
+void network_bf16_pack(struct network *network, enum linear_bf16_way way, void *memory)
+{
+    char *at = memory;
+
+    for (int32_t l = 0; l < network->config.L; l++) {
+        network->rounded.w1[l] = rounded_pack(network->ops, network->w1[l], &at);
+        network->rounded.w2[l] = rounded_pack(network->ops, network->w2[l], &at);
+    }
+    network->rounded.way = way;
+    network->rounded.on = true;
+}
+
 static const float *scalars_of(const struct network_pass *pass)
 {
     int32_t F = pass->network->config.F;
 
     return F == 0 ? NULL : pass->request.batch->scalars + (int64_t)pass->request.candidate * F;
+}
+
+/* A product with rounded weights; x is rounded in place, or on the way. */
+static void rounded_forward(const struct network *net, float *out, float *x, int32_t rows,
+                            const struct linear_bf16 *w, struct linear_call call)
+{
+#if defined(__x86_64__) && !defined(__clang_analyzer__) /* it does not know these names */
+    if (net->rounded.way == LINEAR_BF16_AMX) {
+        linear_bf16_forward_amx(out, x, rows, *w, call);
+        return;
+    }
+    if (net->rounded.way == LINEAR_BF16_AVX512) {
+        linear_bf16_forward_avx512(out, x, rows, *w, call);
+        return;
+    }
+#endif
+    for (int32_t r = 0; r < rows; r++)
+        net->ops->linear_bf16_round(x + (int64_t)r * call.x_pitch, w->w.K);
+    net->ops->linear_forward(out, NULL, x, rows, w->w, call);
+}
+
+/* W1 or W2 of layer l in scoring. Nobody reads x after its last product. */
+static void infer_product(const struct network *net, float *out, float *x, int32_t rows, int32_t l,
+                          bool second, struct linear_call call)
+{
+    if (net->rounded.on)
+        rounded_forward(net, out, x, rows, second ? &net->rounded.w2[l] : &net->rounded.w1[l],
+                        call);
+    else
+        net->ops->linear_forward(out, NULL, x, rows, second ? net->w2[l] : net->w1[l], call);
 }
 
 /* Columns of V and of K, without U and Q: z of the history rows from `from` on, from their norms.
@@ -206,6 +279,11 @@ static void project_keys(const struct network_pass *pass, int32_t l, int32_t fro
     for (int32_t block = 1; block <= 3; block += 2) {
         struct linear_call call = {LINEAR_SILU, block * C, C, C, 4 * C};
 
+        if (!pass->training) {
+            infer_product(net, pass->z[l] + 4 * at + block * C, pass->normed[l] + at,
+                          pass->request.n - from, l, false, call);
+            continue;
+        }
         net->ops->linear_forward(pass->z[l] + 4 * at + block * C,
                                  slope != NULL ? slope + 4 * at + block * C : NULL,
                                  pass->normed[l] + at, pass->request.n - from, net->w1[l], call);
@@ -258,7 +336,7 @@ static void infer_project(const struct network_pass *pass, int32_t l, int32_t ro
     if (first >= 0 && !history_attends(pass, l))
         project_keys(pass, l, first);
     else
-        ops->linear_forward(z, NULL, normed, rows, net->w1[l], silu);
+        infer_product(net, z, normed, rows, l, false, silu);
 }
 
 /* One layer on rows of x[0], in place; arguments as infer_project()'s. Padding rows may keep what
@@ -285,7 +363,7 @@ static void infer_layer(const struct network_pass *pass, int32_t l, int32_t rows
                            history ? first : ATTENTION_CANDIDATES);
     ops->gate_forward(pass->y[0] + at, NULL, NULL, pass->o + at, z, 4 * C, rows, C,
                       gate_epsilon(&net->config));
-    ops->linear_forward(x, NULL, pass->y[0] + at, rows, net->w2[l], add);
+    infer_product(net, x, pass->y[0] + at, rows, l, true, add);
 }
 
 /* History first, which leaves K and V of every layer; then candidates, a tile through all layers
@@ -309,6 +387,39 @@ static void infer(struct network_pass *pass, float *scores)
         net->ops->head_score(scores + first, pass->x[0], pass->e,
                              scalars == NULL ? NULL : scalars + (int64_t)first * net->config.F,
                              count, &net->head, pass->head_tape);
+    }
+}
+
+static double nanoseconds(const struct timespec *from, const struct timespec *to)
+{
+    return 1e9 * (double)(to->tv_sec - from->tv_sec) + (double)(to->tv_nsec - from->tv_nsec);
+}
+
+int64_t network_trial_floats(const struct network *network)
+{
+    return (5 * (int64_t)network->config.C + 1) * NETWORK_TRIAL_ROWS;
+}
+
+void network_bf16_time(const struct network *network, double *f32_ns, double *bf16_ns,
+                       float *memory)
+{
+    int32_t C = network->config.C, last = network->config.L - 1;
+    struct linear_call silu = {LINEAR_SILU, 0, 4 * C, C, 4 * C};
+    float *out = memory, *x = memory + (int64_t)4 * C * NETWORK_TRIAL_ROWS;
+
+    *f32_ns = *bf16_ns = INFINITY;
+    for (int32_t i = 0; i < C * NETWORK_TRIAL_ROWS; i++)
+        x[i] = (float)(i % 17) / 16 - .5f;
+    for (int round = 0; round < 50; round++) {
+        struct timespec begun, between, ended;
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &begun);
+        network->ops->linear_forward(out, NULL, x, NETWORK_TRIAL_ROWS, network->w1[last], silu);
+        (void)clock_gettime(CLOCK_MONOTONIC, &between);
+        rounded_forward(network, out, x, NETWORK_TRIAL_ROWS, &network->rounded.w1[last], silu);
+        (void)clock_gettime(CLOCK_MONOTONIC, &ended);
+        *f32_ns = fmin(*f32_ns, nanoseconds(&begun, &between));
+        *bf16_ns = fmin(*bf16_ns, nanoseconds(&between, &ended));
     }
 }
 

@@ -59,6 +59,13 @@ void network_layout(struct network_layout *layout, const struct model_config *co
 void network_point(struct network_tensors *tensors, const struct network_layout *layout,
                    float *block);
 
+/* The layers' weights rounded to bf16, for scoring (kernels/linear_bf16.h). */
+struct network_rounded {
+    bool on;
+    enum linear_bf16_way way;
+    struct linear_bf16 w1[MODEL_LAYERS_MAX], w2[MODEL_LAYERS_MAX];
+};
+
 /* Weights in the forms the ops read. transposed is NULL where nobody trains. */
 struct network {
     const struct ops *ops;
@@ -69,6 +76,7 @@ struct network {
     struct linear w1_t[MODEL_LAYERS_MAX], w2_t[MODEL_LAYERS_MAX];
     struct head head;
     struct embed_folded folded; /* of the first layer; emb NULL where it is computed */
+    struct network_rounded rounded;
     bool bf16; /* who scores may multiply bf16 numbers, added up in f32, where the device does so */
 };
 
@@ -79,6 +87,16 @@ void network_pack(struct network *network, int32_t Z, float *panels, bool with_t
 /* Tables that spare the first layer's product (kernels/embed.h), and the floats they take. */
 int64_t network_fold_floats(const struct network *network);
 void network_fold(struct network *network, float *memory);
+
+/* Rounds packed weights; a pass that is not for training then multiplies rounded numbers. */
+int64_t network_bf16_bytes(const struct network *network);
+void network_bf16_pack(struct network *network, enum linear_bf16_way way, void *memory);
+/* Nanoseconds of the last layer's first product of 96 rows, the best of some: in f32, rounded. */
+void network_bf16_time(const struct network *network, double *f32_ns, double *bf16_ns,
+                       float *memory);
+#define NETWORK_TRIAL_ROWS 96
+/* Floats of that memory. */
+int64_t network_trial_floats(const struct network *network);
 
 /* Candidates are scored this many floats of x at a time: all of a tile stays in L2. */
 #define NETWORK_TILE_FLOATS 6144

@@ -15,6 +15,7 @@
 #include "kernels/gate.h"
 #include "kernels/head.h"
 #include "kernels/linear.h"
+#include "kernels/linear_bf16.h"
 #include "kernels/next.h"
 #include "kernels/norm.h"
 #include "kernels/optimizer.h"
@@ -30,6 +31,7 @@
     X(linear_forward)                                                                              \
     X(linear_weights_add)                                                                          \
     X(linear_scale)                                                                                \
+    X(linear_bf16_round)                                                                           \
     X(attention_buckets)                                                                           \
     X(attention_pack)                                                                              \
     X(attention_forward)                                                                           \

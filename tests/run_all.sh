@@ -230,8 +230,11 @@ stage lint 900 make lint
 stage unit 600 make -j"$jobs" unit
 stage unit-address-undefined 1200 make -j"$jobs" unit SAN=address,undefined
 stage unit-thread 1200 make -j"$jobs" unit SAN=thread
-# The emulator's fibers are written for x86-64.
-if [ "$(uname -m)" = x86_64 ]; then stage cuemu 600 make -j"$jobs" test-cuemu; fi
+# The column of AVX-512, its instructions in software; the emulator's fibers are written for x86-64, too.
+if [ "$(uname -m)" = x86_64 ]; then
+    stage unit-wide 600 make -j"$jobs" unit-wide
+    stage cuemu 600 make -j"$jobs" test-cuemu
+fi
 if has_target simulate; then stage simulate 600 make -j"$jobs" simulate SEEDS="${SEEDS:-100000}" JOBS="$jobs"; fi
 if has_target fuzz-smoke; then stage fuzz-smoke 600 make -j"$jobs" fuzz-smoke; fi
 for script in tests/integration/test_*.sh tests/faults/test_*.sh tests/kafka/test_*.sh; do

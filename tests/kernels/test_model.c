@@ -77,14 +77,17 @@ static struct model *folded(struct model *model)
 }
 
 /* Settings of the tests to the bit: forms of attention, switches, and whether it is folded. */
-#define SETTINGS (4 * SWITCHES)
+#define SETTINGS (4 * SWITCHES + 2) /* the last two: rounded */
 
 static struct model *model_of_setting(int number)
 {
     struct model_config config = tiny((enum model_attention)(number % 2), MODEL_HEAD_CROSS,
-                                      number / 4);
+                                      number / 4 % SWITCHES);
     struct model *model = rough_model(&config, test_seed());
+    struct error err;
 
+    if (number >= 4 * SWITCHES)
+        CHECK_STATUS(OK, model_round(model, &err));
     return number / 2 % 2 == 1 ? folded(model) : model;
 }
 
@@ -251,6 +254,37 @@ TEST(model_other_candidates_change_no_bit_of_a_score)
         model_workspace_destroy(workspace);
         model_destroy(model);
     }
+}
+
+TEST(model_rounded_to_bf16_scores_within_a_hundredth_until_weights_change)
+{
+    struct model *model = model_of_setting(0), *rounded = model_of_setting(0);
+    struct model_workspace *workspace = model_workspace_create();
+    struct model_round_trial trial;
+    float want[64], got[64];
+    double worst = 0, size = 0;
+    struct error err;
+
+    jagged_fill(&jagged, model_config(model), sizes, SIZES, test_seed());
+    CHECK_STATUS(OK, model_score(model, workspace, &jagged.batch, want, &err));
+    CHECK_STATUS(OK, model_round_try(rounded, &trial, &err));
+    CHECK(trial.f32_us > 0 && trial.bf16_us > 0 && !model_is_rounded(rounded));
+    CHECK(strcmp(trial.way, "portable") != 0 || !trial.faster);
+    CHECK_STATUS(OK, model_round(rounded, &err));
+    CHECK(model_is_rounded(rounded));
+    CHECK_STATUS(OK, model_score(rounded, workspace, &jagged.batch, got, &err));
+    for (int32_t i = 0; i < jagged.batch.N; i++) {
+        worst = fmax(worst, fabs((double)want[i] - (double)got[i]));
+        size = fmax(size, fabs((double)want[i]));
+    }
+    CHECK(worst > 0 && worst < .02 * size);
+    CHECK_STATUS(OK, model_prepare(rounded, &err));
+    CHECK(!model_is_rounded(rounded));
+    CHECK_STATUS(OK, model_score(rounded, workspace, &jagged.batch, got, &err));
+    CHECK(memcmp(want, got, (size_t)jagged.batch.N * sizeof *got) == 0);
+    model_workspace_destroy(workspace);
+    model_destroy(rounded);
+    model_destroy(model);
 }
 
 /* What the history keeps changes no bit of what the batch scores without it. */
