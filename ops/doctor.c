@@ -15,67 +15,17 @@
 #define DESCRIPTORS_WANTED 4096
 #define BUILT_AFTER_MS     1704067200000 /* 2024: no build of this program is older */
 
-static void fill(struct doctor_finding *finding, enum doctor_result result, const char *remedy,
-                 const char *fmt, va_list args)
+void doctor_find(struct doctor_finding *finding, enum doctor_result result, const char *remedy,
+                 const char *fmt, ...)
 {
+    va_list args;
+
     *finding = (struct doctor_finding){.result = result};
+    va_start(args, fmt);
     (void)vsnprintf(finding->text, sizeof finding->text, fmt, args);
+    va_end(args);
     if (remedy != NULL)
         (void)snprintf(finding->remedy, sizeof finding->remedy, "%s", remedy);
-}
-
-void doctor_ok(struct doctor_finding *finding, const char *fmt, ...)
-{
-    va_list args;
-
-    va_start(args, fmt);
-    fill(finding, DOCTOR_OK, NULL, fmt, args);
-    va_end(args);
-}
-
-void doctor_warn(struct doctor_finding *finding, const char *remedy, const char *fmt, ...)
-{
-    va_list args;
-
-    va_start(args, fmt);
-    fill(finding, DOCTOR_WARN, remedy, fmt, args);
-    va_end(args);
-}
-
-void doctor_fail(struct doctor_finding *finding, const char *remedy, const char *fmt, ...)
-{
-    va_list args;
-
-    va_start(args, fmt);
-    fill(finding, DOCTOR_FAIL, remedy, fmt, args);
-    va_end(args);
-}
-
-void doctor_skip(struct doctor_finding *finding, const char *fmt, ...)
-{
-    va_list args;
-
-    va_start(args, fmt);
-    fill(finding, DOCTOR_SKIP, NULL, fmt, args);
-    va_end(args);
-}
-
-void doctor_unknown(struct doctor_finding *finding, const char *remedy, const char *fmt, ...)
-{
-    va_list args;
-
-    va_start(args, fmt);
-    fill(finding, DOCTOR_UNKNOWN, remedy, fmt, args);
-    va_end(args);
-}
-
-void doctor_note(struct doctor_finding *finding, const char *fmt, ...)
-{
-    va_list args;
-
-    va_start(args, fmt);
-    fill(finding, DOCTOR_NOTE, NULL, fmt, args);
-    va_end(args);
 }
 
 static void check_clock(const struct config *config, struct doctor_finding *finding)

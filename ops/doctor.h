@@ -40,16 +40,17 @@ struct doctor_check {
                           none */
 };
 
-/* Fill a finding in one line. remedy of an unknown one may be NULL: what it needs is another
- * check's to say. */
-void doctor_ok(struct doctor_finding *finding, const char *fmt, ...) PRINTF_LIKE(2, 3);
-void doctor_warn(struct doctor_finding *finding, const char *remedy, const char *fmt, ...)
-    PRINTF_LIKE(3, 4);
-void doctor_fail(struct doctor_finding *finding, const char *remedy, const char *fmt, ...)
-    PRINTF_LIKE(3, 4);
-void doctor_skip(struct doctor_finding *finding, const char *fmt, ...) PRINTF_LIKE(2, 3);
-void doctor_unknown(struct doctor_finding *finding, const char *remedy, const char *fmt, ...)
-    PRINTF_LIKE(3, 4);
-void doctor_note(struct doctor_finding *finding, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* Fills a finding in one line. */
+void doctor_find(struct doctor_finding *finding, enum doctor_result result, const char *remedy,
+                 const char *fmt, ...) PRINTF_LIKE(4, 5);
+
+/* The same by result: (finding, fmt, ...), or (finding, remedy, fmt, ...). The remedy of an unknown
+ * one may be NULL: what it needs is another check's to say. */
+#define doctor_ok(finding, ...)      doctor_find(finding, DOCTOR_OK, NULL, __VA_ARGS__)
+#define doctor_skip(finding, ...)    doctor_find(finding, DOCTOR_SKIP, NULL, __VA_ARGS__)
+#define doctor_note(finding, ...)    doctor_find(finding, DOCTOR_NOTE, NULL, __VA_ARGS__)
+#define doctor_warn(finding, ...)    doctor_find(finding, DOCTOR_WARN, __VA_ARGS__)
+#define doctor_fail(finding, ...)    doctor_find(finding, DOCTOR_FAIL, __VA_ARGS__)
+#define doctor_unknown(finding, ...) doctor_find(finding, DOCTOR_UNKNOWN, __VA_ARGS__)
 
 #endif

@@ -19,7 +19,6 @@
 #include <unistd.h>
 
 static struct command_result result;
-static struct error err;
 
 static const char *path_of(const char *name)
 {
@@ -36,18 +35,6 @@ static int run(const char *name, const char *options)
     (void)snprintf(line, sizeof line, "eval %s %s", path_of(name), options);
     command_run(&result, &retrain_command_tables, line);
     return result.code;
-}
-
-static const struct json_node *parsed(struct json_parser *parser)
-{
-    const struct json_node *root;
-    size_t bytes = strlen(result.out);
-
-    CHECK(bytes > 0 && result.out[bytes - 1] == '\n');
-    result.out[bytes - 1] = 0;
-    CHECK(strchr(result.out, '\n') == NULL); /* alone */
-    CHECK_STATUS(OK, json_parse(parser, text_of(result.out), &root, &err));
-    return root;
 }
 
 static const struct json_node *row_named(const struct json_node *root, const char *name)
@@ -91,7 +78,7 @@ TEST(eval_json_holds_the_rows_that_programs_read)
     CHECK_INT(EXIT_DONE,
               run("data", "--format user-item --protocol leave-one-out --preset small "
                           "--epochs 8 --learning-rate 0.003 --seed 1 --threads 2 --json"));
-    root = parsed(parser);
+    root = command_run_json(&result, parser);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         for (size_t k = 0; k < sizeof metrics / sizeof *metrics; k++)
             CHECK(metric(root, rows[i], metrics[k]) >= 0 && metric(root, rows[i], metrics[k]) <= 1);
@@ -172,7 +159,7 @@ TEST(eval_stops_early_where_validation_gets_no_better)
 
     eval_fixture_write(path_of("data"), 1, false); /* nothing in it but chance */
     CHECK_INT(EXIT_DONE, run("data", "--epochs 40 --patience 3 --learning-rate 0.01 --json"));
-    root = parsed(parser);
+    root = command_run_json(&result, parser);
     CHECK(json_int_or(json_member(root, "epochs"), -1) < 40);
     CHECK_INT(json_int_or(json_member(root, "best_epoch"), -1) + 3,
               json_int_or(json_member(root, "epochs"), -1));
@@ -254,7 +241,7 @@ static void check_new_items(const char *more)
                    "--items %s%s",
                    path_of("items"), more);
     CHECK_INT(EXIT_DONE, run("tastes", options));
-    root = parsed(parser);
+    root = command_run_json(&result, parser);
     among = json_member(root, "among_new");
     CHECK_INT(40, json_int_or(json_member(among, "items"), -1));
     CHECK_INT(40, json_int_or(json_member(among, "described"), -1));

@@ -17,7 +17,6 @@
 #define EVENTS 300
 
 static struct command_result result;
-static struct error err;
 
 static const char *path_of(const char *name)
 {
@@ -70,18 +69,6 @@ static int run(const char *options)
     return result.code;
 }
 
-static const struct json_node *last_line(struct json_parser *parser)
-{
-    const struct json_node *root;
-    size_t bytes = strlen(result.out);
-
-    CHECK(bytes > 0 && result.out[bytes - 1] == '\n');
-    result.out[bytes - 1] = 0;
-    CHECK(strchr(result.out, '\n') == NULL); /* alone */
-    CHECK_STATUS(OK, json_parse(parser, text_of(result.out), &root, &err));
-    return root;
-}
-
 /* What a run measured of time is cut off. */
 static void cut_times(char *json)
 {
@@ -105,7 +92,7 @@ TEST(backtest_json_holds_the_rows_that_programs_read)
         CHECK(strstr(result.out, names[i]) != NULL);
     CHECK(strstr(result.out, "\"name\":\"model\"") == NULL);
     CHECK(strstr(result.out, "\"hr@20\":") != NULL && strstr(result.out, "\"ndcg@20\":") != NULL);
-    root = last_line(parser);
+    root = command_run_json(&result, parser);
     CHECK_INT(EVENTS, json_int_or(json_member(root, "events"), -1));
     CHECK_INT(3, json_int_or(json_member(root, "refused"), -1));
     CHECK_INT(FIXTURE_USERS, json_int_or(json_member(root, "users"), -1));
@@ -151,11 +138,11 @@ TEST(backtest_evaluates_what_it_is_told_to)
 
     write_events(0);
     CHECK_INT(EXIT_DONE, run("--baselines --json --first 290 --last 295"));
-    root = last_line(parser);
+    root = command_run_json(&result, parser);
     CHECK_INT(295, json_int_or(json_member(root, "events"), -1));
     CHECK_INT(choices(290, 295), json_int_or(json_member(root, "evaluated"), -1));
     CHECK_INT(EXIT_DONE, run("--baselines --json --first 299"));
-    root = last_line(parser);
+    root = command_run_json(&result, parser);
     CHECK_INT(choices(299, 300), json_int_or(json_member(root, "evaluated"), -1));
     json_parser_destroy(parser);
 }
@@ -185,11 +172,11 @@ TEST(backtest_of_no_events_is_bad_data)
 
     retrain_write(path_of("events.jsonl"), "", 0);
     CHECK_INT(EXIT_BAD_DATA, run("--baselines --json --format jsonl"));
-    CHECK(json_member(last_line(parser), "error") != NULL);
+    CHECK(json_member(command_run_json(&result, parser), "error") != NULL);
     CHECK_INT(EXIT_BAD_DATA, run("--format jsonl"));
     retrain_write(path_of("events.jsonl"), refused, sizeof refused - 1);
     CHECK_INT(EXIT_BAD_DATA, run("--baselines --json --format jsonl"));
-    why = json_text_or(json_member(last_line(parser), "error"), "");
+    why = json_text_or(json_member(command_run_json(&result, parser), "error"), "");
     CHECK(memmem(why.at, why.bytes, "--dry-run", 9) != NULL);
     json_parser_destroy(parser);
 }
@@ -260,7 +247,7 @@ TEST(backtest_judges_and_learns_from_lists_that_were_shown)
 
     write_lists(300);
     CHECK_INT(EXIT_DONE, run("--json --every 16 --set features.join_window=10s"));
-    lists = json_member(last_line(parser), "lists");
+    lists = json_member(command_run_json(&result, parser), "lists");
     CHECK(lists != NULL);
     /* Those of the second half but for the last ones, whose labels may still come. */
     CHECK(json_int_or(json_member(lists, "judged"), -1) > 130);
@@ -288,7 +275,7 @@ TEST(backtest_that_is_frozen_learns_nothing_from_what_it_is_asked)
 
     write_events(0);
     CHECK_INT(EXIT_DONE, run("--json --baselines --frozen --first 200"));
-    root = last_line(parser);
+    root = command_run_json(&result, parser);
     CHECK_INT(choices(200, EVENTS), json_int_or(json_member(root, "evaluated"), -1));
     /* No step is made of what is asked for, live or not the steps before it are the same. */
     CHECK_INT(EXIT_DONE, run("--json --frozen --first 200 --last 260 --every 50"));

@@ -70,3 +70,16 @@ void command_run(struct command_result *result, const struct command_tables *tab
     if (strstr(result->err, "Sanitizer") != NULL)
         (void)fprintf(stderr, "%s: %s\n", words, result->err); /* else it ends with the folder */
 }
+
+const struct json_node *command_run_json(struct command_result *result, struct json_parser *parser)
+{
+    const struct json_node *root;
+    size_t bytes = strlen(result->out);
+    struct error err;
+
+    CHECK(bytes > 0 && result->out[bytes - 1] == '\n');
+    result->out[bytes - 1] = 0;
+    CHECK(strchr(result->out, '\n') == NULL); /* alone */
+    CHECK_STATUS(OK, json_parse(parser, text_of(result->out), &root, &err));
+    return root;
+}

@@ -6,6 +6,7 @@
 #define TESTS_SUPPORT_COMMAND_RUN_H
 
 #include "ops/command.h"
+#include "ops/json.h"
 
 struct command_result {
     int code;
@@ -17,5 +18,8 @@ struct command_result {
  * ended by a signal. */
 void command_run(struct command_result *result, const struct command_tables *tables,
                  const char *words);
+
+/* The object that it printed with --json, alone. It lives as long as the parser and the result. */
+const struct json_node *command_run_json(struct command_result *result, struct json_parser *parser);
 
 #endif
