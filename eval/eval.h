@@ -36,7 +36,8 @@ extern const int eval_cuts[EVAL_CUTS]; /* 1, 5, 10, 20, 50 */
 struct eval_options {
     struct interactions_options data;
     enum split_protocol protocol;
-    struct fit_options fit; /* epochs 0: as many as its size allows, up to 60 */
+    struct fit_options fit; /* epochs 0: as many as its size allows, up to 60; dropout below 0: by
+                               events an item, .1 where there are 100, up to .3 where fewer */
     int patience;           /* epochs without a better validation; 0: a fourth of the planned */
     bool keep_seen;
     bool baselines;         /* only those */
