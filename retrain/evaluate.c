@@ -24,6 +24,7 @@ struct evaluator {
     int32_t popular[EVALUATE_K + SEQUENCE_MAX];
     int at, end; /* positions of the holdout */
     float *ndcg[EVALUATE_ARMS], *hits[EVALUATE_ARMS];
+    float *rounded; /* NDCG */
     uint64_t *users;
     int64_t count;
     struct evaluation evaluation;
@@ -75,6 +76,7 @@ enum status evaluator_create(struct evaluator **evaluator, const struct evaluato
     e->evaluation.from_ms = INT64_MAX;
     most = (size_t)(e->end - e->at) + 1;
     e->users = calloc(most, sizeof *e->users);
+    e->rounded = calloc(most, sizeof *e->rounded);
     e->items = item_scratch_create();
     for (int arm = 0; arm < EVALUATE_ARMS; arm++) {
         e->ndcg[arm] = calloc(most, sizeof *e->ndcg[arm]);
@@ -82,7 +84,7 @@ enum status evaluator_create(struct evaluator **evaluator, const struct evaluato
         if (e->ndcg[arm] == NULL || e->hits[arm] == NULL)
             status = ERR_NOMEM;
     }
-    if (status != OK || e->users == NULL || e->items == NULL)
+    if (status != OK || e->users == NULL || e->rounded == NULL || e->items == NULL)
         status = error_set(err, ERR_NOMEM, "no memory to evaluate %zu events", most);
     if (status == OK)
         status = rank_scratch_create(&e->scratch, err);
@@ -108,6 +110,7 @@ void evaluator_destroy(struct evaluator *e)
         free(e->hits[arm]);
     }
     free(e->users);
+    free(e->rounded);
     map64_destroy(e->list_of);
     item_scratch_destroy(e->items);
     rank_scratch_destroy(e->scratch);
@@ -233,7 +236,7 @@ static enum status judge(struct evaluator *e, const struct holdout_event *event,
                                    .history_known = true,
                                    .now_ms = event->time_ms,
                                    .k = EVALUATE_K};
-    double place[EVALUATE_ARMS];
+    double place[EVALUATE_ARMS], rounded = RANKING_METRICS_MISS;
     enum status status = place_by_rank(e, e->options.challenger, &request, event->item,
                                        &place[EVALUATE_CHALLENGER], err);
 
@@ -243,8 +246,11 @@ static enum status judge(struct evaluator *e, const struct holdout_event *event,
                                &place[EVALUATE_CHAMPION], err);
     if (status == OK)
         status = place_by_rank(e, NULL, &request, event->item, &place[EVALUATE_COVISITATION], err);
+    if (status == OK && e->options.rounded != NULL)
+        status = place_by_rank(e, e->options.rounded, &request, event->item, &rounded, err);
     if (status != OK)
         return status;
+    e->rounded[e->count] = (float)ranking_metrics_ndcg(rounded, EVALUATE_K);
     place[EVALUATE_POPULARITY] = place_by_popularity(e, before, event->time_ms, event->item);
     for (int arm = 0; arm < EVALUATE_ARMS; arm++) {
         e->ndcg[arm][e->count] = (float)ranking_metrics_ndcg(place[arm], EVALUATE_K);
@@ -322,6 +328,13 @@ enum status evaluator_result(struct evaluator *e, struct evaluation *evaluation,
                                   BOOTSTRAP_ROUNDS, e->options.seed, &evaluation->arms[arm].gain,
                                   err);
         evaluation->users = evaluation->arms[arm].gain.groups;
+    }
+    if (status == OK && e->options.rounded != NULL) {
+        evaluation->rounded.measured = true;
+        evaluation->rounded.ndcg = mean(e->rounded, e->count);
+        status = bootstrap_paired(e->ndcg[EVALUATE_CHALLENGER], e->rounded, e->users, e->count,
+                                  BOOTSTRAP_ROUNDS, e->options.seed, &evaluation->rounded.loss,
+                                  err);
     }
     return status;
 }

@@ -53,6 +53,12 @@ struct evaluation {
         double ndcg, hit_rate;          /* at EVALUATE_K */
         struct bootstrap_interval gain; /* of the challenger's NDCG over this arm's */
     } arms[EVALUATE_ARMS];
+    /* The challenger with its products rounded to bf16, where that was asked for. */
+    struct {
+        bool measured;
+        double ndcg;                    /* at EVALUATE_K */
+        struct bootstrap_interval loss; /* of the challenger's NDCG over it */
+    } rounded;
     int64_t compared; /* choices whose list was there: what the scalars below are means of */
     /* In the order of scalar_rows: share of the other rows that it puts below the choice. */
     struct {
@@ -70,6 +76,7 @@ struct evaluator_options {
     const struct rules *rules;
     const struct model *challenger;
     const struct model *champion; /* NULL: none yet */
+    const struct model *rounded; /* the challenger's weights after model_round(); NULL: not asked */
     struct holdout_window window; /* its from_ms: earlier choices may have been trained on */
     const struct lists *pool; /* recalled lists not yet learnt from, borrowed and not changed; or
                                  NULL: scalars are not compared */

@@ -3,6 +3,7 @@
 
 #include "features/batch_builder.h"
 #include "features/scalars.h"
+#include "schemas/bundle.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -68,6 +69,17 @@ void gate_quality(struct gate *gate, const struct evaluation *e, const struct ga
                 -options->champion_slack * e->arms[EVALUATE_CHAMPION].ndcg);
     else
         report(gate, true, "no champion with a model yet");
+}
+
+void gate_rounding(struct gate *gate, const struct evaluation *e)
+{
+    double change = e->rounded.ndcg - e->arms[EVALUATE_CHALLENGER].ndcg;
+
+    if (e->rounded.measured && e->events > 0)
+        report(gate, true, "in bf16 NDCG@%d %+.4f, 95 %% within [%+.4f, %+.4f]: %s", EVALUATE_K,
+               change, -e->rounded.loss.high, -e->rounded.loss.low,
+               fabs(change) <= BUNDLE_BF16_CHANGE_MAX ? "serve may use it where it is faster"
+                                                      : "serve stays in f32");
 }
 
 /* ---- integrity ---- */

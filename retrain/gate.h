@@ -45,6 +45,8 @@ struct gate_options {
 void gate_quality(struct gate *gate, const struct evaluation *evaluation,
                   const struct gate_options *options);
 void gate_integrity(struct gate *gate, struct model *model);
+/* A line, never a refusal: what rounding to bf16 changes, and whether serve may. */
+void gate_rounding(struct gate *gate, const struct evaluation *evaluation);
 /* shown: the pool of shown lists, with the counts that came with them. */
 void gate_features(struct gate *gate, const struct evaluation *evaluation,
                    const struct lists *shown);

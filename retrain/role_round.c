@@ -106,6 +106,17 @@ static enum status train(struct role *role, struct error *err)
 
 /* ---- judging ---- */
 
+/* What bf16 would change, as serve would compute it. */
+static enum status round_challenger(const struct role *role, struct model **rounded,
+                                    struct error *err)
+{
+    enum status status = model_copy(rounded, learner_model(role->learner), err);
+
+    if (status == OK)
+        status = model_round(*rounded, err);
+    return status;
+}
+
 static enum status judge(struct role *role, struct evaluation *evaluation, struct error *err)
 {
     struct evaluator_options options = {
@@ -119,6 +130,7 @@ static enum status judge(struct role *role, struct evaluation *evaluation, struc
         .seed = hash64_mix(role->settings.seed, (uint64_t)role->rounds),
     };
     struct evaluator *evaluator = NULL;
+    struct model *rounded = NULL;
     enum status status = learner_ready(role->learner, err);
     bool done = false;
     int64_t until_ms = role->round.window.from_ms; /* while it trained, more came */
@@ -126,12 +138,16 @@ static enum status judge(struct role *role, struct evaluation *evaluation, struc
     split(role, &options.window);
     options.window.from_ms = until_ms;
     if (status == OK)
+        status = round_challenger(role, &rounded, err);
+    options.rounded = rounded;
+    if (status == OK)
         status = evaluator_create(&evaluator, &options, err);
     while (status == OK && !done)
         status = evaluator_walk(evaluator, role->settings.holdout_max, &done, err);
     if (status == OK)
         status = evaluator_result(evaluator, evaluation, err);
     evaluator_destroy(evaluator);
+    model_destroy(rounded);
     for (int arm = 0; status == OK && arm < EVALUATE_ARMS; arm++)
         metric_set_of(&held_out, arm, evaluation->arms[arm].ndcg);
     return status;
@@ -285,6 +301,7 @@ enum status role_go_on(struct role *role, bool *over, enum round_result *result,
     bool sound = gate.passed;
     gate_features(&gate, &evaluation, learner_shown_lists(role->learner));
     gate_quality(&gate, &evaluation, &role->settings.gate);
+    gate_rounding(&gate, &evaluation);
     status = settle(role, &evaluation, &gate, result, err);
     if (status == OK && !sound) /* nothing good comes from going on with these */
         status = learner_reset_model(role->learner, role->champion, err);

@@ -7,6 +7,7 @@
 #include "ops/metric.h"
 #include "scorer/catalogue.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -20,6 +21,8 @@ METRIC_COUNTER(swaps, "freshet_serve_model_swaps_total", "served versions swappe
 METRIC_COUNTER(refused, "freshet_serve_model_refused_total", "bundles or deltas refused");
 METRIC_GAUGE(model_created, "freshet_serve_model_timestamp_seconds",
              "creation time of the served bundle, Unix seconds");
+METRIC_GAUGE(rounded, "freshet_serve_bf16",
+             "1: the model's products are of numbers rounded to bf16 (serve.bf16)");
 METRIC_GAUGE(model_present, "freshet_serve_model_present",
              "1: a model serves; 0: popularity and co-visitation only");
 
@@ -55,6 +58,7 @@ struct served_slot {
     struct catalogue *catalogue; /* borrowed, may be NULL */
     uint64_t catalogue_version;  /* as applied to now */
     int32_t context_names;       /* print of those that requests are read by */
+    enum served_bf16 bf16;
 };
 
 static void weights_release(struct weights *weights)
@@ -96,6 +100,11 @@ enum status served_slot_create(struct served_slot **slot, const char *root,
 void served_slot_contexts(struct served_slot *slot, const struct context_names *names)
 {
     slot->context_names = names->print;
+}
+
+void served_slot_bf16(struct served_slot *slot, enum served_bf16 bf16)
+{
+    slot->bf16 = bf16;
 }
 
 void served_slot_destroy(struct served_slot *slot)
@@ -189,6 +198,46 @@ static enum status check_contexts(const struct served_slot *slot, const struct m
         "model was trained with other model.contexts: make the two configurations one");
 }
 
+/* Of the manifest's metrics; NaN when it is not among them. */
+static double metric_of(const struct manifest *manifest, const char *name)
+{
+    for (int i = 0; i < manifest->metrics_count; i++)
+        if (strcmp(manifest->metrics[i].name, name) == 0)
+            return manifest->metrics[i].value;
+    return (double)NAN;
+}
+
+/* Rounds the model where serve.bf16, the bundle and the machine say so. */
+static enum status choose_products(const struct served_slot *slot, struct model *model,
+                                   const struct manifest *manifest, struct error *err)
+{
+    double change = metric_of(manifest, BUNDLE_BF16_CHANGE);
+    struct model_round_trial trial = {.way = "untried"};
+    enum status status = OK;
+    const char *why = "serve.bf16 is off";
+    bool round = slot->bf16 == SERVED_BF16_ON;
+
+    if (round)
+        why = "serve.bf16 is on";
+    else if (slot->bf16 == SERVED_BF16_AUTO && !(fabs(change) <= BUNDLE_BF16_CHANGE_MAX))
+        why = isnan(change) ? "the bundle does not say what bf16 changes"
+                            : "bf16 changes the held-out NDCG@10 by more than .001";
+    else if (slot->bf16 == SERVED_BF16_AUTO) {
+        status = model_round_try(model, &trial, err);
+        round = status == OK && trial.faster;
+        why = round ? "bf16 is faster here, and changes the held-out NDCG@10 by at most .001"
+                    : "bf16 is not faster here";
+    }
+    if (status == OK && round)
+        status = model_round(model, err);
+    if (status == OK)
+        log_event(LOG_INFO, round ? "scores_in_bf16" : "scores_in_f32", why,
+                  log_text("way", trial.way), log_real("f32_us", trial.f32_us),
+                  log_real("bf16_us", trial.bf16_us), log_real("ndcg_change", change));
+    metric_set(&rounded, round);
+    return status;
+}
+
 static enum status load_weights(const struct served_slot *slot, struct weights **weights,
                                 const char *folder, const struct manifest *manifest,
                                 struct error *err)
@@ -215,6 +264,8 @@ static enum status load_weights(const struct served_slot *slot, struct weights *
     status = model_file_load(&(*weights)->model, path, manifest, err);
     if (status == OK)
         status = check_contexts(slot, model_config((*weights)->model), err);
+    if (status == OK)
+        status = choose_products(slot, (*weights)->model, manifest, err);
     if (status == OK)
         status = model_fold((*weights)->model, err);
     if (status != OK) {

@@ -43,6 +43,12 @@ MUST_CHECK enum status served_slot_create(struct served_slot **slot, const char 
 /* Bundles whose model reads contexts are refused (ERR_CONFLICT) unless they are of these names;
  * without this call any is. Before the first refresh. */
 void served_slot_contexts(struct served_slot *slot, const struct context_names *names);
+/* Whether scores are computed with bf16 products (kernels/linear_bf16.h): on, off (without this
+ * call), or auto: where this machine is faster with them and the bundle says that they change its
+ * NDCG@10 by at most BUNDLE_BF16_CHANGE_MAX. Which, and why, is logged. Before the first refresh.
+ */
+enum served_bf16 { SERVED_BF16_OFF, SERVED_BF16_ON, SERVED_BF16_AUTO };
+void served_slot_bf16(struct served_slot *slot, enum served_bf16 bf16);
 void served_slot_destroy(struct served_slot *slot); /* NULL is fine; all must be released */
 
 /* The version that answers now, or NULL while there is none. Release it. */

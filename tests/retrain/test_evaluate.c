@@ -48,6 +48,8 @@ static void add(uint64_t user, uint64_t item, int64_t time_ms, uint8_t action)
     holdout_enter(tables, sequences, &event);
 }
 
+static const struct model *rounded; /* beside the challenger, where a test has one */
+
 static struct evaluation evaluate(int from, int64_t from_ms, bool champion, int piece)
 {
     struct evaluator_options options = {
@@ -56,6 +58,7 @@ static struct evaluation evaluate(int from, int64_t from_ms, bool champion, int 
         .rules = retrain_rules(),
         .challenger = learner_model(learner),
         .champion = champion ? learner_model(learner) : NULL,
+        .rounded = rounded,
         .window = {.from = from, .from_ms = from_ms},
         .seed = 3,
     };
@@ -196,6 +199,31 @@ TEST(evaluation_in_pieces_is_the_same_to_the_bit)
     pieces = evaluate(30, 0, true, 1);
     CHECK(memcmp(&whole, &pieces, sizeof whole) == 0);
     CHECK(whole.events > 20 && whole.has_champion);
+    end();
+}
+
+TEST(evaluation_measures_what_rounding_changes_and_nothing_else_by_it)
+{
+    struct evaluation plain, e;
+    struct model *model;
+
+    begin();
+    make_popular();
+    for (int i = 0; i < 120; i++)
+        add((uint64_t)(i * 7 % 11), 100 + (uint64_t)(i * i % 17), 2000 + i, CLICK);
+    plain = evaluate(30, 0, true, 50);
+    CHECK(!plain.rounded.measured);
+    CHECK_STATUS(OK, model_copy(&model, learner_model(learner), &err));
+    rounded = model;
+    e = evaluate(30, 0, true, 50);
+    CHECK(e.rounded.measured && e.rounded.ndcg == e.arms[EVALUATE_CHALLENGER].ndcg);
+    CHECK_STATUS(OK, model_round(model, &err));
+    e = evaluate(30, 0, true, 50);
+    CHECK(e.rounded.measured && e.rounded.ndcg > 0);
+    CHECK_NEAR(e.arms[EVALUATE_CHALLENGER].ndcg - e.rounded.ndcg, e.rounded.loss.difference, 1e-6);
+    CHECK(memcmp(plain.arms, e.arms, sizeof e.arms) == 0);
+    rounded = NULL;
+    model_destroy(model);
     end();
 }
 

@@ -54,6 +54,27 @@ TEST(gate_passes_what_beats_everyone_and_reports_each)
     CHECK(strstr(gate.report, "against champion's 0.2800") != NULL);
 }
 
+TEST(gate_says_what_rounding_changes_and_refuses_nothing_by_it)
+{
+    struct evaluation e = better_than_all();
+
+    gate_begin(&gate);
+    gate_rounding(&gate, &e);
+    CHECK_TEXT("", gate.report);
+    e.rounded.measured = true;
+    e.rounded.ndcg = .2994;
+    e.rounded.loss = (struct bootstrap_interval){.0006, -.0004, .0016, 40};
+    gate_rounding(&gate, &e);
+    CHECK_TEXT(
+        "ok: in bf16 NDCG@10 -0.0006, 95 % within [-0.0016, +0.0004]: serve may use it where "
+        "it is faster",
+        gate.report);
+    e.rounded.ndcg = .2985;
+    gate_begin(&gate);
+    gate_rounding(&gate, &e);
+    CHECK(gate.passed && strstr(gate.report, "serve stays in f32") != NULL);
+}
+
 TEST(gate_refuses_when_too_little_was_held_out)
 {
     struct evaluation e = better_than_all();

@@ -4,12 +4,14 @@
  */
 #include "scorer/served.h"
 
+#include "kernels/linear_bf16.h"
 #include "kernels/model_file.h"
 #include "ops/file.h"
 
 #include "tests/scorer/scorer_fixture.h"
 #include "tests/test.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -200,4 +202,40 @@ TEST(served_refuses_a_model_of_other_contexts)
         served_slot_destroy(slot);
     }
     item_tables_destroy(tables);
+}
+
+static bool serves_in_bf16(enum served_bf16 asked, double change)
+{
+    struct item_tables *tables = fixture_tables(NOW);
+    const struct served *served;
+    struct served_slot *slot;
+    struct error err;
+    bool changed, is;
+
+    fixture_bf16_change = change;
+    fixture_publish(test_folder(), "v1", tables, true, false);
+    fixture_bf16_change = 1;
+    CHECK_STATUS(OK, served_slot_create(&slot, test_folder(), NULL, &err));
+    served_slot_bf16(slot, asked);
+    CHECK_STATUS(OK, served_refresh(slot, &changed, &err));
+    served = served_acquire(slot);
+    is = model_is_rounded(served->model);
+    served_release(slot, served);
+    served_slot_destroy(slot);
+    item_tables_destroy(tables);
+    CHECK_STATUS(OK, file_remove_tree(test_folder(), &err));
+    CHECK_STATUS(OK, file_make_folders(test_folder(), &err));
+    return is;
+}
+
+TEST(served_scores_in_bf16_where_told_or_where_it_is_faster_and_changes_little)
+{
+    bool portable = linear_bf16_best() == LINEAR_BF16_PORTABLE;
+
+    CHECK(!serves_in_bf16(SERVED_BF16_OFF, 0));
+    CHECK(serves_in_bf16(SERVED_BF16_ON, 1));
+    CHECK(!serves_in_bf16(SERVED_BF16_AUTO, .0011));
+    CHECK(!serves_in_bf16(SERVED_BF16_AUTO, -.0011));
+    CHECK(!serves_in_bf16(SERVED_BF16_AUTO, (double)NAN)); /* it does not say */
+    CHECK(!portable || !serves_in_bf16(SERVED_BF16_AUTO, -.0009));
 }
