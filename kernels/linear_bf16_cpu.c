@@ -136,6 +136,13 @@ struct tile_config {
     uint8_t rows[16];
 };
 
+/* gcc's intrinsics say nothing of the memory that a tile is loaded from, so the compiler might
+ * leave out what is written there for them. */
+CPU_INLINE void written(const void *memory)
+{
+    __asm__ volatile("" : : "r"(memory) : "memory");
+}
+
 /* Tiles 0 and 1 are sums of the block's halves, 2 and 3 their rows, 4 is of the panel. */
 LINEAR_BF16_TARGET("amx-tile,amx-bf16")
 static inline void product_amx(float *sums, const uint16_t *rows, int32_t pitch,
@@ -168,11 +175,13 @@ void linear_bf16_forward_amx(float *out, const float *x, int32_t R, struct linea
         config.row_bytes[tile] = 64;
         config.rows[tile] = 16;
     }
+    written(&config);
     _tile_loadconfig(&config);
     for (int32_t r0 = 0; r0 < padded; r0 += BLOCK_ROWS) {
         int32_t count = padded - r0 < BLOCK_ROWS ? padded - r0 : BLOCK_ROWS;
 
         round_block(rows, pitch, x + (int64_t)r0 * call.x_pitch, call.x_pitch, count, w.w.K);
+        written(rows);
         for (int32_t n = 0; n < call.count; n += CPU_PANEL) {
             cpu_vector bias = bias_of(&w.w, call.first + n, call.after);
 
