@@ -6,6 +6,9 @@
 #include <stddef.h>
 #include <stdio.h>
 
+/* Lines of a file with one user and time are a millisecond apart (schemas/event_file.h). */
+#define TOGETHER_MS 1
+
 const char *const robot_names[ROBOT_COUNT] = {
 #define X(id, name) name,
     ROBOT_LIST(X)
@@ -50,7 +53,7 @@ static bool is_fast(const struct user_entry *before, int count, int64_t time_ms,
     if (most == 0 || first < 0 || time_ms - before[first].time_ms >= ROBOT_MINUTE_MS)
         return false;
     for (int i = first + 1; i < count; i++)
-        moments += before[i].time_ms != before[i - 1].time_ms;
+        moments += before[i].time_ms - before[i - 1].time_ms > TOGETHER_MS;
     return 2 * moments > most;
 }
 
@@ -64,7 +67,7 @@ enum robot robot_chose(const struct user_entry *before, int count, uint64_t item
         return ROBOT_MINUTE;
     for (int i = count - 1; i >= 0 && before[i].time_ms / ROBOT_DAY_MS == day; i--) {
         same += before[i].item == item && item != 0;
-        moments += before[i].time_ms != later_ms;
+        moments += later_ms - before[i].time_ms > TOGETHER_MS;
         later_ms = before[i].time_ms;
     }
     if (limits->item_max > 0 && same >= limits->item_max)

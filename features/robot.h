@@ -28,11 +28,11 @@
 
 /* 0: no limit. */
 struct robot_limits {
-    int minute_max; /* choices within a minute. What shares its time came at once, as an invoice or
-                       an import does, and says nothing of a hand's speed: more than half of them
-                       must have times of their own */
+    int minute_max; /* choices within a minute. What shares its time, or is a millisecond later,
+                       came at once, as the lines of an invoice or an import do, and says nothing of
+                       a hand's speed: more than half of them must have times of their own */
     int item_max;   /* choices of one item in a day (UTC), by whatever actions */
-    int day_max;    /* moments of choice in a day (UTC); what shares its time is one */
+    int day_max;    /* moments of choice in a day (UTC); what came at once is one */
 };
 /* Of retrain.user_choices_max, .user_item_max and .user_day_max. */
 struct robot_limits robot_limits_of(const struct config *config);

@@ -95,10 +95,11 @@ class User:
         """Is a choice that entered beyond what a user may weigh? None: hashes of one time decide."""
         most, day, before = self.rules["robots"], time // 86400000, sorted(e[0] for e in self.entries if e[0] < time)
         others = [e for e in self.entries if e[0] == time and e[1:] != (item, code)]
+        moments = lambda times: 1 + sum(b - a > 1 for a, b in zip(times, times[1:]))
         fast = lambda times: 0 < most["minute_max"] <= len(times) and (
-            lambda last: time - last[0] < 60000 and 2 * len(set(last)) > len(last))(times[-most["minute_max"]:])
+            lambda last: time - last[0] < 60000 and 2 * moments(last) > len(last))(times[-most["minute_max"]:])
         same = lambda all_of: 0 < most["item_max"] <= sum(e[1] == item and e[0] // 86400000 == day for e in all_of)
-        often = 0 < most["day_max"] <= len({t for t in before if t // 86400000 == day})
+        often = 0 < most["day_max"] <= moments([t for t in before if t // 86400000 == day] + [time]) - 1
         past = [e for e in self.entries if e[0] < time]
         least, best = ((fast(before + [e[0] for e in more]) or same(past + more) or often) for more in ([], others))
         return least if least == best else None

@@ -49,10 +49,14 @@ TEST(robot_is_who_chooses_too_much_within_a_minute)
     CHECK_INT(ROBOT_MINUTE, of(60, 1, begin + ROBOT_MINUTE_MS - 1, limits));
     CHECK_INT(ROBOT_NONE, of(60, 1, begin + ROBOT_MINUTE_MS, limits));
     for (int i = 0; i < COUNT; i++)
-        entries[i].time_ms = begin + i / 2; /* two at a time */
-    CHECK_INT(ROBOT_NONE, of(60, 1, begin + 50, limits));
-    entries[59].time_ms = begin + 40; /* 31 moments of 60 */
-    CHECK_INT(ROBOT_MINUTE, of(60, 1, begin + 50, limits));
+        entries[i].time_ms = begin + i / 2 * 10; /* two at a time */
+    CHECK_INT(ROBOT_NONE, of(60, 1, begin + 500, limits));
+    entries[59].time_ms = begin + 400; /* 31 moments of 60 */
+    CHECK_INT(ROBOT_MINUTE, of(60, 1, begin + 500, limits));
+    fill(begin, 1, 0); /* an invoice, its lines as a file's are told apart */
+    CHECK_INT(ROBOT_NONE, of(60, 1, begin + 60, limits));
+    fill(begin, 2, 0);
+    CHECK_INT(ROBOT_MINUTE, of(60, 1, begin + 120, limits));
 }
 
 TEST(robot_weighs_so_much_for_an_item_in_a_day)
@@ -82,10 +86,10 @@ TEST(robot_weighs_so_many_moments_in_a_day)
     CHECK_INT(ROBOT_DAY, of(20, 1, entries[20].time_ms, limits));
     CHECK_INT(ROBOT_NONE, of(COUNT, 1, (DAY + 1) * ROBOT_DAY_MS, limits));
     for (int i = 0; i < COUNT; i++) /* an invoice of eighty lines, then one a minute */
-        entries[i].time_ms = noon + (i < 80 ? 0 : (int64_t)(i - 79) * 60000);
-    CHECK_INT(ROBOT_NONE, of(80, 1, noon, limits));                 /* a line of it */
-    CHECK_INT(ROBOT_DAY, of(99, 1, noon + 19 * 60000 + 1, limits)); /* it and nineteen */
-    CHECK_INT(ROBOT_NONE, of(98, 1, noon + 18 * 60000 + 1, limits));
+        entries[i].time_ms = noon + (i < 80 ? i : (int64_t)(i - 79) * 60000);
+    CHECK_INT(ROBOT_NONE, of(80, 1, noon + 80, limits));               /* a line of it */
+    CHECK_INT(ROBOT_DAY, of(99, 1, noon + 19 * 60000 + 1000, limits)); /* it and nineteen */
+    CHECK_INT(ROBOT_NONE, of(98, 1, noon + 18 * 60000 + 1000, limits));
 }
 
 TEST(robot_is_told_by_the_first_limit)
