@@ -6,7 +6,7 @@
  * read. A copy from pinned memory reads it when the stream gets there; the copies of the default
  * stream do not wait for non-blocking streams, and those do not wait for it.
  */
-#include "tests/cuemu/inside.h"
+#include "tests/cuemu/ptx.h"
 
 #include <cublas_v2.h>
 
@@ -309,27 +309,72 @@ cudaError_t cudaDeviceSynchronize(void)
     return last_error;
 }
 
-void cuemu_launch(const char *name, dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
-                  void (*run)(void *), void *arguments, size_t arguments_bytes,
-                  void (*drop)(void *))
+/* How many threads a block of it may have: the bytes of nops in front (kernel_language.h), as
+ * compilers write them: 90, or 0f 1f with a form of address, behind prefixes. 0: nothing is said.
+ */
+static uint64_t launch_bound(const void *code)
+{
+    const unsigned char *first = (const unsigned char *)code, *at = first;
+
+    for (;;) {
+        const unsigned char *nop = at;
+
+        while (*nop == 0x66 || *nop == 0x2e)
+            nop++;
+        if (*nop == 0x90)
+            at = nop + 1;
+        else if (nop[0] == 0x0f && nop[1] == 0x1f)
+            at = nop + 3 + ((nop[2] & 7) == 4) + (nop[2] >> 6 == 1 ? 1 : nop[2] >> 6 == 2 ? 4 : 0);
+        else
+            return (uint64_t)(at - first);
+    }
+}
+
+static bool launchable(const char *name, dim3 grid, dim3 block, size_t shared_bytes)
 {
     uint64_t threads = (uint64_t)block.x * block.y * block.z;
-    launch what = {name, grid, block, shared_bytes, run, arguments, arguments_bytes};
+
+    if (threads > 0 && threads <= BLOCK_THREADS_MAX && block.z <= 64 && grid.x > 0 && grid.y > 0 &&
+        grid.z > 0 && grid.x <= 0x7fffffffu && grid.y <= 65535 && grid.z <= 65535 &&
+        shared_bytes <= SHARED_BYTES_MAX)
+        return true;
+    cuemu_report("launch refused", name, "%s: grid (%u,%u,%u), block (%u,%u,%u), %zu bytes shared",
+                 name, grid.x, grid.y, grid.z, block.x, block.y, block.z, shared_bytes);
+    return false;
+}
+
+void cuemu_launch(const struct cuemu_kernel *kernel, dim3 grid, dim3 block, size_t shared_bytes,
+                  cudaStream_t stream)
+{
+    uint64_t threads = (uint64_t)block.x * block.y * block.z, bound = launch_bound(kernel->code);
+    launch what = {kernel->name,         grid, block, shared_bytes, kernel->run, kernel->packed,
+                   kernel->packed_bytes, NULL};
+    void (*drop)(void *) = kernel->drop;
 
     memory_start();
-    if (threads == 0 || threads > BLOCK_THREADS_MAX || block.z > 64 || grid.x == 0 || grid.y == 0 ||
-        grid.z == 0 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535 ||
-        shared_bytes > SHARED_BYTES_MAX) {
-        cuemu_report("launch refused", name,
-                     "%s: grid (%u,%u,%u), block (%u,%u,%u), %zu bytes shared", name, grid.x,
-                     grid.y, grid.z, block.x, block.y, block.z, shared_bytes);
-        drop(arguments);
+    if (ptx_wanted()) {
+        ptx_launch(&what, *kernel);
+        kernel->drop(kernel->packed);
+        drop = ptx_drop;
+        bound = (uint64_t)what.ptx->threads_max;
+    }
+    if (!launchable(kernel->name, grid, block,
+                    shared_bytes + (what.ptx == NULL ? 0 : what.ptx->shared_bytes))) {
+        drop(what.arguments);
         (void)fail(cudaErrorInvalidConfiguration);
         return;
     }
+    if (threads > bound) {
+        cuemu_report("launch bounds", kernel->name, "%s: %u threads a block, declared for %u",
+                     kernel->name, (unsigned)threads, (unsigned)bound);
+        drop(what.arguments);
+        (void)fail(cudaErrorInvalidValue);
+        return;
+    }
     if (threads % WARP != 0)
-        cuemu_report("part of a warp", name, "%s: %u threads a block", name, (unsigned)threads);
-    std::shared_ptr<void> kept(arguments, drop); /* a graph runs it again */
+        cuemu_report("part of a warp", kernel->name, "%s: %u threads a block", kernel->name,
+                     (unsigned)threads);
+    std::shared_ptr<void> kept(what.arguments, drop); /* a graph runs it again */
     enqueue(stream, [what, kept] {
         launches++;
         if (!pretend.idle)

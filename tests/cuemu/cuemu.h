@@ -38,6 +38,14 @@ int64_t cuemu_allocations(void);
  * were caches perfect. One call of row for each kernel that ran; then all is forgotten. */
 struct cuemu_traffic {
     int64_t launches, threads, loaded, stored, distinct;
+    int block_threads;            /* of the last launch */
+    int64_t shared_dynamic_bytes; /* the most of a launch */
+    /* What all threads executed, of nvcc's PTX; nothing is counted of what g++ made. */
+    struct {
+        int64_t fma, floats, specials, integers; /* specials: division, roots, exp2, ... */
+        int64_t others;                          /* moves, branches, barriers, loads and stores */
+        int64_t shared_loaded, shared_stored;    /* bytes */
+    } ptx;
 };
 void cuemu_traffic_each(void (*row)(const char *kernel, const struct cuemu_traffic *traffic));
 

@@ -6,7 +6,7 @@
  * CUDA does not, and hangs or goes on with half a block. Of the warp's collectives only __syncwarp
  * orders memory.
  */
-#include "tests/cuemu/inside.h"
+#include "tests/cuemu/ptx.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -264,7 +264,11 @@ static void run_block(void)
     diverged = false;
     memset(machine.barrier_clock, 0, sizeof machine.barrier_clock);
     memset(machine.warp_clock, 0, sizeof machine.warp_clock);
-    memory_block_begin(machine.now.shared_bytes);
+    if (machine.now.ptx == NULL)
+        memory_block_begin(NULL, 0, machine.now.shared_bytes);
+    else
+        memory_block_begin(&machine.now.ptx->shared, machine.now.ptx->dynamic_at,
+                           machine.now.shared_bytes);
     for (int t = 0; t < machine.threads; t++)
         begin_fiber(machine.order == CUEMU_REVERSE ? machine.threads - 1 - t : t,
                     machine.now.block);
@@ -302,7 +306,9 @@ void fibers_run_grid(const launch &what)
             step = 1 + cuemu_random() % (blocks - 1);
         while (std::gcd(step, blocks) != 1);
     }
-    memory_launch_begin(what.name, blocks * (uint64_t)machine.threads);
+    memory_launch_begin(what, blocks * (uint64_t)machine.threads);
+    if (what.ptx != NULL)
+        ptx_grid_begin(what, machine.threads);
     machine.in_kernel = true;
     memory_open(true);
     for (uint64_t i = 0; i < blocks; i++) {
@@ -317,6 +323,12 @@ void fibers_run_grid(const launch &what)
     }
     memory_open(false);
     machine.in_kernel = false;
+}
+
+std::string fibers_place(void)
+{
+    return machine.now.ptx == NULL ? ""
+                                   : std::string(self().file) + ":" + std::to_string(self().line);
 }
 
 extern "C" {
@@ -338,7 +350,7 @@ struct uint3 cuemu_grid_dim(void)
 }
 void *cuemu_dynamic_shared(void)
 {
-    return memory_dynamic();
+    return memory_window();
 }
 
 void cuemu_schedule(enum cuemu_order order, uint64_t seed)

@@ -17,8 +17,10 @@
 #define __global__
 #define __device__
 #define __host__
-#define __forceinline__        inline __attribute__((always_inline))
-#define __launch_bounds__(...) /* kernels/cuda is compiled by nvcc with -Wmissing-launch-bounds */
+#define __forceinline__ inline __attribute__((always_inline))
+/* So many bytes of nops in front of the kernel: of all that is said of a function, what can be read
+ * when it is launched. */
+#define __launch_bounds__(threads, ...) __attribute__((patchable_function_entry(threads)))
 /* One section for all of it: its bounds and the symbols inside say where an array ends. One block
  * runs at a time, so one copy is enough; it is filled with NaN before every block. */
 #define __shared__ static __attribute__((section("cuemu_shared")))
@@ -60,9 +62,23 @@ void cuemu_check_aligned(const void *at, size_t bytes, const char *file, int lin
 enum cuemu_collective { CUEMU_SYNC, CUEMU_SHUFFLE, CUEMU_SHUFFLE_XOR };
 uint32_t cuemu_warp(enum cuemu_collective what, unsigned mask, uint32_t value, int argument,
                     const char *file, int line);
-void cuemu_launch(const char *name, dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
-                  void (*run)(void *), void *arguments, size_t arguments_bytes,
-                  void (*drop)(void *));
+/* What is launched: arguments packed for run, which drop frees, and one by one. */
+struct cuemu_argument {
+    const void *at;
+    size_t bytes;
+};
+struct cuemu_kernel {
+    const char *name;
+    const void *code;
+    void (*run)(void *);
+    void (*drop)(void *);
+    void *packed;
+    size_t packed_bytes;
+    const struct cuemu_argument *arguments;
+    int count;
+};
+void cuemu_launch(const struct cuemu_kernel *kernel, dim3 grid, dim3 block, size_t shared_bytes,
+                  cudaStream_t stream);
 }
 
 #define threadIdx       (cuemu_thread_index())
@@ -104,12 +120,24 @@ void cuemu_pack(const char *name, void (*kernel)(P...), dim3 grid, dim3 block, s
     };
     packed *made = new packed{kernel, std::tuple<P...>(std::forward<A>(arguments)...)};
 
-    cuemu_launch(
-        name, grid, block, shared_bytes, stream,
-        [](void *at) {
-            std::apply(static_cast<packed *>(at)->kernel, static_cast<packed *>(at)->arguments);
+    std::apply(
+        [&](const P &...each) {
+            const cuemu_argument one_by_one[] = {{&each, sizeof each}...};
+            const cuemu_kernel what = {name,
+                                       reinterpret_cast<const void *>(kernel),
+                                       [](void *at) {
+                                           std::apply(static_cast<packed *>(at)->kernel,
+                                                      static_cast<packed *>(at)->arguments);
+                                       },
+                                       [](void *at) { delete static_cast<packed *>(at); },
+                                       made,
+                                       sizeof *made,
+                                       one_by_one,
+                                       (int)sizeof...(P)};
+
+            cuemu_launch(&what, grid, block, shared_bytes, stream);
         },
-        made, sizeof *made, [](void *at) { delete static_cast<packed *>(at); });
+        made->arguments);
 }
 
 #endif

@@ -7,7 +7,7 @@
  * writes and the later thread has not heard of the other's clock (fibers.cpp), whatever the
  * schedule was. Between launches of one stream all is ordered; between blocks of a launch nothing.
  */
-#include "tests/cuemu/inside.h"
+#include "tests/cuemu/ptx.h"
 
 #include <elf.h>
 #include <fcntl.h>
@@ -28,8 +28,10 @@
 
 namespace
 {
-const size_t ARENA_BYTES = (size_t)1 << 30; /* addresses; memory is taken when touched */
-const size_t GAP_BYTES = 512;               /* between allocations, so that nothing runs over */
+const size_t ARENA_BYTES = (size_t)32 << 30; /* addresses; memory is taken when touched */
+/* An allocation of so much is not filled, nor its shadow: it may be larger than the machine. */
+const size_t HUGE_BYTES = (size_t)256 << 20;
+const size_t GAP_BYTES = 512; /* between allocations, so that nothing runs over */
 enum byte_state : unsigned char { CLOSED, UNDEFINED, DEFINED };
 enum access_kind { READ, WRITE };
 /* What the compiler takes for granted: two floats that clang reads as one word are not aligned. */
@@ -55,8 +57,9 @@ struct symbol {
     size_t offset, bytes;
     std::string name;
 };
-region arena, fixed_shared, dynamic_shared;
-size_t dynamic_bytes, arena_used = 4096;
+region arena, fixed_shared, window;
+std::vector<shared_array> arrays; /* of the window, in this block */
+size_t arena_used = 4096;
 std::map<size_t, size_t> allocations; /* offset -> bytes */
 std::vector<symbol> shared_symbols;
 std::set<std::pair<std::string, const void *>> said;
@@ -143,6 +146,17 @@ const symbol *shared_symbol(size_t offset)
     return after == shared_symbols.begin() ? NULL : &after[-1];
 }
 
+/* The last one that begins at or before this place. */
+const shared_array *array_before(size_t at)
+{
+    const shared_array *found = NULL;
+
+    for (const shared_array &a : arrays)
+        if (a.at <= at)
+            found = &a;
+    return found;
+}
+
 std::string where(const void *at)
 {
     char text[160];
@@ -158,22 +172,26 @@ std::string where(const void *at)
     } else if (inside(fixed_shared, at)) {
         const symbol *s = shared_symbol((size_t)(byte - fixed_shared.base));
         snprintf(text, sizeof text, "__shared__ %s", s == NULL ? "memory" : s->name.c_str());
-    } else if (inside(dynamic_shared, at)) {
-        snprintf(text, sizeof text, "byte %zu of %zu of dynamic shared memory",
-                 (size_t)(byte - dynamic_shared.base), dynamic_bytes);
+    } else if (inside(window, at)) {
+        const shared_array *a = array_before((size_t)(byte - window.base));
+
+        if (a == NULL)
+            return "shared memory";
+        snprintf(text, sizeof text, "byte %zu of %zu of shared %s",
+                 (size_t)(byte - window.base) - a->at, a->bytes, a->name.c_str());
     } else {
         snprintf(text, sizeof text, "%p", at);
     }
     return text;
 }
 
-/* Has the running thread heard of this access? */
-bool known(const access &a)
+/* Has the running thread heard of this access? Shared memory is another one in every block. */
+bool known(const access &a, bool shared)
 {
     if (a.launch != machine.launch_number)
         return true;
     if (a.block != (uint32_t)machine.block_number)
-        return false;
+        return shared;
     if (a.thread == machine.current)
         return true;
     if (a.thread / WARP == machine.current / WARP)
@@ -181,13 +199,13 @@ bool known(const access &a)
     return a.clock <= machine.barrier_clock[a.thread];
 }
 
-void remember(cell &c, access_kind kind, const access &now)
+void remember(cell &c, access_kind kind, const access &now, bool shared)
 {
     if (kind == WRITE)
         c.write = now;
-    else if (c.reads[0].launch == 0 || known(c.reads[0]))
+    else if (c.reads[0].launch == 0 || known(c.reads[0], shared))
         c.reads[0] = now;
-    else if (c.reads[1].launch == 0 || known(c.reads[1]) || (cuemu_random() & 1) != 0)
+    else if (c.reads[1].launch == 0 || known(c.reads[1], shared) || (cuemu_random() & 1) != 0)
         c.reads[1] = now;
 }
 
@@ -209,46 +227,60 @@ bool check_races(const region &of, size_t offset, size_t bytes, access_kind kind
 {
     const access now = {machine.launch_number, (uint32_t)machine.block_number,
                         machine.fibers[machine.current].clock, (uint16_t)machine.current};
+    const bool shared = &of != &arena;
 
     for (size_t i = offset / 4; i <= (offset + bytes - 1) / 4; i++) {
         cell &c = of.cells[i];
         const char *what = NULL;
 
-        if (!known(c.write))
+        if (!known(c.write, shared))
             what = kind == READ ? "race: read after write" : "race: write after write";
-        else if (kind == WRITE && (!known(c.reads[0]) || !known(c.reads[1])))
+        else if (kind == WRITE && (!known(c.reads[0], shared) || !known(c.reads[1], shared)))
             what = "race: write after read";
         if (what != NULL) {
-            const access &other = !known(c.write)      ? c.write
-                                  : !known(c.reads[0]) ? c.reads[0]
-                                                       : c.reads[1];
+            const access &other = !known(c.write, shared)      ? c.write
+                                  : !known(c.reads[0], shared) ? c.reads[0]
+                                                               : c.reads[1];
             cuemu_report(what, pc, "%s, also touched by block %u thread %u",
                          where(of.base + 4 * i).c_str(), other.block, (unsigned)other.thread);
             c = cell();
             return false;
         }
-        remember(c, kind, now);
+        remember(c, kind, now, shared);
     }
     return true;
 }
 
-void check_bytes(const region &of, size_t offset, size_t bytes, access_kind kind, alignment aligned,
+/* Never written, in an allocation whose shadow was not filled? */
+bool fresh_of_huge(const region &of, size_t offset)
+{
+    if (&of != &arena)
+        return false;
+    auto after = allocations.upper_bound(offset);
+    return after != allocations.begin() &&
+           (--after, after->second >= HUGE_BYTES && offset < after->first + after->second);
+}
+
+/* False: a byte of it may not be touched. */
+bool check_bytes(const region &of, size_t offset, size_t bytes, access_kind kind, alignment aligned,
                  const void *pc)
 {
     const char *verb = kind == READ ? "read" : "write";
 
     if (offset + bytes > of.bytes) {
         cuemu_report("out of bounds", pc, "%s of %zu bytes at the end of memory", verb, bytes);
-        return;
+        return false;
     }
     if (aligned == NATURAL && offset % bytes != 0)
         cuemu_report("misaligned", pc, "%s of %zu bytes at %s", verb, bytes,
                      where(of.base + offset).c_str());
     for (size_t i = offset; i < offset + bytes; i++) {
+        if (of.state[i] == CLOSED && fresh_of_huge(of, i))
+            of.state[i] = UNDEFINED;
         if (of.state[i] == CLOSED) {
             cuemu_report("out of bounds", pc, "%s of %zu bytes at %s", verb, bytes,
                          where(of.base + i).c_str());
-            return;
+            return false;
         }
         if (of.state[i] == UNDEFINED && kind == READ)
             cuemu_report("uninitialised", pc, "read of %zu bytes at %s", bytes,
@@ -256,44 +288,49 @@ void check_bytes(const region &of, size_t offset, size_t bytes, access_kind kind
         of.state[i] = DEFINED;
     }
     (void)check_races(of, offset, bytes, kind, pc);
+    return true;
 }
 
-void check(const void *at, size_t bytes, access_kind kind, alignment aligned, const void *pc)
+bool check_fixed(size_t offset, size_t bytes, access_kind kind, alignment aligned, const void *pc)
+{
+    const symbol *s = shared_symbol(offset);
+
+    if (s != NULL && offset + bytes <= s->offset + s->bytes)
+        return check_bytes(fixed_shared, offset, bytes, kind, aligned, pc);
+    cuemu_report("out of bounds", pc, "of %s", where(fixed_shared.base + offset).c_str());
+    return false;
+}
+
+bool check(const void *at, size_t bytes, access_kind kind, alignment aligned, const void *pc)
 {
     const unsigned char *byte = (const unsigned char *)at;
     const unsigned char *stack;
 
     if (!machine.in_kernel || bytes == 0)
-        return;
+        return true;
     stack = machine.fibers[machine.current].stack;
     if (byte >= stack && byte < stack + STACK_BYTES)
-        return;
+        return true;
     if (machine.order == CUEMU_RANDOM && --machine.preempt_in <= 0) {
         machine.preempt_in = 1 + (int)(cuemu_random() % 128);
         fibers_preempt();
     }
     if (inside(arena, at)) {
         count(arena, (size_t)(byte - arena.base), bytes, kind);
-        check_bytes(arena, (size_t)(byte - arena.base), bytes, kind, aligned, pc);
-    } else if (inside(fixed_shared, at)) {
-        size_t offset = (size_t)(byte - fixed_shared.base);
-        const symbol *s = shared_symbol(offset);
-
-        if (s == NULL || offset + bytes > s->offset + s->bytes)
-            cuemu_report("out of bounds", pc, "of %s", where(at).c_str());
-        else
-            check_bytes(fixed_shared, offset, bytes, kind, aligned, pc);
-    } else if (inside(dynamic_shared, at)) {
-        check_bytes(dynamic_shared, (size_t)(byte - dynamic_shared.base), bytes, kind, aligned, pc);
-    } else if (byte >= (unsigned char *)machine.now.arguments &&
-               byte < (unsigned char *)machine.now.arguments + machine.now.arguments_bytes) {
-        return;
-    } else if (byte >= machine.stacks &&
-               byte < machine.stacks + (size_t)BLOCK_THREADS_MAX * STACK_BYTES) {
-        cuemu_report("another thread's memory", pc, "%zu bytes", bytes);
-    } else {
-        cuemu_report("host memory in a kernel", pc, "%zu bytes at %p", bytes, at);
+        return check_bytes(arena, (size_t)(byte - arena.base), bytes, kind, aligned, pc);
     }
+    if (inside(fixed_shared, at))
+        return check_fixed((size_t)(byte - fixed_shared.base), bytes, kind, aligned, pc);
+    if (inside(window, at))
+        return check_bytes(window, (size_t)(byte - window.base), bytes, kind, aligned, pc);
+    if (byte >= (unsigned char *)machine.now.arguments &&
+        byte < (unsigned char *)machine.now.arguments + machine.now.arguments_bytes)
+        return true;
+    if (byte >= machine.stacks && byte < machine.stacks + (size_t)BLOCK_THREADS_MAX * STACK_BYTES)
+        cuemu_report("another thread's memory", pc, "%zu bytes", bytes);
+    else
+        cuemu_report("host memory in a kernel", pc, "%zu bytes at %p", bytes, at);
+    return false;
 }
 } /* namespace */
 
@@ -314,9 +351,9 @@ void cuemu_report(const char *kind, const void *place, const char *format, ...)
     va_end(arguments);
     fprintf(stderr, "cuemu: %s: %s", kind, text);
     if (machine.in_kernel)
-        fprintf(stderr, " [%s, block (%u,%u,%u), thread %d]", machine.now.name,
+        fprintf(stderr, " [%s, block (%u,%u,%u), thread %d] %s", machine.now.name,
                 machine.block_index.x, machine.block_index.y, machine.block_index.z,
-                machine.current);
+                machine.current, fibers_place().c_str());
     fputc('\n', stderr);
 }
 
@@ -334,8 +371,8 @@ void memory_start(void)
     shadow(arena, ARENA_BYTES);
     fixed_shared.base = __start_cuemu_shared;
     shadow(fixed_shared, shared);
-    dynamic_shared.base = (unsigned char *)reserve(SHARED_BYTES_MAX, PROT_READ | PROT_WRITE);
-    shadow(dynamic_shared, SHARED_BYTES_MAX);
+    window.base = (unsigned char *)reserve(SHARED_WINDOW_BYTES, PROT_READ | PROT_WRITE);
+    shadow(window, SHARED_WINDOW_BYTES);
     read_symbols(__start_cuemu_shared, shared);
     machine.stacks = (unsigned char *)reserve((size_t)BLOCK_THREADS_MAX * STACK_BYTES,
                                               PROT_READ | PROT_WRITE);
@@ -355,33 +392,49 @@ void memory_open(bool open)
         abort();
 }
 
-void memory_launch_begin(const char *kernel, uint64_t threads)
+void memory_launch_begin(const launch &what, uint64_t threads)
 {
-    moving = &traffic[kernel];
+    moving = &traffic[what.name];
     moving->launches++;
     moving->threads += (int64_t)threads;
+    moving->block_threads = machine.threads;
+    moving->shared_dynamic_bytes = std::max(moving->shared_dynamic_bytes,
+                                            (int64_t)what.shared_bytes);
 }
 
-/* Shared memory begins every block as garbage that spoils what is made of it. */
-void memory_block_begin(size_t bytes)
+/* Makes memory garbage that spoils what is made of it. */
+static void spoil(const region &of, size_t at, size_t bytes)
 {
     const uint32_t garbage = 0x7fa1dead; /* NaN */
 
-    dynamic_bytes = bytes;
-    for (region *of : {&fixed_shared, &dynamic_shared}) {
-        size_t count = of == &fixed_shared ? of->bytes : bytes;
-
-        for (size_t i = 0; i + 4 <= count; i += 4)
-            memcpy(of->base + i, &garbage, sizeof garbage);
-        memset(of->state, CLOSED, of->bytes);
-        memset(of->state, UNDEFINED, count);
-        memset((void *)of->cells, 0, (count / 4 + 1) * sizeof(cell));
-    }
+    for (size_t i = at; i + 4 <= at + bytes; i += 4)
+        memcpy(of.base + i, &garbage, sizeof garbage);
+    memset(of.state + at, UNDEFINED, bytes);
 }
 
-void *memory_dynamic(void)
+void memory_block_begin(const std::vector<shared_array> *declared, size_t dynamic_at,
+                        size_t dynamic_bytes)
 {
-    return dynamic_shared.base;
+    for (const shared_array &a : arrays)
+        memset(window.state + a.at, CLOSED, a.bytes);
+    arrays.clear();
+    if (declared == NULL)
+        spoil(fixed_shared, 0, fixed_shared.bytes);
+    else
+        arrays = *declared;
+    arrays.push_back({"memory of the launch", dynamic_at, dynamic_bytes});
+    for (const shared_array &a : arrays)
+        spoil(window, a.at, a.bytes);
+}
+
+unsigned char *memory_window(void)
+{
+    return window.base;
+}
+
+bool memory_access(const void *at, size_t bytes, bool write, const void *place)
+{
+    return check(at, bytes, write ? WRITE : READ, NATURAL, place);
 }
 
 void *memory_allocate(size_t bytes)
@@ -392,6 +445,8 @@ void *memory_allocate(size_t bytes)
         return NULL;
     arena_used = (offset + bytes + 4095) / 4096 * 4096;
     allocations[offset] = bytes;
+    if (bytes >= HUGE_BYTES)
+        return arena.base + offset;
     memory_open(true);
     memset(arena.base + offset, 0xff, bytes); /* NaN, -1 */
     memory_open(false);
@@ -406,11 +461,17 @@ bool memory_free(void *at)
 
     if (found == allocations.end())
         return false;
-    memset(arena.state + found->first, CLOSED, found->second);
-    memory_open(true);
-    madvise(arena.base + (found->first + 4095) / 4096 * 4096, found->second / 4096 * 4096,
-            MADV_NORMAL);
-    memory_open(false);
+    if (found->second < HUGE_BYTES) {
+        memset(arena.state + found->first, CLOSED, found->second);
+    } else {
+        size_t from = (found->first + 4095) / 4096 * 4096;
+        size_t to = (found->first + found->second) / 4096 * 4096;
+
+        memset(arena.state + found->first, CLOSED, from - found->first);
+        madvise(arena.state + from, to - from, MADV_DONTNEED); /* 0: CLOSED */
+        madvise(arena.base + from, to - from, MADV_DONTNEED);
+        memset(arena.state + to, CLOSED, found->first + found->second - to);
+    }
     allocations.erase(found);
     return true;
 }
@@ -431,11 +492,11 @@ bool memory_check(const void *at, size_t bytes, bool read, const char *who)
         return false;
     }
     for (size_t i = offset; i < offset + bytes; i++) {
-        if (arena.state[i] == CLOSED) {
+        if (arena.state[i] == CLOSED && !fresh_of_huge(arena, i)) {
             cuemu_report("out of bounds", who, "%s at %s", who, where(arena.base + i).c_str());
             return false;
         }
-        if (read && instrumented && arena.state[i] == UNDEFINED) {
+        if (read && instrumented && arena.state[i] != DEFINED) {
             cuemu_report("uninitialised", who, "%s reads %s", who, where(arena.base + i).c_str());
             return true;
         }
@@ -460,8 +521,10 @@ int64_t cuemu_reports(void)
 
 void cuemu_traffic_each(void (*row)(const char *kernel, const struct cuemu_traffic *traffic))
 {
-    for (const auto &kernel : traffic)
+    for (auto &kernel : traffic) {
+        ptx_count(kernel.first, &kernel.second);
         row(kernel.first.c_str(), &kernel.second);
+    }
     traffic.clear();
     moving = &unnamed;
 }

@@ -1,29 +1,36 @@
 #!/bin/bash
-# tests/cuemu/ptx.sh - what nvcc makes of the kernels, without a GPU: PTX and, for every target, ptxas.
+# tests/cuemu/ptx.sh - what nvcc makes of the kernels, without a GPU: gates on it, then all tests on it.
 #
-#     tests/cuemu/ptx.sh CUDA_HOME FLAGS...      "" for CUDA_HOME: no nvcc, one skip
+#     QUICK= FETCH= tests/cuemu/ptx.sh [compile TARGET...]
 #
-# For each kernel file: compiled for all targets it is free of spills and local memory (ptxas says so,
-# as an error); in the PTX of the oldest and the newest target there is no double arithmetic, no
-# local memory and no call, and every kernel states its launch bounds.
-# Ends with "N passed, N failed, N skipped".
+# For each kernel file and target: ptxas finds no spill and no local memory, and in the PTX there is
+# no double arithmetic, no local memory and no call, and every kernel states its launch bounds. Then
+# the emulator runs its tests on the PTX of each target (CUEMU_PTX, tests/cuemu/ptx.h); where two
+# targets have the same text it runs one.
+#
+# QUICK=1: the oldest and the newest target, one of each compiler front end. FETCH=SECONDS: fetches
+# nvcc where there is none, if it takes no longer. compile: gates alone, of these targets. Ends with "N passed, N failed, N skipped".
 set -u
 cd "$(dirname "$0")/../.." || exit 70
-home=$1
-shift
+home=$(sh tests/cuemu/toolkit.sh "${FETCH:-}")
+folder=build/cuemu/ptx
+rm -rf "$folder"
 if [ -z "$home" ]; then
     echo "skipped cuda_ptx: no nvcc here; make cuda-deps fetches one"
     echo "0 passed, 0 failed, 1 skipped"
     exit 0
 fi
-folder=build/cuemu/ptx
-rm -rf "$folder"
-mkdir -p "$folder"
-passed=0 failed=0
+targets="75 80 90 100 120" run=yes
+[ -z "${QUICK:-}" ] || targets="75 120"
+[ "${1:-}" != compile ] || { targets="${*:2}" run=; }
+passed=0 failed=0 skipped=0
 
 judge() { # FILE TARGET; says what is wrong
-    local ptx=$folder/$(basename "$1" .cu).$2.ptx entries bounds
-    "$home/bin/nvcc" -O3 -std=c++17 -ptx -arch="$2" -I. -D_GNU_SOURCE -o "$ptx" "$1" || { echo "nvcc failed"; return; }
+    local name ptx entries bounds
+    name=$(basename "$1" .cu)
+    ptx=$folder/$2/$name.ptx
+    "$home/bin/nvcc" -O3 -std=c++17 -ptx -arch="compute_$2" -I. -D_GNU_SOURCE -o "$ptx" "$1" 2>&1 ||
+        { echo "nvcc failed"; return; }
     entries=$(grep -c '^\.visible \.entry\|^\.entry' "$ptx")
     bounds=$(grep -c '^\.maxntid' "$ptx")
     [ "$entries" -gt 0 ] || echo "no kernel in it"
@@ -31,13 +38,24 @@ judge() { # FILE TARGET; says what is wrong
     ! grep -nE '\.f64' "$ptx" || echo "double arithmetic"
     ! grep -nE '\.local|%SPL?\b' "$ptx" || echo "local memory"
     ! grep -nE '^[[:space:]]*call' "$ptx" || echo "a call: something was not inlined"
+    "$home/bin/ptxas" -v -warn-spills -warn-lmem-usage -Werror -arch="sm_$2" -o /dev/null "$ptx" \
+        >"$folder/$2/$name.ptxas" 2>&1 || { echo "ptxas:"; cat "$folder/$2/$name.ptxas"; }
 }
 
+for target in $targets; do
+    mkdir -p "$folder/$target"
+    for file in kernels/cuda/*.cu; do
+        judge "$file" "$target" >"$folder/$target/$(basename "$file" .cu).wrong" &
+        while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
+    done
+done
+wait
 for file in kernels/cuda/*.cu; do
-    wrong=$(judge "$file" compute_75; judge "$file" compute_120)
-    "$home/bin/nvcc" "$@" -I. -D_GNU_SOURCE -c -o "$folder/object.o" "$file" >"$folder/log" 2>&1 ||
-        wrong="$wrong
-$(cat "$folder/log")"
+    wrong=
+    for target in $targets; do
+        said=$(cat "$folder/$target/$(basename "$file" .cu).wrong")
+        [ -z "$said" ] || wrong+="sm_$target: $said"$'\n'
+    done
     if [ -z "$wrong" ]; then
         passed=$((passed + 1))
     else
@@ -45,5 +63,24 @@ $(cat "$folder/log")"
         printf 'FAILED  %s\n%s\n' "$file" "$wrong"
     fi
 done
-printf '%d passed, %d failed, 0 skipped\n' "$passed" "$failed"
+
+declare -A same
+for target in ${run:+$targets}; do
+    text=$(grep -hvE '^\.target|^//' "$folder/$target"/*.ptx | md5sum)
+    if [ -n "${same[$text]:-}" ]; then
+        echo "sm_$target: the text of sm_${same[$text]}"
+        passed=$((passed + 1))
+        continue
+    fi
+    same[$text]=$target
+    began=$SECONDS
+    CUEMU_PTX=$folder/$target build/cuemu/run --jobs="$(nproc)" >"$folder/$target/log" 2>&1
+    code=$?
+    read -r p f s < <(sed -nE 's/^([0-9]+) passed, ([0-9]+) failed, ([0-9]+) skipped$/\1 \2 \3/p' "$folder/$target/log" | tail -n 1)
+    [ "$code" = 0 ] || { cat "$folder/$target/log"; [ "${f:-0}" != 0 ] || f=1; }
+    grep '^skipped ' "$folder/$target/log"
+    passed=$((passed + ${p:-0})) failed=$((failed + ${f:-0})) skipped=$((skipped + ${s:-0}))
+    echo "sm_$target: ${p:-0} tests passed, ${f:-0} failed, $((SECONDS - began)) s"
+done
+printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
 [ "$failed" = 0 ]

@@ -1,12 +1,15 @@
 # tests/cuemu/rules.mk - the GPU's kernels on the CPU. Needs neither nvcc nor CUDA's headers.
 #
 # The kernels are compiled with the hooks of -fsanitize=thread and without its library: the hooks are
-# ours. Everything else of the product is what the plain build has.
+# ours. Undefined behaviour of C++ in them (overflow of an int, an index beyond its array) ends the
+# program. Everything else of the product is what the plain build has.
 
 E := build/cuemu
 CUEMU_CXX ?= $(CXX)
 cuemu_include := -Itests/cuemu/include -I. -D_GNU_SOURCE
-cuemu_kernel_flags := -x c++ -std=c++17 -g -O1 -Wall -Wextra -Werror -fsanitize=thread -fPIE -fcf-protection=none
+cuemu_kernel_flags := -x c++ -std=c++17 -g -O1 -Wall -Wextra -Werror -fPIE -fcf-protection=none \
+	-fsanitize=thread,undefined,float-cast-overflow -fno-sanitize=vptr,object-size -fno-sanitize-recover=all
+cuemu_link := -pie -fsanitize=undefined
 cuemu_kernels := $(patsubst %.cu,$(E)/%.o,$(wildcard kernels/cuda/*.cu))
 cuemu_host := $(patsubst %.c,$(E)/%.o,$(wildcard kernels/cuda/*.c) kernels/backend.c $(filter-out %/real_device.c,$(wildcard tests/cuemu/*.c))) \
 	$(patsubst %.cpp,$(E)/%.o,$(wildcard tests/cuemu/*.cpp))
@@ -33,19 +36,27 @@ $(E)/%.o: %.cpp Makefile tests/cuemu/rules.mk
 # Our backend.o comes before the library's.
 $(E)/run: $(cuemu_kernels) $(cuemu_host) $(cuemu_shared) $(B)/libfreshet.a
 	@echo "  LINK  $@"
-	@$(CUEMU_CXX) -pie -o $@ $(cuemu_kernels) $(cuemu_host) $(cuemu_shared) $(B)/libfreshet.a $(libraries)
+	@$(CUEMU_CXX) $(cuemu_link) -o $@ $(cuemu_kernels) $(cuemu_host) $(cuemu_shared) $(B)/libfreshet.a $(libraries)
 
 .PHONY: test-cuemu
 test-cuemu: $(E)/run ## the GPU's kernels on an emulator, and planted bugs that it must see; no nvcc needed
 	@COMPILE_C='$(CC) $(cuemu_include) $(CFLAGS) -DFRESHET_CUDA -c' \
 		COMPILE_KERNEL='$(CUEMU_CXX) $(cuemu_include) $(cuemu_kernel_flags) -c' \
-		LINK='$(CUEMU_CXX) -pie' OBJECTS='$(cuemu_kernels) $(cuemu_host)' \
+		LINK='$(CUEMU_CXX) $(cuemu_link)' OBJECTS='$(cuemu_kernels) $(cuemu_host)' \
 		REST='$(cuemu_shared) $(B)/libfreshet.a $(libraries)' bash tests/cuemu/run.sh
 
-# Estimates from exact counts of the emulator: tests/cuemu/test_roofline.c.
+# Long: ten minutes of two cores for 80. COUNT and SEED pick others.
+.PHONY: mutants-cuda
+mutants-cuda: $(E)/run ## random mistakes in the GPU's kernels, one at a time, and which no test sees
+	@COMPILE_KERNEL='$(CUEMU_CXX) $(cuemu_include) $(cuemu_kernel_flags) -w -c' LINK='$(CUEMU_CXX) $(cuemu_link)' \
+		OBJECTS='$(cuemu_kernels) $(cuemu_host)' REST='$(cuemu_shared) $(B)/libfreshet.a $(libraries)' \
+		bash tests/cuemu/mutants.sh $(or $(COUNT),80) $(or $(SEED),1)
+
+# Exact counts and estimates from them: tests/cuemu/test_roofline.c. Of nvcc's PTX where nvcc is.
 .PHONY: roofline
-roofline: $(E)/run ## bytes that each GPU kernel asks for and needs at least, and the floor they imply
-	@ROOFLINE=1 $(E)/run cuda_roofline
+roofline: $(E)/run ## what each GPU kernel asks for and needs at least, its operations, and the floor they imply
+	@bash tests/cuemu/ptx.sh compile 80 90 >$(E)/roofline.log 2>&1 || { cat $(E)/roofline.log; exit 1; }
+	@ptx=$$(ls -d $(E)/ptx/80 2>/dev/null); ROOFLINE=1 $${ptx:+env CUEMU_PTX=$$ptx CUEMU_PTXAS=$(E)/ptx} $(E)/run cuda_roofline
 
 # The host's part of kernels/cuda/, by the emulator's headers: no toolkit is needed to look at it.
 cuda_tidy := $(patsubst %,$(E)/tidy/%.ok,$(wildcard kernels/cuda/*.c))
@@ -56,10 +67,11 @@ $(E)/tidy/%.c.ok: %.c $(E)/%.o .clang-tidy
 	@touch $@
 tidy: $(cuda_tidy)
 
-# What nvcc makes of the kernels: spills, local memory, double, launch bounds. No GPU needed.
+# What nvcc makes of the kernels: spills, local memory, double, launch bounds; then all tests on it.
+# No GPU needed. QUICK=1: two targets; FETCH=SECONDS: nvcc is fetched if it takes no longer.
 .PHONY: test-ptx
-test-ptx: ## gates on the compiled kernels, where nvcc is
-	@bash tests/cuemu/ptx.sh "$(CUDA)" $(cuda_flags)
+test-ptx: $(E)/run ## gates on the compiled kernels and all their tests on the PTX, where nvcc is
+	@QUICK='$(QUICK)' FETCH='$(FETCH)' bash tests/cuemu/ptx.sh
 
 # The same tests on the device, with NVIDIA's headers, runtime and cuBLAS.
 GPU := build/gpu

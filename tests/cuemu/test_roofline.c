@@ -1,17 +1,21 @@
 /*
- * Counts what the kernels ask of device memory, exactly, and prints it as a table: `make roofline`.
+ * Counts what the kernels ask of device memory and compute, and prints it as tables: `make
+ * roofline`.
  *
- * "asked" is what threads load and store, "least" the distinct words of each launch: the traffic
- * with perfect caches. Between the two lies what L1 and L2 must catch. The floor is least /
- * bandwidth of two named devices: an estimate, below which no launch can end; overheads, and
- * cuBLAS's products, are not in it. As a test it runs on a small request and holds the counts of
- * the norm to what its header says.
+ * Exact: bytes that threads ask for; "least", the distinct words of each launch, the traffic with
+ * perfect caches (between the two lies what L1 and L2 must catch); where nvcc is, instructions of
+ * its PTX by kind, bytes of shared memory, and what ptxas gives out of registers and shared memory.
+ * Estimates: the floor, below which no launch can end: the longer of least / bandwidth and floating
+ * point / rate of a named device. Overheads, latencies and cuBLAS's products are not in it, and
+ * what ptxas makes of a PTX instruction is not counted. As a test it runs on a small request and
+ * holds the counts of the norm to what its header says.
  */
 #include "kernels/model.h"
 #include "kernels/trainer.h"
 
 #include "tests/cuemu/device.h"
 #include "tests/cuemu/models.h"
+#include "tests/cuemu/occupancy.h"
 #include "tests/kernels/jagged.h"
 #include "tests/test.h"
 
@@ -19,22 +23,76 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes a second, from NVIDIA's data sheets: A100 80 GB SXM, H100 SXM. */
-#define A100 2.039e12
-#define H100 3.35e12
-
 static struct jagged jagged;
 static struct cuemu_traffic norm;
 
+/* 12345678 as "12.3M", 8 characters. */
+static void print_count(int64_t count)
+{
+    if (count < 100000)
+        (void)printf("%8lld", (long long)count);
+    else if (count < 100000000)
+        (void)printf("%7.1f%c", (double)count / (count < 10000000 ? 1e3 : 1e6),
+                     count < 10000000 ? 'k' : 'M');
+    else
+        (void)printf("%7.2fG", (double)count / 1e9);
+}
+
+/* Registers a thread, share of a multiprocessor's threads, floor in us; estimates are marked. */
+static void print_device(const struct occupancy_device *device, const char *kernel,
+                         const struct cuemu_traffic *t)
+{
+    const char *folder = getenv("CUEMU_PTXAS");
+    double bytes = (double)t->distinct / (double)t->launches / device->bytes_a_second;
+    double floats = (double)(t->ptx.fma + t->ptx.floats) / (double)t->launches /
+                    device->floats_a_second;
+    struct occupancy of;
+
+    if (folder != NULL &&
+        occupancy_of(&of, folder, device, kernel, t->block_threads, (int)t->shared_dynamic_bytes))
+        (void)printf(" %4d %5d %3d%%", of.registers, of.shared_bytes, of.percent);
+    else
+        (void)printf("    -     -    -");
+    (void)printf(" ~%8.3f %c", (bytes > floats ? bytes : floats) * 1e6, bytes > floats ? 'b' : 'f');
+}
+
 static void print_row(const char *kernel, const struct cuemu_traffic *t)
 {
-    int64_t asked = t->loaded + t->stored;
+    const int64_t counts[] = {t->loaded + t->stored,
+                              t->distinct,
+                              t->ptx.fma,
+                              t->ptx.floats,
+                              t->ptx.specials,
+                              t->ptx.integers,
+                              t->ptx.others,
+                              t->ptx.shared_loaded + t->ptx.shared_stored};
 
-    (void)printf("%-26s %8lld %12lld %12lld %6.2f %9.3f %9.3f\n", kernel, (long long)t->launches,
-                 (long long)(asked / t->launches), (long long)(t->distinct / t->launches),
-                 (double)asked / (double)(t->distinct > 0 ? t->distinct : 1),
-                 (double)t->distinct / (double)t->launches / A100 * 1e6,
-                 (double)t->distinct / (double)t->launches / H100 * 1e6);
+    (void)printf("%-26s %4lld", kernel, (long long)t->launches);
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        print_count(counts[i] / t->launches);
+        if (i == 1)
+            (void)printf(" %6.2f", (double)counts[0] / (double)(counts[1] > 0 ? counts[1] : 1));
+    }
+    print_device(&occupancy_a100, kernel, t);
+    print_device(&occupancy_h100, kernel, t);
+    (void)putchar('\n');
+}
+
+static void print_header(const char *what)
+{
+    (void)printf("\n%s\n", what);
+    if (getenv("CUEMU_PTX") != NULL)
+        (void)printf("a launch; exact counts of the PTX for %s; ~: an estimate, by bytes (b) or "
+                     "floats (f)\n",
+                     getenv("CUEMU_PTX"));
+    else
+        (void)printf("a launch; no nvcc here: bytes are exact of g++'s code, operations are not "
+                     "counted; ~: an estimate\n");
+    (void)printf("%-26s %4s%8s%8s %6s%8s%8s%8s%8s%8s%8s", "kernel", "runs", "asked", "least",
+                 "ratio", "fma", "float", "special", "integer", "other", "shared");
+    for (int i = 0; i < 2; i++)
+        (void)printf(" %4s %5s %4s %9s  ", "regs", "smem", "occ", i == 0 ? "A100 us" : "H100 us");
+    (void)putchar('\n');
 }
 
 static void look_at_row(const char *kernel, const struct cuemu_traffic *t)
@@ -42,6 +100,8 @@ static void look_at_row(const char *kernel, const struct cuemu_traffic *t)
     CHECK(t->launches > 0 && t->distinct <= t->loaded + t->stored);
     if (strcmp(kernel, "norm_kernel") == 0)
         norm = *t;
+    if (getenv("CUEMU_PTX") != NULL)
+        CHECK(t->ptx.integers + t->ptx.others >= t->threads); /* each reads its place, and ends */
     if (getenv("ROOFLINE") != NULL)
         print_row(kernel, t);
 }
@@ -49,9 +109,7 @@ static void look_at_row(const char *kernel, const struct cuemu_traffic *t)
 static void table(const char *what)
 {
     if (getenv("ROOFLINE") != NULL)
-        (void)printf(
-            "\n%s; bytes and floors (estimates) a launch\n%-26s %8s %12s %12s %6s %9s %9s\n", what,
-            "kernel", "launches", "asked", "least", "ratio", "A100 us", "H100 us");
+        print_header(what);
     cuemu_traffic_each(look_at_row);
 }
 
@@ -104,4 +162,18 @@ TEST(cuda_roofline_counts_what_a_request_and_a_step_move)
     model_destroy(model);
     model_workspace_destroy(workspace);
     CHECK_INT(0, cuemu_reports());
+}
+
+TEST(cuda_occupancy_is_that_of_the_tables)
+{
+    /* 65536 registers: 32 a thread leave none idle, 64 half, 255 an eighth. */
+    CHECK_INT(100, occupancy_percent(&occupancy_a100, 32, 0, 256));
+    CHECK_INT(50, occupancy_percent(&occupancy_a100, 64, 0, 256));
+    CHECK_INT(12, occupancy_percent(&occupancy_a100, 255, 0, 256));
+    /* 33 registers are handed out as 40: 48 warps. */
+    CHECK_INT(75, occupancy_percent(&occupancy_a100, 33, 0, 256));
+    /* 32 blocks of one warp; 3 and 4 of 47 KB and 1 KB of the system's. */
+    CHECK_INT(50, occupancy_percent(&occupancy_a100, 32, 0, 32));
+    CHECK_INT(37, occupancy_percent(&occupancy_a100, 32, 47 << 10, 256));
+    CHECK_INT(50, occupancy_percent(&occupancy_h100, 32, 47 << 10, 256));
 }
