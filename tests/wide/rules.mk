@@ -3,7 +3,7 @@
 # kernels/x_cpu.c are compiled for AVX2 behind tests/wide/avx512.h, and kernels/ops.c believes that
 # the machine has it all; the rest is the plain build's. The kernels' own tests then run over it.
 
-W := build/wide
+W := build/wide$(if $(SAN),-$(variant))
 wide_vector := $(patsubst kernels/%.c,$(W)/%.o,$(vector_sources))
 wide_flags := -march=x86-64-v3 -include tests/wide/avx512.h -Wno-psabi -Wno-unused-function
 
