@@ -8,7 +8,8 @@
  * and k in slices of 16 channels, their weights through shared memory, then 8 channels of v a
  * thread. A candidate adds itself at the end and never meets another one.
  *
- * ptxas, sm_80: 64 registers, 13.6 KB shared: 8 blocks, 1024 of 2048 threads a multiprocessor.
+ * ptxas: 72 registers, 13.6 KB shared: 7 blocks, 896 of 2048 threads a multiprocessor. Without the
+ * bound it takes 128 of them on sm_80, and with one of 8 blocks it spills.
  *
  * Where a tile lies depends on its own request alone, and keys are added in their order: so do the
  * bits. Heads wider than 64 channels compute scores once for each 64, which no preset has.
@@ -167,16 +168,33 @@ static __device__ __forceinline__ void add_self(struct progress *now, const stru
             now->sums[i] += weight * it->own_v[it->row * it->pitch + it->part + i * PARTS];
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+/* Rows of nobody, which a request was padded with (kernels/cuda/graphs.h): by the first head's
+ * block, so that what follows reads numbers there. */
+static __device__ __forceinline__ void clear(float *o, const struct cuda_attention &a,
+                                             struct cuda_tile tile)
+{
+    int32_t count = blockIdx.y == 0 ? tile.count * a.C : 0;
+
+    for (int32_t i = (int32_t)threadIdx.x; i < count; i += THREADS)
+        o[(int64_t)tile.first * a.C + i] = 0.0f;
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 7)
     attention_kernel(float *o, const float *z, struct cuda_attention a,
                      const struct cuda_tile *tiles)
 {
     __shared__ float q[ROWS][SLICE + 1], k[KEYS][SLICE + 1], v[KEYS][WIDE], p[ROWS][KEYS + 1];
-    struct view it = look(z, a, tiles[blockIdx.x]);
+    struct cuda_tile tile = tiles[blockIdx.x];
     int32_t D = a.C / a.H;
     float scale = 1.0f / sqrtf((float)D);
     struct progress now;
 
+    if (tile.request == CUDA_REQUEST_NONE) { /* the whole block leaves together */
+        clear(o, a, tile);
+        return;
+    }
+
+    struct view it = look(z, a, tile);
     for (int i = 0; i < SUMS; i++)
         now.sums[i] = 0.0f;
     now.top = -INFINITY;

@@ -1,4 +1,4 @@
-/* kernels/cuda/blas.c - the six functions of cuBLAS we use, by name and with checked types. */
+/* kernels/cuda/blas.c - the functions of cuBLAS we use, by name and with checked types. */
 #include "kernels/cuda/blas.h"
 
 #include <dlfcn.h>
@@ -14,6 +14,7 @@
     X(create, cublasCreate)                                                                        \
     X(destroy, cublasDestroy)                                                                      \
     X(set_stream, cublasSetStream)                                                                 \
+    X(set_workspace, cublasSetWorkspace)                                                           \
     X(set_math, cublasSetMathMode)                                                                 \
     X(sgemm, cublasSgemm)                                                                          \
     X(gemm_ex, cublasGemmEx)
@@ -45,7 +46,9 @@ _Static_assert(_Generic(&cublasCreate, cublasStatus_t (*)(cublasHandle_t *) : 1,
                    _Generic(&cublasSetStream, cublasStatus_t (*)(cublasHandle_t, cudaStream_t) : 1,
                             default : 0) &&
                    _Generic(&cublasSetMathMode,
-                            cublasStatus_t (*)(cublasHandle_t, cublasMath_t) : 1, default : 0),
+                            cublasStatus_t (*)(cublasHandle_t, cublasMath_t) : 1, default : 0) &&
+                   _Generic(&cublasSetWorkspace,
+                            cublasStatus_t (*)(cublasHandle_t, void *, size_t) : 1, default : 0),
                "a function of cuBLAS has another signature");
 
 static enum status failed(const char *what, cublasStatus_t status, struct error *err)
@@ -94,6 +97,13 @@ enum status blas_create(cublasHandle_t *blas, cudaStream_t stream, struct error 
     }
     *blas = made;
     return OK;
+}
+
+enum status blas_workspace(cublasHandle_t blas, void *at, size_t bytes, struct error *err)
+{
+    cublasStatus_t status = blas_table.set_workspace(blas, at, bytes);
+
+    return status == CUBLAS_STATUS_SUCCESS ? OK : failed("cublasSetWorkspace", status, err);
 }
 
 void blas_destroy(cublasHandle_t blas)

@@ -23,6 +23,11 @@ MUST_CHECK enum status blas_open(struct error *err);
 MUST_CHECK enum status blas_create(cublasHandle_t *blas, cudaStream_t stream, struct error *err);
 void blas_destroy(cublasHandle_t blas); /* NULL is fine */
 
+/* Memory of the device that cuBLAS works in from here on, 256-byte aligned; it must outlive the
+ * handle. Without it cuBLAS allocates, which a capture does not take. Errors: ERR_DEVICE. */
+MUST_CHECK enum status blas_workspace(cublasHandle_t blas, void *at, size_t bytes,
+                                      struct error *err);
+
 /**
  * out (R, N) = x (R, K) w (K, N), or += it; all row-major, rows that many floats apart.
  *

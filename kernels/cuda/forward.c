@@ -8,6 +8,7 @@
 
 #include "kernels/cuda/blas.h"
 #include "kernels/cuda/cuda.h"
+#include "kernels/cuda/graphs.h"
 #include "kernels/cuda/learn.h"
 #include "kernels/cuda/memory.h"
 #include "kernels/cuda/ops.h"
@@ -15,6 +16,8 @@
 #include "kernels/cuda/stage.h"
 #include "kernels/network.h"
 
+#include <assert.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,9 +25,10 @@
 struct device_model {
     struct model_config config;
     int32_t Z;
-    bool bf16;                                     /* products of scores are of bf16 numbers */
-    struct device_bytes half;                      /* then block as bf16, element by element */
-    struct network_tensors weights;                /* pointers into block, on the device */
+    bool bf16;                      /* products of scores are of bf16 numbers */
+    struct device_bytes half;       /* then block as bf16, element by element */
+    uint64_t place;                 /* another one whenever something lies elsewhere than before */
+    struct network_tensors weights; /* pointers into block, on the device */
     struct device_floats block, emb, inverse_norm; /* the last: (V) of item rows */
 };
 
@@ -36,6 +40,7 @@ struct device_history {
 /* What is asked of a batch. */
 struct call {
     const struct batch *batch;
+    bool graphs;      /* may be a graph's: padded to its shape */
     float *kept;      /* NULL, or the history's K and V: a batch of one request */
     int32_t skip;     /* tokens whose K and V are kept already */
     bool next, whole; /* next-item scores: of the batch's candidates, or of the whole table */
@@ -56,12 +61,16 @@ struct device_pass {
     cudaStream_t stream;
     cublasHandle_t blas;
     struct device_bytes memory, staging; /* on the device; of the host, pinned */
+    struct device_bytes workspace;       /* of cuBLAS: a capture must not have it allocate */
+    struct graphs graphs;
 
     /* Of the batch at hand. */
     const struct device_model *model;
     struct call call;
-    int32_t T, N; /* rows: of histories, of candidates */
+    bool padded;     /* to the shape of a graph; the rest of its rows are of nobody */
+    int32_t B, T, N; /* requests; rows: of histories, of candidates */
     int32_t history_tiles, tiles_count;
+    size_t in_bytes;
     struct arrays in;
     float *x, *normed, *z, *o, *e, *head_z, *head_now, *head_wide, *low, *hidden, *states, *scores;
     float *head_half; /* room for bf16 of head_now, in a model of bf16 */
@@ -90,9 +99,33 @@ static void drop_model(struct device_model *model)
     free(model);
 }
 
+/* What launches have of a model beside its shape, which stays: where its tensors lie, and how many
+ * item rows there are. While these stay, a graph that reads them stays right. */
+struct places {
+    const void *block, *emb, *inverse_norm, *half;
+    int32_t V;
+};
+
+static struct places places_of(const struct device_model *model)
+{
+    return (struct places){.block = model->block.at,
+                           .emb = model->emb.at,
+                           .inverse_norm = model->inverse_norm.at,
+                           .half = model->bf16 ? model->half.at : NULL,
+                           .V = model->config.V};
+}
+
+static bool same_places(const struct places *a, const struct places *b)
+{
+    return a->block == b->block && a->emb == b->emb && a->inverse_norm == b->inverse_norm &&
+           a->half == b->half && a->V == b->V;
+}
+
 static enum status put_weights(struct device_model *model, const struct network_state *state,
                                struct error *err)
 {
+    static _Atomic uint64_t last_place;
+    struct places before = places_of(model), after;
     int64_t block = state->layout->floats;
     int64_t emb = (int64_t)state->network->config.V * state->network->config.C;
     enum status status = device_floats_reserve(&model->block, block, err);
@@ -121,6 +154,9 @@ static enum status put_weights(struct device_model *model, const struct network_
     model->config = state->network->config;
     model->Z = state->layout->Z;
     network_point(&model->weights, state->layout, model->block.at);
+    after = places_of(model);
+    if (!same_places(&before, &after))
+        model->place = atomic_fetch_add(&last_place, 1) + 1;
     return OK;
 }
 
@@ -150,7 +186,9 @@ static void drop_pass(struct device_pass *pass)
     blas_destroy(pass->blas);
     if (pass->stream != NULL)
         (void)cudaStreamDestroy(pass->stream);
+    graphs_clear(&pass->graphs);
     device_bytes_clear(&pass->memory);
+    device_bytes_clear(&pass->workspace);
     pinned_bytes_clear(&pass->staging);
     free(pass);
 }
@@ -169,6 +207,11 @@ static enum status make_pass(struct device_pass **pass, struct error *err)
                          cudaGetErrorString(cudaGetLastError()));
     }
     status = blas_create(&made->blas, made->stream, err);
+    if (status == OK)
+        status = device_bytes_reserve(&made->workspace,
+                                      capability >= 90 ? (size_t)32 << 20 : (size_t)4 << 20, err);
+    if (status == OK)
+        status = blas_workspace(made->blas, made->workspace.at, made->workspace.bytes, err);
     if (status != OK) {
         drop_pass(made);
         return status;
@@ -199,9 +242,9 @@ static void carve_arrays(struct carve *carve, struct arrays *in, const struct de
     in->rows.action = carve_part(carve, rows, sizeof *in->rows.action);
     in->rows.gap = carve_part(carve, rows, sizeof *in->rows.gap);
     in->rows.hour = carve_part(carve, rows, sizeof *in->rows.hour);
-    in->history_start = carve_part(carve, batch->B + 1, sizeof *in->history_start);
-    in->time_ms = carve_part(carve, tokens_of(pass), sizeof *in->time_ms);
-    in->request_time_ms = carve_part(carve, batch->B, sizeof *in->request_time_ms);
+    in->history_start = carve_part(carve, pass->B + 1, sizeof *in->history_start);
+    in->time_ms = carve_part(carve, pass->T + pass->call.skip, sizeof *in->time_ms);
+    in->request_time_ms = carve_part(carve, pass->B, sizeof *in->request_time_ms);
     in->candidate_start = carve_part(carve, lists ? batch->B + 1 : 0, sizeof *in->candidate_start);
     in->listed = carve_part(carve, lists ? batch->N : 0, sizeof *in->listed);
     in->scalars = carve_part(carve, (int64_t)pass->N * batch->F, sizeof *in->scalars);
@@ -215,9 +258,13 @@ static void carve_arrays(struct carve *carve, struct arrays *in, const struct de
 }
 
 /* How many numbers come out. */
-static int64_t scores_of(const struct call *call, const struct device_model *model)
+static int64_t scores_of(const struct device_pass *pass)
 {
-    return call->whole ? (int64_t)call->batch->B * model->config.V : call->batch->N;
+    const struct batch *batch = pass->call.batch;
+
+    if (pass->call.whole)
+        return (int64_t)batch->B * pass->model->config.V;
+    return pass->call.next ? batch->N : pass->N;
 }
 
 static void carve_activations(struct carve *carve, struct device_pass *pass,
@@ -233,7 +280,7 @@ static void carve_activations(struct carve *carve, struct device_pass *pass,
     pass->o = carve_part(carve, rows * C, sizeof(float));
     pass->e = carve_part(carve, N * C, sizeof(float));
     pass->states = carve_part(carve, pass->call.next ? B * C : 0, sizeof(float));
-    pass->scores = carve_part(carve, scores_of(&pass->call, model), sizeof(float));
+    pass->scores = carve_part(carve, scores_of(pass), sizeof(float));
     pass->head_z = carve_part(carve, cross ? N * model->Z : 0, sizeof(float));
     pass->head_now = carve_part(carve, cross ? N * model->Z : 0, sizeof(float));
     pass->head_wide = carve_part(carve, cross ? N * model->Z : 0, sizeof(float));
@@ -244,6 +291,55 @@ static void carve_activations(struct carve *carve, struct device_pass *pass,
 }
 
 /* ---- what goes in ---- */
+
+/* Rows of nobody: tokens of the unknown item, whose tiles only set what they attended to 0. */
+static void pad_rows(struct stage_rows rows, int32_t count)
+{
+    for (int32_t i = 0; i < count; i++) {
+        rows.item[i] = BATCH_ITEM_UNKNOWN;
+        rows.action[i] = CUDA_ACTION_NONE;
+        rows.gap[i] = BUCKET_GAP_NONE;
+        rows.hour[i] = 0;
+    }
+}
+
+/* Their tiles, and empty ones up to end. */
+static struct cuda_tile *pad_tiles(struct cuda_tile *tile, const struct cuda_tile *end,
+                                   int32_t first, int32_t rows)
+{
+    tile = stage_tiles(tile, CUDA_REQUEST_NONE, first, rows);
+    assert(tile <= end);
+    while (tile < end)
+        *tile++ = (struct cuda_tile){CUDA_REQUEST_NONE, 0, 0};
+    return tile;
+}
+
+static struct cuda_tile *pad_history(const struct arrays *to, const struct device_pass *pass,
+                                     struct cuda_tile *tile)
+{
+    int32_t B = pass->call.batch->B, tokens = tokens_of(pass);
+
+    for (int32_t b = B; b < pass->B; b++) {
+        to->history_start[b + 1] = tokens;
+        to->request_time_ms[b] = 0;
+    }
+    for (int32_t t = tokens; t < pass->T; t++)
+        to->time_ms[t] = 0;
+    pad_rows(stage_rows_from(to->rows, tokens), pass->T - tokens);
+    return pad_tiles(tile, to->tiles + pass->history_tiles, tokens, pass->T - tokens);
+}
+
+static void pad_candidates(const struct arrays *to, const struct device_pass *pass,
+                           struct cuda_tile *tile)
+{
+    const struct batch *batch = pass->call.batch;
+    int32_t first = pass->T + batch->N, rows = pass->N - batch->N;
+
+    pad_rows(stage_rows_from(to->rows, first), rows);
+    for (int64_t i = (int64_t)batch->N * batch->F; i < (int64_t)pass->N * batch->F; i++)
+        to->scalars[i] = 0;
+    (void)pad_tiles(tile, to->tiles + pass->tiles_count, first, rows);
+}
 
 static void stage(const struct arrays *to, const struct device_pass *pass)
 {
@@ -261,6 +357,8 @@ static void stage(const struct arrays *to, const struct device_pass *pass)
         stage_history(stage_rows_from(to->rows, first), &request, skip, pass->model->config.A);
         tile = stage_tiles(tile, b, first, request.n - skip);
     }
+    if (pass->padded)
+        tile = pad_history(to, pass, tile);
     for (int32_t b = 0; b < batch->B && pass->N > 0; b++) {
         struct request request = request_with(batch, b, contexts_of(pass));
         int32_t first = pass->T + request.candidate;
@@ -268,8 +366,11 @@ static void stage(const struct arrays *to, const struct device_pass *pass)
         stage_candidates(stage_rows_from(to->rows, first), &request);
         tile = stage_tiles(tile, b, first, request.m);
     }
+    if (pass->padded)
+        pad_candidates(to, pass, tile);
     stage_copy(to->request_time_ms, batch->request_time_ms, batch->B, sizeof *to->request_time_ms);
-    stage_copy(to->scalars, batch->scalars, (int64_t)pass->N * batch->F, sizeof *to->scalars);
+    stage_copy(to->scalars, batch->scalars, pass->call.next ? 0 : (int64_t)batch->N * batch->F,
+               sizeof *to->scalars);
     if (pass->call.next && !pass->call.whole) {
         stage_copy(to->candidate_start, batch->candidate_start, batch->B + 1,
                    sizeof *to->candidate_start);
@@ -282,6 +383,7 @@ static void count_rows(struct device_pass *pass)
     const struct call *call = &pass->call;
     const struct batch *batch = call->batch;
 
+    pass->B = batch->B;
     pass->T = tokens_of(pass) - call->skip;
     pass->N = call->next ? 0 : batch->N;
     pass->history_tiles = pass->tiles_count = 0;
@@ -293,29 +395,34 @@ static void count_rows(struct device_pass *pass)
             pass->tiles_count += stage_tiles_count(request.m);
     }
     pass->tiles_count += pass->history_tiles;
+    pass->padded = call->graphs && graphs_shape(&pass->B, &pass->T, &pass->N);
+    if (pass->padded) {
+        pass->history_tiles = stage_tiles_count(pass->T) + pass->B + 1;
+        pass->tiles_count = pass->history_tiles + stage_tiles_count(pass->N) + pass->B + 1;
+    }
 }
 
-/* Makes room, and queues the copy of everything the kernels read. Scores of a batch come back
- * through the same pinned memory; those of a whole table go to the caller's. */
+/* Makes room, and lays out what the kernels read. Scores of a batch come back through the same
+ * pinned memory; those of a whole table go to the caller's. */
 static enum status begin(struct device_pass *pass, const struct device_model *model,
                          struct call call, struct error *err)
 {
     struct carve count = {0}, host = {0}, device = {0};
     struct arrays staged;
-    size_t in_bytes, out_bytes;
+    size_t out_bytes;
     enum status status;
 
     pass->model = model;
     pass->call = call;
     count_rows(pass);
     carve_arrays(&count, &staged, pass);
-    in_bytes = count.used;
-    out_bytes = call.whole ? 0 : (size_t)call.batch->N * sizeof(float);
+    pass->in_bytes = count.used;
+    out_bytes = call.whole ? 0 : (size_t)scores_of(pass) * sizeof(float);
     carve_activations(&count, pass, model);
     status = device_bytes_reserve(&pass->memory, count.used, err);
     if (status == OK)
-        status = pinned_bytes_reserve(&pass->staging, in_bytes > out_bytes ? in_bytes : out_bytes,
-                                      err);
+        status = pinned_bytes_reserve(&pass->staging,
+                                      pass->in_bytes > out_bytes ? pass->in_bytes : out_bytes, err);
     if (status != OK)
         return status;
     host.base = pass->staging.at;
@@ -324,8 +431,6 @@ static enum status begin(struct device_pass *pass, const struct device_model *mo
     carve_arrays(&device, &pass->in, pass);
     carve_activations(&device, pass, model);
     stage(&staged, pass);
-    CUDA_TRY(err, cudaMemcpyAsync(pass->memory.at, pass->staging.at, in_bytes,
-                                  cudaMemcpyHostToDevice, pass->stream));
     return OK;
 }
 
@@ -565,33 +670,66 @@ static enum status compute(struct device_pass *pass, struct error *err)
     return pass->call.next ? next_scores(pass, err) : head(pass, err);
 }
 
+/* One copy in, the kernels, one copy out. */
+static enum status queue(struct device_pass *pass, float *whole, struct error *err)
+{
+    size_t bytes = (size_t)scores_of(pass) * sizeof *whole;
+    float *to = pass->call.whole ? whole : (float *)(void *)pass->staging.at;
+    enum status status;
+
+    CUDA_TRY(err, cudaMemcpyAsync(pass->memory.at, pass->staging.at, pass->in_bytes,
+                                  cudaMemcpyHostToDevice, pass->stream));
+    status = compute(pass, err);
+    if (status != OK)
+        return status;
+    CUDA_TRY(err, cudaMemcpyAsync(to, pass->scores, bytes, cudaMemcpyDeviceToHost, pass->stream));
+    return OK;
+}
+
+static enum status queue_captured(void *context, struct error *err)
+{
+    return queue(context, NULL, err);
+}
+
+/* By the graph of its shape, which is made when there is none; else, and where the driver makes
+ * none, launch by launch. */
+static enum status start(struct device_pass *pass, float *whole, struct error *err)
+{
+    struct graph_key key = {.place = pass->model->place,
+                            .memory = pass->memory.at,
+                            .staging = pass->staging.at,
+                            .B = pass->B,
+                            .T = pass->T,
+                            .N = pass->N};
+
+    if (pass->padded && graphs_launch(&pass->graphs, &key, pass->stream, queue_captured, pass))
+        return OK;
+    return queue(pass, whole, err);
+}
+
 static enum status run(struct device_pass **made, const struct device_model *model,
                        struct call call, float *scores, struct error *err)
 {
-    size_t bytes = (size_t)scores_of(&call, model) * sizeof *scores;
     enum status status = *made == NULL ? make_pass(made, err) : OK;
     struct device_pass *pass = *made;
-    float *to;
 
-    if (status != OK || bytes == 0)
+    if (status != OK || (call.whole ? call.batch->B : call.batch->N) == 0)
         return status;
     status = begin(pass, model, call, err);
     if (status == OK)
-        status = compute(pass, err);
+        status = start(pass, scores, err);
     if (status != OK)
         return status;
-    to = call.whole ? scores : (float *)(void *)pass->staging.at;
-    CUDA_TRY(err, cudaMemcpyAsync(to, pass->scores, bytes, cudaMemcpyDeviceToHost, pass->stream));
     CUDA_TRY(err, cudaStreamSynchronize(pass->stream));
     if (!call.whole)
-        memcpy(scores, pass->staging.at, bytes);
+        memcpy(scores, pass->staging.at, (size_t)call.batch->N * sizeof *scores);
     return OK;
 }
 
 static enum status score(struct device_pass **pass, const struct device_model *model,
                          const struct batch *batch, float *scores, struct error *err)
 {
-    return run(pass, model, (struct call){.batch = batch}, scores, err);
+    return run(pass, model, (struct call){.batch = batch, .graphs = graphs_allowed()}, scores, err);
 }
 
 static enum status score_next(struct device_pass **pass, const struct device_model *model,

@@ -88,7 +88,8 @@ MUST_CHECK enum status cuda_after(cudaStream_t stream, float *out, int32_t pitch
 
 /* A block's share of attention: up to CUDA_TILE_ROWS neighbouring rows of one request, all of its
  * history or all candidates. */
-#define CUDA_TILE_ROWS 16
+#define CUDA_TILE_ROWS    16
+#define CUDA_REQUEST_NONE (-1) /* a tile of nobody's rows: o is set to 0 there */
 struct cuda_tile {
     int32_t request, first, count; /* first: row among the T + N */
 };

@@ -382,6 +382,42 @@ void cuemu_launch(const struct cuemu_kernel *kernel, dim3 grid, dim3 block, size
     });
 }
 
+/* ---- events: what a clock would say of an emulator says nothing, so it is 0 ---- */
+
+struct CUevent_st {
+    cudaStream_t stream;
+};
+
+cudaError_t cudaEventCreate(cudaEvent_t *event)
+{
+    *event = new CUevent_st{NULL};
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event)
+{
+    delete event;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
+{
+    event->stream = stream;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event)
+{
+    drain(real(event->stream));
+    return last_error;
+}
+
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
+{
+    *ms = 0;
+    return from->stream == to->stream ? cudaSuccess : fail(cudaErrorInvalidValue);
+}
+
 /* ---- graphs: what was queued on a stream, kept ---- */
 
 int64_t cuemu_replays(void)

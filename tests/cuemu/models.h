@@ -15,9 +15,6 @@ struct model_config models_config(int number, struct random *random);
 /* Fresh weights far from small, so that no part of the model is near to doing nothing. */
 struct model *models_rough(const struct model_config *config, uint64_t seed);
 
-/* From here on the model's products are of bf16, where the device has them. */
-void models_of_bf16(struct model *model);
-
 /* What model_score() does on the CPU. */
 void models_score_on_cpu(const struct model *model, const struct batch *batch, float *scores);
 

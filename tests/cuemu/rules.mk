@@ -11,7 +11,7 @@ cuemu_kernel_flags := -x c++ -std=c++17 -g -O1 -Wall -Wextra -Werror -fPIE -fcf-
 	-fsanitize=thread,undefined,float-cast-overflow -fno-sanitize=vptr,object-size -fno-sanitize-recover=all
 cuemu_link := -pie -fsanitize=undefined
 cuemu_kernels := $(patsubst %.cu,$(E)/%.o,$(wildcard kernels/cuda/*.cu))
-cuemu_host := $(patsubst %.c,$(E)/%.o,$(wildcard kernels/cuda/*.c) kernels/backend.c $(filter-out %/real_device.c,$(wildcard tests/cuemu/*.c))) \
+cuemu_host := $(patsubst %.c,$(E)/%.o,$(wildcard kernels/cuda/*.c) kernels/backend.c $(filter-out %/real_device.c %/bench_gpu.c,$(wildcard tests/cuemu/*.c))) \
 	$(patsubst %.cpp,$(E)/%.o,$(wildcard tests/cuemu/*.cpp))
 cuemu_shared := $(addprefix $(B)/tests/,runner.o kernels/jagged.o)
 
@@ -75,7 +75,7 @@ test-ptx: $(E)/run ## gates on the compiled kernels and all their tests on the P
 
 # The same tests on the device, with NVIDIA's headers, runtime and cuBLAS.
 GPU := build/gpu
-gpu_objects := $(patsubst %.c,$(GPU)/%.o,$(wildcard tests/cuemu/*.c))
+gpu_objects := $(patsubst %.c,$(GPU)/%.o,$(filter-out %/bench_gpu.c,$(wildcard tests/cuemu/*.c)))
 $(GPU)/%.o: %.c Makefile tests/cuemu/rules.mk
 	@mkdir -p $(@D)
 	@echo "  CC    $< (gpu)"
@@ -85,11 +85,19 @@ $(GPU)/run: $(gpu_objects) $(cuemu_shared) $(B)/libfreshet.a
 	@echo "  LINK  $@"
 	@$(CC) $(LDFLAGS) -o $@ $(gpu_objects) $(cuemu_shared) $(B)/libfreshet.a $(libraries)
 
-.PHONY: test-gpu
+$(GPU)/bench: $(GPU)/tests/cuemu/bench_gpu.o $(B)/libfreshet.a
+	@echo "  LINK  $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(libraries)
+
+.PHONY: test-gpu bench-gpu
 ifneq ($(CUDA),)
+bench-gpu: $(GPU)/bench ## times of the kernels, requests and steps on a real GPU, beside cuBLAS alone
+	@$(GPU)/bench
 test-gpu: $(GPU)/run ## the kernels' tests on a real GPU, under compute-sanitizer where it is
 	@$(wildcard $(CUDA)/bin/compute-sanitizer) $(GPU)/run
 else
+bench-gpu:
+	@echo "skipped bench_gpu: no nvcc here; make cuda-deps fetches one"
 test-gpu:
 	@echo "skipped cuda_gpu: no nvcc here; make cuda-deps fetches one"
 	@echo "0 passed, 0 failed, 1 skipped"

@@ -5,6 +5,7 @@
  * The backend is chosen once a process, so the CPU's scores come from kernels/network.h directly.
  */
 #include "kernels/backend.h"
+#include "kernels/cuda/graphs.h"
 #include "kernels/model.h"
 #include "kernels/network.h"
 
@@ -222,7 +223,7 @@ TEST(cuda_bf16_models_score_nearly_as_the_cpu_does)
         struct model *model = models_rough(&config, test_seed());
         double largest = 0;
 
-        models_of_bf16(model);
+        CHECK_STATUS(OK, model_round(model, &err));
         cuemu_schedule((enum cuemu_order)(number % CUEMU_ORDERS), 3);
         jagged_fill(&jagged, &config, sizes, 4, test_seed());
         models_score_on_cpu(model, &jagged.batch, cpu);
@@ -321,6 +322,7 @@ TEST(cuda_rerank_request_is_answered_as_on_the_cpu)
                                    .keep_seen = true};
     CHECK_STATUS(OK, rank_scratch_create(&scratch, &err));
     cuemu_schedule(CUEMU_IN_ORDER, 0);
+    graphs_allow(true);
     CHECK_STATUS(OK, rank_scores(&ranker, scratch, &request, scores, &err));
     if (write_to != NULL) {
         write_scores(write_to, scores);
@@ -329,7 +331,8 @@ TEST(cuda_rerank_request_is_answered_as_on_the_cpu)
         scores_on_the_cpu(cpu);
         for (int i = 0; i < ITEMS; i++)
             CHECK_NEAR((double)cpu[i], (double)scores[i], TOLERANCE * (1 + fabs((double)cpu[i])));
-        models_of_bf16(model);
+        CHECK_STATUS(OK, model_round(model, &err));
+        graphs_allow(false);
         CHECK_STATUS(OK, rank_scores(&ranker, scratch, &request, scores, &err));
         near_scores(cpu, scores, ITEMS, HALF_TOLERANCE);
         CHECK(memcmp(cpu, scores, sizeof scores) != 0);

@@ -1,7 +1,8 @@
 /*
  * Tests kernels/cuda/forward where a server lives: histories whose K and V stay on the device,
- * next-item scores, and no allocation once the largest batch was seen.
+ * next-item scores, graphs, and no allocation once the largest batch was seen.
  */
+#include "kernels/cuda/graphs.h"
 #include "kernels/model.h"
 #include "kernels/network.h"
 
@@ -223,6 +224,161 @@ TEST(cuda_serving_allocates_nothing_once_the_largest_request_was_seen)
     }
     CHECK_INT(before, cuemu_allocations());
     model_history_destroy(history);
+    model_destroy(model);
+    model_workspace_destroy(workspace);
+    CHECK_INT(0, cuemu_reports());
+}
+
+/* ---- graphs ---- */
+
+/* The same bits without graphs, from the same workspace; replayed: how many graphs were launched.
+ */
+static void check_graph(const struct model *model, struct model_workspace *workspace,
+                        int64_t replayed)
+{
+    float plain[SCORES_MAX], graph[SCORES_MAX];
+    struct error err;
+    int64_t before = cuemu_replays();
+
+    CHECK(jagged.batch.N <= SCORES_MAX);
+    graphs_allow(true);
+    CHECK_STATUS(OK, model_score(model, workspace, &jagged.batch, graph, &err));
+    CHECK_INT(before + replayed, cuemu_replays());
+    graphs_allow(false);
+    CHECK_STATUS(OK, model_score(model, workspace, &jagged.batch, plain, &err));
+    CHECK_INT(before + replayed, cuemu_replays());
+    for (int32_t i = 0; i < jagged.batch.N; i++)
+        CHECK_NEAR((double)plain[i], (double)graph[i], 0);
+}
+
+TEST(cuda_graphs_give_the_bits_of_plain_launches)
+{
+    const struct jagged_size sizes[][3] = {
+        {{17, 20}, {0, 3}, {33, 1}}, {{9, 5}, {1, 0}, {0, 9}}, {{40, 70}, {0, 0}, {20, 2}}};
+    struct model_workspace *workspace = model_workspace_create();
+    struct random random;
+    struct error err;
+
+    cuemu_need_emulator();
+    models_backend_is_cuda();
+    random_seed(&random, 5);
+    for (int number = 0; number < 2; number++) {
+        struct model_config config = models_config(number, &random);
+        struct model *model;
+
+        config.C = 32;
+        config.L = 1 + number;
+        config.contexts = number == 1 ? 2 : 0;
+        config.P += config.contexts;
+        model = models_rough(&config, test_seed());
+        if (number == 1)
+            CHECK_STATUS(OK, model_round(model, &err));
+        for (int i = 0; i < 4; i++) { /* a shape comes back with other numbers in it */
+            cuemu_schedule((enum cuemu_order)(i % CUEMU_ORDERS), (uint64_t)i);
+            jagged_fill(&jagged, &config, sizes[i % 3], number == 0 ? 1 : 3 - i % 2, (uint64_t)i);
+            check_graph(model, workspace, 1);
+        }
+        model_destroy(model);
+    }
+    model_workspace_destroy(workspace);
+    CHECK_INT(0, cuemu_reports());
+}
+
+/* A graph reads weights where they lie: in place they are the new ones, elsewhere it is another. */
+TEST(cuda_graphs_follow_weights_and_memory)
+{
+    const struct jagged_size small = {9, 12}, large = {40, 100};
+    struct model_workspace *workspace = model_workspace_create();
+    struct model_config config;
+    struct random random;
+    struct model *model, *other;
+    float first[SCORES_MAX], second[SCORES_MAX];
+    struct error err;
+
+    cuemu_need_emulator();
+    random_seed(&random, 3);
+    config = models_config(0, &random);
+    model = models_rough(&config, 3);
+    other = models_rough(&config, 4);
+    cuemu_schedule(CUEMU_IN_ORDER, 0);
+    jagged_fill(&jagged, &config, &small, 1, 3);
+    check_graph(model, workspace, 1);
+    check_graph(other, workspace, 1);
+    CHECK_STATUS(OK, model_score(model, workspace, &jagged.batch, first, &err));
+    for (int32_t i = 0; i < model_tensors_count(model); i++)
+        for (size_t k = 0; k < model_tensor(model, i).count; k++)
+            model_tensor(model, i).data[k] *= .9f;
+    CHECK_STATUS(OK, model_prepare(model, &err));
+    graphs_allow(true);
+    CHECK_STATUS(OK, model_score(model, workspace, &jagged.batch, second, &err));
+    CHECK(memcmp(first, second, (size_t)jagged.batch.N * sizeof *first) != 0);
+    check_graph(model, workspace, 1);
+    CHECK_STATUS(OK, model_grow_items(model, 900, &err));
+    CHECK_STATUS(OK, model_prepare(model, &err));
+    jagged.candidate_item[3] = 877;
+    check_graph(model, workspace, 1);
+    jagged_fill(&jagged, &config, &large, 1, 3); /* memory grows: old graphs write elsewhere */
+    check_graph(model, workspace, 1);
+    jagged_fill(&jagged, &config, &small, 1, 3);
+    check_graph(model, workspace, 1);
+    model_destroy(other);
+    model_destroy(model);
+    model_workspace_destroy(workspace);
+    CHECK_INT(0, cuemu_reports());
+}
+
+TEST(cuda_graphs_are_of_few_shapes_and_large_requests_go_without)
+{
+    const int32_t
+        given[][3] = {{1, 0, 1}, {1, 64, 65}, {2, 65, 200}, {9, 4096, 1}, {64, 4096, 4096}},
+        rounded[][3] = {{1, 64, 64}, {1, 64, 128}, {8, 128, 256}, {16, 4096, 64}, {64, 4096, 4096}},
+        large[][3] = {{65, 1, 1}, {1, 4097, 1}, {1, 1, 4097}};
+
+    for (int i = 0; i < 5; i++) {
+        int32_t B = given[i][0], T = given[i][1], N = given[i][2];
+
+        CHECK(graphs_shape(&B, &T, &N));
+        CHECK_INT(rounded[i][0], B);
+        CHECK_INT(rounded[i][1], T);
+        CHECK_INT(rounded[i][2], N);
+    }
+    for (int i = 0; i < 3; i++) {
+        int32_t B = large[i][0], T = large[i][1], N = large[i][2];
+
+        CHECK(!graphs_shape(&B, &T, &N));
+        CHECK(B == large[i][0] && T == large[i][1] && N == large[i][2]);
+    }
+}
+
+/* More empty requests than a graph is made for: launch by launch, by the same workspace. */
+TEST(cuda_graphs_leave_what_is_too_large_to_plain_launches)
+{
+    struct model_workspace *workspace = model_workspace_create();
+    struct jagged_size size = {3, 4};
+    static int32_t starts[2][GRAPHS_B + 2];
+    static int64_t times[GRAPHS_B + 1];
+    struct model_config config;
+    struct random random;
+    struct model *model;
+
+    cuemu_need_emulator();
+    random_seed(&random, 8);
+    config = models_config(0, &random);
+    model = models_rough(&config, 8);
+    cuemu_schedule(CUEMU_IN_ORDER, 0);
+    jagged_fill(&jagged, &config, &size, 1, 8);
+    for (int b = 0; b <= GRAPHS_B; b++) {
+        starts[0][b + 1] = 3;
+        starts[1][b + 1] = 4;
+        times[b] = jagged.request_time_ms[0];
+    }
+    jagged.batch.B = GRAPHS_B + 1;
+    jagged.batch.history_start = starts[0];
+    jagged.batch.candidate_start = starts[1];
+    jagged.batch.request_time_ms = times;
+    check_graph(model, workspace, 0);
+    jagged.batch.B = GRAPHS_B;
+    check_graph(model, workspace, 1);
     model_destroy(model);
     model_workspace_destroy(workspace);
     CHECK_INT(0, cuemu_reports());

@@ -1,0 +1,63 @@
+/*
+ * kernels/cuda/graphs.h - a request's launches as one: CUDA graphs for a few shapes.
+ *
+ * Flow: staged batch -> [graph of its shape: made once, launched each time] -> scores
+ *
+ * A small request is some dozens of launches of a few microseconds each, which the host queues no
+ * faster than the device runs them. A graph queues them at once. It holds shapes and addresses and
+ * no numbers: requests are padded to one of a few shapes, their numbers lie where those of the one
+ * before lay, and weights that are brought up to date in place are read where they are. Weights
+ * that moved, another model and memory that grew are other graphs.
+ *
+ * Owner: a pass, until graphs_clear(); zeroed is empty. Thread: one at a time.
+ */
+#ifndef KERNELS_CUDA_GRAPHS_H
+#define KERNELS_CUDA_GRAPHS_H
+
+#include "ops/status.h"
+
+#include <cuda_runtime.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define GRAPHS_MAX  8    /* a pass keeps; the one that was not used for longest goes */
+#define GRAPHS_ROWS 4096 /* more history rows or candidates go without: they keep the device busy  \
+                          */
+#define GRAPHS_B 64
+
+/* Everything that launches depend on. */
+struct graph_key {
+    uint64_t place; /* of the weights */
+    const void *memory, *staging;
+    int32_t B, T, N;
+};
+
+struct graphs {
+    struct {
+        struct graph_key key;
+        cudaGraphExec_t made; /* NULL: free */
+        uint64_t used;
+    } rows[GRAPHS_MAX];
+    uint64_t clock;
+    bool refused; /* the driver made none: no more are asked for */
+};
+
+/* Rounds requests, history rows and candidates up to a shape there are graphs of; false, and
+ * nothing changes, for those that are too large. */
+bool graphs_shape(int32_t *B, int32_t *T, int32_t *N);
+
+/**
+ * Launches the graph of that key on the stream; makes it first, of what queue() queues there. False
+ * when the driver makes none, or queue() fails: then nothing was launched, and the caller does it.
+ */
+bool graphs_launch(struct graphs *graphs, const struct graph_key *key, cudaStream_t stream,
+                   enum status (*queue)(void *context, struct error *err), void *context);
+void graphs_clear(struct graphs *graphs);
+
+/* For tests and timings: without them every request goes launch by launch. Thread: before others.
+ */
+void graphs_allow(bool allowed);
+bool graphs_allowed(void);
+
+#endif
