@@ -4,7 +4,7 @@
  * Flow: batch -> [embed] -> layers
  *
  * Limited by memory: rows of the item table are scattered, so the lanes of a warp walk one row
- * together and each 128-byte line is fetched once.
+ * together, 16 bytes each, and each 128-byte line is fetched once.
  */
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/ops.h"
@@ -26,8 +26,8 @@ extern "C" __global__ void __launch_bounds__(WARPS *WARP_LANES, 4)
     if (tokens.gap[row] == CUDA_GAP_CONTEXT) { /* of the whole warp, and never a candidate */
         const float *context = tables.context + (int64_t)tokens.hour[row] * C;
 
-        for (int32_t c = lane; c < C; c += WARP_LANES)
-            x[row * C + c] = context[c];
+        for (int32_t c = 4 * lane; c < C; c += 4 * WARP_LANES)
+            store4(x + row * C + c, load4(context + c));
         return;
     }
 
@@ -38,12 +38,18 @@ extern "C" __global__ void __launch_bounds__(WARPS *WARP_LANES, 4)
     bool acts = action >= 0 && action < tables.A;
     const float *act = tables.act + (int64_t)(acts ? action : 0) * C;
 
-    for (int32_t c = lane; c < C; c += WARP_LANES) {
-        float scaled = scale * emb[c];
+    for (int32_t c = 4 * lane; c < C; c += 4 * WARP_LANES) {
+        float4 sum = load4(emb + c), side = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 
+        sum = make_float4(scale * sum.x, scale * sum.y, scale * sum.z, scale * sum.w);
         if (row >= tokens.T)
-            e[(row - tokens.T) * C + c] = scaled;
-        x[row * C + c] = scaled + (acts ? act[c] : 0.0f) + gap[c] + hour[c];
+            store4(e + (row - tokens.T) * C + c, sum);
+        if (acts)
+            side = load4(act + c);
+        float4 g = load4(gap + c), h = load4(hour + c);
+        store4(x + row * C + c,
+               make_float4(sum.x + side.x + g.x + h.x, sum.y + side.y + g.y + h.y,
+                           sum.z + side.z + g.z + h.z, sum.w + side.w + g.w + h.w));
     }
 }
 

@@ -13,19 +13,19 @@
 extern "C" __global__ void __launch_bounds__(THREADS)
     keep_kernel(float *kept, const float *z, int32_t R, int32_t C)
 {
-    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    int64_t i = 4 * ((int64_t)blockIdx.x * THREADS + threadIdx.x);
 
     if (i >= (int64_t)R * 2 * C)
         return;
 
     int64_t row = i / (2 * (int64_t)C), c = i % (2 * (int64_t)C);
-    kept[i] = z[row * 4 * C + C + (c < C ? c : c + C)]; /* U | V | Q | K */
+    store4(kept + i, load4(z + row * 4 * C + C + (c < C ? c : c + C))); /* U | V | Q | K */
 }
 
 enum status cuda_keep(cudaStream_t stream, float *kept, const float *z, int32_t R, int32_t C,
                       struct error *err)
 {
-    int64_t count = (int64_t)R * 2 * C;
+    int64_t count = (int64_t)R * 2 * C / 4; /* a thread four neighbours */
 
     if (count == 0)
         return OK;

@@ -24,6 +24,8 @@ targets="75 80 90 100 120" run=yes
 [ -z "${QUICK:-}" ] || targets="75 120"
 [ "${1:-}" != compile ] || { targets="${*:2}" run=; }
 passed=0 failed=0 skipped=0
+# Those that are meant to load 16 bytes at a time.
+wide="embed_kernel norm_kernel half_kernel keep_kernel dropout_kernel head_inputs_kernel head_cross_kernel"
 
 judge() { # FILE TARGET; says what is wrong
     local name ptx entries bounds
@@ -37,6 +39,10 @@ judge() { # FILE TARGET; says what is wrong
     [ "$entries" = "$bounds" ] || echo "$entries kernels, $bounds launch bounds"
     ! grep -nE '\.f64' "$ptx" || echo "double arithmetic"
     ! grep -nE '\.local|%SPL?\b' "$ptx" || echo "local memory"
+    for kernel in $wide; do
+        grep -q "entry $kernel(" "$ptx" || continue
+        awk "/entry $kernel\\(/,/^}/" "$ptx" | grep -qE 'ld\.global[.a-z]*\.v4' || echo "$kernel loads no 16 bytes at a time"
+    done
     ! grep -nE '^[[:space:]]*call' "$ptx" || echo "a call: something was not inlined"
     "$home/bin/ptxas" -v -warn-spills -warn-lmem-usage -Werror -arch="sm_$2" -o /dev/null "$ptx" \
         >"$folder/$2/$name.ptxas" 2>&1 || { echo "ptxas:"; cat "$folder/$2/$name.ptxas"; }
