@@ -11,12 +11,13 @@
  *   csv        a header line, then a record a line. Columns are found by name, whatever else there
  *              is: user, item and, if there is one, the time; many usual names of them are known,
  *              a map gives others ("ts=when,user=customer,item=sku"). Times are numbers (seconds,
- * or ms, us, ns where they are too large for that) or ISO 8601 with or without clock and zone.
- * Without a column of times the lines are in their order. jsonl      an event a line, as `freshet
- * ingest` takes them; history actions are kept.
+ * or ms, us, ns where they are too large for that: told line by line) or ISO 8601 with or without
+ * clock and zone. Without a column of times the lines are in their order. jsonl      an event a
+ * line, as `freshet ingest` takes them; history actions are kept.
  *
  * Here a data set is more liberal than events are (schemas/event_file.h): it may be of 1997, its
- * times may count from 1, and a line that cannot be used is counted and left out.
+ * times may count from 1 (but not from before 0), and a line that cannot be used is counted and
+ * left out.
  *
  * Within a user events are in the order of (time, line). The same (user, item) may come again.
  * Thread: one; read-only once loaded.

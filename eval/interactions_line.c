@@ -18,6 +18,7 @@
 #define MILLIS_MAX  1e14
 #define MICROS_MAX  1e17
 #define TIME_CHARS  48
+#define TIME_MAX_MS INT64_C(7258118400000) /* the year 2200: no event is of later */
 
 static const char *const time_names[] = {
     "ts",       "time",       "timestamp",      "time_ms",     "unixtime",   "unix_time",
@@ -238,9 +239,13 @@ enum status interactions_line_begin(struct interactions_line *r, struct text *li
     r->user = 0;
     r->item = 1;
     r->time = -1;
+    count = split(r, *line, columns);
+    if (!header && count > 1 && find_column(columns, count, user_names) >= 0 &&
+        find_column(columns, count, item_names) >= 0)
+        return error_set(err, ERR_MALFORMED,
+                         "the first line names columns: --format csv reads them");
     if (!header)
         return OK;
-    count = split(r, *line, columns);
     if (count < 0)
         return error_set(err, ERR_MALFORMED, "the header line has a quote without an end");
     r->time = find_column(columns, count, time_names);
@@ -275,6 +280,11 @@ static bool time_of_number(const char *digits, int64_t *time_ms)
     return true;
 }
 
+static bool is_an_events(int64_t time_ms)
+{
+    return time_ms >= 0 && time_ms <= TIME_MAX_MS;
+}
+
 bool interactions_time(struct text field, int64_t *time_ms)
 {
     char text[TIME_CHARS + 16] = {0};
@@ -285,7 +295,7 @@ bool interactions_time(struct text field, int64_t *time_ms)
     memcpy(text, field.at, bytes);
     text[bytes] = 0;
     if (time_of_number(text, time_ms))
-        return true;
+        return is_an_events(*time_ms);
     while (isdigit((unsigned char)text[digits]))
         digits++;
     if (digits != 4) /* ISO begins with a year */
@@ -297,7 +307,7 @@ bool interactions_time(struct text field, int64_t *time_ms)
                strpbrk(text + 10, "+-") == NULL) {
         text[bytes++] = 'Z';
     }
-    return event_time_parse((struct text){text, bytes}, time_ms);
+    return event_time_parse((struct text){text, bytes}, time_ms) && is_an_events(*time_ms);
 }
 
 bool interactions_line_split(struct interactions_line *r, struct text line,

@@ -35,7 +35,8 @@ bool interactions_line_is_empty(struct text line);
 
 /* The first line that is not empty: the header of a csv, else the first pair; a byte order mark is
  * cut off *line. map as in struct interactions_options.
- * Errors: ERR_CONFIG (the map), ERR_MALFORMED (a column is missing: lists those there are) */
+ * Errors: ERR_CONFIG (the map), ERR_MALFORMED (a column is missing: lists those there are; or pairs
+ *         are wanted, and the line is a header that names users and items) */
 MUST_CHECK enum status interactions_line_begin(struct interactions_line *reader, struct text *line,
                                                bool header, const char *map, struct error *err);
 /* False: not a line that can be used. */
@@ -43,7 +44,8 @@ bool interactions_line_split(struct interactions_line *reader, struct text line,
                              struct interactions_fields *fields);
 void interactions_line_clear(struct interactions_line *reader);
 
-/* A time as data sets have them: a number or ISO 8601, see above. False: neither. */
+/* A time as data sets have them: a number or ISO 8601, see above, from 1970 to 2200. False: none.
+ */
 bool interactions_time(struct text field, int64_t *time_ms);
 
 #endif

@@ -458,8 +458,10 @@ static void print_table(const struct replay *r)
     if (all.before > 0)
         (void)printf("  replayed: a copy of the record is in the topic already; it is left out\n");
     if (r->apply)
-        (void)printf("%" PRId64 " records were written to \"%s\" again\n", r->deliveries.delivered,
-                     r->topic);
+        (void)printf("%" PRId64
+                     " records were written to \"%s\" again; an ingest that has not been "
+                     "restarted with the configuration of now refuses them again\n",
+                     r->deliveries.delivered, r->topic);
     else
         (void)printf("%" PRId64
                      " records would be written to \"%s\" again; nothing was: add --apply\n"

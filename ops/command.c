@@ -14,6 +14,7 @@
 #include "ops/vitals.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -235,8 +236,14 @@ static void print_json_failure(const struct command_line *line, const char *text
 
 static void print_failure(const struct command_line *line, const char *text, enum status status)
 {
+    char shown[1024]; /* a file's words may be in it: nothing that a terminal acts on */
+    size_t i = 0;
+
+    for (; text[i] != 0 && i + 1 < sizeof shown; i++)
+        shown[i] = iscntrl((unsigned char)text[i]) && text[i] != '\n' ? '?' : text[i];
+    shown[i] = 0;
     (void)fflush(stdout);
-    (void)fprintf(stderr, "freshet %s: %s\n", line->command->name, text);
+    (void)fprintf(stderr, "freshet %s: %s\n", line->command->name, shown);
     print_json_failure(line, text, status);
 }
 

@@ -105,6 +105,9 @@ TEST(interactions_tell_a_file_of_another_form)
                  load(INTERACTIONS_USER_ITEM, "{\"type\":\"click\", \"user\": \"u\"}\n", NULL));
     CHECK(strstr(err.text, "--format jsonl") != NULL);
     CHECK_STATUS(ERR_MALFORMED,
+                 load(INTERACTIONS_USER_ITEM, "ts,user,item,rating\n5,u,a,1\n", NULL));
+    CHECK(strstr(err.text, "--format csv") != NULL);
+    CHECK_STATUS(ERR_MALFORMED,
                  load(INTERACTIONS_USER_ITEM, "u a\nx\nx\nx\nx\nx\nx\nx\nx\nx\nx\nx\n", NULL));
     CHECK(strstr(err.text, "11 lines are not in the form that --format names, 1 are") != NULL);
 }
@@ -145,7 +148,8 @@ TEST(interactions_read_times_as_data_sets_have_them)
                  {"2013-02-28T14:38:27Z", 1362062307000},
                  {"2013-02-28T15:38:27+01:00", 1362062307000}};
     static const char *const bad[] = {
-        "", "x", "12x", "2013", "2013-13-01", "nan", "inf", "1e99", "2013-02-28T25:00"};
+        "",     "x",          "12x", "-1",  "-1362062307", "9999999999999999", "1901-02-03",
+        "2013", "2013-13-01", "nan", "inf", "1e99",        "2013-02-28T25:00"};
     int64_t ms;
 
     for (size_t i = 0; i < sizeof times / sizeof *times; i++) {

@@ -52,7 +52,7 @@ static int run_fail(struct command_line *line)
 {
     struct error err;
 
-    (void)error_set(&err, ERR_UNAVAILABLE, "redis \"x\": refused");
+    (void)error_set(&err, ERR_UNAVAILABLE, "redis \"x\": refused\a");
     return command_fail(line, &err);
 }
 
@@ -315,11 +315,12 @@ TEST(command_help_is_the_result_and_shows_examples)
 TEST(command_failure_has_words_a_remedy_a_code_and_json)
 {
     CHECK_INT(EXIT_UNREACHABLE, freshet("group one x"));
-    CHECK(strncmp(err_text, "freshet group one: redis \"x\": refused\n", 38) == 0);
+    CHECK(strncmp(err_text, "freshet group one: redis \"x\": refused?\n", 39) == 0);
     CHECK(strstr(err_text, "freshet doctor") != NULL);
     CHECK_TEXT("", out);
     CHECK_INT(EXIT_UNREACHABLE, freshet("group one x --json"));
-    CHECK_TEXT("{\"error\":\"redis \\\"x\\\": refused\",\"status\":\"ERR_UNAVAILABLE\"}\n", out);
+    CHECK_TEXT("{\"error\":\"redis \\\"x\\\": refused\\u0007\",\"status\":\"ERR_UNAVAILABLE\"}\n",
+               out);
     CHECK_INT(EXIT_USAGE, freshet("show --json --int x"));
     CHECK(strncmp(out, "{\"error\":", 9) == 0);
 }
