@@ -8,7 +8,6 @@
 #include "ops/hash.h"
 
 #include <assert.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,9 +16,6 @@
 #define EVENTS_AT_MOST    30000000 /* seen in all epochs together, unless told otherwise */
 #define EPOCHS_LEAST      4
 #define EPOCHS_MOST       60
-#define DROPOUT_LEAST     .1
-#define DROPOUT_MOST      .3
-#define DROPOUT_DENSE     100  /* events an item, from which on the least is dropped */
 #define STOP_TARGETS      2000 /* of validation, looked at after each epoch */
 #define FUSION_TARGETS    6000
 #define SALT_STOP         11
@@ -54,7 +50,6 @@ void eval_options_init(struct eval_options *options, const char *preset)
 {
     *options = (struct eval_options){.protocol = SPLIT_LEAVE_ONE_OUT};
     fit_options_init(&options->fit, preset);
-    options->fit.dropout = -1;
 }
 
 static double seconds_since(int64_t begun_us)
@@ -121,17 +116,6 @@ static enum status count_data(struct eval *e, struct error *err)
     return status;
 }
 
-/* Fewer events an item let a network of the same size learn more by heart. Source of the ends: what
- * published sequential recommenders drop on dense and on sparse sets; on MovieTweetings, 7 events
- * an item, .3 instead of .1 gives the network .1065 instead of .1005 of NDCG@10. */
-static float dropout_of(const struct split *split)
-{
-    double each = (double)split->train_count / (double)split->data->items;
-    double share = DROPOUT_LEAST * sqrt(DROPOUT_DENSE / (each > 1 ? each : 1));
-
-    return (float)fmin(fmax(share, DROPOUT_LEAST), DROPOUT_MOST);
-}
-
 static void plan_fit(struct eval *e)
 {
     struct fit_options *fit = &e->result->fit;
@@ -146,8 +130,6 @@ static void plan_fit(struct eval *e)
                                               : (int)planned;
     if (fit->epochs > EVAL_EPOCHS_MAX)
         fit->epochs = EVAL_EPOCHS_MAX;
-    if (fit->dropout < 0)
-        fit->dropout = dropout_of(&e->split);
     e->result->epochs_planned = fit->epochs;
 }
 
@@ -370,24 +352,54 @@ static enum status calibrate(struct eval *e, const struct fusion_lesson *lesson,
     return status;
 }
 
+/* One feature alone, or all together? */
+static enum status hold_contest(struct eval *e, const struct fusion_lesson *lesson,
+                                const struct full_ranking_world *world,
+                                const struct split_targets *sample, struct error *err)
+{
+    struct fusion_contest contest = {0};
+    struct fusion begin;
+    enum status status;
+
+    contest.ndcg = calloc((size_t)sample->count + 1, FUSION_CONTESTANTS * sizeof *contest.ndcg);
+    if (contest.ndcg == NULL)
+        return error_set(err, ERR_NOMEM, "no memory to judge %lld targets",
+                         (long long)sample->count);
+    fusion_begin(&begin);
+    fusion_learn_folds(&contest, &begin, lesson, FUSION_SERVED);
+    status = full_ranking_contest(&contest, world, sample, err);
+    if (status == OK)
+        fusion_choose(&e->result->fusion, lesson, &contest, &e->result->fusion_report);
+    free(contest.ndcg);
+    return status;
+}
+
 static enum status learn_fusion(struct eval *e, struct error *err)
 {
     struct full_ranking_world world = world_of(e, e->best);
     struct split_targets sample;
     struct fusion_lesson *lesson = NULL;
+    struct eval_result *r = e->result;
     enum status status = split_sample(&sample, &e->split.validation, FUSION_TARGETS,
                                       hash64_mix(e->options->fit.seed, SALT_FUSION), err);
 
-    fusion_begin(&e->result->fusion);
+    fusion_begin(&r->fusion);
     if (status != OK)
         return status;
     status = fusion_lesson_create(&lesson, sample.count, err);
     if (status == OK)
         status = full_ranking_lesson(lesson, &world, &sample, err);
-    if (status == OK)
-        fusion_learn(&e->result->fusion, lesson, &e->result->fusion_report);
-    if (status == OK)
+    if (status == OK) {
+        fusion_learn(&r->fusion, lesson, FUSION_SERVED, &r->fusion_report);
+        status = hold_contest(e, lesson, &world, &sample, err);
+    }
+    if (status == OK) {
+        struct fusion_report report;
+
+        r->ensemble = r->fusion;
+        fusion_learn(&r->ensemble, lesson, FUSION_EVERYTHING, &report);
         status = calibrate(e, lesson, sample.count, err);
+    }
     fusion_lesson_destroy(lesson);
     free(sample.at);
     return status;
@@ -410,6 +422,7 @@ static enum status rank_test(struct eval *e, struct error *err)
         return status;
     world.cold = e->cold;
     world.fusion = &e->result->fusion;
+    world.ensemble = &e->result->ensemble;
     progress_begin(&progress, "ranking", "targets");
     status = full_ranking_run(&ranking, &world, &e->split.test, &progress, err);
     progress_end(&progress, (uint64_t)e->split.test.count);

@@ -36,8 +36,7 @@ extern const int eval_cuts[EVAL_CUTS]; /* 1, 5, 10, 20, 50 */
 struct eval_options {
     struct interactions_options data;
     enum split_protocol protocol;
-    struct fit_options fit; /* epochs 0: as many as its size allows, up to 60; dropout below 0: by
-                               events an item, .1 where there are 100, up to .3 where fewer */
+    struct fit_options fit; /* epochs 0: as many as its size allows, up to 60 */
     int patience;           /* epochs without a better validation; 0: a fourth of the planned */
     bool keep_seen;
     bool baselines;         /* only those */
@@ -104,7 +103,8 @@ struct eval_result {
     struct eval_epoch curve[EVAL_EPOCHS_MAX];
     int epochs, best_epoch, epochs_planned; /* best_epoch counts from 1 */
     struct fit_options fit;
-    struct fusion fusion;
+    struct fusion fusion;   /* the model's */
+    struct fusion ensemble; /* model_ensemble's: with the learnt baselines */
     struct fusion_report fusion_report;
     struct platt platt[FULL_RANKING_LIKELY]; /* of the model's and the network's logits */
     double reading_s, counting_s, training_s, validating_s, ranking_s;

@@ -15,6 +15,14 @@ static const char *attention_name(const struct eval_result *r)
     return r->fit.attention == MODEL_ATTENTION_SOFTMAX ? "softmax" : "silu";
 }
 
+/* "" where the model is all features together. */
+static const char *alone_name(const struct eval_result *r)
+{
+    int k = r->fusion_report.alone;
+
+    return r->fusion_report.targets > 0 && k < FUSION_FEATURES ? fusion_feature_names[k] : "";
+}
+
 /* ---- JSON ---- */
 
 static void put_interval(struct json_writer *w, const char *key,
@@ -91,6 +99,15 @@ static void put_data(struct json_writer *w, const struct eval_result *r,
     json_bool(w, "repeats", r->repeats);
 }
 
+static void put_fusion(struct json_writer *w, const char *key, const struct fusion *fusion)
+{
+    json_key(w, key);
+    json_object_begin(w);
+    for (int k = 0; k < FUSION_FEATURES; k++)
+        json_real(w, fusion_feature_names[k], (double)fusion->weight[k]);
+    json_object_end(w);
+}
+
 static void put_settings(struct json_writer *w, const struct eval_result *r,
                          const struct eval_options *o)
 {
@@ -111,11 +128,11 @@ static void put_settings(struct json_writer *w, const struct eval_result *r,
     json_int(w, "warmup_steps", r->fit.warmup_steps);
     json_real(w, "dropout", (double)r->fit.dropout);
     json_real(w, "tau", (double)r->fit.tau);
-    json_key(w, "fusion");
-    json_object_begin(w);
-    for (int k = 0; k < FUSION_FEATURES; k++)
-        json_real(w, fusion_feature_names[k], (double)r->fusion.weight[k]);
-    json_object_end(w);
+    put_fusion(w, "fusion", &r->fusion);
+    json_text(w, "fusion_alone", text_of(alone_name(r)));
+    json_int(w, "fusion_targets", r->fusion_report.targets);
+    json_real(w, "fusion_validation_ndcg@10", r->fusion_report.ndcg_contest);
+    put_fusion(w, "fusion_ensemble", &r->ensemble);
     json_object_end(w);
 }
 
@@ -249,6 +266,22 @@ static void print_carriers(const struct eval_result *r, FILE *to)
         best->name, network->ndcg[EVAL_CUT_MAIN], best->ndcg[EVAL_CUT_MAIN]);
 }
 
+/* What the rows of the model are made of. */
+static void print_members(const struct eval_result *r, FILE *to)
+{
+    const char *alone = alone_name(r);
+
+    if (*alone != '\0')
+        (void)fprintf(to,
+                      "the model is one feature alone, %s: on validation it orders better than all "
+                      "together by more than luck (NDCG@10 %.4f)\n",
+                      alone, r->fusion_report.ndcg_contest);
+    (void)fprintf(to,
+                  "model: %scounts, as eval weighs them; model_ensemble: ftrl and two_tower, too, "
+                  "which no server has\n",
+                  r->epochs > 0 ? "the network and " : "");
+}
+
 static void print_probabilities(const struct eval_result *r, FILE *to)
 {
     for (int i = 0; i < r->rows_count; i++)
@@ -291,6 +324,7 @@ void eval_report_table(const struct eval_result *r, const struct eval_options *o
                   (long long)r->targets, (long long)r->masked, (long long)r->unknown,
                   (long long)r->short_users);
     print_rows(r, to);
+    print_members(r, to);
     print_carriers(r, to);
     print_probabilities(r, to);
     (void)fprintf(to, "\nNDCG@10 of the model, and of popularity_7d, by slice:\n");

@@ -24,7 +24,7 @@ const char *const full_ranking_arm_names[ARM_COUNT] = {FULL_RANKING_ARM_LIST(X)}
 #undef X
 
 /* What is done with a target. */
-enum purpose { PURPOSE_RANK, PURPOSE_NETWORK, PURPOSE_LESSON };
+enum purpose { PURPOSE_RANK, PURPOSE_NETWORK, PURPOSE_LESSON, PURPOSE_CONTEST };
 
 /* One thread's own. */
 struct member {
@@ -50,6 +50,7 @@ struct job {
     double *ranks; /* PURPOSE_NETWORK */
     struct full_ranking *ranking;
     struct fusion_lesson *lesson;
+    struct fusion_contest *contest;
     int64_t from, to; /* targets of this call */
     struct member members[CREW_MAX];
 };
@@ -300,8 +301,10 @@ static void score_arm(const struct job *job, struct member *m, enum full_ranking
                                          [ARM_ITEM_KNN] = SIGNAL_KNN};
     int32_t V = job->features.items;
 
-    if (arm == ARM_MODEL || arm == ARM_MODEL_COLD) {
-        fusion_score(m->scores, &job->fusion, (const float *const *)m->features, V);
+    if (arm == ARM_MODEL || arm == ARM_MODEL_COLD || arm == ARM_MODEL_ENSEMBLE) {
+        const struct fusion *by = arm == ARM_MODEL_ENSEMBLE ? job->world->ensemble : &job->fusion;
+
+        fusion_score(m->scores, by, (const float *const *)m->features, V);
         put_untrained_last(job, m->scores, arm == ARM_MODEL_COLD ? job->world->cold : NULL);
     } else if (arm == ARM_NETWORK) {
         memcpy(m->scores, m->network, (size_t)V * sizeof *m->scores);
@@ -408,7 +411,7 @@ static void rank_target(const struct job *job, struct member *m, int64_t at)
         mask_training(job, m->scores, event);
         if (arm == ARM_POPULARITY)
             r->candidates[at] = candidates_of(m->scores, d->items);
-        if (arm <= ARM_NETWORK || arm == ARM_MODEL_COLD)
+        if (arm <= ARM_NETWORK || arm == ARM_MODEL_COLD || arm == ARM_MODEL_ENSEMBLE)
             leave_out_history(job, m->scores, event);
         r->rank[arm][at] = rank_of(m->scores, d->items, d->item[event]);
         pooled_auc_add(m->pooled[arm], m->scores, d->items, d->item[event]);
@@ -448,11 +451,19 @@ static void put_lesson_row(const struct member *m, float *row, int32_t v, double
     row[FUSION_FEATURES] = (float)log(stands_for);
 }
 
+/* What the model may show: items of training, but for what the user has had. */
+static void keep_candidates(const struct job *job, float *scores, int64_t event)
+{
+    for (int32_t v = 0; v < job->features.items; v++)
+        scores[v] = job->features.lifetime[v] > 0 ? scores[v] : -INFINITY;
+    mask_training(job, scores, event);
+    leave_out_history(job, scores, event);
+}
+
 /* The target, its best rivals by the beginning weights, and a draw from the rest. */
 static void write_lesson(const struct job *job, struct member *m, int64_t at)
 {
     const struct interactions *d = job->world->split->data;
-    const float *lifetime = job->features.lifetime;
     int64_t event = job->targets->at[at];
     int32_t target = d->item[event], count, rows = 1, rest = 0, drawn;
     float *into = fusion_lesson_rows(job->lesson, at);
@@ -462,10 +473,7 @@ static void write_lesson(const struct job *job, struct member *m, int64_t at)
     fusion_lesson_set(job->lesson, at, 0);
     make_features(job, m, event, of);
     fusion_score(m->scores, &job->fusion, (const float *const *)m->features, d->items);
-    for (int32_t v = 0; v < d->items; v++)
-        m->scores[v] = lifetime[v] > 0 ? m->scores[v] : -INFINITY;
-    mask_training(job, m->scores, event);
-    leave_out_history(job, m->scores, event);
+    keep_candidates(job, m->scores, event);
     if (!(m->scores[target] > -INFINITY))
         return; /* a miss whatever the weights are */
     put_lesson_row(m, into, target, 1);
@@ -489,6 +497,31 @@ static void write_lesson(const struct job *job, struct member *m, int64_t at)
     fusion_lesson_set(job->lesson, at, rows);
 }
 
+/* NDCG of each contestant, among all items. */
+static void judge_contestants(const struct job *job, struct member *m, int64_t at)
+{
+    const struct interactions *d = job->world->split->data;
+    const struct fusion_contest *contest = job->contest;
+    int64_t event = job->targets->at[at];
+    float *into = contest->ndcg + at * FUSION_CONTESTANTS;
+    const float *of[SIGNAL_COUNT];
+
+    make_features(job, m, event, of);
+    for (int k = 0; k < FUSION_CONTESTANTS; k++) {
+        into[k] = 0;
+        if (k == FUSION_FEATURES)
+            fusion_score(m->scores, &contest->fold[at % contest->folds],
+                         (const float *const *)m->features, d->items);
+        else if (fusion_is_served(k))
+            memcpy(m->scores, m->features[k], (size_t)d->items * sizeof *m->scores);
+        else
+            continue;
+        keep_candidates(job, m->scores, event);
+        into[k] = (float)ranking_metrics_ndcg(rank_of(m->scores, d->items, d->item[event]),
+                                              FULL_RANKING_TOP);
+    }
+}
+
 static bool stopped(const struct job *job)
 {
     return job->world->stopping != NULL && job->world->stopping();
@@ -510,6 +543,8 @@ static void run_member(void *context, int index)
             rank_target(job, m, at);
         else if (job->purpose == PURPOSE_NETWORK)
             rank_by_network(job, m, at);
+        else if (job->purpose == PURPOSE_CONTEST)
+            judge_contestants(job, m, at);
         else
             write_lesson(job, m, at);
     }
@@ -610,6 +645,23 @@ enum status full_ranking_lesson(struct fusion_lesson *lesson,
     return status;
 }
 
+enum status full_ranking_contest(struct fusion_contest *contest,
+                                 const struct full_ranking_world *world,
+                                 const struct split_targets *targets, struct error *err)
+{
+    struct job *job = job_create(world, targets, PURPOSE_CONTEST);
+    enum status status;
+
+    if (job == NULL)
+        return error_set(err, ERR_NOMEM, "no memory to rank");
+    job->contest = contest;
+    status = job_begin(job, err);
+    if (status == OK)
+        status = job_run(job, NULL, err);
+    job_end(job);
+    return status;
+}
+
 static enum status make_room(struct full_ranking *r, const struct full_ranking_world *w,
                              int64_t count, struct error *err)
 {
@@ -620,6 +672,7 @@ static enum status make_room(struct full_ranking *r, const struct full_ranking_w
     for (int arm = 0; all && arm < ARM_COUNT; arm++) {
         if ((arm == ARM_NETWORK && w->model == NULL) || (arm == ARM_FTRL && w->ftrl == NULL) ||
             (arm == ARM_TWO_TOWER && w->two_tower == NULL) ||
+            (arm == ARM_MODEL_ENSEMBLE && w->ensemble == NULL) ||
             ((arm == ARM_MODEL_COLD || arm == ARM_MODEL_FLOOR) && w->cold == NULL))
             continue;
         r->rank[arm] = calloc(n + 1, sizeof **r->rank);

@@ -9,7 +9,9 @@
  * for the arm model_cold, asked for with `cold`: there such an item may have the mean of the rows
  * of items like it; and for model_floor, the same with the last place of the top list kept for the
  * best of such items (serve.new_share .1). Where the data knows no repeats the model's arms leave
- * out the whole history, as serving does.
+ * out the whole history, as serving does. The arm model is the network weighed against what can be
+ * counted where lists are served; model_ensemble knows the learnt baselines, too, which no server
+ * has.
  *
  * Each thread has a range of targets and writes each one's ranks in its place, so the result is the
  * same for any number of threads.
@@ -45,6 +47,7 @@
     X(ITEM_KNN,          "item_knn")                \
     X(FTRL,              "ftrl")                    \
     X(TWO_TOWER,         "two_tower")               \
+    X(MODEL_ENSEMBLE,    "model_ensemble")          \
     X(MODEL_COLD,        "model_cold")              \
     X(MODEL_FLOOR,       "model_floor")
 
@@ -65,9 +68,10 @@ struct full_ranking_world {
     const struct two_tower *two_tower;
     const uint8_t
         *cold; /* (V) never trained, but it has a row to score with; NULL: not asked for */
-    struct model *model;         /* NULL: no network, and the model's arm is fusion alone */
-    const struct fusion *fusion; /* NULL: the beginning weights */
-    bool (*stopping)(void);      /* asked now and then; NULL: never */
+    struct model *model;           /* NULL: no network, and the model's arm is fusion alone */
+    const struct fusion *fusion;   /* NULL: the beginning weights */
+    const struct fusion *ensemble; /* with the learnt baselines; NULL: not asked for */
+    bool (*stopping)(void);        /* asked now and then; NULL: never */
     bool keep_seen;
     bool repeats; /* the data has some: history items may be chosen again */
 };
@@ -108,5 +112,10 @@ MUST_CHECK enum status full_ranking_network(double *ranks, const struct full_ran
 MUST_CHECK enum status full_ranking_lesson(struct fusion_lesson *lesson,
                                            const struct full_ranking_world *world,
                                            const struct split_targets *targets, struct error *err);
+/* The same targets ranked among all items by each feature alone and by the weights of their fold:
+ * contest->ndcg. Errors: ERR_NOMEM */
+MUST_CHECK enum status full_ranking_contest(struct fusion_contest *contest,
+                                            const struct full_ranking_world *world,
+                                            const struct split_targets *targets, struct error *err);
 
 #endif

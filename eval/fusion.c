@@ -16,8 +16,7 @@
 #define TURNS         3
 #define TURN_K        10
 #define TURN_GAIN     .001 /* relative, that a change must bring */
-#define FOLDS         5
-#define FOLDED_MOST   2000 /* targets; more of them teach a dozen weights without luck */
+#define FOLDED_MOST   2000 /* targets; of more of them a half teaches a dozen weights, too */
 #define SHARE_OF_BEST .01f /* what absent evidence counts, of the best item's */
 #define CHAIN_PRIOR   .1f  /* of popularity in the chain's probability */
 #define DECAY_FLOOR   .05f
@@ -32,6 +31,11 @@ void fusion_begin(struct fusion *fusion)
 #define X(id, name, begin) begin,
     *fusion = (struct fusion){{FUSION_FEATURE_LIST(X)}};
 #undef X
+}
+
+bool fusion_is_served(int feature)
+{
+    return feature != FUSION_FTRL && feature != FUSION_TWO_TOWER;
 }
 
 /* ---- features ---- */
@@ -109,6 +113,9 @@ struct fusion_lesson {
     int64_t targets_max;
     int32_t *rows; /* (targets_max) */
     float *features;
+    /* Of a view of it, while something is learnt: */
+    enum fusion_members members;
+    int folds, fold; /* without targets t % folds == fold; folds 0: with all of them */
 };
 
 enum status fusion_lesson_create(struct fusion_lesson **lesson, int64_t targets_max,
@@ -148,6 +155,11 @@ float *fusion_lesson_rows(struct fusion_lesson *l, int64_t at)
 void fusion_lesson_set(struct fusion_lesson *l, int64_t at, int32_t rows)
 {
     l->rows[at] = rows;
+}
+
+static int32_t rows_of(const struct fusion_lesson *l, int64_t at)
+{
+    return l->folds > 0 && at % l->folds == l->fold ? 0 : l->rows[at];
 }
 
 static double dot(const double *weight, const float *row)
@@ -208,7 +220,7 @@ static double likelihood(struct newton *n, const double *weight, const double *b
 {
     *n = (struct newton){0};
     for (int64_t t = 0; t < l->targets_max; t++)
-        if (l->rows[t] > 1)
+        if (rows_of(l, t) > 1)
             add_target(n, weight, l->features + t * FUSION_CANDIDATES * FUSION_STRIDE, l->rows[t],
                        slopes);
     for (int k = 0; k < K; k++) {
@@ -219,6 +231,18 @@ static double likelihood(struct newton *n, const double *weight, const double *b
         n->curve[k][k] += PRIOR;
     }
     return n->value;
+}
+
+/* What is no member does not move. */
+static void hold_others(struct newton *n, enum fusion_members members)
+{
+    for (int k = 0; k < K && members != FUSION_EVERYTHING; k++) {
+        if (fusion_is_served(k))
+            continue;
+        n->gradient[k] = 0;
+        for (int m = 0; m < K; m++)
+            n->curve[k][m] = n->curve[m][k] = m == k ? 1 : 0;
+    }
 }
 
 /* step = curve^-1 gradient, by Cholesky; curve is positive definite thanks to the prior. */
@@ -256,6 +280,7 @@ static double climb(double weight[K], const double begin[K], const struct fusion
     for (int i = 0; i < NEWTON_STEPS; i++) {
         double step[K], next[K], value = -INFINITY;
 
+        hold_others(&n, l->members);
         solve(step, &n);
         for (int halved = 0; halved < 14; halved++) {
             for (int k = 0; k < K; k++)
@@ -285,7 +310,7 @@ static double ndcg(const double *weight, const struct fusion_lesson *l)
         const float *rows = l->features + t * FUSION_CANDIDATES * FUSION_STRIDE;
         double better = 0, equal = 0, own;
 
-        if (l->rows[t] < 1)
+        if (rows_of(l, t) < 1)
             continue;
         count++;
         own = dot(weight, rows);
@@ -332,39 +357,47 @@ static double take_turns(double weight[K], const struct fusion_lesson *l, double
 static void learn(double weight[K], const double begin[K], const struct fusion_lesson *l,
                   struct fusion_report *report)
 {
+    double targets = report->targets > 0 ? (double)report->targets : 1;
+
     memcpy(weight, begin, K * sizeof *weight);
-    report->likelihood_after = climb(weight, begin, l) / (double)report->targets;
+    report->likelihood_after = climb(weight, begin, l) / targets;
     report->ndcg_before = ndcg(weight, l);
     report->ndcg_after = take_turns(weight, l, report->ndcg_before);
 }
 
-/* NDCG of targets by weights that were learnt from the others, a fold at a time: what all together
- * is worth where few targets teach many weights. NAN: memory is out. */
-static double cross_validate(const double begin[K], const struct fusion_lesson *l,
-                             const struct fusion_report *all)
+void fusion_learn(struct fusion *fusion, const struct fusion_lesson *lesson,
+                  enum fusion_members members, struct fusion_report *report)
 {
-    struct fusion_lesson part = *l;
-    double sum = 0;
+    struct fusion_lesson l = *lesson;
+    double weight[K], begin[K];
+    struct newton n;
 
-    part.rows = calloc((size_t)l->targets_max + 1, sizeof *part.rows);
-    if (part.rows == NULL)
-        return NAN;
-    for (int fold = 0; fold < FOLDS; fold++) {
-        struct fusion_report report = *all;
-        double weight[K];
-        int64_t left_out = 0;
+    l.members = members;
+    *report = (struct fusion_report){.alone = K};
+    for (int64_t t = 0; t < l.targets_max; t++)
+        report->targets += rows_of(&l, t) > 0;
+    for (int k = 0; k < K; k++)
+        begin[k] = (double)fusion->weight[k];
+    if (report->targets == 0)
+        return;
+    report->likelihood_before = likelihood(&n, begin, begin, &l, false) / (double)report->targets;
+    learn(weight, begin, &l, report);
+    for (int k = 0; k < K; k++)
+        fusion->weight[k] = (float)weight[k];
+}
 
-        for (int64_t t = 0; t < l->targets_max; t++)
-            part.rows[t] = t % FOLDS == fold ? 0 : l->rows[t];
-        learn(weight, begin, &part, &report);
-        for (int64_t t = 0; t < l->targets_max; t++) {
-            part.rows[t] = t % FOLDS == fold ? l->rows[t] : 0;
-            left_out += part.rows[t] > 0;
-        }
-        sum += ndcg(weight, &part) * (double)left_out;
+void fusion_learn_folds(struct fusion_contest *contest, const struct fusion *begin,
+                        const struct fusion_lesson *lesson, enum fusion_members members)
+{
+    struct fusion_lesson part = *lesson;
+
+    part.folds = contest->folds = lesson->targets_max < FOLDED_MOST ? FUSION_FOLDS : 2;
+    for (part.fold = 0; part.fold < part.folds; part.fold++) {
+        struct fusion_report report;
+
+        contest->fold[part.fold] = *begin;
+        fusion_learn(&contest->fold[part.fold], &part, members, &report);
     }
-    free(part.rows);
-    return sum / (double)all->targets;
 }
 
 /* Likelihood of a feature alone wants it at some scale: the best of a few. */
@@ -386,48 +419,54 @@ static double scale_alone(int feature, const struct fusion_lesson *l)
     return scale;
 }
 
-/* A feature that orders better than all together are expected to. */
-static void try_alone(double weight[K], const double begin[K], const struct fusion_lesson *l,
-                      struct fusion_report *report)
+/* By how much a feature alone is ahead of all together, in the mean of targets that could be hit;
+ * *error: its standard error. */
+static double ahead(int feature, const struct fusion_lesson *l,
+                    const struct fusion_contest *contest, double *error)
 {
-    double best = report->targets < FOLDED_MOST ? cross_validate(begin, l, report)
-                                                : report->ndcg_after;
+    double sum = 0, squares = 0, n = 0, mean;
 
-    for (int k = 0; k < K; k++) {
-        double only[K] = {0}, value;
+    for (int64_t t = 0; t < l->targets_max; t++) {
+        const float *by = contest->ndcg + t * FUSION_CONTESTANTS;
+        double gain = (double)by[feature] - (double)by[K];
 
-        only[k] = 1;
-        value = ndcg(only, l);
-        if (!(value > best))
+        if (l->rows[t] < 1)
             continue;
-        best = report->ndcg_after = value;
+        sum += gain;
+        squares += gain * gain;
+        n++;
+    }
+    *error = INFINITY;
+    if (n < 2)
+        return 0;
+    mean = sum / n;
+    *error = sqrt(fmax(squares / n - mean * mean, 0) / (n - 1));
+    return mean;
+}
+
+void fusion_choose(struct fusion *fusion, const struct fusion_lesson *lesson,
+                   const struct fusion_contest *contest, struct fusion_report *report)
+{
+    double best = 0, targets = report->targets > 0 ? (double)report->targets : 1;
+
+    report->alone = K;
+    report->ndcg_contest = 0;
+    for (int64_t t = 0; t < lesson->targets_max; t++)
+        if (lesson->rows[t] > 0)
+            report->ndcg_contest += (double)contest->ndcg[t * FUSION_CONTESTANTS + K] / targets;
+    for (int k = 0; k < K; k++) {
+        double error, gain = ahead(k, lesson, contest, &error);
+
+        if (!fusion_is_served(k) || !(gain > FUSION_SURE * error) || !(gain > best))
+            continue;
+        best = gain;
         report->alone = k;
     }
     if (report->alone == K)
         return;
-    memset(weight, 0, K * sizeof *weight);
-    weight[report->alone] = scale_alone(report->alone, l);
-}
-
-void fusion_learn(struct fusion *fusion, const struct fusion_lesson *lesson,
-                  struct fusion_report *report)
-{
-    double weight[K], begin[K];
-    struct newton n;
-
-    *report = (struct fusion_report){.alone = K};
-    for (int64_t t = 0; t < lesson->targets_max; t++)
-        report->targets += lesson->rows[t] > 0;
-    for (int k = 0; k < K; k++)
-        begin[k] = (double)fusion->weight[k];
-    if (report->targets == 0)
-        return;
-    report->likelihood_before = likelihood(&n, begin, begin, lesson, false) /
-                                (double)report->targets;
-    learn(weight, begin, lesson, report);
-    try_alone(weight, begin, lesson, report);
-    for (int k = 0; k < K; k++)
-        fusion->weight[k] = (float)weight[k];
+    report->ndcg_contest += best;
+    *fusion = (struct fusion){{0}};
+    fusion->weight[report->alone] = (float)scale_alone(report->alone, lesson);
 }
 
 /* ---- probabilities ---- */

@@ -8,10 +8,16 @@
  * which no count holds: a weight learnt where the counts hold their own example leans on them.
  * First by maximum likelihood (a softmax over all items, convex, few weights, a prior at the
  * beginning ones), then each in turn by NDCG@10 on the same targets, where that is better by more
- * than luck could make it. Every baseline that is reported is a feature (but for the sum of two of
- * them), and a feature that alone is better there than all together is taken alone; with few
- * targets all together are judged by cross-validation, for many weights fit a few targets by luck.
- * So no baseline is expected to be above the model.
+ * than luck could make it.
+ *
+ * A lesson holds a target's best rivals by the beginning weights and a draw from the rest. That is
+ * enough to learn weights near those from, not to say how well a feature unlike them orders: its
+ * best rivals are in the draw. So whether one feature alone orders better than all together is
+ * decided by a contest in which every feature, and all together by weights learnt from the other
+ * targets, rank each validation target among all items. The best feature is taken alone where it is
+ * ahead by more than FUSION_SURE standard errors of the paired difference; where luck may have made
+ * the difference, all together stay. A feature that stands far above the others is then the model;
+ * below a baseline that is a feature the model is not expected to be, but for noise.
  * Thread: one; scoring any.
  */
 #ifndef EVAL_FUSION_H
@@ -46,6 +52,11 @@ enum fusion_feature {
 };
 /* clang-format on */
 extern const char *const fusion_feature_names[FUSION_FEATURES];
+
+/* FTRL and the two-tower are baselines that no scorer has: a model that is to be served does
+ * without. */
+enum fusion_members { FUSION_SERVED, FUSION_EVERYTHING };
+bool fusion_is_served(int feature);
 
 struct fusion {
     float weight[FUSION_FEATURES];
@@ -87,6 +98,9 @@ struct fusion_report {
     int64_t targets;
     double likelihood_before, likelihood_after; /* mean log-probability */
     double ndcg_before, ndcg_after;             /* among the candidates */
+    /* By fusion_choose(): among all items, of what was not learnt from; of the best feature alone
+     * where one was taken, else of all together. */
+    double ndcg_contest;
     int alone; /* the feature that was taken alone; FUSION_FEATURES: none */
 };
 /* ln(p / (1 - p)), p = e^score / total, kept finite. */
@@ -96,7 +110,25 @@ float fusion_logit(double score, double total);
  * top). Returns how many. */
 int64_t fusion_logits(const struct fusion *fusion, const struct fusion_lesson *lesson, int top,
                       float *logits, float *labels);
+/* From the weights in *fusion, which are the beginning ones; those that are no members stay. */
 void fusion_learn(struct fusion *fusion, const struct fusion_lesson *lesson,
-                  struct fusion_report *report);
+                  enum fusion_members members, struct fusion_report *report);
+
+/* NDCG@10 of validation targets by weights that were learnt without them, and by each feature
+ * alone. Weights fold[t % folds] were learnt without target number t. */
+#define FUSION_FOLDS       5
+#define FUSION_SURE        2.                    /* standard errors */
+#define FUSION_CONTESTANTS (FUSION_FEATURES + 1) /* the last: all together */
+struct fusion_contest {
+    int folds;
+    struct fusion fold[FUSION_FOLDS];
+    float *ndcg; /* (targets_max, FUSION_CONTESTANTS) the caller's; 0 of a miss */
+};
+/* Learns the weights of each fold from those in *begin; ndcg is left alone. */
+void fusion_learn_folds(struct fusion_contest *contest, const struct fusion *begin,
+                        const struct fusion_lesson *lesson, enum fusion_members members);
+/* After fusion_learn(): the best served feature alone instead, where the contest says so. */
+void fusion_choose(struct fusion *fusion, const struct fusion_lesson *lesson,
+                   const struct fusion_contest *contest, struct fusion_report *report);
 
 #endif

@@ -140,6 +140,34 @@ TEST(full_ranking_by_what_was_learnt_beats_popularity)
     eval_fixture_clear(&f);
 }
 
+/* The contest ranks among all items what the lesson holds a part of. */
+TEST(full_ranking_contest_is_by_hand_the_same)
+{
+    struct fusion_contest contest = {.folds = 2};
+    struct full_ranking_world w;
+    const struct split_targets *targets = &f.split.validation;
+
+    eval_fixture_make(&f, SPLIT_LEAVE_ONE_OUT, 2);
+    w = world();
+    w.keep_seen = w.repeats = true;
+    contest.fold[0].weight[FUSION_LIFETIME] = 1;
+    contest.fold[1].weight[FUSION_LIFETIME] = -1;
+    contest.ndcg = calloc((size_t)targets->count, FUSION_CONTESTANTS * sizeof *contest.ndcg);
+    CHECK(contest.ndcg != NULL);
+    CHECK_STATUS(OK, full_ranking_contest(&contest, &w, targets, &err));
+    for (int64_t t = 0; t < targets->count; t++) {
+        const float *by = contest.ndcg + t * FUSION_CONTESTANTS;
+        double want = ranking_metrics_ndcg(popularity_rank(targets->at[t], true), 10);
+
+        CHECK_NEAR(want, (double)by[FUSION_LIFETIME], 1e-6);
+        if (t % 2 == 0)
+            CHECK_NEAR(want, (double)by[FUSION_FEATURES], 1e-6);
+        CHECK(by[FUSION_FTRL] == 0 && by[FUSION_TWO_TOWER] == 0);
+    }
+    free(contest.ndcg);
+    eval_fixture_clear(&f);
+}
+
 TEST(full_ranking_knows_whether_choices_repeat)
 {
     eval_fixture_load(&f, "u a\nu b\nu c\nu d\nu e\n", SPLIT_LEAVE_ONE_OUT, 1);
