@@ -3,11 +3,18 @@
 
 #include "eval/eval.h"
 #include "eval/eval_report.h"
+#include "eval/interactions_line.h"
+#include "ops/file.h"
+#include "schemas/event_file.h"
 
 #include <string.h>
 
+#define WARMUP_MOST    1000000000
+#define STEP_MOST      (1 << 20)
+#define LINE_MAX_BYTES ((size_t)1 << 20)
+
 static const struct option_row options[] = {
-    {"format", OPTION_TEXT, "FORM", "user-item", "user-item, csv or jsonl"},
+    {"format", OPTION_CHOICE, EVENT_FILE_FORM_CHOICES, "user-item", "of the file"},
     {"map", OPTION_TEXT, "MAP", "", "columns of a csv file: ts=when,user=customer,item=sku"},
     {"protocol", OPTION_TEXT, "PROTOCOL", "leave-one-out", "leave-one-out or time-split"},
     {"preset", OPTION_TEXT, "PRESET", "small", "small, medium or large"},
@@ -26,8 +33,7 @@ static const struct option_row options[] = {
     {"plot", OPTION_TEXT, "FILE", NULL, "write the learning curve there, as SVG"},
     {"learning-rate", OPTION_REAL, "RATE", "0", "0: the preset's"},
     {"warmup", OPTION_INT, "STEPS", "100", "steps in which the learning rate grows; 0: none"},
-    {"dropout", OPTION_REAL, "SHARE", "-1",
-     "below 0: .1 where items have 100 events, up to .3 where fewer"},
+    {"dropout", OPTION_REAL, "SHARE", "-1", "of what a layer says, below 1; below 0: .1"},
     {"negatives", OPTION_INT, "N", "0", "items beside each next one; 0: the preset's"},
     {"negatives-block", OPTION_INT, "N", "-1",
      "next items that share them; 0: all of a step; below 0: the preset's"},
@@ -47,17 +53,64 @@ static int choice_of(const char *text, const char *const *names, int count)
     return -1;
 }
 
+/* What the first line looks like: JSON, the header of a csv, or a pair. */
+static enum status detect_form(const char *path, enum interactions_form *form, struct error *err)
+{
+    struct interactions_line reader = {0};
+    struct file_lines *lines;
+    struct text first = {0};
+    struct error none;
+    enum status status;
+
+    if (strcmp(path, "-") == 0)
+        return error_set(err, ERR_CONFIG, "say --format: standard input is read once");
+    status = file_lines_open(&lines, path, LINE_MAX_BYTES, err);
+    if (status != OK)
+        return status;
+    do
+        status = file_lines_next(lines, &first, err);
+    while (status == OK && first.at != NULL && interactions_line_is_empty(first));
+    *form = INTERACTIONS_USER_ITEM;
+    if (status == OK && first.at != NULL) {
+        while (first.bytes > 0 && (*first.at == ' ' || *first.at == '\t')) {
+            first.at++;
+            first.bytes--;
+        }
+        if (first.bytes > 0 && *first.at == '{')
+            *form = INTERACTIONS_JSONL;
+        else if (interactions_line_begin(&reader, &first, true, NULL, &none) == OK)
+            *form = INTERACTIONS_CSV;
+        interactions_line_clear(&reader);
+    }
+    file_lines_close(lines);
+    return status;
+}
+
+static enum status choose_form(struct command_line *line, struct interactions_options *data,
+                               struct error *err)
+{
+    static const enum interactions_form forms[EVENT_FILE_FORMS] = {
+        [EVENT_FILE_JSONL] = INTERACTIONS_JSONL,
+        [EVENT_FILE_CSV] = INTERACTIONS_CSV,
+        [EVENT_FILE_PAIRS] = INTERACTIONS_USER_ITEM};
+    enum event_file_form asked = event_file_form_of(command_text(line, "format"));
+
+    if (asked == EVENT_FILE_DETECT && *data->map != '\0')
+        asked = EVENT_FILE_CSV;
+    if (asked == EVENT_FILE_DETECT)
+        return detect_form(command_argument(line, 0), &data->form, err);
+    data->form = forms[asked];
+    return OK;
+}
+
 /* Options into *how. Returns EXIT_DONE, or EXIT_USAGE after saying why. */
 static int read_options(struct command_line *line, struct eval_options *how)
 {
     static const char *const attentions[] = {"silu", "softmax"};
-    int form = choice_of(command_text(line, "format"), interactions_form_names, INTERACTIONS_FORMS);
     int protocol = choice_of(command_text(line, "protocol"), split_protocol_names, SPLIT_PROTOCOLS);
     int attention = choice_of(command_text(line, "attention"), attentions, 2);
     struct model_config config;
 
-    if (form < 0)
-        return command_misused(line, "--format is user-item, csv or jsonl");
     if (protocol < 0)
         return command_misused(line, "--protocol is leave-one-out or time-split");
     if (attention < 0)
@@ -67,14 +120,18 @@ static int read_options(struct command_line *line, struct eval_options *how)
     if (command_int(line, "threads") < 1 || command_int(line, "threads") > TRAINER_THREADS_MAX)
         return command_misused(line, "--threads is 1 to %d", TRAINER_THREADS_MAX);
     if (command_int(line, "epochs") < 0 || command_int(line, "epochs") > EVAL_EPOCHS_MAX ||
-        command_int(line, "patience") < 0 || command_int(line, "warmup") < 0)
-        return command_misused(line, "--epochs is 0 to %d, --patience and --warmup not negative",
-                               EVAL_EPOCHS_MAX);
+        command_int(line, "patience") < 0 || command_int(line, "patience") > EVAL_EPOCHS_MAX)
+        return command_misused(line, "--epochs and --patience are 0 to %d", EVAL_EPOCHS_MAX);
+    if (command_int(line, "warmup") < 0 || command_int(line, "warmup") > WARMUP_MOST)
+        return command_misused(line, "--warmup is 0 to %d", WARMUP_MOST);
+    if (!(command_real(line, "dropout") < 1))
+        return command_misused(line, "--dropout is below 1");
     if (command_int(line, "negatives") < 0 ||
         command_int(line, "negatives") > TRAINER_NEGATIVES_MAX)
         return command_misused(line, "--negatives is 0 to %d", TRAINER_NEGATIVES_MAX);
+    if (command_int(line, "negatives-block") > STEP_MOST || command_int(line, "step") > STEP_MOST)
+        return command_misused(line, "--step and --negatives-block are at most %d", STEP_MOST);
     eval_options_init(how, command_text(line, "preset"));
-    how->data.form = (enum interactions_form)form;
     how->data.map = command_text(line, "map");
     how->protocol = (enum split_protocol)protocol;
     how->fit.attention = (enum model_attention)attention;
@@ -130,7 +187,8 @@ static int run(struct command_line *line)
         return code;
     how.data.stopping = how.fit.stopping = command_stopping;
     (void)command_stopping(); /* from here on a signal is answered, not obeyed at once */
-    if (how.data.form == INTERACTIONS_JSONL) {
+    status = choose_form(line, &how.data, &err);
+    if (status == OK && how.data.form == INTERACTIONS_JSONL) {
         const struct config *config = command_config(line);
 
         if (config == NULL)
@@ -159,6 +217,12 @@ static const struct command eval_command = {
         "Splits the interactions of FILE, trains a network on the training part with early "
         "stopping on validation, weighs it against counts (late fusion, also on validation), and "
         "ranks every test target among all items, by the model and by the baselines.\n\n"
+        "Rows: network is the trained network alone. model is it weighed against popularity, "
+        "co-visitation, item_knn and chains, which can be counted where lists are served; it is "
+        "eval's own mixture, not the score of a published model. Where one of these features alone "
+        "orders validation targets better by more than luck, the model is that one, and the report "
+        "says which (fusion_alone in JSON). model_ensemble weighs ftrl and two_tower, too: "
+        "baselines that no server has.\n\n"
         "leave-one-out: the last item of each user with at least 3 is the test, the one before it "
         "validation. time-split: the last tenth of all events by time is the test, the tenth "
         "before it validation. Items of the user's training events are masked, unless "

@@ -86,8 +86,11 @@ TEST(eval_json_holds_the_rows_that_programs_read)
     CHECK_INT(0, json_int_or(json_member(root, "masked_targets"), -1));
     CHECK(json_real_or(json_member(root, "training_s"), -1) >= 0);
     CHECK_INT(8, json_int_or(json_member(json_member(root, "settings"), "epochs_planned"), -1));
-    /* 12 of 14 steps are training: 29 events an item, where 100 would have .1 and 11 or fewer .3. */
-    CHECK_NEAR(.186, json_real_or(json_member(json_member(root, "settings"), "dropout"), -1), .01);
+    CHECK_NEAR(.1, json_real_or(json_member(json_member(root, "settings"), "dropout"), -1), 1e-6);
+    CHECK(json_member(json_member(root, "settings"), "fusion_alone") != NULL);
+    CHECK(json_real_or(json_member(json_member(root, "settings"), "fusion_validation_ndcg@10"),
+                       -1) > .2);
+    CHECK(metric(root, "model_ensemble", "ndcg@10") > metric(root, "popularity", "ndcg@10") + .2);
     CHECK(metric(root, "model", "ndcg@10") > metric(root, "popularity", "ndcg@10") + .2);
     /* Probabilities through a pair fitted on as few validation targets: sixty. */
     CHECK(metric(root, "model", "ne@10") < 1 && metric(root, "network", "ne@10") < 1.2);
@@ -140,6 +143,32 @@ TEST(eval_takes_csv_and_events_and_both_protocols)
     CHECK(strstr(result.out, "item_knn") != NULL && strstr(result.out, "\nnetwork") == NULL);
 }
 
+/* The words that replay, backtest and dry runs take, too. */
+TEST(eval_tells_the_form_of_a_file)
+{
+    FILE *csv = fopen(path_of("told.csv"), "we"), *events = fopen(path_of("told.jsonl"), "we");
+
+    CHECK(csv != NULL && events != NULL);
+    (void)fprintf(csv, "\nuserId,movieId,timestamp\n");
+    for (int i = 0; i < 200; i++) {
+        (void)fprintf(csv, "u%d,i%d,%d\n", i % 20, i * 7 % 30, 1000 + i);
+        (void)fprintf(events,
+                      "{\"type\":\"click\",\"user\":\"u%d\",\"item\":\"i%d\",\"ts\":%d000}\n",
+                      i % 20, i * 7 % 30, 1700000000 + i);
+    }
+    CHECK(fclose(csv) == 0 && fclose(events) == 0);
+    eval_fixture_write(path_of("data"), 8, false);
+    CHECK_INT(EXIT_DONE, run("data", "--format pairs --baselines --json"));
+    CHECK(strstr(result.out, "\"timed\":false") != NULL);
+    CHECK_INT(EXIT_DONE, run("data", "--format detect --baselines --json"));
+    CHECK(strstr(result.out, "\"timed\":false") != NULL);
+    CHECK_INT(EXIT_DONE, run("told.csv", "--format detect --baselines --json"));
+    CHECK(strstr(result.out, "\"timed\":true") != NULL);
+    CHECK_INT(EXIT_DONE, run("told.jsonl", "--format detect --baselines --json"));
+    CHECK(strstr(result.out, "\"timed\":true") != NULL);
+    CHECK(run("missing", "--format detect") != EXIT_DONE);
+}
+
 TEST(eval_writes_a_plot_of_the_learning_curve)
 {
     char options[500], *svg;
@@ -176,6 +205,12 @@ TEST(eval_refuses_wrong_usage_and_bad_files)
     CHECK_INT(EXIT_USAGE, run("data", "--preset tiny"));
     CHECK_INT(EXIT_USAGE, run("data", "--threads 0"));
     CHECK_INT(EXIT_USAGE, run("data", "--epochs -1"));
+    CHECK_INT(EXIT_USAGE, run("data", "--warmup 2147483648"));
+    CHECK_INT(EXIT_USAGE, run("data", "--warmup 99999999999999"));
+    CHECK_INT(EXIT_USAGE, run("data", "--patience 4294967296"));
+    CHECK_INT(EXIT_USAGE, run("data", "--step 4294967297"));
+    CHECK_INT(EXIT_USAGE, run("data", "--negatives-block 4294967297"));
+    CHECK_INT(EXIT_USAGE, run("data", "--dropout 1"));
     CHECK(run("missing", "--json") != EXIT_DONE);
     CHECK(strstr(result.out, "\"error\"") != NULL);
     retrain_write(path_of("empty"), "", 0);
