@@ -50,6 +50,7 @@ struct backend {
     enum status (*put)(struct device_model **device, const struct network_state *state,
                        struct error *err);
     void (*drop)(struct device_model *device);
+    bool (*multiplies_bf16)(const struct device_model *device); /* told to, and able to */
     enum status (*score)(struct device_pass **pass, const struct device_model *device,
                          const struct batch *batch, float *scores, struct error *err);
     enum status (*score_next)(struct device_pass **pass, const struct device_model *device,

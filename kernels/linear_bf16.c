@@ -19,7 +19,7 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 void linear_bf16_pack(uint16_t *pairs, struct linear w)
 {
-    int32_t pitch = (w.K + LINEAR_BF16_K_PAD - 1) / LINEAR_BF16_K_PAD * LINEAR_BF16_K_PAD;
+    int32_t pitch = linear_bf16_pitch(w.K);
 
     memset(pairs, 0, (size_t)linear_bf16_pairs_count(w.K, w.N) * sizeof *pairs);
     for (int32_t n = 0; n < w.N; n += CPU_PANEL)

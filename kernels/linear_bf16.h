@@ -33,9 +33,14 @@
 
 enum linear_bf16_way { LINEAR_BF16_PORTABLE, LINEAR_BF16_AVX512, LINEAR_BF16_AMX };
 
+static inline int32_t linear_bf16_pitch(int32_t K) /* K as it is padded */
+{
+    return (K + LINEAR_BF16_K_PAD - 1) / LINEAR_BF16_K_PAD * LINEAR_BF16_K_PAD;
+}
+
 static inline int64_t linear_bf16_pairs_count(int32_t K, int32_t N) /* of uint16_t */
 {
-    return (int64_t)((K + LINEAR_BF16_K_PAD - 1) / LINEAR_BF16_K_PAD * LINEAR_BF16_K_PAD) * N;
+    return (int64_t)linear_bf16_pitch(K) * N;
 }
 
 /* A packed matrix in both forms; w.panels hold the rounded numbers as floats. */

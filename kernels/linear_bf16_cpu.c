@@ -74,11 +74,6 @@ CPU_INLINE cpu_vector bias_of(const struct linear *w, int32_t n, enum linear_aft
     return bias;
 }
 
-static int32_t pairs_pitch(int32_t K)
-{
-    return (K + LINEAR_BF16_K_PAD - 1) / LINEAR_BF16_K_PAD * LINEAR_BF16_K_PAD;
-}
-
 /* acc += pairs of CPU_ROWS rows times one panel. */
 LINEAR_BF16_TARGET("avx512bf16")
 static inline void product_avx512(cpu_vector *acc, const uint16_t *rows, int32_t pitch,
@@ -105,7 +100,7 @@ LINEAR_BF16_TARGET("avx512bf16")
 void linear_bf16_forward_avx512(float *out, const float *x, int32_t R, struct linear_bf16 w,
                                 struct linear_call call)
 {
-    int32_t pitch = pairs_pitch(w.w.K);
+    int32_t pitch = linear_bf16_pitch(w.w.K);
     _Alignas(64) uint16_t rows[BLOCK_ROWS * K_MAX];
 
     assert(pitch <= K_MAX && call.first % CPU_PANEL == 0 && call.count % CPU_PANEL == 0);
@@ -166,7 +161,7 @@ void linear_bf16_forward_amx(float *out, const float *x, int32_t R, struct linea
                              struct linear_call call)
 {
     struct tile_config config = {.palette = 1};
-    int32_t pitch = pairs_pitch(w.w.K), padded = cpu_pad_rows(R);
+    int32_t pitch = linear_bf16_pitch(w.w.K), padded = cpu_pad_rows(R);
     _Alignas(64) uint16_t rows[BLOCK_ROWS * K_MAX];
     _Alignas(64) float sums[BLOCK_ROWS * CPU_PANEL];
 

@@ -35,6 +35,7 @@ struct model {
     void *rounded;                       /* network.rounded's weights, or NULL */
     int32_t emb_capacity, norm_capacity; /* rows */
     uint64_t version;                    /* of the weights that were prepared; none twice */
+    bool host;                           /* scores on the CPU, whatever the backend is */
     bool prepared, importing;
     bool put[TENSORS_MAX]; /* while importing; emb and text are the last */
     const struct backend *backend;
@@ -64,64 +65,6 @@ struct model_history {
 static void *aligned(size_t bytes)
 {
     return aligned_alloc(ALIGNMENT, (bytes + 2 * ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
-}
-
-bool model_preset(struct model_config *config, const char *name, int32_t V, int32_t F)
-{
-    static const struct {
-        const char *name;
-        int32_t C, L, H, P;
-    } presets[] = {
-        {"small", 64, 2, 2, 128}, {"medium", 128, 4, 4, 256}, {"large", 512, 8, 8, 2048}};
-
-    for (size_t i = 0; i < sizeof presets / sizeof *presets; i++) {
-        if (strcmp(presets[i].name, name) != 0)
-            continue;
-        *config = (struct model_config){.C = presets[i].C,
-                                        .L = presets[i].L,
-                                        .H = presets[i].H,
-                                        .P = presets[i].P,
-                                        .V = V,
-                                        .A = 32,
-                                        .F = F,
-                                        .R = 16,
-                                        .W = 64,
-                                        .crosses = 2,
-                                        .attention = MODEL_ATTENTION_SILU,
-                                        .head = MODEL_HEAD_CROSS,
-                                        .tau = .05f};
-        return true;
-    }
-    return false;
-}
-
-void model_switch(struct model_config *config, const struct model_switches *switches)
-{
-    config->attention = switches->attention;
-    config->head = switches->head;
-    config->without_position = switches->without_position;
-    config->without_time = switches->without_time;
-    config->contexts = switches->contexts;
-    config->text = switches->text;
-    config->context_names = switches->context_names;
-}
-
-struct model_switches model_switches_of(const struct model_config *config)
-{
-    return (struct model_switches){.attention = config->attention,
-                                   .head = config->head,
-                                   .without_position = config->without_position,
-                                   .without_time = config->without_time,
-                                   .contexts = config->contexts,
-                                   .text = config->text,
-                                   .context_names = config->context_names};
-}
-
-bool model_switches_equal(const struct model_switches *a, const struct model_switches *b)
-{
-    return a->attention == b->attention && a->head == b->head &&
-           a->without_position == b->without_position && a->without_time == b->without_time &&
-           a->contexts == b->contexts && a->text == b->text && a->context_names == b->context_names;
 }
 
 static enum status check_range(const char *name, int64_t value, int64_t low, int64_t high,
@@ -273,7 +216,8 @@ enum status model_create(struct model **model, const struct model_config *config
     return OK;
 }
 
-enum status model_copy(struct model **copy, const struct model *model, struct error *err)
+static enum status copy_to(struct model **copy, const struct model *model, bool host,
+                           struct error *err)
 {
     const struct model_config *config = &model->network.config;
     struct model *m;
@@ -282,6 +226,7 @@ enum status model_copy(struct model **copy, const struct model *model, struct er
     *copy = NULL;
     if (status != OK)
         return status;
+    m->host = host;
     memcpy(m->block, model->block, (size_t)model->layout.floats * sizeof(float));
     memcpy(m->emb, model->emb, (size_t)config->V * (size_t)config->C * sizeof(float));
     if (m->text != NULL)
@@ -293,6 +238,11 @@ enum status model_copy(struct model **copy, const struct model *model, struct er
     }
     *copy = m;
     return OK;
+}
+
+enum status model_copy(struct model **copy, const struct model *model, struct error *err)
+{
+    return copy_to(copy, model, false, err);
 }
 
 const struct model_config *model_config(const struct model *model)
@@ -307,8 +257,8 @@ int32_t model_history_max(const struct model *model)
 
 struct network_state model_network(const struct model *model)
 {
-    return (struct network_state){&model->layout, &model->network, model->block, model->text,
-                                  model->emb};
+    return (struct network_state){&model->layout, &model->network, model->block,
+                                  model->text,    model->emb,      model->device != NULL};
 }
 
 void model_changed(struct model *model)
@@ -537,7 +487,7 @@ enum status model_prepare(struct model *model, struct error *err)
     model_blend(model);
     network->ops->next_norms(model->inverse_norm, network->emb, network->config.V,
                              network->config.C);
-    if (model->backend->put != NULL) {
+    if (model->backend->put != NULL && !model->host) {
         struct network_state state = model_network(model);
         enum status status = model->backend->put(&model->device, &state, err);
 
@@ -565,58 +515,51 @@ enum status model_fold(struct model *model, struct error *err)
     return OK;
 }
 
-enum status model_round(struct model *model, struct error *err)
+static enum status round_by(struct model *model, enum linear_bf16_way way, struct error *err)
 {
-    assert(model->prepared);
-    if (model_is_rounded(model))
-        return OK;
-    if (model->device != NULL) {
-        struct network_state state;
-        enum status status;
-
-        model->network.bf16 = true;
-        state = model_network(model);
-        status = model->backend->put(&model->device, &state, err);
-        model->network.bf16 = status == OK;
-        return status;
-    }
     model->rounded = aligned((size_t)network_bf16_bytes(&model->network));
     if (model->rounded == NULL)
         return error_set(err, ERR_NOMEM, "no memory for rounded weights");
-    network_bf16_pack(&model->network, linear_bf16_best(), model->rounded);
+    network_bf16_pack(&model->network, way, model->rounded);
     model->version = next_version();
     return OK;
 }
 
-bool model_is_rounded(const struct model *model)
+enum status model_round(struct model *model, struct error *err)
 {
-    return model->network.rounded.on || model->network.bf16;
-}
-
-enum status model_round_try(const struct model *model, struct model_round_trial *trial,
-                            struct error *err)
-{
-    struct network network = model->network;
-    void *weights = aligned((size_t)network_bf16_bytes(&network));
-    float *memory = aligned((size_t)network_trial_floats(&network) * sizeof *memory);
-    double f32_ns = 0, bf16_ns = 0;
+    struct network_state state;
+    enum status status;
 
     assert(model->prepared);
-    if (weights == NULL || memory == NULL) {
-        free(weights);
-        free(memory);
-        return error_set(err, ERR_NOMEM, "no memory to try rounded weights");
+    if (model_is_rounded(model))
+        return OK;
+    if (model->device == NULL)
+        return round_by(model, linear_bf16_best(), err);
+    model->network.bf16 = true;
+    model->version = next_version(); /* K and V that a GPU keeps are of the others */
+    state = model_network(model);
+    status = model->backend->put(&model->device, &state, err);
+    model->network.bf16 = status == OK;
+    return status;
+}
+
+bool model_is_rounded(const struct model *model)
+{
+    return model->device != NULL ? model->backend->multiplies_bf16(model->device)
+                                 : model->network.rounded.on;
+}
+
+enum status model_copy_rounded(struct model **copy, const struct model *model, struct error *err)
+{
+    enum status status = copy_to(copy, model, true, err);
+
+    if (status == OK)
+        status = round_by(*copy, LINEAR_BF16_PORTABLE, err);
+    if (status != OK) {
+        model_destroy(*copy);
+        *copy = NULL;
     }
-    network_bf16_pack(&network, linear_bf16_best(), weights);
-    network_bf16_time(&network, &f32_ns, &bf16_ns, memory);
-    *trial = (struct model_round_trial){.way = linear_bf16_name(network.rounded.way),
-                                        .f32_us = f32_ns / 1000,
-                                        .bf16_us = bf16_ns / 1000,
-                                        .faster = network.rounded.way != LINEAR_BF16_PORTABLE &&
-                                                  bf16_ns < f32_ns};
-    free(weights);
-    free(memory);
-    return OK;
+    return status;
 }
 
 struct model_workspace *model_workspace_create(void)

@@ -172,14 +172,23 @@ MUST_CHECK enum status model_fold(struct model *model, struct error *err);
  * Errors: ERR_NOMEM: the model is as before. ERR_DEVICE: it is not.
  */
 MUST_CHECK enum status model_round(struct model *model, struct error *err);
+/* Of a GPU: it multiplies bf16 (compute capability 8.0 or more), and was told to. */
 bool model_is_rounded(const struct model *model);
 
+/* The same weights rounded, in a model that scores on the CPU and by the portable way, whatever
+ * this process scores on: what rounding changes is measured by it, the same on every machine.
+ * Errors: ERR_NOMEM, ERR_DEVICE. */
+MUST_CHECK enum status model_copy_rounded(struct model **copy, const struct model *model,
+                                          struct error *err);
+
 /* What rounding would gain on this machine: the product of the last layer, 96 rows, the best of 50
- * in turns. A machine without instructions for it has the way "portable", which is never faster; a
- * GPU is not tried. Errors: ERR_NOMEM */
+ * in turns; and whether all layers' products come out right. A machine without instructions for it
+ * has the way "portable", which is never faster; a model on a GPU is not tried, and not faster.
+ * Errors: ERR_NOMEM */
 struct model_round_trial {
-    const char *way; /* "portable", "avx512", "amx" */
-    bool faster;     /* by instructions of its own, and by the clock */
+    const char *way; /* "portable", "avx512", "amx"; "gpu"; "untried" after an error */
+    bool right;      /* the products are the portable way's, but for the order of sums */
+    bool faster;     /* right, by instructions of its own, and by the clock */
     double f32_us, bf16_us;
 };
 MUST_CHECK enum status model_round_try(const struct model *model, struct model_round_trial *trial,

@@ -397,7 +397,69 @@ static double nanoseconds(const struct timespec *from, const struct timespec *to
 
 int64_t network_trial_floats(const struct network *network)
 {
-    return (5 * (int64_t)network->config.C + 1) * NETWORK_TRIAL_ROWS;
+    int64_t C = network->config.C;
+
+    return (9 * C + 1) * NETWORK_TRIAL_ROWS + 4 * C * C;
+}
+
+#define SAME_ROWS 77 /* whole blocks and a rest, of any way */
+
+/* Numbers within .5, most of which are no bf16. */
+static void fill(float *x, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        x[i] = (float)(i * 37 % 1009) / 1009 - .5f;
+}
+
+/* Sum of what a column of packed weights can add up to with inputs within .5. */
+static double column_most(struct linear w, int32_t n)
+{
+    const float *panel = w.panels + (int64_t)(n - n % CPU_PANEL) * w.K + n % CPU_PANEL;
+    double sum = 0;
+
+    for (int32_t k = 0; k < w.K; k++)
+        sum += fabs((double)panel[(int64_t)k * CPU_PANEL]);
+    return sum / 2;
+}
+
+static bool same_product(const struct network *net, int32_t l, bool second, float *memory)
+{
+    struct linear w = second ? net->w2[l] : net->w1[l];
+    struct linear_call call = {second ? LINEAR_ADD : LINEAR_SILU, 0, w.N, w.K, w.N};
+    int64_t outputs = (int64_t)w.N * NETWORK_TRIAL_ROWS, inputs = (int64_t)w.K * NETWORK_TRIAL_ROWS;
+    float *got = memory, *want = got + outputs, *x = want + outputs;
+    float *panels = x + inputs + NETWORK_TRIAL_ROWS;
+
+    fill(got, outputs);
+    fill(want, outputs);
+    fill(x, inputs);
+    rounded_forward(net, got, x, SAME_ROWS, second ? &net->rounded.w2[l] : &net->rounded.w1[l],
+                    call);
+    memcpy(panels, w.panels, (size_t)w.K * (size_t)w.N * sizeof *panels);
+    net->ops->linear_bf16_round(panels, (int64_t)w.K * w.N);
+    w.panels = panels;
+    fill(x, inputs);
+    net->ops->linear_bf16_round(x, inputs);
+    net->ops->linear_forward(want, NULL, x, SAME_ROWS, w, call);
+    for (int32_t n = 0; n < w.N; n++) {
+        double sums = 1.2 * ldexp(w.K, -23) * column_most(w, n); /* two orders, SILU's slope */
+
+        for (int32_t r = 0; r < SAME_ROWS; r++) {
+            double a = (double)want[(int64_t)r * w.N + n], b = (double)got[(int64_t)r * w.N + n];
+
+            if (!(fabs(a - b) <= sums + 2e-5 * (1 + fabs(a)))) /* nor is what is no number */
+                return false;
+        }
+    }
+    return true;
+}
+
+bool network_bf16_same(const struct network *network, float *memory)
+{
+    for (int32_t l = 0; l < network->config.L; l++)
+        if (!same_product(network, l, false, memory) || !same_product(network, l, true, memory))
+            return false;
+    return true;
 }
 
 void network_bf16_time(const struct network *network, double *f32_ns, double *bf16_ns,

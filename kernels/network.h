@@ -95,7 +95,10 @@ void network_bf16_pack(struct network *network, enum linear_bf16_way way, void *
 void network_bf16_time(const struct network *network, double *f32_ns, double *bf16_ns,
                        float *memory);
 #define NETWORK_TRIAL_ROWS 96
-/* Floats of that memory. */
+/* Whether the rounded products of every layer come out as the portable way's of the same weights,
+ * but for the order of sums: a processor's own instructions are believed after that alone. */
+bool network_bf16_same(const struct network *network, float *memory);
+/* Floats of the memory of both. */
 int64_t network_trial_floats(const struct network *network);
 
 /* Candidates are scored this many floats of x at a time: all of a tile stays in L2. */
@@ -152,6 +155,7 @@ struct network_state {
     float *block;      /* all dense tensors, layout->floats */
     const float *text; /* (V, config.text) or NULL */
     float *items;      /* (V, C) item rows as they are trained: without text, network->emb */
+    bool on_device;    /* a GPU scores */
 };
 struct network_state model_network(const struct model *model);
 void model_changed(struct model *model); /* the weights are no longer what was prepared */

@@ -88,6 +88,11 @@ static uint16_t *half_of(const struct device_model *model, const float *tensor)
     return (uint16_t *)(void *)model->half.at + (tensor - model->block.at);
 }
 
+static bool multiplies_bf16(const struct device_model *model)
+{
+    return model->bf16;
+}
+
 static void drop_model(struct device_model *model)
 {
     if (model == NULL)
@@ -780,6 +785,7 @@ enum status cuda_backend_open(struct backend *backend, struct error *err)
     (void)snprintf(backend->why, sizeof backend->why, "%s", probe.text);
     backend->put = put;
     backend->drop = drop_model;
+    backend->multiplies_bf16 = multiplies_bf16;
     backend->score = score;
     backend->score_next = score_next;
     backend->score_kept = score_kept;

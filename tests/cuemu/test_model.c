@@ -224,6 +224,7 @@ TEST(cuda_bf16_models_score_nearly_as_the_cpu_does)
         double largest = 0;
 
         CHECK_STATUS(OK, model_round(model, &err));
+        CHECK(model_is_rounded(model) == (machine == NULL));
         cuemu_schedule((enum cuemu_order)(number % CUEMU_ORDERS), 3);
         jagged_fill(&jagged, &config, sizes, 4, test_seed());
         models_score_on_cpu(model, &jagged.batch, cpu);

@@ -196,6 +196,65 @@ TEST(cuda_next_item_scores_are_those_of_the_cpu)
     CHECK_INT(0, cuemu_reports());
 }
 
+TEST(cuda_kept_histories_are_begun_anew_by_a_model_that_is_rounded)
+{
+    const struct jagged_size size = {40, 9};
+    struct model_workspace *workspace = model_workspace_create();
+    struct model_history *history = model_history_create();
+    struct model_config config;
+    struct random random;
+    struct model *model;
+    float plain[SCORES_MAX], kept[SCORES_MAX];
+    struct error err;
+
+    cuemu_need_emulator();
+    models_backend_is_cuda();
+    random_seed(&random, 3);
+    config = models_config(0, &random);
+    model = models_rough(&config, 3);
+    jagged_fill(&jagged, &config, &size, 1, 3);
+    CHECK_STATUS(OK, model_score_kept(model, workspace, history, &jagged.batch, kept, &err));
+    CHECK_STATUS(OK, model_round(model, &err));
+    CHECK_STATUS(OK, model_score_kept(model, workspace, history, &jagged.batch, kept, &err));
+    CHECK_STATUS(OK, model_score(model, workspace, &jagged.batch, plain, &err));
+    for (int32_t i = 0; i < jagged.batch.N; i++)
+        CHECK_NEAR((double)plain[i], (double)kept[i], 0);
+    model_history_destroy(history);
+    model_destroy(model);
+    model_workspace_destroy(workspace);
+    CHECK_INT(0, cuemu_reports());
+}
+
+TEST(cuda_rounding_is_measured_on_the_cpu_and_a_gpu_is_not_tried)
+{
+    const struct jagged_size size = {20, 9};
+    struct model_workspace *workspace = model_workspace_create();
+    struct model_round_trial trial;
+    struct model_config config;
+    struct random random;
+    struct model *model, *rounded;
+    float cpu[SCORES_MAX], got[SCORES_MAX];
+    struct error err;
+
+    models_backend_is_cuda();
+    random_seed(&random, 3);
+    config = models_config(0, &random);
+    model = models_rough(&config, 3);
+    jagged_fill(&jagged, &config, &size, 1, 3);
+    CHECK_STATUS(OK, model_round_try(model, &trial, &err));
+    CHECK_TEXT("gpu", trial.way);
+    CHECK(trial.right && !trial.faster);
+    CHECK_STATUS(OK, model_copy_rounded(&rounded, model, &err));
+    CHECK(model_is_rounded(rounded) && !model_is_rounded(model));
+    CHECK_STATUS(OK, model_score(rounded, workspace, &jagged.batch, got, &err));
+    models_score_on_cpu(rounded, &jagged.batch, cpu);
+    CHECK(memcmp(cpu, got, (size_t)jagged.batch.N * sizeof *got) == 0);
+    model_destroy(rounded);
+    model_destroy(model);
+    model_workspace_destroy(workspace);
+    CHECK_INT(0, cuemu_reports());
+}
+
 TEST(cuda_serving_allocates_nothing_once_the_largest_request_was_seen)
 {
     const struct jagged_size size = {40, 30};
