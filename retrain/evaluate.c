@@ -335,6 +335,8 @@ enum status evaluator_result(struct evaluator *e, struct evaluation *evaluation,
         status = bootstrap_paired(e->ndcg[EVALUATE_CHALLENGER], e->rounded, e->users, e->count,
                                   BOOTSTRAP_ROUNDS, e->options.seed, &evaluation->rounded.loss,
                                   err);
+        evaluation->rounded.most = fmax(fabs(evaluation->rounded.loss.low),
+                                        fabs(evaluation->rounded.loss.high));
     }
     return status;
 }

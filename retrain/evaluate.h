@@ -58,6 +58,7 @@ struct evaluation {
         bool measured;
         double ndcg;                    /* at EVALUATE_K */
         struct bootstrap_interval loss; /* of the challenger's NDCG over it */
+        double most; /* end of that interval that is farther from 0, without its sign */
     } rounded;
     int64_t compared; /* choices whose list was there: what the scalars below are means of */
     /* In the order of scalar_rows: share of the other rows that it puts below the choice. */

@@ -78,8 +78,8 @@ void gate_rounding(struct gate *gate, const struct evaluation *e)
     if (e->rounded.measured && e->events > 0)
         report(gate, true, "in bf16 NDCG@%d %+.4f, 95 %% within [%+.4f, %+.4f]: %s", EVALUATE_K,
                change, -e->rounded.loss.high, -e->rounded.loss.low,
-               fabs(change) <= BUNDLE_BF16_CHANGE_MAX ? "serve may use it where it is faster"
-                                                      : "serve stays in f32");
+               e->rounded.most <= BUNDLE_BF16_CHANGE_MAX ? "serve may use it where it is faster"
+                                                         : "serve stays in f32");
 }
 
 /* ---- integrity ---- */

@@ -87,9 +87,11 @@ static void put_metrics(struct manifest *manifest, const struct evaluation *e)
         put_metric(manifest, name, ndcg, e->arms[arm].ndcg);
         put_metric(manifest, name, hr, e->arms[arm].hit_rate);
     }
-    if (e->rounded.measured && e->events > 0)
-        put_metric(manifest, "", BUNDLE_BF16_CHANGE,
-                   e->rounded.ndcg - e->arms[EVALUATE_CHALLENGER].ndcg);
+    if (!e->rounded.measured || e->events == 0)
+        return;
+    put_metric(manifest, "", BUNDLE_BF16_CHANGE,
+               e->rounded.ndcg - e->arms[EVALUATE_CHALLENGER].ndcg);
+    put_metric(manifest, "", BUNDLE_BF16_MOST, e->rounded.most);
 }
 
 static void describe(const struct publish_request *request, const char *version, const char *parent,

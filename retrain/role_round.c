@@ -106,15 +106,16 @@ static enum status train(struct role *role, struct error *err)
 
 /* ---- judging ---- */
 
-/* What bf16 would change, as serve would compute it. */
-static enum status round_challenger(const struct role *role, struct model **rounded,
-                                    struct error *err)
+/* What bf16 would change is measured by it. NULL: this round does not say, which refuses nothing.
+ */
+static struct model *round_challenger(const struct role *role)
 {
-    enum status status = model_copy(rounded, learner_model(role->learner), err);
+    struct model *rounded;
+    struct error err;
 
-    if (status == OK)
-        status = model_round(*rounded, err);
-    return status;
+    if (model_copy_rounded(&rounded, learner_model(role->learner), &err) != OK)
+        log_event(LOG_WARN, "bf16_not_measured", err.text);
+    return rounded;
 }
 
 static enum status judge(struct role *role, struct evaluation *evaluation, struct error *err)
@@ -138,8 +139,7 @@ static enum status judge(struct role *role, struct evaluation *evaluation, struc
     split(role, &options.window);
     options.window.from_ms = until_ms;
     if (status == OK)
-        status = round_challenger(role, &rounded, err);
-    options.rounded = rounded;
+        options.rounded = rounded = round_challenger(role);
     if (status == OK)
         status = evaluator_create(&evaluator, &options, err);
     while (status == OK && !done)

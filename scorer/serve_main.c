@@ -67,8 +67,8 @@ const struct config_row serve_config_rows[] = {
      .fallback = "auto",
      .choices = "auto|on|off",
      .help = "Score with products of numbers rounded to bf16: auto where this processor is faster "
-             "with them (AMX, AVX-512 BF16) and the bundle says that they change its held-out "
-             "NDCG@10 by at most .001."},
+             "with them (AMX, AVX-512 BF16), they come out right in a trial, and the bundle says "
+             "that they change its held-out NDCG@10 by at most .001."},
     {.key = "serve.holdout",
      .type = CONFIG_REAL,
      .fallback = "0.01",

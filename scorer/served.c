@@ -156,6 +156,7 @@ static void swap_in(struct served_slot *slot, struct version *version)
     metric_add(&swaps, 1);
     metric_set(&model_created, (double)version->served.created_at_ms / 1000.0);
     metric_set(&model_present, version->served.model != NULL);
+    metric_set(&rounded, version->served.model != NULL && model_is_rounded(version->served.model));
     /* Tables are refreshed every few seconds; a bundle is news. */
     log_event(version->served.delta == 0 ? LOG_INFO : LOG_DEBUG, "model_swapped",
               "another version serves", log_text("version", version->served.version),
@@ -207,35 +208,50 @@ static double metric_of(const struct manifest *manifest, const char *name)
     return (double)NAN;
 }
 
+/* Why the model is not rounded, or NULL. most: of the bundle, NaN where it does not say. */
+static const char *against_bf16(const struct served_slot *slot, const struct model *model,
+                                double most, struct model_round_trial *trial)
+{
+    bool told = slot->bf16 == SERVED_BF16_ON;
+    struct error err;
+
+    if (slot->bf16 == SERVED_BF16_OFF)
+        return "serve.bf16 is off";
+    if (!told && isnan(most))
+        return "the bundle does not say how much bf16 may change";
+    if (!told && !(most <= BUNDLE_BF16_CHANGE_MAX))
+        return "bf16 may change the held-out NDCG@10 by more than .001";
+    if (model_round_try(model, trial, &err) != OK)
+        return "no memory to try bf16";
+    if (!trial->right)
+        return "the bf16 products of this processor come out wrong";
+    if (told || trial->faster)
+        return NULL;
+    return strcmp(trial->way, "gpu") == 0 ? "a GPU's own bf16 products were never measured"
+                                          : "bf16 is not faster here";
+}
+
 /* Rounds the model where serve.bf16, the bundle and the machine say so. */
 static enum status choose_products(const struct served_slot *slot, struct model *model,
                                    const struct manifest *manifest, struct error *err)
 {
-    double change = metric_of(manifest, BUNDLE_BF16_CHANGE);
-    struct model_round_trial trial = {.way = "untried"};
-    enum status status = OK;
-    const char *why = "serve.bf16 is off";
-    bool round = slot->bf16 == SERVED_BF16_ON;
+    double most = metric_of(manifest, BUNDLE_BF16_MOST);
+    struct model_round_trial trial = {.way = "untried", .right = true};
+    const char *why = against_bf16(slot, model, most, &trial);
+    enum status status = why == NULL ? model_round(model, err) : OK;
 
-    if (round)
-        why = "serve.bf16 is on";
-    else if (slot->bf16 == SERVED_BF16_AUTO && !(fabs(change) <= BUNDLE_BF16_CHANGE_MAX))
-        why = isnan(change) ? "the bundle does not say what bf16 changes"
-                            : "bf16 changes the held-out NDCG@10 by more than .001";
-    else if (slot->bf16 == SERVED_BF16_AUTO) {
-        status = model_round_try(model, &trial, err);
-        round = status == OK && trial.faster;
-        why = round ? "bf16 is faster here, and changes the held-out NDCG@10 by at most .001"
-                    : "bf16 is not faster here";
-    }
-    if (status == OK && round)
-        status = model_round(model, err);
-    if (status == OK)
-        log_event(LOG_INFO, round ? "scores_in_bf16" : "scores_in_f32", why,
-                  log_text("way", trial.way), log_real("f32_us", trial.f32_us),
-                  log_real("bf16_us", trial.bf16_us), log_real("ndcg_change", change));
-    metric_set(&rounded, round);
-    return status;
+    if (status != OK)
+        return status;
+    if (why == NULL && !model_is_rounded(model))
+        why = "this GPU multiplies no bf16";
+    log_event(trial.right ? LOG_INFO : LOG_WARN, why == NULL ? "scores_in_bf16" : "scores_in_f32",
+              why != NULL                    ? why
+              : slot->bf16 == SERVED_BF16_ON ? "serve.bf16 is on"
+                                             : "bf16 is faster here, and changes the held-out "
+                                               "NDCG@10 by at most .001",
+              log_text("way", trial.way), log_real("f32_us", trial.f32_us),
+              log_real("bf16_us", trial.bf16_us), log_real("ndcg_change_most", most));
+    return OK;
 }
 
 static enum status load_weights(const struct served_slot *slot, struct weights **weights,

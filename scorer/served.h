@@ -44,8 +44,10 @@ MUST_CHECK enum status served_slot_create(struct served_slot **slot, const char 
  * without this call any is. Before the first refresh. */
 void served_slot_contexts(struct served_slot *slot, const struct context_names *names);
 /* Whether scores are computed with bf16 products (kernels/linear_bf16.h): on, off (without this
- * call), or auto: where this machine is faster with them and the bundle says that they change its
- * NDCG@10 by at most BUNDLE_BF16_CHANGE_MAX. Which, and why, is logged. Before the first refresh.
+ * call), or auto: where this processor is faster with them, they come out right in a trial, and the
+ * bundle says that they change its NDCG@10 by at most BUNDLE_BF16_CHANGE_MAX, a 95 % interval and
+ * all. On a GPU auto is off. A trial that goes wrong means f32, told to or not. Which, and why, is
+ * logged. Before the first refresh.
  */
 enum served_bf16 { SERVED_BF16_OFF, SERVED_BF16_ON, SERVED_BF16_AUTO };
 void served_slot_bf16(struct served_slot *slot, enum served_bf16 bf16);

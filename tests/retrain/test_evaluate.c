@@ -221,6 +221,7 @@ TEST(evaluation_measures_what_rounding_changes_and_nothing_else_by_it)
     e = evaluate(30, 0, true, 50);
     CHECK(e.rounded.measured && e.rounded.ndcg > 0);
     CHECK_NEAR(e.arms[EVALUATE_CHALLENGER].ndcg - e.rounded.ndcg, e.rounded.loss.difference, 1e-6);
+    CHECK(e.rounded.most == fmax(fabs(e.rounded.loss.low), fabs(e.rounded.loss.high)));
     CHECK(memcmp(plain.arms, e.arms, sizeof e.arms) == 0);
     rounded = NULL;
     model_destroy(model);

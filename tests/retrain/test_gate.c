@@ -62,14 +62,15 @@ TEST(gate_says_what_rounding_changes_and_refuses_nothing_by_it)
     gate_rounding(&gate, &e);
     CHECK_TEXT("", gate.report);
     e.rounded.measured = true;
-    e.rounded.ndcg = .2994;
-    e.rounded.loss = (struct bootstrap_interval){.0006, -.0004, .0016, 40};
+    e.rounded.ndcg = .2998;
+    e.rounded.loss = (struct bootstrap_interval){.0002, -.0004, .0008, 40};
+    e.rounded.most = .0008;
     gate_rounding(&gate, &e);
     CHECK_TEXT(
-        "ok: in bf16 NDCG@10 -0.0006, 95 % within [-0.0016, +0.0004]: serve may use it where "
+        "ok: in bf16 NDCG@10 -0.0002, 95 % within [-0.0008, +0.0004]: serve may use it where "
         "it is faster",
         gate.report);
-    e.rounded.ndcg = .2985;
+    e.rounded.loss.high = e.rounded.most = .0016; /* little as it is, it may be more */
     gate_begin(&gate);
     gate_rounding(&gate, &e);
     CHECK(gate.passed && strstr(gate.report, "serve stays in f32") != NULL);

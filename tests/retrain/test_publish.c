@@ -127,6 +127,7 @@ TEST(publish_puts_evaluation_gate_and_weights_into_the_bundle)
     e.arms[EVALUATE_POPULARITY].hit_rate = .125;
     e.rounded.measured = true;
     e.rounded.ndcg = .2495;
+    e.rounded.most = .0007;
     CHECK_STATUS(OK, publish(&request));
     CHECK_STATUS(OK, publish(&request));
     CHECK_TEXT("v000002", version);
@@ -134,7 +135,7 @@ TEST(publish_puts_evaluation_gate_and_weights_into_the_bundle)
     CHECK_TEXT("v000001", manifest->parent);
     CHECK_TEXT("small", manifest->preset);
     CHECK(strstr(manifest->gate, "golden lists") != NULL);
-    CHECK_INT(2 + 2 * (EVALUATE_ARMS - 1), manifest->metrics_count); /* there was no champion */
+    CHECK_INT(3 + 2 * (EVALUATE_ARMS - 1), manifest->metrics_count); /* there was no champion */
     CHECK_TEXT("evaluated", manifest->metrics[0].name);
     CHECK(manifest->metrics[0].value == 50);
     CHECK_TEXT("ndcg@10", manifest->metrics[1].name);
@@ -143,6 +144,8 @@ TEST(publish_puts_evaluation_gate_and_weights_into_the_bundle)
     CHECK(manifest->metrics[6].value == .125);
     CHECK_TEXT(BUNDLE_BF16_CHANGE, manifest->metrics[7].name);
     CHECK_NEAR(-.0005, manifest->metrics[7].value, 1e-12);
+    CHECK_TEXT(BUNDLE_BF16_MOST, manifest->metrics[8].name);
+    CHECK(manifest->metrics[8].value == .0007);
 
     /* The weights come back bit for bit. */
     (void)snprintf(path, sizeof path, "%s/%s/%s", root(), version, MODEL_FILE_NAME);

@@ -52,7 +52,7 @@ static void describe_scalars(struct manifest *manifest, bool stale)
 }
 
 struct model_switches fixture_switches;
-double fixture_bf16_change = 1;
+double fixture_bf16_most = 1;
 
 void fixture_publish(const char *root, const char *version, struct item_tables *tables,
                      bool with_model, bool stale)
@@ -77,10 +77,12 @@ void fixture_publish(const char *root, const char *version, struct item_tables *
         CHECK_STATUS(OK, model_create(&model, &config, 3, &err));
         model_file_describe(model, "small", &manifest);
         describe_scalars(&manifest, stale);
-        manifest.metrics_count = 1;
-        manifest.metrics[0].value = fixture_bf16_change;
+        manifest.metrics_count = 2;
         (void)snprintf(manifest.metrics[0].name, sizeof manifest.metrics[0].name, "%s",
                        BUNDLE_BF16_CHANGE);
+        manifest.metrics[1].value = fixture_bf16_most;
+        (void)snprintf(manifest.metrics[1].name, sizeof manifest.metrics[1].name, "%s",
+                       BUNDLE_BF16_MOST);
         (void)snprintf(path, sizeof path, "%s/%s", folder, MODEL_FILE_NAME);
         CHECK_STATUS(OK, model_file_save(model, path, &err));
         model_destroy(model);

@@ -13,8 +13,9 @@
 
 /* Items "i0".."i19"; item n was clicked n + 1 times around time_ms. */
 struct item_tables *fixture_tables(int64_t time_ms);
-/* What the bundle says that bf16 changes; 1, more than serve takes, until a test sets it. */
-extern double fixture_bf16_change;
+/* What the bundle says that bf16 changes at most; 1, more than serve takes, until a test sets it.
+ */
+extern double fixture_bf16_most;
 /* Publishes tables, and a fresh model when with_model, under root as current. stale: one scalar has
  * another name than this build's. */
 /* Of the models that are published; 0 until a test sets them. */

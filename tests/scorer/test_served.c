@@ -7,6 +7,7 @@
 #include "kernels/linear_bf16.h"
 #include "kernels/model_file.h"
 #include "ops/file.h"
+#include "ops/metric.h"
 
 #include "tests/scorer/scorer_fixture.h"
 #include "tests/test.h"
@@ -204,7 +205,7 @@ TEST(served_refuses_a_model_of_other_contexts)
     item_tables_destroy(tables);
 }
 
-static bool serves_in_bf16(enum served_bf16 asked, double change)
+static bool serves_in_bf16(enum served_bf16 asked, double most)
 {
     struct item_tables *tables = fixture_tables(NOW);
     const struct served *served;
@@ -212,9 +213,9 @@ static bool serves_in_bf16(enum served_bf16 asked, double change)
     struct error err;
     bool changed, is;
 
-    fixture_bf16_change = change;
+    fixture_bf16_most = most;
     fixture_publish(test_folder(), "v1", tables, true, false);
-    fixture_bf16_change = 1;
+    fixture_bf16_most = 1;
     CHECK_STATUS(OK, served_slot_create(&slot, test_folder(), NULL, &err));
     served_slot_bf16(slot, asked);
     CHECK_STATUS(OK, served_refresh(slot, &changed, &err));
@@ -228,6 +229,42 @@ static bool serves_in_bf16(enum served_bf16 asked, double change)
     return is;
 }
 
+static double bf16_gauge(void)
+{
+    return metric_value(metric_find("freshet_serve_bf16"));
+}
+
+TEST(served_says_of_what_serves_whether_it_is_in_bf16)
+{
+    struct item_tables *tables = fixture_tables(NOW);
+    struct served_slot *slot;
+    struct error err;
+    char path[512];
+    bool changed;
+
+    CHECK_STATUS(OK, served_slot_create(&slot, test_folder(), NULL, &err));
+    fixture_publish(test_folder(), "v1", tables, true, false);
+    CHECK_STATUS(OK, served_refresh(slot, &changed, &err));
+    CHECK(changed && bf16_gauge() == 0);
+    served_slot_bf16(slot, SERVED_BF16_ON);
+    fixture_publish(test_folder(), "v2", tables, true, true); /* of other scalars */
+    CHECK_STATUS(ERR_CONFLICT, served_refresh(slot, &changed, &err));
+    CHECK(bf16_gauge() == 0);
+    fixture_publish(test_folder(), "v3", tables, true, false);
+    CHECK_STATUS(OK, served_refresh(slot, &changed, &err));
+    CHECK(changed && bf16_gauge() == 1);
+    served_slot_bf16(slot, SERVED_BF16_OFF);
+    (void)snprintf(path, sizeof path, "%s/%s", test_folder(), BUNDLE_DELTA_NAME);
+    CHECK_STATUS(OK, item_tables_save_delta(tables, 1, "v3", path, &err));
+    CHECK_STATUS(OK, served_refresh(slot, &changed, &err));
+    CHECK(changed && bf16_gauge() == 1); /* other tables, the same weights */
+    fixture_publish(test_folder(), "v4", tables, false, false);
+    CHECK_STATUS(OK, served_refresh(slot, &changed, &err));
+    CHECK(changed && bf16_gauge() == 0); /* no model: nothing is rounded */
+    served_slot_destroy(slot);
+    item_tables_destroy(tables);
+}
+
 TEST(served_scores_in_bf16_where_told_or_where_it_is_faster_and_changes_little)
 {
     bool portable = linear_bf16_best() == LINEAR_BF16_PORTABLE;
@@ -235,7 +272,6 @@ TEST(served_scores_in_bf16_where_told_or_where_it_is_faster_and_changes_little)
     CHECK(!serves_in_bf16(SERVED_BF16_OFF, 0));
     CHECK(serves_in_bf16(SERVED_BF16_ON, 1));
     CHECK(!serves_in_bf16(SERVED_BF16_AUTO, .0011));
-    CHECK(!serves_in_bf16(SERVED_BF16_AUTO, -.0011));
     CHECK(!serves_in_bf16(SERVED_BF16_AUTO, (double)NAN)); /* it does not say */
-    CHECK(!portable || !serves_in_bf16(SERVED_BF16_AUTO, -.0009));
+    CHECK(!portable || !serves_in_bf16(SERVED_BF16_AUTO, .0009));
 }
