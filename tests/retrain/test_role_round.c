@@ -1,0 +1,440 @@
+/*
+ * Tests retrain/role_round and what a role does from round to round (tests/retrain/role_world.h):
+ * publishing, refusing, restarts, rollbacks, deltas, drift.
+ */
+#include "tests/retrain/role_world.h"
+
+#include "kernels/model_rows.h"
+#include "ops/clock.h"
+#include "ops/file.h"
+#include "ops/http_client.h"
+#include "retrain/publish.h"
+#include "tests/retrain/retrain_fixture.h"
+#include "tests/test.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct error err;
+
+/* ---- rounds, restarts ---- */
+
+static void check_gate_page(const struct role *role, const char *part)
+{
+    struct http_client *client;
+    struct text body;
+    char url[80], text[ROLE_VERDICT_BYTES + GATE_REPORT_BYTES];
+    int code;
+
+    CHECK_STATUS(OK, http_client_create(&client, 5000, 1 << 16, &err));
+    (void)snprintf(url, sizeof url, "http://127.0.0.1:%d/gate", role_admin_port(role));
+    CHECK_STATUS(OK, http_client_get(client, url, &code, &body, &err));
+    CHECK_INT(200, code);
+    (void)snprintf(text, sizeof text, "%.*s", TEXT_ARGS(body));
+    http_client_destroy(client);
+    if (strstr(text, part) == NULL)
+        test_fail(__FILE__, __LINE__, "no \"%s\" in \"%s\"", part, text);
+}
+
+static void flip_a_byte(const char *path)
+{
+    size_t bytes;
+    char *whole = retrain_read(path, &bytes);
+
+    whole[bytes / 2] ^= 1;
+    retrain_write(path, whole, bytes);
+    free(whole);
+}
+
+static const char *state_file(const char *name)
+{
+    static char path[500];
+    size_t bytes;
+    char *pointer = retrain_read(role_world_inside("state/checkpoint"), &bytes);
+
+    pointer[strcspn(pointer, "\n")] = 0;
+    (void)snprintf(path, sizeof path, "%s/state/%s/%s", test_folder(), pointer, name);
+    free(pointer);
+    return path;
+}
+
+static bool run_once(struct role *role)
+{
+    bool published;
+
+    CHECK_STATUS(OK, role_run(role, true, &published, &err));
+    return published;
+}
+
+TEST(role_publishes_tables_judges_refuses_with_a_reason_and_goes_on_after_a_restart)
+{
+    struct role *role;
+    struct error other_err;
+    struct role *other;
+    int64_t steps;
+
+    role_world_begin();
+    role_world_send_events(0, 30);
+    role = role_world_open();
+    check_gate_page(role, "no round has ended yet");
+    CHECK_STATUS(ERR_IN_USE, role_open(&other, role_world.config, &other_err));
+    CHECK(strstr(other_err.text, "state") != NULL);
+    role_close(other);
+    role_world_follow(role, 30);
+    CHECK(!run_once(role));
+    CHECK_TEXT("v000001", role->version);
+    CHECK(strstr(role_verdict(role), "at least 20 are needed to judge") != NULL);
+    check_gate_page(role, "refused: ");
+    check_gate_page(role, "REFUSED: ");
+    steps = learner_progress(role->learner)->steps;
+    role_close(role);
+
+    role_world_send_events(30, 400);
+    role = role_world_open();
+    CHECK(role->rounds == 1 && strcmp(role->version, "v000001") == 0);
+    CHECK_INT(30, role_world_read(role));
+    CHECK_INT(steps, learner_progress(role->learner)->steps);
+    for (int p = 0; p < ROLE_WORLD_PARTITIONS; p++) /* the rule of lateness goes on too */
+        CHECK(role->watermarks_ms[p] > retrain_time_ms(0));
+    role_world_follow(role, 400);
+    bool published = run_once(role);
+    CHECK(learner_progress(role->learner)->steps > steps);
+    CHECK(strstr(role_verdict(role), "NDCG@10") != NULL);
+    CHECK_TEXT(published ? "v000002" : "v000001", role->version);
+    CHECK(published == (role->champion != NULL));
+    check_gate_page(role, published ? "published v000002: NDCG@10" : "refused: NDCG@10");
+    role_close(role);
+    role_world_end();
+}
+
+TEST(role_with_nothing_to_learn_from_says_so_and_ends)
+{
+    struct role *role;
+
+    role_world_begin();
+    role = role_world_open();
+    CHECK(!run_once(role));
+    CHECK(strstr(role_verdict(role), "topic \"events\"") != NULL);
+    CHECK(role->version[0] == 0);
+    role_close(role);
+    role_world_end();
+}
+
+TEST(role_begins_anew_from_the_bundle_when_its_checkpoint_is_damaged)
+{
+    static const char *const names[] = {"items", "base", "state"};
+    struct role *role;
+
+    role_world_begin_judging(100000);
+    role_world_send_events(0, 100);
+    role = role_world_open();
+    role_world_follow(role, 100);
+    CHECK(!run_once(role));
+    role_close(role);
+    for (int i = 0; i < 3; i++) {
+        flip_a_byte(state_file(names[i]));
+        role = role_world_open();
+        CHECK(role->rounds == 0 && strcmp(role->version, "v000001") == 0);
+        /* Counts and offsets are the bundle's; the rest is read again or comes anew. */
+        CHECK(item_tables_count(learner_tables(role->learner)) > 30);
+        CHECK_INT(100, role_world_read(role));
+        CHECK_INT(0, sequences_users(learner_sequences(role->learner)));
+        CHECK(!run_once(role)); /* and it saves a good one */
+        role_close(role);
+        role = role_world_open();
+        CHECK_INT(1, role->rounds);
+        role_close(role);
+    }
+    /* Without a bundle either: from the begin of the log. */
+    flip_a_byte(state_file("state"));
+    CHECK_STATUS(OK, file_remove_tree(role_world_inside("models"), &err));
+    role = role_world_open();
+    CHECK(role->version[0] == 0);
+    CHECK_INT(0, role_world_read(role));
+    role_world_follow(role, 100);
+    CHECK(!run_once(role));
+    CHECK_TEXT("v000001", role->version);
+    role_close(role);
+    role_world_end();
+}
+
+TEST(role_names_a_bundle_or_folder_that_it_cannot_use)
+{
+    struct role *role;
+    bool published;
+    char path[400];
+
+    role_world_begin_judging(100000);
+    role_world_send_events(0, 50);
+    /* models is a file: nothing can be published. */
+    retrain_write(role_world_inside("models"), "x", 1);
+    CHECK(role_open(&role, role_world.config, &err) != OK ||
+          role_run(role, true, &published, &err) != OK);
+    CHECK(strstr(err.text, "models") != NULL);
+    role_close(role);
+    CHECK(remove(role_world_inside("models")) == 0);
+    role = role_world_open();
+    CHECK(!run_once(role));
+    role_close(role);
+    (void)snprintf(path, sizeof path, "%s", role_world_inside("models/v000001/items"));
+    flip_a_byte(path);
+    CHECK_STATUS(ERR_CORRUPT, role_open(&role, role_world.config, &err));
+    CHECK(strstr(err.text, path) != NULL);
+    role_close(role);
+    role_world_end();
+}
+
+static enum round_result make_round(struct role *role)
+{
+    enum round_result result = RESULTS;
+    bool over = false;
+
+    CHECK_STATUS(OK, role_begin_round(role, CAUSE_VOLUME, &err));
+    while (!over)
+        CHECK_STATUS(OK, role_go_on(role, &over, &result, &err));
+    CHECK(result < RESULTS && role->round.state == ROUND_IDLE);
+    return result;
+}
+
+TEST(role_judges_by_as_many_as_the_gate_asks_for_where_nothing_more_comes)
+{
+    struct role *role;
+
+    role_world_begin_judging(60);
+    role_world_send_events(
+        0, 180); /* a third of them would be just as many, less what the begin leaves out */
+    role = role_world_open();
+    (void)run_once(role);
+    CHECK(strstr(role->report, "judged by") != NULL);
+    role_close(role);
+    role_world_end();
+}
+
+TEST(role_outlives_a_models_folder_that_it_cannot_write_to)
+{
+    enum round_result result = RESULT_REFUSED;
+    struct role *role;
+    int sent = 0;
+
+    role_world_begin();
+    role_world_send_events(0, sent = 400);
+    role = role_world_open();
+    role_world_follow(role, sent);
+    CHECK_STATUS(OK, role_publish_tables(role, &err));
+    CHECK_INT(0, rename(role_world_inside("models"), role_world_inside("models.away")));
+    retrain_write(role_world_inside("models"), "x", 1);
+    /* Rounds until a challenger passes the gate, in a world that is easy to learn. */
+    for (int rounds = 0; rounds < 20 && result == RESULT_REFUSED; rounds++) {
+        role_world_send_events(sent, sent + 400);
+        role_world_follow(role, sent += 400);
+        result = make_round(role);
+    }
+    CHECK(result == RESULT_FAILED);
+    CHECK(strstr(role_verdict(role), "failed: the gate passed, but") != NULL);
+    CHECK(strstr(role_verdict(role), "models") != NULL);
+    CHECK_TEXT("v000001", role->version);
+    CHECK(role->champion == NULL); /* nobody serves it */
+    /* There is room again: the same weights, judged by the same choices, are published. */
+    CHECK(remove(role_world_inside("models")) == 0);
+    CHECK_INT(0, rename(role_world_inside("models.away"), role_world_inside("models")));
+    for (int rounds = 0; rounds < 5 && result != RESULT_PUBLISHED; rounds++)
+        result = make_round(role); /* intervals are drawn anew each time */
+    CHECK(result == RESULT_PUBLISHED);
+    CHECK_TEXT("v000002", role->version);
+    CHECK(role->champion != NULL);
+    role_close(role);
+    role_world_end();
+}
+
+TEST(role_outlives_a_pointer_that_names_no_bundle)
+{
+    enum round_result result = RESULT_REFUSED;
+    struct role *role;
+    int sent = 0;
+
+    role_world_begin();
+    role_world_send_events(0, sent = 400);
+    role = role_world_open();
+    role_world_follow(role, sent);
+    CHECK_STATUS(OK, role_publish_tables(role, &err));
+    retrain_write(role_world_inside("models/current"), "../../etc\n", 10);
+    for (int rounds = 0; rounds < 20 && result == RESULT_REFUSED; rounds++) {
+        role_world_send_events(sent, sent + 400);
+        role_world_follow(role, sent += 400);
+        result = make_round(role);
+    }
+    CHECK(result == RESULT_FAILED);
+    CHECK(strstr(role_verdict(role), "../../etc") != NULL);
+    retrain_write(role_world_inside("models/current"), "v000001\n", 8); /* as a rollback would */
+    for (int rounds = 0; rounds < 5 && result != RESULT_PUBLISHED; rounds++)
+        result = make_round(role);
+    CHECK(result == RESULT_PUBLISHED);
+    CHECK_TEXT("v000002", role->version);
+    role_close(role);
+    role_world_end();
+}
+
+/* A bundle with a model over the items of the first events. */
+static void publish_champion(void)
+{
+    struct learner *learner = retrain_learner();
+    struct publish_request request;
+    struct gate gate;
+    char version[MODEL_VERSION_MAX];
+    bool worked;
+
+    retrain_feed(learner, 0, 100);
+    CHECK_STATUS(OK, learner_step(learner, INT64_MAX, &worked, &err));
+    CHECK_STATUS(OK, learner_ready(learner, &err));
+    request = (struct publish_request){.root = role_world_inside("models"),
+                                       .preset = "small",
+                                       .model = learner_model(learner),
+                                       .tables = learner_tables(learner),
+                                       .pool = learner_recalled_lists(learner),
+                                       .item_seed = FIXTURE_SEED,
+                                       .created_at_ms = FIXTURE_BEGIN_MS,
+                                       .keep = 10};
+    gate_begin(&gate);
+    CHECK_STATUS(OK, publish_bundle(&request, &gate, version, &err));
+    learner_destroy(learner);
+}
+
+/* The delta beside the bundles fits `version` and makes the role's tables of it. */
+static void check_delta(struct role *role, const char *version)
+{
+    struct item_tables *tables;
+    uint64_t sequence;
+    char path[400];
+
+    (void)snprintf(path, sizeof path, "%s/%s/items", role_world_inside("models"), version);
+    CHECK_STATUS(OK, item_tables_load(&tables, path, &err));
+    CHECK_STATUS(OK, item_tables_apply_delta(tables, role_world_inside("models/items.delta"),
+                                             version, &sequence, &err));
+    CHECK_INT(item_tables_count(learner_tables(role->learner)), item_tables_count(tables));
+    for (int32_t i = 0; i < item_tables_count(tables); i++)
+        CHECK_INT(item_tables_clicks(learner_tables(role->learner), i),
+                  item_tables_clicks(tables, i));
+    item_tables_destroy(tables);
+}
+
+TEST(role_follows_a_rollback_that_somebody_else_made)
+{
+    struct role *role;
+
+    role_world_begin_judging(100000);
+    publish_champion();
+    publish_champion();
+    role_world_send_events(0, 150);
+    role = role_world_open();
+    role_world_follow(role, 150);
+    CHECK_TEXT("v000002", role->version);
+    CHECK_STATUS(OK, bundle_set_current(role_world_inside("models"), "v000001", &err));
+    CHECK(!run_once(role));
+    CHECK_TEXT("v000001", role->version);
+    CHECK(role->champion != NULL && role->delta_sequence >= 1);
+    check_delta(role, "v000001");
+    /* One that nobody can serve changes nothing. */
+    retrain_write(role_world_inside("models/v000002/items"), "x", 1);
+    CHECK_STATUS(OK, bundle_set_current(role_world_inside("models"), "v000002", &err));
+    role->delta_us = 0; /* it is time to look */
+    CHECK(!run_once(role));
+    CHECK_TEXT("v000001", role->version);
+    CHECK(role->champion != NULL);
+    role_close(role);
+    role_world_end();
+}
+
+TEST(role_sends_deltas_that_fit_after_a_restart)
+{
+    struct role *role;
+    uint64_t before;
+
+    role_world_begin_judging(100000);
+    role_world_send_events(0, 30);
+    role = role_world_open();
+    role_world_follow(role, 30);
+    CHECK(!run_once(role));
+    role_world_send_events(30, 200); /* new items, in the checkpoint and not in the bundle */
+    role_world_follow(role, 200);
+    CHECK(!run_once(role));
+    role->delta_us = 0; /* it is time for one */
+    CHECK(!run_once(role));
+    before = role->delta_sequence;
+    CHECK(before >= 1);
+    role_close(role);
+    role = role_world_open();
+    CHECK_INT((int64_t)before, (int64_t)role->delta_sequence); /* a number names one state */
+    role_world_send_events(200, 210);
+    role_world_follow(role, 210);
+    CHECK_TEXT("v000001", role->version);
+    CHECK(!run_once(role));
+    check_delta(role, "v000001");
+    CHECK(role->delta_sequence > before);
+    role_close(role);
+    role_world_end();
+}
+
+/* Killed between a publication and the next checkpoint: it goes on from before that bundle, which
+ * knows items that are yet to be read again, by two partitions in whatever order. */
+TEST(role_sends_deltas_that_fit_a_bundle_of_after_its_checkpoint)
+{
+    struct role *role;
+
+    role_world_begin_judging(100000);
+    role_world_send_events(0, 30);
+    role = role_world_open();
+    role_world_follow(role, 30);
+    CHECK(!run_once(role));
+    role_close(role);
+    role_world_send_events(30, 200); /* new items */
+    role = role_world_open();
+    role_world_follow(role, 200);
+    CHECK_STATUS(OK, role_publish_tables(role, &err));
+    CHECK_TEXT("v000002", role->version);
+    role_close(role); /* nothing was written after it */
+    role = role_world_open();
+    CHECK_INT(30, role_world_read(role));
+    CHECK_TEXT("v000002", role->version);
+    CHECK_STATUS(OK, publish_delta(role_world_inside("models"), learner_tables(role->learner),
+                                   role->version, ++role->delta_sequence, &err));
+    check_delta(role, "v000002");
+    role_world_follow(role, 200);
+    role->delta_us = 0; /* it is time for one */
+    CHECK(!run_once(role));
+    check_delta(role, "v000002");
+    role_close(role);
+    role_world_end();
+}
+
+/* ---- drift ---- */
+
+TEST(role_watches_where_choices_stand_in_the_champions_order)
+{
+    struct role *role;
+    int sent = 0;
+
+    role_world_begin();
+    publish_champion();
+    role = role_world_open();
+    CHECK(role->champion != NULL && role->drift.loss.count == 0);
+    /* In small parts: of many at once only some are looked at. */
+    while (role->drift.served_count < DRIFT_WINDOW && sent < 3000) {
+        role_world_send_events(sent, sent + 60);
+        sent += 60;
+        role_world_follow(role, sent);
+    }
+    CHECK(role->drift.served_count >= DRIFT_WINDOW && sent > 2 * DRIFT_WINDOW);
+    CHECK(role->drift.psi > 0 && isfinite(role->drift.psi));
+    CHECK(role->drift.recent_loss > 0 && isfinite(role->drift.recent_loss));
+    /* Another champion: the last figure stays, the series begins anew. */
+    double psi = role->drift.psi;
+    CHECK_STATUS(OK, role_watch(role, &err));
+    CHECK(role->drift.psi == psi && role->drift.served_count == 0);
+    role_world_send_events(sent, sent + 60);
+    role_world_follow(role, sent + 60);
+    CHECK(role->drift.served_count > 0);
+    role_close(role);
+    role_world_end();
+}
