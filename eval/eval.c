@@ -283,6 +283,19 @@ static enum status one_epoch(struct eval *e, struct progress *progress, struct e
     return status;
 }
 
+/* Asked to stop: what becomes of it? */
+static enum status stopped(const struct eval *e, const char *when, struct error *err)
+{
+    if (e->options->checkpoint == NULL)
+        return error_set(err, ERR_CANCELLED, "stopped %s; with --checkpoint FILE it could go on",
+                         when);
+    if (e->saved_s == 0)
+        return error_set(err, ERR_CANCELLED, "stopped %s; before the first one nothing is saved",
+                         when);
+    return error_set(err, ERR_CANCELLED, "stopped %s; the same command goes on from \"%.120s\"",
+                     when, e->options->checkpoint);
+}
+
 static enum status fit_all(struct eval *e, struct error *err)
 {
     struct eval_result *r = e->result;
@@ -298,14 +311,14 @@ static enum status fit_all(struct eval *e, struct error *err)
             status = save(e, err);
     }
     progress_end(&progress, (uint64_t)r->epochs);
-    if (status == ERR_CANCELLED && e->options->checkpoint != NULL)
-        return error_set(err, ERR_CANCELLED,
-                         "stopped after epoch %d; the same command goes on from \"%.120s\"",
-                         r->epochs, e->options->checkpoint);
-    if (status == ERR_CANCELLED)
-        return error_set(err, ERR_CANCELLED,
-                         "stopped after epoch %d; with --checkpoint FILE it could go on",
-                         r->epochs);
+    if (status == OK && e->options->checkpoint != NULL && r->training_s > e->saved_s)
+        status = save(e, err); /* ranking may be stopped, too */
+    if (status == ERR_CANCELLED) {
+        char when[40];
+
+        (void)snprintf(when, sizeof when, "after epoch %d", r->epochs);
+        return stopped(e, when, err);
+    }
     return status;
 }
 
@@ -430,6 +443,11 @@ static enum status rank_test(struct eval *e, struct error *err)
         status = eval_fill_rows(e->result, &world, &ranking, err);
     full_ranking_clear(&ranking);
     e->result->ranking_s = seconds_since(begun_us);
+    if (status == OK && e->result->masked == e->split.test.count)
+        status = error_set(err, ERR_MALFORMED,
+                           "all %lld targets are among what their users chose before, and masked: "
+                           "--keep-seen ranks them",
+                           (long long)e->result->masked);
     return status;
 }
 
@@ -448,8 +466,11 @@ enum status eval_run(struct eval_result *result, const char *path,
         if (!options->baselines)
             status = fit_network(&e, err);
     }
-    if (status == OK)
+    if (status == OK) {
         status = rank_test(&e, err);
+        if (status == ERR_CANCELLED)
+            (void)stopped(&e, "while ranking", err);
+    }
     if (status == OK && options->checkpoint != NULL)
         (void)unlink(options->checkpoint);
     result->fit.texts = NULL; /* it goes now */

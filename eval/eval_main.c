@@ -7,7 +7,10 @@
 #include "ops/file.h"
 #include "schemas/event_file.h"
 
+#include <libgen.h>
+#include <limits.h>
 #include <string.h>
+#include <unistd.h>
 
 #define WARMUP_MOST    1000000000
 #define STEP_MOST      (1 << 20)
@@ -103,6 +106,31 @@ static enum status choose_form(struct command_line *line, struct interactions_op
     return OK;
 }
 
+/* Can a file be written there? Better known before the training than after it. */
+static bool is_writable(const char *path)
+{
+    char folder[PATH_MAX];
+
+    if (strlen(path) >= sizeof folder)
+        return false;
+    memcpy(folder, path, strlen(path) + 1);
+    return access(dirname(folder), W_OK) == 0;
+}
+
+static int check_files(struct command_line *line)
+{
+    static const char *const written[] = {"checkpoint", "plot"};
+
+    for (int i = 0; i < 2; i++) {
+        const char *path = command_text(line, written[i]);
+
+        if (path != NULL && !is_writable(path))
+            return command_misused(line, "--%s \"%.200s\" is in no folder that can be written in",
+                                   written[i], path);
+    }
+    return EXIT_DONE;
+}
+
 /* Options into *how. Returns EXIT_DONE, or EXIT_USAGE after saying why. */
 static int read_options(struct command_line *line, struct eval_options *how)
 {
@@ -183,6 +211,8 @@ static int run(struct command_line *line)
     enum status status = OK;
     int code = read_options(line, &how);
 
+    if (code == EXIT_DONE)
+        code = check_files(line);
     if (code != EXIT_DONE)
         return code;
     how.data.stopping = how.fit.stopping = command_stopping;

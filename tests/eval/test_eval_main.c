@@ -151,10 +151,10 @@ TEST(eval_tells_the_form_of_a_file)
     CHECK(csv != NULL && events != NULL);
     (void)fprintf(csv, "\nuserId,movieId,timestamp\n");
     for (int i = 0; i < 200; i++) {
-        (void)fprintf(csv, "u%d,i%d,%d\n", i % 20, i * 7 % 30, 1000 + i);
+        (void)fprintf(csv, "u%d,i%d,%d\n", i % 20, i * 7 % 31, 1000 + i);
         (void)fprintf(events,
                       "{\"type\":\"click\",\"user\":\"u%d\",\"item\":\"i%d\",\"ts\":%d000}\n",
-                      i % 20, i * 7 % 30, 1700000000 + i);
+                      i % 20, i * 7 % 31, 1700000000 + i);
     }
     CHECK(fclose(csv) == 0 && fclose(events) == 0);
     eval_fixture_write(path_of("data"), 8, false);
@@ -211,12 +211,17 @@ TEST(eval_refuses_wrong_usage_and_bad_files)
     CHECK_INT(EXIT_USAGE, run("data", "--step 4294967297"));
     CHECK_INT(EXIT_USAGE, run("data", "--negatives-block 4294967297"));
     CHECK_INT(EXIT_USAGE, run("data", "--dropout 1"));
+    CHECK_INT(EXIT_USAGE, run("data", "--plot no/such/folder/x.svg"));
+    CHECK_INT(EXIT_USAGE, run("data", "--checkpoint no/such/folder/x"));
     CHECK(run("missing", "--json") != EXIT_DONE);
     CHECK(strstr(result.out, "\"error\"") != NULL);
     retrain_write(path_of("empty"), "", 0);
     CHECK_INT(EXIT_BAD_DATA, run("empty", "--seed 1"));
     retrain_write(path_of("lonely"), "a 1\nb 2\nc 3\n", 12);
     CHECK_INT(EXIT_BAD_DATA, run("lonely", "--seed 1"));
+    retrain_write(path_of("again"), "a 1\na 2\na 1\nb 2\nb 3\nb 2\nc 3\nc 1\nc 3\n", 36);
+    CHECK_INT(EXIT_BAD_DATA, run("again", "--baselines"));
+    CHECK(strstr(result.err, "--keep-seen") != NULL);
 }
 
 TEST(eval_goes_on_from_a_checkpoint_but_not_from_one_of_other_options)
