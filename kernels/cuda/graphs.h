@@ -21,10 +21,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define GRAPHS_MAX  8    /* a pass keeps; the one that was not used for longest goes */
-#define GRAPHS_ROWS 4096 /* more history rows or candidates go without: they keep the device busy  \
-                          */
-#define GRAPHS_B 64
+#define GRAPHS_MAX 8 /* a pass keeps; the one that was not used for longest goes */
+/* More history rows or candidates, or requests, go without: they keep the device busy. */
+#define GRAPHS_ROWS 4096
+#define GRAPHS_B    64
 
 /* Everything that launches depend on. */
 struct graph_key {
