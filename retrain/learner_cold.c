@@ -180,7 +180,8 @@ enum status learner_follow(struct learner *l, const struct item_tables *ahead, b
             item_tables_at_row(l->tables, row) != ITEM_NONE ||
             (l->holdout != NULL && !holdout_take_row(l->holdout, item, row)))
             continue;
-        (void)item_tables_take_row(l->tables, i, row);
+        if (!item_tables_take_row(l->tables, i, row)) /* those that judge have it already */
+            return error_set(err, ERR_NOMEM, "no memory for rows that were published");
     }
     learner_cold_count(l);
     return OK;

@@ -328,15 +328,39 @@ static void handle_gate(struct http_request *request, void *context)
 
 static const struct http_route admin_routes[] = {{"GET", "/gate", handle_gate}, {0}};
 
-/* Killed between a publication and the next checkpoint, it goes on from before that bundle. */
-static enum status follow_bundle(struct role *role, struct error *err)
+/* Does the bundle count events that the checkpoint has still to read? */
+static bool is_ahead(const struct role *role, const struct manifest *manifest,
+                     const struct checkpoint_offsets *events)
+{
+    const char *topic = config_text(role->config, "kafka.topics.events");
+
+    for (int i = 0; i < manifest->offsets_count; i++) {
+        const struct manifest_offset *counted = &manifest->offsets[i];
+        int64_t next = counted->from;
+
+        if (strncmp(counted->topic, topic, sizeof counted->topic - 1) != 0)
+            continue;
+        for (int p = 0; p < events->count; p++)
+            if (events->offsets[p].partition == counted->partition)
+                next = events->offsets[p].next;
+        if (counted->to > next)
+            return true;
+    }
+    return false;
+}
+
+/* Killed between a publication and the next checkpoint, it goes on from before that bundle. After a
+ * rollback, or a publication that failed, the checkpoint is the newer one, and the bundle's rows
+ * may be of items that have expired since. */
+static enum status follow_bundle(struct role *role, const struct manifest *manifest,
+                                 const struct checkpoint_offsets *events, struct error *err)
 {
     struct item_tables *ahead;
     char path[PATH_BYTES];
     bool same_past;
     enum status status;
 
-    if (role->version[0] == 0)
+    if (role->version[0] == 0 || !is_ahead(role, manifest, events))
         return OK;
     (void)snprintf(path, sizeof path, "%s/%s/%s", role->settings.models, role->version,
                    BUNDLE_ITEMS_NAME);
@@ -368,7 +392,7 @@ static enum status open_state(struct role *role, struct checkpoint_role *from, s
     if (status == OK)
         status = load_past(role, from, err);
     if (status == OK)
-        status = follow_bundle(role, err);
+        status = follow_bundle(role, &manifest, &from->events, err);
     return status == OK ? role_watch(role, err) : status;
 }
 
