@@ -22,8 +22,8 @@ struct robot_limits robot_limits_of(const struct config *config)
                                  .day_max = (int)config_int(config, "retrain.user_day_max")};
 }
 
-/* A limit that somebody wrote down and that no sequence can reach. */
-static void check_limits(const struct config *config, config_tell *tell, void *context)
+/* Limits that no sequence can reach. The role starts with them, so they are no mistakes. */
+static void warn_of_limits(const struct config *config, config_tell *tell, void *context)
 {
     static const char *const keys[] = {"retrain.user_choices_max", "retrain.user_item_max",
                                        "retrain.user_day_max"};
@@ -33,46 +33,76 @@ static void check_limits(const struct config *config, config_tell *tell, void *c
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         int64_t limit = config_int(config, keys[i]);
 
-        if (!config_given(config, keys[i]) || limit < most)
+        if (limit < most)
             continue;
         (void)snprintf(text, sizeof text,
                        "%s is %" PRId64 ", but only %" PRId64
-                       " choices of a user are kept (features.sequence_max): it would never hold",
+                       " choices of a user are kept (features.sequence_max): it never holds",
                        keys[i], limit, most);
-        tell(context, keys[i], text);
+        tell(context, config_given(config, keys[i]) ? keys[i] : "features.sequence_max", text);
     }
 }
 
 const struct config_rule robot_config_rules[] = {
-    {.key = "retrain.user_choices_max", .check_each = check_limits}, {.key = NULL}};
+    {.key = "retrain.user_choices_max", .warn_each = warn_of_limits}, {.key = NULL}};
+
+/* Where what came at once with entry i begins. */
+static int begin_of(const struct user_entry *entries, int i)
+{
+    while (i > 0 && entries[i].time_ms - entries[i - 1].time_ms <= TOGETHER_MS)
+        i--;
+    return i;
+}
+
+/* Is it one moment with the entry in front, whose run begins at `begin`? */
+static bool is_joined(const struct user_entry *entries, int begin, int i, int64_t time_ms)
+{
+    return time_ms - entries[i - 1].time_ms <= TOGETHER_MS &&
+           time_ms - entries[begin].time_ms < ROBOT_AT_ONCE_MS;
+}
+
+/* Of the entries from `first` on. */
+static int moments_of(const struct user_entry *entries, int first, int count)
+{
+    int moments = first < count, begin = first < count ? begin_of(entries, first) : first;
+
+    for (int i = first + 1; i < count; i++) {
+        moments += !is_joined(entries, begin, i, entries[i].time_ms);
+        if (entries[i].time_ms - entries[i - 1].time_ms > TOGETHER_MS)
+            begin = i;
+    }
+    return moments;
+}
 
 static bool is_fast(const struct user_entry *before, int count, int64_t time_ms, int most)
 {
-    int first = count - most, moments = 1;
+    int first = count - most;
 
     if (most == 0 || first < 0 || time_ms - before[first].time_ms >= ROBOT_MINUTE_MS)
         return false;
-    for (int i = first + 1; i < count; i++)
-        moments += before[i].time_ms - before[i - 1].time_ms > TOGETHER_MS;
-    return 2 * moments > most;
+    return 2 * moments_of(before, first, count) > most;
 }
 
-enum robot robot_chose(const struct user_entry *before, int count, uint64_t item, int64_t time_ms,
+enum robot robot_chose(const struct user_entry *before, int count, const struct user_entry *choice,
                        const struct robot_limits *limits)
 {
-    int64_t day = time_ms / ROBOT_DAY_MS, later_ms = time_ms;
-    int same = 0, moments = 0;
+    int64_t day = choice->time_ms / ROBOT_DAY_MS;
+    int same = 0, first = count, moments;
 
-    if (is_fast(before, count, time_ms, limits->minute_max))
+    if (is_fast(before, count, choice->time_ms, limits->minute_max))
         return ROBOT_MINUTE;
-    for (int i = count - 1; i >= 0 && before[i].time_ms / ROBOT_DAY_MS == day; i--) {
-        same += before[i].item == item && item != 0;
-        moments += later_ms - before[i].time_ms > TOGETHER_MS;
-        later_ms = before[i].time_ms;
+    while (first > 0 && before[first - 1].time_ms / ROBOT_DAY_MS == day) {
+        first--;
+        same += choice->item != 0 && before[first].item == choice->item &&
+                before[first].action == choice->action;
     }
     if (limits->item_max > 0 && same >= limits->item_max)
         return ROBOT_ITEM;
-    return limits->day_max > 0 && moments >= limits->day_max ? ROBOT_DAY : ROBOT_NONE;
+    if (limits->day_max == 0 || count - first < limits->day_max)
+        return ROBOT_NONE;
+    moments = moments_of(before, first, count);
+    moments -= is_joined(before, begin_of(before, count - 1), count, choice->time_ms);
+    return moments >= limits->day_max ? ROBOT_DAY : ROBOT_NONE;
 }
 
 int robot_without(const struct user_entry *entries, int count, const struct robot_limits *limits,
@@ -81,7 +111,7 @@ int robot_without(const struct user_entry *entries, int count, const struct robo
     int kept = 0;
 
     for (int i = 0; i < count; i++)
-        if (robot_chose(entries, i, entries[i].item, entries[i].time_ms, limits) == ROBOT_NONE)
+        if (robot_chose(entries, i, &entries[i], limits) == ROBOT_NONE)
             into[kept++] = entries[i];
     return kept;
 }

@@ -11,6 +11,10 @@
  * masks by them, and whoever checks the trainer (`freshet verify`) must mask the same. Pure, but
  * for where the limits are read.
  *
+ * What shares its time, or is a millisecond later, came at once, as the lines of an invoice or an
+ * import do: one moment, for ROBOT_AT_ONCE_MS. The times are the client's, so whoever goes on like
+ * that for longer has times of his own.
+ *
  * Judged by the entries before a choice alone, so that the order in which events come, a restart
  * and a replay change nothing. So no limit reaches further back than a sequence does
  * (features.sequence_max): one that is not below it never holds.
@@ -26,12 +30,14 @@
 #define ROBOT_MINUTE_MS INT64_C(60000)
 #define ROBOT_DAY_MS    INT64_C(86400000)
 
+#define ROBOT_AT_ONCE_MS 64 /* lines of a file with one user and time, a millisecond apart */
+
 /* 0: no limit. */
 struct robot_limits {
-    int minute_max; /* choices within a minute. What shares its time, or is a millisecond later,
-                       came at once, as the lines of an invoice or an import do, and says nothing of
-                       a hand's speed: more than half of them must have times of their own */
-    int item_max;   /* choices of one item in a day (UTC), by whatever actions */
+    int minute_max; /* choices within a minute. What came at once says nothing of a hand's speed:
+                       more than half of them must have times of their own */
+    int item_max;   /* choices of one item by one action in a day (UTC): who looks at a thing again
+                       and again has not bought it yet */
     int day_max;    /* moments of choice in a day (UTC); what came at once is one */
 };
 /* Of retrain.user_choices_max, .user_item_max and .user_day_max. */
@@ -55,9 +61,9 @@ enum robot {
 /* clang-format on */
 extern const char *const robot_names[ROBOT_COUNT];
 
-/* The choice of an item (0: of none in particular) at that time, with `before` in front of it in
- * the user's order: beyond which limit is it? */
-enum robot robot_chose(const struct user_entry *before, int count, uint64_t item, int64_t time_ms,
+/* A choice (of item 0: of none in particular, its action says nothing) with `before` in front of it
+ * in the user's order: beyond which limit is it? */
+enum robot robot_chose(const struct user_entry *before, int count, const struct user_entry *choice,
                        const struct robot_limits *limits);
 
 /* The entries that are beyond none, into `into` (count); returns how many. Of the oldest ones less

@@ -713,6 +713,10 @@ static void print_text(const struct verify *v)
                      " not judged; %" PRId64 " choices are beyond what a user may weigh\n",
                      v->of_items.items, v->of_items.equal, v->of_items.different,
                      v->of_items.unjudged, v->of_items.masked);
+    if (v->of_items.by_limits > 0)
+        (void)printf("%" PRId64 " of the different items count choices beyond a limit: tables of "
+                     "before there were limits, or of other limits than this configuration's\n",
+                     v->of_items.by_limits);
 }
 
 static void print_verdict(const struct verify *v)
@@ -760,6 +764,7 @@ static void print_json(const struct verify *v)
                    {"items_different", v->of_items.different},
                    {"items_unjudged", v->of_items.unjudged},
                    {"items_choices_masked", v->of_items.masked},
+                   {"items_different_by_limits", v->of_items.by_limits},
                    {"members", v->work.members},
                    {"shards_moved", v->work.shards_moved},
                    {"records_meanwhile", v->work.records},
@@ -850,8 +855,8 @@ const struct command verify_command = {
             "Redis, every count, and every example with its labels, in the topic or waiting in an "
             "outbox. With --items also what the trainer has counted of each item, by the "
             "retrain.user_choices_max, .user_item_max and .user_day_max of this configuration, "
-            "which must be the trainer's. Reads "
-            "only. "
+            "which must be the trainer's; items that differ only because the tables count "
+            "choices beyond a limit, as those of an older build do, are counted apart. Reads only. "
             "The first differences are told with the records that led to them. The whole log must "
             "still be there.\n"
             "\n"

@@ -24,7 +24,8 @@
 
 struct item_count {
     int64_t clicks, shown;
-    bool mixed; /* a user of two partitions touched it */
+    int64_t masked; /* clicks beyond a limit, not among them */
+    bool mixed;     /* a user of two partitions touched it */
 };
 
 struct range {
@@ -289,8 +290,7 @@ static bool is_masked(struct verify_items *v, const struct event *event)
     while (value != NULL && before < value->count &&
            user_entry_compare(&value->entries[before], &entry) < 0)
         before++;
-    return value != NULL && robot_chose(value->entries, before, entry.item, event->time_ms,
-                                        &v->robots) != ROBOT_NONE;
+    return value != NULL && robot_chose(value->entries, before, &entry, &v->robots) != ROBOT_NONE;
 }
 
 /* A choice that entered. Of a user of two partitions the trainer may have judged otherwise. */
@@ -303,8 +303,10 @@ static enum status count_choice(struct verify_items *v, const struct event *even
         return count_one(v, event->item, true, mixed, err);
     v->counts->masked++;
     index = item_tables_find(v->tables, rules_item_hash(&v->dataset->rules, event->item));
-    if (index != ITEM_NONE)
-        v->list[index].mixed = v->list[index].mixed || mixed;
+    if (index == ITEM_NONE)
+        return OK;
+    v->list[index].masked++;
+    v->list[index].mixed = v->list[index].mixed || mixed;
     return OK;
 }
 
@@ -405,6 +407,7 @@ static void compare(struct verify_items *v)
         int64_t shown = item_tables_shown(v->tables, i);
         struct text name = item_tables_name(v->tables, i);
         char what[200], hex[24];
+        bool by_limits;
 
         v->counts->items++;
         if (clicks == mine->clicks && shown == mine->shown) {
@@ -416,11 +419,15 @@ static void compare(struct verify_items *v)
             continue;
         }
         v->counts->different++;
+        by_limits = shown == mine->shown && clicks > mine->clicks &&
+                    clicks <= mine->clicks + mine->masked;
+        v->counts->by_limits += by_limits;
         (void)snprintf(hex, sizeof hex, "#%016" PRIx64, item_tables_hash(v->tables, i));
         (void)snprintf(what, sizeof what,
                        "differs (tables: %" PRId64 " choices, shown %" PRId64 "; log: %" PRId64
-                       ", %" PRId64 ")",
-                       clicks, shown, mine->clicks, mine->shown);
+                       ", %" PRId64 "%s)",
+                       clicks, shown, mine->clicks, mine->shown,
+                       by_limits ? ", without choices beyond a limit" : "");
         verify_history_add(v->history, name.bytes > 0 ? name : text_of(hex), true, -1, what);
     }
 }

@@ -26,6 +26,8 @@ struct verify_items_counts {
     int64_t different; /* also those that are in the log alone */
     int64_t unjudged;  /* touched by users whom two partitions feed */
     int64_t masked;    /* choices beyond a limit */
+    int64_t by_limits; /* of different: equal but for choices beyond a limit, some or all of which
+                          the tables count: made before there were limits, or under others */
     int64_t records;
 };
 

@@ -109,6 +109,8 @@ struct config_rule {
     /* In place of check, where several keys are looked at: tells each mistake with its own key,
      * which the text names, too. */
     void (*check_each)(const struct config *config, config_tell *tell, void *context);
+    /* Or what starts all the same, but not as meant: told as warnings. */
+    void (*warn_each)(const struct config *config, config_tell *tell, void *context);
 };
 
 /* Is a property (of librdkafka, "name=value") one whose value nobody may see? */

@@ -48,6 +48,14 @@ static void tell(void *context, const char *key, const char *text)
         config_mistakes_add(&check->mistakes, place_of(check, key), key, "%s", text);
 }
 
+static void warn(void *context, const char *key, const char *text)
+{
+    struct check *check = context;
+
+    if (!config_mistakes_of(&check->mistakes, key, check->loaded))
+        config_mistakes_add(&check->warnings, place_of(check, key), key, "%s", text);
+}
+
 /* Every secret that is named must be readable, else the roles that use it will fail. */
 static void check_secrets(struct check *check)
 {
@@ -125,6 +133,8 @@ static void check_rules(struct check *check)
 
             if (rule->check_each != NULL)
                 rule->check_each(check->config, tell, check);
+            else if (rule->warn_each != NULL)
+                rule->warn_each(check->config, warn, check);
             else if (rule->check(check->config, &err) != OK)
                 tell(check, rule->key, err.text);
         }

@@ -218,15 +218,18 @@ static bool is_answer(const struct learner *l, const struct event *event)
            event->time_ms - l->progress.impressed_ms <= l->rules.join_window_ms;
 }
 
-/* Is a choice beyond a limit? It is counted as such. */
-static bool is_masked(struct learner *l, const struct user_entry *before, int count, uint64_t item,
-                      int64_t time_ms)
+static bool note_limit(struct learner *l, enum robot limit)
 {
-    enum robot limit = robot_chose(before, count, item, time_ms, &l->options.robots);
-
     l->progress.masked += limit != ROBOT_NONE;
     l->progress.masked_by[limit] += limit != ROBOT_NONE;
     return limit != ROBOT_NONE;
+}
+
+/* Is a choice beyond a limit? It is counted as such. */
+static bool is_masked(struct learner *l, const struct user_entry *before, int count,
+                      const struct user_entry *choice)
+{
+    return note_limit(l, robot_chose(before, count, choice, &l->options.robots));
 }
 
 static enum status observe_action(struct learner *l, const struct event *event, bool *entered,
@@ -250,7 +253,7 @@ static enum status observe_action(struct learner *l, const struct event *event, 
         return status;
     *entered = true;
     before = sequences_before(l->sequences, user, &entry);
-    if (is_masked(l, before.entries, before.count, entry.item, event->time_ms))
+    if (is_masked(l, before.entries, before.count, &entry))
         return OK;
     l->recent[l->recent_entered++ % LEARNER_RECENT] = (struct learner_recent){user, event->time_ms};
     if (action->negative)
@@ -339,18 +342,48 @@ void learner_watch(struct learner *l, learner_watcher *watcher, void *context)
     l->watcher_context = context;
 }
 
-void learner_shown(struct learner *l, struct list *list)
+/* Beyond which limit is the choice of a row of a shown list? A label tells its weight and not its
+ * action: of actions of one weight, one beyond the limit will do. */
+static enum robot limit_of_row(const struct learner *l, const struct list *list, int row)
 {
-    bool masked = is_masked(l, list->history, list->history_count, 0, list->time_ms);
+    struct user_entry choice = {.item = item_tables_hash(l->tables, list->rows[row]),
+                                .time_ms = list->time_ms};
+    enum robot limit = ROBOT_NONE;
+
+    for (int code = 0; code < ACTIONS_MAX; code++) {
+        if (l->rules.actions[code].label != list->labels[row])
+            continue;
+        choice.action = (uint8_t)code;
+        limit = robot_chose(list->history, list->history_count, &choice, &l->options.robots);
+        if (limit != ROBOT_NONE)
+            break;
+    }
+    return limit;
+}
+
+/* What is beyond a limit is no choice any more, nor was it passed over: it is as an item that
+ * nobody knows. What else was chosen from the list stays. */
+static void mask_rows(struct learner *l, struct list *list)
+{
     int items = item_tables_count(l->tables);
 
-    for (int i = 0; i < list->rows_count && !masked; i++) {
-        bool chosen = list->labels[i] > 0 && list->rows[i] >= 0 && list->rows[i] < items;
+    for (int row = 0; row < list->rows_count; row++)
+        if (list->labels[row] > 0 && list->rows[row] >= 0 && list->rows[row] < items &&
+            note_limit(l, limit_of_row(l, list, row))) {
+            list->labels[row] = 0;
+            list->rows[row] = ITEM_NONE;
+        }
+}
 
-        masked = chosen && is_masked(l, list->history, list->history_count,
-                                     item_tables_hash(l->tables, list->rows[i]), list->time_ms);
-    }
-    if (masked)
+void learner_shown(struct learner *l, struct list *list)
+{
+    const struct user_entry any = {.time_ms = list->time_ms};
+    bool chosen = list_has_label(list);
+    bool masked = is_masked(l, list->history, list->history_count, &any);
+
+    if (!masked)
+        mask_rows(l, list);
+    if (masked || (chosen && !list_has_label(list)))
         list_destroy(list);
     else
         lists_add(l->shown, list);

@@ -93,8 +93,8 @@ const struct config_row retrain_config_rows[] = {
      "choices of one user in a minute; beyond it they are taken for a robot's and teach nothing; "
      "this and the next two: less than features.sequence_max, 0: no limit"},
     {"retrain.user_item_max", CONFIG_INT, "5", 0, SEQUENCE_MAX, NULL,
-     "choices of one item by one user in a day (UTC) that count and teach; more is no better known "
-     "for it"},
+     "choices of one item by one user and one action in a day (UTC) that count and teach; more is "
+     "no better known for it"},
     {"retrain.user_day_max", CONFIG_INT, "0", 0, SEQUENCE_MAX, NULL,
      "moments of choice of one user in a day (UTC) that count and teach; against robots that push "
      "many items, where people do not choose that much in one sitting"},

@@ -95,13 +95,21 @@ class User:
         """Is a choice that entered beyond what a user may weigh? None: hashes of one time decide."""
         most, day, before = self.rules["robots"], time // 86400000, sorted(e[0] for e in self.entries if e[0] < time)
         others = [e for e in self.entries if e[0] == time and e[1:] != (item, code)]
-        moments = lambda times: 1 + sum(b - a > 1 for a, b in zip(times, times[1:]))
-        fast = lambda times: 0 < most["minute_max"] <= len(times) and (
-            lambda last: time - last[0] < 60000 and 2 * moments(last) > len(last))(times[-most["minute_max"]:])
-        same = lambda all_of: 0 < most["item_max"] <= sum(e[1] == item and e[0] // 86400000 == day for e in all_of)
-        often = 0 < most["day_max"] <= moments([t for t in before if t // 86400000 == day] + [time]) - 1
+        def moments(times, last):
+            """Of the last so many: runs of steps of a millisecond at most; past 64 ms each has its own."""
+            news, begin = [], 0
+            for i, t in enumerate(times):
+                step = i == 0 or t - times[i - 1] > 1
+                begin = t if step else begin
+                news.append(step or t - begin >= 64)
+            return 1 + sum(news[len(news) - last + 1:])
+        fast = lambda times: 0 < most["minute_max"] <= len(times) and time - times[-most["minute_max"]] < 60000 and (
+            2 * moments(times, most["minute_max"]) > most["minute_max"])
+        same = lambda all_of: 0 < most["item_max"] <= sum(e[1:] == (item, code) and e[0] // 86400000 == day for e in all_of)
+        often = lambda times: 0 < most["day_max"] <= moments(times + [time], 1 + sum(t // 86400000 == day for t in times)) - 1
         past = [e for e in self.entries if e[0] < time]
-        least, best = ((fast(before + [e[0] for e in more]) or same(past + more) or often) for more in ([], others))
+        least, best = ((lambda times: fast(times) or same(past + more) or often(times))(before + [e[0] for e in more])
+                       for more in ([], others))
         return least if least == best else None
     def apply(self, event, record, mark):
         self.partitions, self.records = self.partitions | {record["p"]}, self.records + 1

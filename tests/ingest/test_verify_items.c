@@ -199,6 +199,14 @@ TEST(verify_items_compares_with_the_log_in_any_number_of_passes)
             CHECK_INT(1, counts.equal);
             CHECK_INT(0, counts.different);
             CHECK_INT(1, counts.masked);
+            CHECK_INT(0, counts.by_limits);
+            for (int clicks = 1; clicks <= 2; clicks++) { /* tables of before there were limits */
+                counts = compare_masked(
+                    config, clicks, passes,
+                    (struct robot_limits){.minute_max = 1 - limit, .day_max = limit}, 1);
+                CHECK_INT(1, counts.different);
+                CHECK_INT(2 - clicks, counts.by_limits);
+            }
         }
     }
     config_destroy(config);

@@ -5,6 +5,7 @@
 #include "features/features_main.h"
 #include "features/redis_connection.h"
 #include "features/redis_target.h"
+#include "features/robot.h"
 #include "ingest/ingest_config.h"
 #include "kernels/model_rows.h"
 #include "ops/file.h"
@@ -28,9 +29,13 @@ static const struct config_row *const config_tables[] = {ops_config_rows,      k
                                                          model_config_rows,    serve_config_rows,
                                                          retrain_config_rows,  NULL};
 static const struct doctor_check *const checks[] = {NULL};
-static const struct config_rule *const rules[] = {ops_config_rules,    kafka_config_rules,
-                                                  redis_config_rules,  events_config_rules,
-                                                  ingest_config_rules, NULL};
+static const struct config_rule *const rules[] = {ops_config_rules,
+                                                  kafka_config_rules,
+                                                  redis_config_rules,
+                                                  events_config_rules,
+                                                  ingest_config_rules,
+                                                  robot_config_rules,
+                                                  NULL};
 static const struct command_tables tables = {commands, config_tables, checks, rules};
 
 static struct command_result result;
@@ -305,4 +310,20 @@ TEST(config_check_looks_at_the_wait_for_replicas)
     check_told(":1:33", "redis.wait: 5000ms for replicas must be less than half of "
                         "redis.reply_timeout, 2000ms");
     CHECK_INT(EXIT_DONE, check_yaml("redis: {wait_replicas: 1, reply_timeout: 2s}\n", ""));
+}
+
+TEST(config_check_warns_of_what_starts_and_is_not_as_meant)
+{
+    static const char *const files[] = {"retrain:\n  user_choices_max: 100\n",
+                                        "features:\n  sequence_max: 50\n"};
+
+    for (int i = 0; i < 2; i++) {
+        CHECK_INT(0, check_yaml(files[i], ""));
+        check_told(i == 0 ? ":2:21" : ":2:17",
+                   i == 0 ? "retrain.user_choices_max is 100, but only 100 choices of a user "
+                            "are kept (features.sequence_max): it never holds"
+                          : "retrain.user_choices_max is 60, but only 50 choices of a user "
+                            "are kept (features.sequence_max): it never holds");
+        CHECK(strstr(result.err, "mistake") == NULL);
+    }
 }

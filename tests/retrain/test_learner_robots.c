@@ -14,10 +14,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LEARNT 500
-#define JUDGED 300
-#define PAID   7 /* items that robots are paid for: i0 .. */
-#define EACH   8 /* clicks of robots between two of people, a second */
+#define LEARNT       500
+#define JUDGED       300
+#define PAID         7 /* items that robots are paid for: i0 .. */
+#define FIXTURE_VIEW (FIXTURE_CLICK - 1)
+#define EACH         8 /* clicks of robots between two of people, a second */
 
 static struct error err;
 
@@ -276,26 +277,80 @@ TEST(learner_teaches_no_next_item_beyond_a_limit)
     CHECK_INT(4 * 6, taught(3));
 }
 
+/* Two rows, of items 3 and 4, after `same` entries of item 3. */
+static struct list *list_after(struct learner *learner, int same, uint8_t action)
+{
+    struct list *list = list_create(5, 2);
+
+    CHECK(list != NULL);
+    list->time_ms = retrain_time_ms(10);
+    for (int row = 0; row < 2; row++)
+        list->rows[row] = item_tables_find(
+            learner_tables(learner), rules_item_hash(retrain_rules(), retrain_event(row + 3).item));
+    CHECK(list->rows[0] >= 0 && list->rows[1] >= 0 && list->rows[0] != list->rows[1]);
+    list->labels[0] = retrain_rules()->actions[FIXTURE_CLICK].label;
+    for (int i = 0; i < 5; i++)
+        list->history[i] = (struct user_entry){
+            .time_ms = retrain_time_ms(i),
+            .item = i < same ? item_tables_hash(learner_tables(learner), list->rows[0]) : 1,
+            .action = action};
+    return list;
+}
+
 TEST(learner_masks_lists_whose_choice_is_beyond_a_limit)
 {
     struct learner *learner = retrain_learner();
-    struct list *list;
 
     retrain_feed(learner, 0, 10);
     for (int same = 4; same <= 5; same++) {
-        list = list_create(5, 2);
-        CHECK(list != NULL);
-        list->time_ms = retrain_time_ms(10);
-        list->rows[1] = item_tables_find(learner_tables(learner),
-                                         rules_item_hash(retrain_rules(), retrain_event(3).item));
-        list->labels[1] = 1;
-        for (int i = 0; i < 5; i++)
-            list->history[i] = (struct user_entry){
-                .time_ms = retrain_time_ms(i),
-                .item = i < same ? item_tables_hash(learner_tables(learner), list->rows[1]) : 1};
-        learner_shown(learner, list); /* takes it */
+        learner_shown(learner, list_after(learner, same, FIXTURE_CLICK)); /* takes it */
         CHECK_INT(same - 4, learner_progress(learner)->masked_by[ROBOT_ITEM]);
         CHECK_INT(1, lists_fresh(learner_shown_lists(learner)));
     }
+    /* Looked at five times, and then chosen. */
+    learner_shown(learner, list_after(learner, 5, FIXTURE_VIEW));
+    CHECK_INT(1, learner_progress(learner)->masked_by[ROBOT_ITEM]);
+    CHECK_INT(2, lists_fresh(learner_shown_lists(learner)));
+    learner_destroy(learner);
+}
+
+/* Clicks on an item that was looked at all day, in the tables. */
+TEST(learner_counts_a_choice_after_many_looks)
+{
+    struct learner *learner = retrain_learner();
+
+    for (int i = 0; i < 12; i++) {
+        struct event event = {.kind = EVENT_ACTION,
+                              .action = i < 6 ? FIXTURE_VIEW : FIXTURE_CLICK,
+                              .user = text_of("u"),
+                              .item = text_of("i0"),
+                              .time_ms = retrain_time_ms(i)};
+
+        CHECK_STATUS(OK, learner_event(learner, &event, NULL, &err));
+    }
+    CHECK_INT(2, learner_progress(learner)->masked_by[ROBOT_ITEM]); /* the sixth of each */
+    CHECK_INT(10, item_tables_clicks(learner_tables(learner), 0));
+    learner_destroy(learner);
+}
+
+TEST(learner_masks_a_choice_and_not_what_else_was_chosen_from_the_list)
+{
+    struct learner *learner = retrain_learner();
+    const struct list *kept;
+    struct list *list;
+    int32_t other;
+
+    retrain_feed(learner, 0, 10);
+    list = list_after(learner, 5, FIXTURE_CLICK);
+    list->labels[1] = list->labels[0];
+    other = list->rows[1];
+    learner_shown(learner, list);
+    CHECK_INT(1, learner_progress(learner)->masked_by[ROBOT_ITEM]);
+    CHECK_INT(1, lists_fresh(learner_shown_lists(learner)));
+    kept = lists_fresh_at(learner_shown_lists(learner), 0);
+    CHECK_INT(ITEM_NONE, kept->rows[0]);
+    CHECK(kept->labels[0] == 0);
+    CHECK_INT(other, kept->rows[1]);
+    CHECK(kept->labels[1] > 0);
     learner_destroy(learner);
 }
