@@ -210,12 +210,25 @@ static bool look_elsewhere(struct redis_connection *c)
 }
 
 /* Of one server all the connections of a process fail: 64 shards would say so twice a second. The
- * first says it, then one a minute with how many did not. Two servers may share a limit. */
+ * first says it, then one a minute with how many did not. Servers beyond LOG_PLACES share limits.
+ */
 static struct log_limit *limit_of(const char *where)
 {
-    static struct log_limit limits[LOG_PLACES];
+    static struct {
+        uint64_t server; /* hash; 0: free, and then it is one server's for good */
+        struct log_limit limit;
+    } places[LOG_PLACES];
+    uint64_t server = hash64_text(text_of(where), 0) | 1;
 
-    return &limits[hash64_text(text_of(where), 0) % LOG_PLACES];
+    for (uint64_t i = 0; i < LOG_PLACES; i++) {
+        uint64_t at = (server / 2 + i) % LOG_PLACES, free = 0;
+
+        if (__atomic_compare_exchange_n(&places[at].server, &free, server, false, __ATOMIC_RELAXED,
+                                        __ATOMIC_RELAXED) ||
+            free == server)
+            return &places[at].limit;
+    }
+    return &places[server / 2 % LOG_PLACES].limit;
 }
 
 /* Full jitter on the upper half: processes that lost one server do not come back as one. */
