@@ -143,7 +143,7 @@ static void print_end(const char *which, const struct dead_letter *letter)
 
 static void print_table(const struct dlq *d)
 {
-    (void)printf("%" PRId64 " dead letter%s\n", d->letters, d->letters == 1 ? "" : "s");
+    (void)printf("%" PRId64 " dead letter%s\n", d->letters, text_plural(d->letters));
     for (int i = 0; i <= REFUSAL_COUNT; i++) {
         const struct reason *r = &d->reasons[i];
 
@@ -159,7 +159,7 @@ static void print_table(const struct dlq *d)
     }
     if (d->malformed > 0)
         (void)printf("  %" PRId64 " record%s of the topic: no dead letter of ours\n", d->malformed,
-                     d->malformed == 1 ? "" : "s");
+                     text_plural(d->malformed));
 }
 
 static int run_dlq(struct dlq *d)

@@ -256,11 +256,6 @@ static int64_t usable(const struct dry *d)
     return d->records - d->outcomes[OUTCOME_DEAD].count;
 }
 
-static const char *ending(int64_t count)
-{
-    return count == 1 ? "" : "s";
-}
-
 /* Where most records lack what a key of the mapping says where to find, that key is named. */
 static void print_mapping(const struct dry *d)
 {
@@ -313,8 +308,8 @@ static void print_text(const struct dry *d)
 
     (void)printf("%" PRId64 " record%s, %" PRId64 " user%s, %" PRId64
                  " example%s for the trainer; nothing was written\n",
-                 d->records, ending(d->records), user_store_count(d->store),
-                 ending(user_store_count(d->store)), d->examples, ending(d->examples));
+                 d->records, text_plural(d->records), user_store_count(d->store),
+                 text_plural(user_store_count(d->store)), d->examples, text_plural(d->examples));
     for (int i = 0; i < OUTCOME_COUNT; i++)
         if (d->outcomes[i].count > 0)
             print_first(d, outcome_names[i], helps[i], &d->outcomes[i]);

@@ -189,6 +189,5 @@ void verify_history_print(const struct verify_history *history)
         }
     }
     if (more > 0)
-        (void)fprintf(stderr, "... and %" PRId64 " more difference%s\n", more,
-                      more == 1 ? "" : "s");
+        (void)fprintf(stderr, "... and %" PRId64 " more difference%s\n", more, text_plural(more));
 }

@@ -297,7 +297,7 @@ static int print_check(const struct check *check)
     print_lines(&check->warnings);
     print_lines(&check->mistakes);
     if (count > 0)
-        (void)fprintf(stderr, "freshet config check: %d mistake%s\n", count, count == 1 ? "" : "s");
+        (void)fprintf(stderr, "freshet config check: %d mistake%s\n", count, text_plural(count));
     else if (check->path == NULL)
         (void)printf("no file, the defaults are used; --config FILE names one\n");
     else

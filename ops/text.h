@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
 struct text {
@@ -27,6 +28,12 @@ static inline struct text text_of(const char *zero_ended)
 static inline bool text_equal(struct text a, struct text b)
 {
     return a.bytes == b.bytes && (a.bytes == 0 || memcmp(a.at, b.at, a.bytes) == 0);
+}
+
+/* Of a noun behind a count. */
+static inline const char *text_plural(int64_t count)
+{
+    return count == 1 ? "" : "s";
 }
 
 #endif
