@@ -98,7 +98,7 @@ static enum status choose_form(struct command_line *line, struct interactions_op
         [EVENT_FILE_PAIRS] = INTERACTIONS_USER_ITEM};
     enum event_file_form asked = event_file_form_of(command_text(line, "format"));
 
-    if (asked == EVENT_FILE_DETECT && *data->map != '\0')
+    if (asked == EVENT_FILE_DETECT && data->map != NULL && *data->map != 0)
         asked = EVENT_FILE_CSV;
     if (asked == EVENT_FILE_DETECT)
         return detect_form(command_argument(line, 0), &data->form, err);
