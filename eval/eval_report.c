@@ -202,6 +202,8 @@ static void put_slices(struct json_writer *w, const struct eval_result *r)
         json_object_end(w);
     }
     json_real(w, "fairness_gap", r->fairness_gap);
+    if (r->epochs == 0)
+        return; /* no network to compare with */
     json_key(w, "stability");
     json_object_begin(w);
     json_text(w, "against", text_of(full_ranking_arm_names[ARM_NETWORK]));
@@ -309,7 +311,8 @@ static void print_rows(const struct eval_result *r, FILE *to)
             (void)fprintf(to, "   %+.4f [%+.4f %+.4f]", row->ndcg_gain.difference,
                           row->ndcg_gain.low, row->ndcg_gain.high);
         else
-            (void)fprintf(to, "   NDCG@10 [%.4f %.4f]", row->ndcg_self.low, row->ndcg_self.high);
+            (void)fprintf(to, "   (itself within [%.4f %.4f])", row->ndcg_self.low,
+                          row->ndcg_self.high);
         (void)fprintf(to, "\n");
     }
 }
@@ -342,8 +345,11 @@ void eval_report_table(const struct eval_result *r, const struct eval_options *o
                       r->slices[EVAL_SLICE_NEW].ndcg[ARM_MODEL_COLD], (int)r->among_new.items,
                       (int)r->among_new.described, r->among_new.hit_rate, r->among_new.ndcg,
                       r->among_new.chance, r->slices[EVAL_SLICE_NEW].hit_rate[ARM_MODEL_FLOOR]);
-    (void)fprintf(to, "fairness gap %.4f; model against network: RBO %.3f, same first %.3f\n",
-                  r->fairness_gap, r->stability, r->same_first);
+    (void)fprintf(to, "fairness gap: %.4f of NDCG@10 between users of long and short histories\n",
+                  r->fairness_gap);
+    if (r->epochs > 0)
+        (void)fprintf(to, "lists of model and network: overlap (RBO) %.3f, same first item %.3f\n",
+                      r->stability, r->same_first);
     if (r->epochs > 0)
         (void)fprintf(
             to,
