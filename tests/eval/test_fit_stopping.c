@@ -41,6 +41,7 @@ TEST(fit_is_better_where_it_was_best_than_where_it_ended)
     char path[300];
     double better = 0;
 
+    SKIP_WHERE_THREADS_ARE_WATCHED();
     (void)snprintf(path, sizeof path, "%s/data", test_folder());
     eval_fixture_write(path, 2, true);
     eval_fixture_read(&f, path, SPLIT_LEAVE_ONE_OUT, 1);
