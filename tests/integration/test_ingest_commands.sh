@@ -36,7 +36,7 @@ done < <(grep -ohE '`freshet [a-z]+( [a-z]+)?' ops/runbooks/*.md docs/*.md READM
 [ -z "$unknown" ]
 check "every command that a page names is there:$unknown"
 unknown=
-for name in $(grep -ohE 'freshet_[a-z_]+' ops/runbooks/*.md docs/*.md README.md | sort -u); do
+for name in $(grep -ohE 'freshet_[a-z0-9_]+' ops/runbooks/*.md docs/*.md README.md | sort -u); do
     grep -qrE "\"$name\"" --include='*.c' ops schemas machine ingest features scorer eval retrain || unknown="$unknown $name"
 done
 [ -z "$unknown" ]
