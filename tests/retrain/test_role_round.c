@@ -212,25 +212,33 @@ TEST(role_judges_by_as_many_as_the_gate_asks_for_where_nothing_more_comes)
     role_world_end();
 }
 
-TEST(role_outlives_a_models_folder_that_it_cannot_write_to)
+/* Rounds until a challenger passes the gate, in a world that is easy to learn: what then? */
+static enum round_result pass_the_gate(struct role *role, int sent)
 {
     enum round_result result = RESULT_REFUSED;
-    struct role *role;
-    int sent = 0;
 
-    role_world_begin();
-    role_world_send_events(0, sent = 400);
-    role = role_world_open();
-    role_world_follow(role, sent);
-    CHECK_STATUS(OK, role_publish_tables(role, &err));
-    CHECK_INT(0, rename(role_world_inside("models"), role_world_inside("models.away")));
-    retrain_write(role_world_inside("models"), "x", 1);
-    /* Rounds until a challenger passes the gate, in a world that is easy to learn. */
     for (int rounds = 0; rounds < 20 && result == RESULT_REFUSED; rounds++) {
         role_world_send_events(sent, sent + 400);
         role_world_follow(role, sent += 400);
         result = make_round(role);
     }
+    return result;
+}
+
+TEST(role_outlives_a_models_folder_that_it_cannot_write_to)
+{
+    const int sent = 400;
+    enum round_result result;
+    struct role *role;
+
+    role_world_begin();
+    role_world_send_events(0, sent);
+    role = role_world_open();
+    role_world_follow(role, sent);
+    CHECK_STATUS(OK, role_publish_tables(role, &err));
+    CHECK_INT(0, rename(role_world_inside("models"), role_world_inside("models.away")));
+    retrain_write(role_world_inside("models"), "x", 1);
+    result = pass_the_gate(role, sent);
     CHECK(result == RESULT_FAILED);
     CHECK(strstr(role_verdict(role), "failed: the gate passed, but") != NULL);
     CHECK(strstr(role_verdict(role), "models") != NULL);
@@ -250,21 +258,17 @@ TEST(role_outlives_a_models_folder_that_it_cannot_write_to)
 
 TEST(role_outlives_a_pointer_that_names_no_bundle)
 {
-    enum round_result result = RESULT_REFUSED;
+    const int sent = 400;
+    enum round_result result;
     struct role *role;
-    int sent = 0;
 
     role_world_begin();
-    role_world_send_events(0, sent = 400);
+    role_world_send_events(0, sent);
     role = role_world_open();
     role_world_follow(role, sent);
     CHECK_STATUS(OK, role_publish_tables(role, &err));
     retrain_write(role_world_inside("models/current"), "../../etc\n", 10);
-    for (int rounds = 0; rounds < 20 && result == RESULT_REFUSED; rounds++) {
-        role_world_send_events(sent, sent + 400);
-        role_world_follow(role, sent += 400);
-        result = make_round(role);
-    }
+    result = pass_the_gate(role, sent);
     CHECK(result == RESULT_FAILED);
     CHECK(strstr(role_verdict(role), "../../etc") != NULL);
     retrain_write(role_world_inside("models/current"), "v000001\n", 8); /* as a rollback would */
