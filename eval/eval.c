@@ -286,6 +286,8 @@ static enum status one_epoch(struct eval *e, struct progress *progress, struct e
 /* Asked to stop: what becomes of it? */
 static enum status stopped(const struct eval *e, const char *when, struct error *err)
 {
+    if (e->options->baselines)
+        return error_set(err, ERR_CANCELLED, "stopped %s", when);
     if (e->options->checkpoint == NULL)
         return error_set(err, ERR_CANCELLED, "stopped %s; with --checkpoint FILE it could go on",
                          when);

@@ -281,11 +281,12 @@ static void make_features(const struct job *job, struct member *m, int64_t event
 {
     const struct interactions *d = job->world->split->data;
     int64_t first = d->start[d->user[event]];
+    bool learnt = job->purpose != PURPOSE_CONTEST; /* which is among what is served */
 
     signals_view_at(m->view, event, of);
-    if (job->world->ftrl != NULL)
+    if (learnt && job->world->ftrl != NULL)
         ftrl_scores(job->world->ftrl, d->item + first, event - first, m->features[FUSION_FTRL]);
-    if (job->world->two_tower != NULL)
+    if (learnt && job->world->two_tower != NULL)
         two_tower_scores(job->world->two_tower, d->item + first, event - first,
                          m->features[FUSION_TWO_TOWER]);
     fusion_features(m->features, &job->features, m->network, of);

@@ -77,7 +77,7 @@ struct evaluator_options {
     const struct rules *rules;
     const struct model *challenger;
     const struct model *champion; /* NULL: none yet */
-    const struct model *rounded; /* the challenger's weights after model_round(); NULL: not asked */
+    const struct model *rounded;  /* model_copy_rounded() of the challenger; NULL: not asked */
     struct holdout_window window; /* its from_ms: earlier choices may have been trained on */
     const struct lists *pool; /* recalled lists not yet learnt from, borrowed and not changed; or
                                  NULL: scalars are not compared */
