@@ -82,6 +82,7 @@ struct model_tensor {
 
 struct model;
 struct model_workspace;
+struct kv_cache; /* kernels/kv_cache.h */
 
 void model_switch(struct model_config *config, const struct model_switches *switches);
 struct model_switches model_switches_of(const struct model_config *config);
@@ -214,6 +215,28 @@ void model_workspace_destroy(struct model_workspace *workspace); /* NULL is fine
  */
 MUST_CHECK enum status model_score(const struct model *model, struct model_workspace *workspace,
                                    const struct batch *batch, float *scores, struct error *err);
+
+/**
+ * The same; K and V of histories come from the cache as far as it has them, and what is computed of
+ * them is left there: of a next request with the same tokens in front only what follows is
+ * computed, in steps of KV_PAGE_ROWS (kernels/kv_cache.h). On the CPU scores are those of
+ * model_score() to the bit, whatever the cache holds; on a GPU a score's last bits may differ.
+ * After an error nothing of the batch is in the cache. cache NULL: model_score().
+ *
+ * Thread: as model_score(); all share one cache. Nothing is allocated once a workspace has seen its
+ * largest batch and the cache has its memory.
+ */
+MUST_CHECK enum status model_score_cached(const struct model *model,
+                                          struct model_workspace *workspace, struct kv_cache *cache,
+                                          const struct batch *batch, float *scores,
+                                          struct error *err);
+
+/* Takes the cache's memory for models of this one's shape now, in place of at the first request.
+ * OK, and no change, while others read pages of another shape; what the cache held is dropped when
+ * it is of another. Errors: ERR_LIMIT the cache's bytes are less than a page of this model;
+ * ERR_NOMEM; ERR_DEVICE. */
+MUST_CHECK enum status model_reserve_cache(const struct model *model, struct kv_cache *cache,
+                                           struct error *err);
 
 /**
  * The same for a batch of one request, whose history's K and V are kept in *history: of a next

@@ -31,6 +31,13 @@ uint64_t hash64_text(struct text text, uint64_t seed)
     return hash64(text.at, text.bytes, seed);
 }
 
+struct hash128 hash128(const void *bytes, size_t count, uint64_t seed)
+{
+    XXH128_hash_t hash = XXH3_128bits_withSeed(bytes == NULL ? "" : bytes, count, seed);
+
+    return (struct hash128){hash.low64, hash.high64};
+}
+
 /* Two multiply-and-fold rounds with the constants of SplitMix64; a is spread before b
  * joins it, so that mix(a, b) and mix(b, a) differ. */
 uint64_t hash64_mix(uint64_t a, uint64_t b)

@@ -21,6 +21,10 @@ MUST_CHECK enum status hash_start(struct error *err);
 
 uint64_t hash64(const void *bytes, size_t count, uint64_t seed); /* XXH3_64bits_withSeed */
 uint64_t hash64_text(struct text text, uint64_t seed);
+struct hash128 {
+    uint64_t low, high;
+};
+struct hash128 hash128(const void *bytes, size_t count, uint64_t seed); /* XXH3_128bits_withSeed */
 uint64_t hash64_mix(uint64_t a, uint64_t b); /* combines two hashes, order matters */
 
 void hash_random_bytes(void *into, size_t count);           /* from the system's generator */

@@ -35,6 +35,26 @@ TEST(hash64_depends_on_every_byte_the_length_and_the_seed)
     }
 }
 
+TEST(hash128_depends_on_every_byte_the_length_and_the_seed)
+{
+    unsigned char bytes[300];
+    struct hash128 nothing = hash128(NULL, 0, 0);
+
+    CHECK(nothing.low == 0x6001c324468d497fu && nothing.high == 0x99aa06d3014798d8u);
+    memset(bytes, 7, sizeof bytes);
+    for (size_t count = 1; count <= sizeof bytes; count++) {
+        struct hash128 before = hash128(bytes, count, 1), other = hash128(bytes, count - 1, 1);
+
+        CHECK(before.low != other.low && before.high != other.high);
+        other = hash128(bytes, count, 2);
+        CHECK(before.low != other.low && before.high != other.high);
+        bytes[count - 1] ^= 1;
+        other = hash128(bytes, count, 1);
+        CHECK(before.low != other.low && before.high != other.high);
+        bytes[count - 1] ^= 1;
+    }
+}
+
 TEST(hash64_mix_is_not_symmetric_and_spreads_single_bits)
 {
     CHECK(hash64_mix(1, 2) != hash64_mix(2, 1));
