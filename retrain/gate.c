@@ -75,7 +75,11 @@ void gate_rounding(struct gate *gate, const struct evaluation *e)
 {
     double change = e->rounded.ndcg - e->arms[EVALUATE_CHALLENGER].ndcg;
 
-    if (e->rounded.measured && e->events > 0)
+    if (!e->rounded.measured)
+        report(gate, true,
+               "bf16 not measured (retrain.measure_bf16): under serve.bf16: auto serve "
+               "stays in f32");
+    else if (e->events > 0)
         report(gate, true, "in bf16 NDCG@%d %+.4f, 95 %% within [%+.4f, %+.4f]: %s", EVALUATE_K,
                change, -e->rounded.loss.high, -e->rounded.loss.low,
                e->rounded.most <= BUNDLE_BF16_CHANGE_MAX ? "serve may use it where it is faster"

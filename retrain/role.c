@@ -89,6 +89,9 @@ const struct config_row retrain_config_rows[] = {
      "and at most so many are judged, or holdout_min if that is more"},
     {"retrain.champion_slack", CONFIG_REAL, "0.005", 0, 1, NULL,
      "share of the champion's NDCG that a challenger may lose at worst (95 %)"},
+    {"retrain.measure_bf16", CONFIG_CHOICE, "auto", 0, 0, "auto|on|off",
+     "rank a round's held-out choices once more, to tell what bf16 products change: without that "
+     "`serve.bf16: auto` stays in f32. auto: unless serve.bf16 is off in this configuration"},
     {"retrain.user_choices_max", CONFIG_INT, "60", 0, SEQUENCE_MAX, NULL,
      "choices of one user in a minute; beyond it they are taken for a robot's and teach nothing; "
      "this and the next two: less than features.sequence_max, 0: no limit"},
@@ -115,6 +118,17 @@ const struct config_row retrain_config_rows[] = {
 
 /* ---- opening ---- */
 
+/* One file usually configures all roles, so what serve is told here says whether anybody will look
+ * at it. Where serve has a file of its own, retrain.measure_bf16 says so. */
+static bool measures_bf16(const struct config *config)
+{
+    const char *said = config_text(config, "retrain.measure_bf16");
+
+    if (strcmp(said, "auto") == 0)
+        return strcmp(config_text(config, "serve.bf16"), "off") != 0;
+    return strcmp(said, "on") == 0;
+}
+
 static void read_settings(struct role *role)
 {
     const struct config *c = role->config;
@@ -134,6 +148,7 @@ static void read_settings(struct role *role)
         .holdout_max = (int)config_int(c, "retrain.holdout_max"),
         .expire_after_ms = config_duration_ms(c, "retrain.expire_after"),
         .keep = (int)config_int(c, "retrain.keep"),
+        .measure_bf16 = measures_bf16(c),
         .seed = (uint64_t)config_int(c, "retrain.seed"),
         .gate = {.events_min = config_int(c, "retrain.holdout_min"),
                  .champion_slack = config_real(c, "retrain.champion_slack")},

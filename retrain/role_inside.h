@@ -38,6 +38,7 @@ struct role_settings {
     double holdout_share;
     int holdout_min, holdout_max;
     int keep;
+    bool measure_bf16;
     int64_t expire_after_ms; /* 0: never */
     uint64_t seed;
     struct gate_options gate;
@@ -108,6 +109,10 @@ enum status role_begin_round(struct role *role, enum round_cause cause,
 /* A piece of the round; *over when it ended, *result then says how. */
 enum status role_go_on(struct role *role, bool *over, enum round_result *result,
                        struct error *err) MUST_CHECK;
+/* The challenger with its products rounded, by which it is measured what that changes; the caller
+ * destroys it. NULL: nobody asked, or there is no memory for it: this round does not say, which
+ * refuses nothing. */
+struct model *role_round_challenger(const struct role *role);
 enum status role_publish_tables(struct role *role, struct error *err) MUST_CHECK;
 void role_set_verdict(struct role *role, const char *report, const char *fmt, ...)
     PRINTF_LIKE(3, 4);

@@ -106,14 +106,13 @@ static enum status train(struct role *role, struct error *err)
 
 /* ---- judging ---- */
 
-/* What bf16 would change is measured by it. NULL: this round does not say, which refuses nothing.
- */
-static struct model *round_challenger(const struct role *role)
+struct model *role_round_challenger(const struct role *role)
 {
-    struct model *rounded;
+    struct model *rounded = NULL;
     struct error err;
 
-    if (model_copy_rounded(&rounded, learner_model(role->learner), &err) != OK)
+    if (role->settings.measure_bf16 &&
+        model_copy_rounded(&rounded, learner_model(role->learner), &err) != OK)
         log_event(LOG_WARN, "bf16_not_measured", err.text);
     return rounded;
 }
@@ -139,7 +138,7 @@ static enum status judge(struct role *role, struct evaluation *evaluation, struc
     split(role, &options.window);
     options.window.from_ms = until_ms;
     if (status == OK)
-        options.rounded = rounded = round_challenger(role);
+        options.rounded = rounded = role_round_challenger(role);
     if (status == OK)
         status = evaluator_create(&evaluator, &options, err);
     while (status == OK && !done)

@@ -218,7 +218,7 @@ static const char *against_bf16(const struct served_slot *slot, const struct mod
     if (slot->bf16 == SERVED_BF16_OFF)
         return "serve.bf16 is off";
     if (!told && isnan(most))
-        return "the bundle does not say how much bf16 may change";
+        return "the bundle does not say how much bf16 may change (retrain.measure_bf16)";
     if (!told && !(most <= BUNDLE_BF16_CHANGE_MAX))
         return "bf16 may change the held-out NDCG@10 by more than .001";
     if (model_round_try(model, trial, &err) != OK)

@@ -9,6 +9,7 @@
 #include "ops/kafka_admin.h"
 #include "ops/kafka_producer.h"
 #include "ops/ops_main.h"
+#include "scorer/serve_main.h"
 #include "tests/retrain/retrain_fixture.h"
 #include "tests/support/redis_server.h"
 #include "tests/test.h"
@@ -48,10 +49,11 @@ const char *role_world_inside(const char *name)
 
 static void load_config(int judged_min)
 {
-    static const struct config_row *const tables[] = {
-        ops_config_rows,    kafka_config_rows,    redis_config_rows,
-        events_config_rows, features_config_rows, ingest_config_rows,
-        model_config_rows,  retrain_config_rows,  NULL};
+    static const struct config_row *const tables[] = {ops_config_rows,      kafka_config_rows,
+                                                      redis_config_rows,    events_config_rows,
+                                                      features_config_rows, ingest_config_rows,
+                                                      model_config_rows,    serve_config_rows,
+                                                      retrain_config_rows,  NULL};
     char brokers[80], url[200], models[450], folder[450], holdout_min[60];
     const char *sets[] = {brokers,
                           url,
@@ -63,8 +65,10 @@ static void load_config(int judged_min)
                           holdout_min,
                           "retrain.holdout_share=0.3",
                           "retrain.users_max=1000",
-                          role_world.reads_items};
-    int count = (int)(sizeof sets / sizeof sets[0]) - (role_world.reads_items == NULL);
+                          role_world.settings[0],
+                          role_world.settings[1]};
+    int count = (int)(sizeof sets / sizeof sets[0]) - (role_world.settings[0] == NULL) -
+                (role_world.settings[1] == NULL);
     char *report = NULL;
 
     (void)snprintf(brokers, sizeof brokers, "kafka.brokers=%s", kafka_broker_address(broker));

@@ -10,12 +10,12 @@
 #define ROLE_WORLD_PARTITIONS  2
 #define ROLE_WORLD_PATIENCE_US ((int64_t)60 * 1000000)
 
-/* Of the test at hand. catalogue and reads_items are read by role_world_begin(). */
+/* Of the test at hand. catalogue and settings are read by role_world_begin(). */
 struct role_world {
     struct config *config;
     struct rules rules;      /* of the data set */
     bool catalogue;          /* there is an items topic */
-    const char *reads_items; /* a setting that makes it read the items topic, or NULL */
+    const char *settings[2]; /* "KEY=VALUE"; NULL from the first that is not needed */
 };
 extern struct role_world role_world;
 

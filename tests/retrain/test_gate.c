@@ -60,7 +60,11 @@ TEST(gate_says_what_rounding_changes_and_refuses_nothing_by_it)
 
     gate_begin(&gate);
     gate_rounding(&gate, &e);
-    CHECK_TEXT("", gate.report);
+    CHECK_TEXT(
+        "ok: bf16 not measured (retrain.measure_bf16): under serve.bf16: auto serve stays in "
+        "f32",
+        gate.report);
+    gate_begin(&gate);
     e.rounded.measured = true;
     e.rounded.ndcg = .2998;
     e.rounded.loss = (struct bootstrap_interval){.0002, -.0004, .0008, 40};

@@ -225,7 +225,7 @@ TEST(role_reads_what_the_catalogue_says_of_items_nobody_has_seen)
     int count;
 
     role_world.catalogue = true;
-    role_world.reads_items = "retrain.cold_items=100";
+    role_world.settings[0] = "retrain.cold_items=100";
     role_world_begin();
     (void)snprintf(name, sizeof name, "%.*s", TEXT_ARGS(first.item));
     (void)snprintf(known, sizeof known, "{\"item\":\"%s\",\"category\":\"shoes\"}", name);
@@ -238,7 +238,7 @@ TEST(role_reads_what_the_catalogue_says_of_items_nobody_has_seen)
     role_world_flush();
     role = role_world_open();
     role_world.catalogue = false;
-    role_world.reads_items = NULL;
+    role_world.settings[0] = NULL;
     role_world_follow(role, 200);
     tables = learner_tables(role->learner);
     CHECK(role->items_topic != NULL);
@@ -272,13 +272,13 @@ TEST(role_leaves_the_items_topic_alone_by_default)
     CHECK(role->items_topic == NULL);
     role_close(role);
     role_world_end();
-    role_world.reads_items = "model.text=32";
+    role_world.settings[0] = "model.text=32";
     role_world_begin();
     role = role_world_open();
     CHECK(role->items_topic != NULL);
     role_close(role);
     role_world_end();
-    role_world.reads_items = NULL;
+    role_world.settings[0] = NULL;
     role_world.catalogue = false;
 }
 
@@ -289,7 +289,7 @@ TEST(role_with_one_round_alone_waits_a_while_for_the_catalogue)
     int count;
 
     role_world.catalogue = true;
-    role_world.reads_items = "retrain.cold_items=100";
+    role_world.settings[0] = "retrain.cold_items=100";
     role_world_begin();
     for (int i = 0; i < 4; i++)
         send_item("shoe", "{\"item\":\"shoe\",\"category\":\"shoes\"}");
@@ -309,5 +309,5 @@ TEST(role_with_one_round_alone_waits_a_while_for_the_catalogue)
     role_close(role);
     role_world_end();
     role_world.catalogue = false;
-    role_world.reads_items = NULL;
+    role_world.settings[0] = NULL;
 }

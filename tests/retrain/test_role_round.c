@@ -16,6 +16,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static struct error err;
 
@@ -105,6 +108,7 @@ TEST(role_publishes_tables_judges_refuses_with_a_reason_and_goes_on_after_a_rest
     CHECK_TEXT(published ? "v000002" : "v000001", role->version);
     CHECK(published == (role->champion != NULL));
     check_gate_page(role, published ? "published v000002: NDCG@10" : "refused: NDCG@10");
+    check_gate_page(role, "in bf16 NDCG@10");
     role_close(role);
     role_world_end();
 }
@@ -210,6 +214,74 @@ TEST(role_judges_by_as_many_as_the_gate_asks_for_where_nothing_more_comes)
     CHECK(strstr(role->report, "judged by") != NULL);
     role_close(role);
     role_world_end();
+}
+
+/* ---- what bf16 changes ---- */
+
+/* One round's report where retrain and serve are told these. */
+static bool report_says(const char *retrain_setting, const char *serve_setting, const char *part)
+{
+    struct role *role;
+    bool says;
+
+    role_world.settings[0] = retrain_setting;
+    role_world.settings[1] = serve_setting;
+    role_world_begin();
+    role_world_send_events(0, 100);
+    role = role_world_open();
+    role_world_follow(role, 100);
+    (void)run_once(role);
+    says = strstr(role->report, part) != NULL;
+    role_close(role);
+    role_world_end();
+    role_world.settings[0] = role_world.settings[1] = NULL;
+    return says;
+}
+
+TEST(role_measures_what_bf16_changes_unless_nobody_serves_it)
+{
+    const char *measured = "ok: in bf16 NDCG@10", *not_measured = "ok: bf16 not measured";
+
+    /* The default measures: role_publishes_tables_judges_... looks for it. */
+    CHECK(report_says("serve.bf16=off", NULL, not_measured));
+    CHECK(report_says("retrain.measure_bf16=on", "serve.bf16=off", measured));
+    CHECK(report_says("retrain.measure_bf16=off", "serve.bf16=auto", not_measured));
+}
+
+/* Takes all the memory there is, down to the smallest pieces. */
+static void exhaust_memory(void)
+{
+    struct rlimit none = {0, 0};
+
+    CHECK_INT(0, setrlimit(RLIMIT_AS, &none));
+    for (size_t bytes = 1 << 20; bytes >= 16; bytes /= 2)
+        while (malloc(bytes) != NULL)
+            ;
+}
+
+TEST(role_without_memory_for_a_rounded_challenger_goes_on_without)
+{
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+    SKIP("the sanitizer's own memory is not limited");
+#else
+    struct learner *learner = retrain_learner();
+    struct role role = {.learner = learner, .settings.measure_bf16 = true};
+    int outcome;
+    pid_t child;
+
+    CHECK_STATUS(OK, learner_ready(learner, &err));
+    struct model *rounded = role_round_challenger(&role);
+    CHECK(rounded != NULL);
+    model_destroy(rounded);
+    child = fork();
+    if (child == 0) {
+        exhaust_memory();
+        _exit(role_round_challenger(&role) == NULL ? 0 : 1);
+    }
+    CHECK(child > 0 && waitpid(child, &outcome, 0) == child);
+    CHECK(WIFEXITED(outcome) && WEXITSTATUS(outcome) == 0);
+    learner_destroy(learner);
+#endif
 }
 
 /* Rounds until a challenger passes the gate, in a world that is easy to learn: what then? */
