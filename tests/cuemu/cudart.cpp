@@ -86,12 +86,17 @@ bool free_of_capture(const char *what)
 
 void drain(CUstream_st *stream)
 {
+    if (stream->queue.empty())
+        return;
+    memory_start();
+    memory_open(true);
     while (!stream->queue.empty()) {
         work next = std::move(stream->queue.front());
 
         stream->queue.pop_front();
         next();
     }
+    memory_open(false);
 }
 
 void drain_all(void)

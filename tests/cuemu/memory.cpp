@@ -29,8 +29,9 @@
 namespace
 {
 const size_t ARENA_BYTES = (size_t)32 << 30; /* addresses; memory is taken when touched */
-/* An allocation of so much is not filled, nor its shadow: it may be larger than the machine. */
-const size_t HUGE_BYTES = (size_t)256 << 20;
+/* An allocation of so much is not filled, nor its shadow: it may be larger than the machine, and
+ * pages that nobody touches cost nothing when memory is opened and closed. */
+const size_t HUGE_BYTES = (size_t)4 << 20;
 const size_t GAP_BYTES = 512; /* between allocations, so that nothing runs over */
 enum byte_state : unsigned char { CLOSED, UNDEFINED, DEFINED };
 enum access_kind { READ, WRITE };
@@ -387,8 +388,11 @@ void memory_start(void)
 
 void memory_open(bool open)
 {
-    if (mprotect(arena.base, arena_used + GAP_BYTES, open ? PROT_READ | PROT_WRITE : PROT_NONE) !=
-        0)
+    static int users; /* one inside another: a whole queue is run behind one opening */
+
+    users += open ? 1 : -1;
+    if (users == (open ? 1 : 0) && mprotect(arena.base, arena_used + GAP_BYTES,
+                                            open ? PROT_READ | PROT_WRITE : PROT_NONE) != 0)
         abort();
 }
 
@@ -454,24 +458,24 @@ void *memory_allocate(size_t bytes)
     return arena.base + offset;
 }
 
-/* Never handed out again: what still uses it is seen. */
+/* Never handed out again: what still uses it is seen. Its pages go: each costs something whenever
+ * memory is opened. */
 bool memory_free(void *at)
 {
     auto found = allocations.find((size_t)((unsigned char *)at - arena.base));
 
     if (found == allocations.end())
         return false;
-    if (found->second < HUGE_BYTES) {
-        memset(arena.state + found->first, CLOSED, found->second);
-    } else {
-        size_t from = (found->first + 4095) / 4096 * 4096;
-        size_t to = (found->first + found->second) / 4096 * 4096;
+    size_t first = found->first, end = first + found->second;
+    size_t from = std::min((first + 4095) / 4096 * 4096, end),
+           to = std::max(end / 4096 * 4096, from);
 
-        memset(arena.state + found->first, CLOSED, from - found->first);
+    memset(arena.state + first, CLOSED, from - first);
+    if (to > from) {
         madvise(arena.state + from, to - from, MADV_DONTNEED); /* 0: CLOSED */
         madvise(arena.base + from, to - from, MADV_DONTNEED);
-        memset(arena.state + to, CLOSED, found->first + found->second - to);
     }
+    memset(arena.state + to, CLOSED, end - to);
     allocations.erase(found);
     return true;
 }
