@@ -462,7 +462,7 @@ static void unround(struct model *model)
     free(model->rounded);
     model->rounded = NULL;
     model->network.rounded = (struct network_rounded){0};
-    model->network.bf16 = false;
+    model->network.bf16 = model->network.bf16_next = false;
 }
 
 enum status model_prepare(struct model *model, struct error *err)
@@ -541,6 +541,17 @@ enum status model_round(struct model *model, struct error *err)
     status = model->backend->put(&model->device, &state, err);
     model->network.bf16 = status == OK;
     return status;
+}
+
+enum status model_round_next(struct model *model, struct error *err)
+{
+    struct network_state state;
+
+    if (model->device == NULL || !model_is_rounded(model) || model->network.bf16_next)
+        return OK;
+    model->network.bf16_next = true;
+    state = model_network(model);
+    return model->backend->put(&model->device, &state, err);
 }
 
 bool model_is_rounded(const struct model *model)

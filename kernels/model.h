@@ -173,6 +173,15 @@ MUST_CHECK enum status model_fold(struct model *model, struct error *err);
  * Errors: ERR_NOMEM: the model is as before. ERR_DEVICE: it is not.
  */
 MUST_CHECK enum status model_round(struct model *model, struct error *err);
+/**
+ * Next-item scores of a rounded model on a GPU are from here on products of bf16 numbers, too: of
+ * last states and of the item table, until the next model_prepare(). It is asked for apart because
+ * the table then lies on the GPU a second time, in 2 bytes for each of V * C numbers. Elsewhere,
+ * and for a model that is not rounded, it does nothing: on the CPU these scores stay float.
+ *
+ * Errors: ERR_NOMEM, ERR_DEVICE: the model is not as before.
+ */
+MUST_CHECK enum status model_round_next(struct model *model, struct error *err);
 /* Of a GPU: it multiplies bf16 (compute capability 8.0 or more), and was told to. */
 bool model_is_rounded(const struct model *model);
 

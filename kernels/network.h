@@ -78,6 +78,7 @@ struct network {
     struct embed_folded folded; /* of the first layer; emb NULL where it is computed */
     struct network_rounded rounded;
     bool bf16; /* who scores may multiply bf16 numbers, added up in f32, where the device does so */
+    bool bf16_next; /* then next-item scores may, too */
 };
 
 /* Floats that network_pack() needs, and the packing itself; call it again after every change. */

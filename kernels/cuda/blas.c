@@ -144,9 +144,10 @@ enum status blas_product(cublasHandle_t blas, float *out, int32_t out_pitch, str
 
 /* The handle is pedantic for products of f32; bf16 is multiplied by tensor cores, which must not
  * add up in anything narrower than f32 either. */
-enum status blas_product_half(cublasHandle_t blas, void *out, int32_t out_pitch, int out_half,
-                              struct blas_half x, struct blas_half w, int32_t R, int32_t K,
-                              int32_t N, int add, struct error *err)
+enum status blas_product_half_of(cublasHandle_t blas, void *out, int32_t out_pitch, int out_half,
+                                 struct blas_half x, enum blas_form x_form, struct blas_half w,
+                                 enum blas_form w_form, int32_t R, int32_t K, int32_t N, int add,
+                                 struct error *err)
 {
     const float one = 1, keep = add ? 1 : 0;
     cublasStatus_t status;
@@ -155,11 +156,19 @@ enum status blas_product_half(cublasHandle_t blas, void *out, int32_t out_pitch,
         return OK;
     status = blas_table.set_math(blas, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION);
     if (status == CUBLAS_STATUS_SUCCESS)
-        status = blas_table.gemm_ex(blas, CUBLAS_OP_N, CUBLAS_OP_N, N, R, K, &one, w.at,
-                                    CUDA_R_16BF, w.pitch, x.at, CUDA_R_16BF, x.pitch, &keep, out,
-                                    out_half ? CUDA_R_16BF : CUDA_R_32F, out_pitch,
+        status = blas_table.gemm_ex(blas, operation_of(w_form), operation_of(x_form), N, R, K, &one,
+                                    w.at, CUDA_R_16BF, w.pitch, x.at, CUDA_R_16BF, x.pitch, &keep,
+                                    out, out_half ? CUDA_R_16BF : CUDA_R_32F, out_pitch,
                                     CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
     if (status == CUBLAS_STATUS_SUCCESS)
         status = blas_table.set_math(blas, CUBLAS_PEDANTIC_MATH);
     return status == CUBLAS_STATUS_SUCCESS ? OK : failed("cublasGemmEx", status, err);
+}
+
+enum status blas_product_half(cublasHandle_t blas, void *out, int32_t out_pitch, int out_half,
+                              struct blas_half x, struct blas_half w, int32_t R, int32_t K,
+                              int32_t N, int add, struct error *err)
+{
+    return blas_product_half_of(blas, out, out_pitch, out_half, x, BLAS_AS_IT_IS, w, BLAS_AS_IT_IS,
+                                R, K, N, add, err);
 }

@@ -61,5 +61,9 @@ MUST_CHECK enum status blas_product_half(cublasHandle_t blas, void *out, int32_t
                                          int out_half, struct blas_half x, struct blas_half w,
                                          int32_t R, int32_t K, int32_t N, int add,
                                          struct error *err);
+MUST_CHECK enum status blas_product_half_of(cublasHandle_t blas, void *out, int32_t out_pitch,
+                                            int out_half, struct blas_half x, enum blas_form x_form,
+                                            struct blas_half w, enum blas_form w_form, int32_t R,
+                                            int32_t K, int32_t N, int add, struct error *err);
 
 #endif

@@ -27,6 +27,8 @@ struct device_model {
     int32_t Z;
     bool bf16;                      /* products of scores are of bf16 numbers */
     struct device_bytes half;       /* then block as bf16, element by element */
+    bool bf16_next;                 /* and those of next-item scores */
+    struct device_bytes emb_half;   /* then emb as bf16 */
     uint64_t place;                 /* another one whenever something lies elsewhere than before */
     struct network_tensors weights; /* pointers into block, on the device */
     struct device_floats block, emb, inverse_norm; /* the last: (V) of item rows */
@@ -73,7 +75,8 @@ struct device_pass {
     size_t in_bytes;
     struct arrays in;
     float *x, *normed, *z, *o, *e, *head_z, *head_now, *head_wide, *low, *hidden, *states, *scores;
-    float *head_half; /* room for bf16 of head_now, in a model of bf16 */
+    float *head_half;      /* room for bf16 of head_now, in a model of bf16 */
+    uint16_t *states_half; /* states as bf16, where next-item scores are of those */
 };
 
 /* ---- weights ---- */
@@ -86,6 +89,11 @@ static int capability; /* of the device; set before there is a model */
 static uint16_t *half_of(const struct device_model *model, const float *tensor)
 {
     return (uint16_t *)(void *)model->half.at + (tensor - model->block.at);
+}
+
+static uint16_t *emb_half(const struct device_model *model)
+{
+    return (uint16_t *)(void *)model->emb_half.at;
 }
 
 static bool multiplies_bf16(const struct device_model *model)
@@ -101,13 +109,14 @@ static void drop_model(struct device_model *model)
     device_floats_clear(&model->emb);
     device_floats_clear(&model->inverse_norm);
     device_bytes_clear(&model->half);
+    device_bytes_clear(&model->emb_half);
     free(model);
 }
 
 /* What launches have of a model beside its shape, which stays: where its tensors lie, and how many
  * item rows there are. While these stay, a graph that reads them stays right. */
 struct places {
-    const void *block, *emb, *inverse_norm, *half;
+    const void *block, *emb, *inverse_norm, *half, *emb_half;
     int32_t V;
 };
 
@@ -117,13 +126,14 @@ static struct places places_of(const struct device_model *model)
                            .emb = model->emb.at,
                            .inverse_norm = model->inverse_norm.at,
                            .half = model->bf16 ? model->half.at : NULL,
+                           .emb_half = model->bf16_next ? model->emb_half.at : NULL,
                            .V = model->config.V};
 }
 
 static bool same_places(const struct places *a, const struct places *b)
 {
     return a->block == b->block && a->emb == b->emb && a->inverse_norm == b->inverse_norm &&
-           a->half == b->half && a->V == b->V;
+           a->half == b->half && a->emb_half == b->emb_half && a->V == b->V;
 }
 
 static enum status put_weights(struct device_model *model, const struct network_state *state,
@@ -140,8 +150,11 @@ static enum status put_weights(struct device_model *model, const struct network_
     if (status == OK)
         status = device_floats_reserve(&model->inverse_norm, state->network->config.V, err);
     model->bf16 = state->network->bf16 && capability >= BF16_CAPABILITY;
+    model->bf16_next = model->bf16 && state->network->bf16_next;
     if (status == OK && model->bf16)
         status = device_bytes_reserve(&model->half, (size_t)block * sizeof(uint16_t), err);
+    if (status == OK && model->bf16_next)
+        status = device_bytes_reserve(&model->emb_half, (size_t)emb * sizeof(uint16_t), err);
     if (status != OK)
         return status;
     CUDA_TRY(err, cudaMemcpy(model->block.at, state->block, (size_t)block * sizeof(float),
@@ -152,6 +165,8 @@ static enum status put_weights(struct device_model *model, const struct network_
                              state->network->config.C, err);
     if (status == OK && model->bf16)
         status = cuda_half(NULL, half_of(model, model->block.at), model->block.at, block, err);
+    if (status == OK && model->bf16_next)
+        status = cuda_half(NULL, emb_half(model), model->emb.at, emb, err);
     if (status != OK)
         return status;
     /* Passes have streams of their own, which do not wait for what is above. */
@@ -293,6 +308,8 @@ static void carve_activations(struct carve *carve, struct device_pass *pass,
     pass->hidden = carve_part(carve, cross ? N * model->config.W : 0, sizeof(float));
     cross = cross && model->bf16;
     pass->head_half = carve_part(carve, cross ? N * model->Z : 0, sizeof(uint16_t));
+    pass->states_half = carve_part(carve, pass->call.next && model->bf16_next ? B * C : 0,
+                                   sizeof(uint16_t));
 }
 
 /* ---- what goes in ---- */
@@ -634,23 +651,51 @@ static enum status head(const struct device_pass *pass, struct error *err)
 
 /* ---- next-item scores ---- */
 
+/* scores (B, V) = states times the rows of the table, whose lengths come after. */
+static enum status next_products(const struct device_pass *pass, struct error *err)
+{
+    const struct device_model *model = pass->model;
+    int32_t B = pass->call.batch->B, C = model->config.C, V = model->config.V;
+    struct blas_matrix states = {pass->states, C}, items = {model->emb.at, C};
+    struct blas_half half_states = {pass->states_half, C}, half_items = {emb_half(model), C};
+
+    if (model->bf16_next)
+        return blas_product_half_of(pass->blas, pass->scores, V, 0, half_states, BLAS_AS_IT_IS,
+                                    half_items, BLAS_TRANSPOSED, B, C, V, 0, err);
+    return blas_product_of(pass->blas, pass->scores, V, states, BLAS_AS_IT_IS, items,
+                           BLAS_TRANSPOSED, B, C, V, 0, err);
+}
+
+static enum status next_listed(const struct device_pass *pass, struct error *err)
+{
+    const struct device_model *model = pass->model;
+    int32_t B = pass->call.batch->B, C = model->config.C, V = model->config.V;
+
+    if (model->bf16_next)
+        return cuda_next_listed_half(pass->stream, pass->scores, pass->states_half, emb_half(model),
+                                     model->inverse_norm.at, pass->in.candidate_start,
+                                     pass->in.listed, B, V, C, err);
+    return cuda_next_listed(pass->stream, pass->scores, pass->states, model->emb.at,
+                            model->inverse_norm.at, pass->in.candidate_start, pass->in.listed, B, V,
+                            C, err);
+}
+
 static enum status next_scores(const struct device_pass *pass, struct error *err)
 {
     const struct device_model *model = pass->model;
     const struct batch *batch = pass->call.batch;
     int32_t C = model->config.C, V = model->config.V;
-    struct blas_matrix states = {pass->states, C}, items = {model->emb.at, C};
     enum status status = cuda_next_states(pass->stream, pass->states, pass->x,
                                           pass->in.history_start, contexts_of(pass), batch->B, C,
                                           1 / model->config.tau, err);
 
+    if (status == OK && model->bf16_next)
+        status = cuda_half(pass->stream, pass->states_half, pass->states, (int64_t)batch->B * C,
+                           err);
     if (status == OK && !pass->call.whole)
-        return cuda_next_listed(pass->stream, pass->scores, pass->states, model->emb.at,
-                                model->inverse_norm.at, pass->in.candidate_start, pass->in.listed,
-                                batch->B, V, C, err);
+        return next_listed(pass, err);
     if (status == OK)
-        status = blas_product_of(pass->blas, pass->scores, V, states, BLAS_AS_IT_IS, items,
-                                 BLAS_TRANSPOSED, batch->B, C, V, 0, err);
+        status = next_products(pass, err);
     if (status == OK)
         status = cuda_next_scale(pass->stream, pass->scores, model->inverse_norm.at, batch->B, V,
                                  err);

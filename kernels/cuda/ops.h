@@ -177,6 +177,14 @@ MUST_CHECK enum status cuda_next_listed(cudaStream_t stream, float *scores, cons
                                         const int32_t *candidate_start, const int32_t *listed,
                                         int32_t B, int32_t V, int32_t C, struct error *err);
 
+/* The same of bf16 states and rows, added up in f32; C a multiple of 4, both 8-byte aligned. Bytes:
+ * C * 4 a candidate. Limit: memory, scattered rows; a warp each. */
+MUST_CHECK enum status cuda_next_listed_half(cudaStream_t stream, float *scores,
+                                             const uint16_t *states, const uint16_t *emb,
+                                             const float *inverse_norm,
+                                             const int32_t *candidate_start, const int32_t *listed,
+                                             int32_t B, int32_t V, int32_t C, struct error *err);
+
 /* ---- the best of each list ---- */
 
 /**

@@ -1,6 +1,6 @@
 /*
  * Tests kernels/cuda of bf16: the rounding bit by bit, products against sums in double of rounded
- * numbers, norm and gate that write it.
+ * numbers, next-item scores of it, norm and gate that write it.
  */
 #include "kernels/cuda/blas.h"
 #include "kernels/cuda/ops.h"
@@ -158,6 +158,125 @@ static void product_shape(int number, struct random *random)
 TEST(cuda_half_products_are_sums_in_f32_of_rounded_numbers)
 {
     device_for_shapes(product_shape);
+}
+
+/* Rows of a matrix that may lie turned over, further apart than they are long. */
+struct halves {
+    uint16_t *at;
+    int32_t pitch;
+    bool turned;
+};
+
+static struct halves some_halves(struct random *random, int32_t rows, int32_t columns)
+{
+    struct halves h = {.turned = device_below(random, 2) == 1};
+
+    h.pitch = (h.turned ? rows : columns) + device_below(random, 5);
+    h.pitch += h.pitch == 0; /* cuBLAS refuses 0, of nothing, too */
+    h.at = random_halves(random, (int64_t)(h.turned ? columns : rows) * h.pitch);
+    return h;
+}
+
+static double half_at(struct halves h, int32_t row, int32_t column)
+{
+    return (double)float_of(h.turned ? h.at[column * h.pitch + row] : h.at[row * h.pitch + column]);
+}
+
+static struct blas_half put_halves(struct halves h, int32_t rows, int32_t columns)
+{
+    return (struct blas_half){DEVICE_PUT(h.at, (int64_t)(h.turned ? columns : rows) * h.pitch),
+                              h.pitch};
+}
+
+/* Within 1e-5 of the sum of magnitudes: what a sum in f32 may lose, and one in bf16 never holds. */
+static void form_shape(int number, struct random *random)
+{
+    int32_t R = number < 2 ? number : 1 + device_below(random, 30);
+    int32_t K = number == 2 ? 0 : 1 + device_below(random, 90), N = 1 + device_below(random, 40);
+    int add = number / 2 % 2;
+    int64_t count = (int64_t)R * N;
+    struct halves x = some_halves(random, R, K), w = some_halves(random, K, N);
+    float *start = device_random_floats(random, count), *out = DEVICE_PUT(start, count), *got;
+    cublasHandle_t blas;
+    struct error err;
+
+    CHECK_STATUS(OK, blas_open(&err));
+    CHECK_STATUS(OK, blas_create(&blas, NULL, &err));
+    CHECK_STATUS(
+        OK, blas_product_half_of(blas, out, N, 0, put_halves(x, R, K),
+                                 x.turned ? BLAS_TRANSPOSED : BLAS_AS_IT_IS, put_halves(w, K, N),
+                                 w.turned ? BLAS_TRANSPOSED : BLAS_AS_IT_IS, R, K, N, add, &err));
+    CHECK_STATUS(OK, cuda_half(NULL, room_half(4), DEVICE_PUT(((float[4]){0}), 4), 4, &err));
+    got = device_get(out, count);
+    for (int64_t i = 0; i < count; i++) {
+        double sum = add ? (double)start[i] : 0, size = fabs(sum);
+
+        for (int32_t k = 0; k < K; k++) {
+            double term = half_at(x, (int32_t)(i / N), k) * half_at(w, k, (int32_t)(i % N));
+
+            sum += term;
+            size += fabs(term);
+        }
+        CHECK_NEAR(sum, (double)got[i], 1e-5 * size);
+    }
+    blas_destroy(blas);
+    free(x.at);
+    free(w.at);
+    free(start);
+    free(got);
+}
+
+TEST(cuda_half_products_of_turned_matrices)
+{
+    device_for_shapes(form_shape);
+}
+
+/* ---- next items ---- */
+
+static void listed_shape(int number, struct random *random)
+{
+    int32_t B = number == 0 ? 0 : 1 + device_below(random, 5), V = 1 + device_below(random, 20);
+    int32_t C = 16 * (1 + device_below(random, 12)), start[8] = {0}, listed[64];
+    uint16_t *states = random_halves(random, (int64_t)B * C);
+    uint16_t *emb = random_halves(random, (int64_t)V * C);
+    float *norms = device_random_floats(random, V), *got, *out;
+    struct error err;
+
+    for (int32_t b = 0; b < B; b++)
+        start[b + 1] = start[b] + (number == 1 ? 0 : device_below(random, 12));
+    for (int32_t i = 0; i < start[B]; i++)
+        listed[i] = device_below(random, V + 2) - 1;
+    out = device_floats(start[B]);
+    CHECK_STATUS(OK, cuda_next_listed_half(NULL, out, DEVICE_PUT(states, (int64_t)B * C),
+                                           DEVICE_PUT(emb, (int64_t)V * C), DEVICE_PUT(norms, V),
+                                           DEVICE_PUT(start, B + 1), DEVICE_PUT(listed, start[B]),
+                                           B, V, C, &err));
+    CHECK_STATUS(OK, cuda_half(NULL, room_half(4), DEVICE_PUT(((float[4]){0}), 4), 4, &err));
+    got = device_get(out, start[B]);
+    for (int32_t b = 0; b < B; b++) {
+        for (int32_t i = start[b]; i < start[b + 1]; i++) {
+            int32_t v = listed[i] >= 0 && listed[i] < V ? listed[i] : 0;
+            double sum = 0, size = 0;
+
+            for (int32_t c = 0; c < C; c++) {
+                double term = (double)float_of(states[b * C + c]) *
+                              (double)float_of(emb[v * C + c]) * (double)norms[v];
+
+                sum += term;
+                size += fabs(term);
+            }
+            CHECK_NEAR(sum, (double)got[i], 1e-5 * size);
+        }
+    }
+    free(states);
+    free(emb);
+    free(norms);
+    free(got);
+}
+
+TEST(cuda_half_listed_next_items_are_sums_in_f32_of_rounded_numbers)
+{
+    device_for_shapes(listed_shape);
 }
 
 /* ---- norm and gate ---- */
