@@ -25,7 +25,11 @@ if text.count(old) != 1:
     sys.exit(f'"{old}" stands {text.count(old)} times in {source}')
 open(to, 'w').write(text.replace(old, new))
 PLANT
-    case $file in *.cu) compile=$COMPILE_KERNEL ;; *) compile=$COMPILE_C ;; esac
+    case $file in # blas.c opens our cuBLAS, as rules.mk has it
+        *.cu) compile=$COMPILE_KERNEL ;;
+        blas.c) compile="$COMPILE_C -Ddlopen=cuemu_dlopen -Ddlsym=cuemu_dlsym -Ddlclose=cuemu_dlclose" ;;
+        *) compile=$COMPILE_C ;;
+    esac
     $compile "$at/$file" -o "$at/planted.o" >"$at/log" 2>&1 || { echo "does not compile:"; cat "$at/log"; return 1; }
     objects=" $OBJECTS "
     # shellcheck disable=SC2086
