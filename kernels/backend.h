@@ -21,6 +21,7 @@
 #include "schemas/batch.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 
 struct network_state;  /* kernels/network.h */
 struct trainer;        /* kernels/trainer_private.h */
@@ -60,6 +61,8 @@ struct backend {
                               struct device_history **history, int32_t kept_rows,
                               const struct batch *batch, float *scores, struct error *err);
     void (*drop_history)(struct device_history *history);
+    enum status (*make_pool)(float **pool, size_t bytes, struct error *err);
+    void (*drop_pool)(float *pool);
     enum status (*learn)(struct device_learner **learner, struct trainer *trainer,
                          const struct network_state *state, struct trainer_losses *sums,
                          double *squares, struct error *err);

@@ -8,6 +8,7 @@
 #include "kernels/model.h"
 
 #include "kernels/backend.h"
+#include "kernels/kv_cache.h"
 #include "kernels/network.h"
 #include "ops/random.h"
 
@@ -42,11 +43,21 @@ struct model {
     struct device_model *device; /* NULL on the CPU */
 };
 
+/* Of a batch that is scored with a cache: one a request, each with its part of keys and slots. */
+struct workspace_leases {
+    struct kv_lease *list;
+    int32_t capacity;
+    int64_t pages; /* that keys and slots have room for */
+    struct hash128 *keys;
+    int32_t *slots;
+};
+
 struct model_workspace {
     char *memory;
     size_t bytes;
     const struct backend *backend; /* of device, once it has one */
     struct device_pass *device;
+    struct workspace_leases leases;
 };
 
 /* K and V of the first `count` tokens that are listed, by the weights of that version. */
@@ -587,6 +598,9 @@ void model_workspace_destroy(struct model_workspace *workspace)
     if (workspace == NULL)
         return;
     free(workspace->memory);
+    free(workspace->leases.list);
+    free(workspace->leases.keys);
+    free(workspace->leases.slots);
     if (workspace->device != NULL)
         workspace->backend->drop_pass(workspace->device);
     free(workspace);
@@ -649,7 +663,8 @@ enum status network_check_batch(const struct model_config *config, const struct 
 enum wanted { WANT_SCORES, WANT_NEXT_ALL, WANT_NEXT_CANDIDATES };
 
 static void score_request(const struct model *model, const struct request *request,
-                          enum wanted wanted, char *memory, float *scores)
+                          enum wanted wanted, char *memory, float *pool,
+                          const struct kv_lease *lease, float *scores)
 {
     const struct network *net = &model->network;
     struct network_pass pass;
@@ -663,6 +678,9 @@ static void score_request(const struct model *model, const struct request *reque
         alone.m = 0;
     network_pass_begin(&pass, net, &alone, false, wanted != WANT_SCORES, false, memory);
     if (wanted == WANT_SCORES) {
+        pass.pool = pool;
+        pass.lease = lease;
+        pass.kept_rows = pool == NULL ? 0 : lease->found * KV_PAGE_ROWS;
         network_forward(&pass, to, 0, 0);
         return;
     }
@@ -682,12 +700,27 @@ static void score_request(const struct model *model, const struct request *reque
         to[BATCH_ITEM_UNKNOWN] = -INFINITY;
 }
 
+/* Room for pass after pass of the batch's requests. */
+static enum status reserve_passes(const struct model *model, struct model_workspace *workspace,
+                                  const struct batch *batch, bool candidates, struct error *err)
+{
+    size_t most = 0;
+
+    for (int32_t b = 0; b < batch->B; b++) {
+        struct request request = request_with(batch, b, model->network.config.contexts);
+        size_t bytes = network_pass_bytes(&model->network.config, model->layout.Z, request.n,
+                                          candidates ? request.m : 0, false, false);
+
+        most = bytes > most ? bytes : most;
+    }
+    return reserve(workspace, most, err);
+}
+
 static enum status score_batch(const struct model *model, struct model_workspace *workspace,
                                const struct batch *batch, enum wanted wanted, float *scores,
                                struct error *err)
 {
     enum status status;
-    size_t most = 0;
 
     assert(model->prepared);
     status = network_check_batch(&model->network.config, batch, err);
@@ -700,20 +733,13 @@ static enum status score_batch(const struct model *model, struct model_workspace
         return model->backend->score_next(&workspace->device, model->device, batch,
                                           wanted == WANT_NEXT_ALL, scores, err);
     }
-    for (int32_t b = 0; b < batch->B; b++) {
-        struct request request = request_with(batch, b, model->network.config.contexts);
-        size_t bytes = network_pass_bytes(&model->network.config, model->layout.Z, request.n,
-                                          wanted == WANT_SCORES ? request.m : 0, false, false);
-
-        most = bytes > most ? bytes : most;
-    }
-    status = reserve(workspace, most, err);
+    status = reserve_passes(model, workspace, batch, wanted == WANT_SCORES, err);
     if (status != OK)
         return status;
     for (int32_t b = 0; b < batch->B; b++) {
         struct request request = request_with(batch, b, model->network.config.contexts);
 
-        score_request(model, &request, wanted, workspace->memory, scores);
+        score_request(model, &request, wanted, workspace->memory, NULL, NULL, scores);
     }
     return OK;
 }
@@ -722,6 +748,86 @@ enum status model_score(const struct model *model, struct model_workspace *works
                         const struct batch *batch, float *scores, struct error *err)
 {
     return score_batch(model, workspace, batch, WANT_SCORES, scores, err);
+}
+
+static struct kv_shape shape_of(const struct model *model)
+{
+    return (struct kv_shape){.L = model->network.config.L,
+                             .C = model->network.config.C,
+                             .backend = model->device == NULL ? NULL : model->backend};
+}
+
+enum status model_reserve_cache(const struct model *model, struct kv_cache *cache,
+                                struct error *err)
+{
+    return kv_cache_reserve(cache, shape_of(model), err);
+}
+
+/* Grown at once to what is wanted; what they hold is of no use to the next batch. */
+static enum status reserve_leases(struct workspace_leases *leases, int32_t requests, int64_t pages,
+                                  struct error *err)
+{
+    if (requests > leases->capacity) {
+        free(leases->list);
+        leases->list = calloc((size_t)requests, sizeof *leases->list);
+        leases->capacity = leases->list == NULL ? 0 : requests;
+    }
+    if (pages > leases->pages) {
+        free(leases->keys);
+        free(leases->slots);
+        leases->keys = calloc((size_t)pages, sizeof *leases->keys);
+        leases->slots = calloc((size_t)pages, sizeof *leases->slots);
+        leases->pages = leases->keys == NULL || leases->slots == NULL ? 0 : pages;
+    }
+    if (requests > leases->capacity || pages > leases->pages)
+        return error_set(err, ERR_NOMEM, "no memory for %d leases of %lld pages", (int)requests,
+                         (long long)pages);
+    return OK;
+}
+
+/* One request after the other: the next finds what this one leaves. */
+static enum status score_from_pages(const struct model *model, struct model_workspace *workspace,
+                                    struct kv_cache *cache, const struct batch *batch,
+                                    float *scores, struct error *err)
+{
+    struct workspace_leases *leases = &workspace->leases;
+    enum status status = reserve_passes(model, workspace, batch, true, err);
+    float *pool;
+
+    if (status == OK)
+        status = reserve_leases(leases, 1, kv_pages_of(model->network.config.P), err);
+    if (status != OK)
+        return status;
+    pool = kv_cache_enter(cache, shape_of(model));
+    for (int32_t b = 0; b < batch->B; b++) {
+        struct request request = request_with(batch, b, model->network.config.contexts);
+        struct kv_lease lease = {.keys = leases->keys, .slots = leases->slots};
+
+        if (pool != NULL) {
+            kv_cache_keys(cache, &lease, model->version, &request);
+            kv_cache_take(cache, &lease);
+        }
+        score_request(model, &request, WANT_SCORES, workspace->memory, pool, &lease, scores);
+        if (pool != NULL)
+            kv_cache_give(cache, &lease, true);
+    }
+    if (pool != NULL)
+        kv_cache_leave(cache);
+    return OK;
+}
+
+enum status model_score_cached(const struct model *model, struct model_workspace *workspace,
+                               struct kv_cache *cache, const struct batch *batch, float *scores,
+                               struct error *err)
+{
+    enum status status = network_check_batch(&model->network.config, batch, err);
+
+    assert(model->prepared);
+    if (status != OK)
+        return status;
+    if (cache == NULL || model->device != NULL)
+        return score_batch(model, workspace, batch, WANT_SCORES, scores, err);
+    return score_from_pages(model, workspace, cache, batch, scores, err);
 }
 
 struct model_history *model_history_create(void)

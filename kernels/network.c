@@ -13,6 +13,8 @@
 #include <string.h>
 #include <time.h>
 
+_Static_assert(KV_PAGE_ROWS == CPU_ROW_PAD, "rows are computed from the end of a page on");
+
 /* Hands out aligned parts of a block; with memory NULL it only counts. */
 struct carve {
     char *memory;
@@ -311,6 +313,38 @@ static void exchange_keys(const struct network_pass *pass, int32_t l)
     }
 }
 
+/* V and K of a row of z, which is U | V | Q | K, to or from a row of a page. */
+static void exchange_row(float *z, float *page, int32_t C, bool back)
+{
+    size_t bytes = (size_t)C * sizeof *z;
+
+    for (int half = 0; half < 2; half++) {
+        float *of_z = z + C + 2 * C * half, *of_page = page + C * half;
+
+        memcpy(back ? of_z : of_page, back ? of_page : of_z, bytes);
+    }
+}
+
+/* Layer l: rows of z that pages hold come from there, and pages that are to be written get theirs.
+ */
+static void exchange_pages(const struct network_pass *pass, int32_t l)
+{
+    const struct kv_lease *lease = pass->lease;
+    const struct model_config *config = &pass->network->config;
+    int64_t C = config->C;
+
+    for (int32_t p = 0; pass->pool != NULL && p < lease->pages; p++) {
+        float *page = pass->pool +
+                      ((int64_t)lease->slots[p] * config->L + l) * KV_PAGE_ROWS * 2 * C;
+
+        if (lease->slots[p] == KV_SLOT_NONE)
+            return; /* nor is what follows */
+        for (int32_t r = 0; r < KV_PAGE_ROWS; r++)
+            exchange_row(pass->z[0] + ((int64_t)p * KV_PAGE_ROWS + r) * 4 * C, page + r * 2 * C,
+                         config->C, p < lease->found);
+    }
+}
+
 /* z of rows of x[0] in front of layer l: history rows from number first on, or the candidates of
  * the tile that starts at -1 - first. */
 static void infer_project(const struct network_pass *pass, int32_t l, int32_t rows, int32_t first)
@@ -355,6 +389,7 @@ static void infer_layer(const struct network_pass *pass, int32_t l, int32_t rows
     infer_project(pass, l, rows, first);
     if (history) {
         exchange_keys(pass, l);
+        exchange_pages(pass, l);
         ops->attention_pack(&attention, pass->z[0]);
         if (!history_attends(pass, l))
             return;

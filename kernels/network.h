@@ -8,6 +8,7 @@
 #ifndef KERNELS_NETWORK_H
 #define KERNELS_NETWORK_H
 
+#include "kernels/kv_cache.h"
 #include "kernels/model.h"
 #include "kernels/ops.h"
 
@@ -113,8 +114,10 @@ struct network_pass {
     bool states_all; /* the last layer's history rows are wanted */
     int32_t history, rows; /* padded rows: of the history, of all */
     int32_t tile;          /* candidates at a time, when not training */
-    float *kept;           /* (L, P, 2 C) V | K of the history's rows from pass to pass, or NULL */
-    int32_t kept_rows;     /* the first of them are there already; a multiple of CPU_ROW_PAD */
+    float *pool;           /* pages of K and V that lease speaks of (kernels/kv_cache.h), or NULL */
+    const struct kv_lease *lease;
+    float *kept;       /* (L, P, 2 C) V | K of the history's rows from pass to pass, or NULL */
+    int32_t kept_rows; /* the first of them are there already; a multiple of CPU_ROW_PAD */
     float *x[MODEL_LAYERS_MAX + 1]; /* (rows, C) in front of each layer, and behind the last */
     float *e;                       /* (candidate rows, C) */
     float *normed[MODEL_LAYERS_MAX], *rstd[MODEL_LAYERS_MAX];
