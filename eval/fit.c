@@ -293,6 +293,7 @@ enum status fit_epoch(struct fit *f, struct fit_epoch *epoch, struct progress *p
     double lost = 0;
 
     *epoch = (struct fit_epoch){0};
+    trainer_run_begin(f->trainer);
     for (int64_t next = 0; status == OK && next < f->pieces_count;) {
         assemble(f, &next);
         trainer_set_rate(f->trainer, rate_of(f));
@@ -316,6 +317,8 @@ enum status fit_epoch(struct fit *f, struct fit_epoch *epoch, struct progress *p
         if (f->options.stopping != NULL && f->options.stopping())
             status = error_set(err, ERR_CANCELLED, "stopped in epoch %d", f->epochs + 1);
     }
+    if (status == OK)
+        status = trainer_run_end(f->trainer, f->model, err);
     if (status != OK)
         return status;
     f->epochs++;

@@ -46,8 +46,8 @@ struct backend {
      * seen by the same weights; it is made by the first call. After an error it holds nothing.
      * learn: the trainer's work: *sums as its lanes' together, *squares of the whole gradient;
      * *learner is made by the first call. update: the step that the last learn() led to; weights
-     * and moments of the host are then the new ones. The drops take NULL. Errors: ERR_NOMEM,
-     * ERR_DEVICE. */
+     * and moments of the host are then the new ones, or, in a run (trainer_run_begin()), stay
+     * behind until settle brings them. The drops take NULL. Errors: ERR_NOMEM, ERR_DEVICE. */
     enum status (*put)(struct device_model **device, const struct network_state *state,
                        struct error *err);
     void (*drop)(struct device_model *device);
@@ -69,6 +69,8 @@ struct backend {
     enum status (*update)(struct device_learner *learner, struct trainer *trainer,
                           const struct network_state *state, float scale,
                           const struct adamw *settings, struct error *err);
+    enum status (*settle)(struct device_learner *learner, struct trainer *trainer,
+                          const struct network_state *state, struct error *err);
     void (*drop_learner)(struct device_learner *learner);
     void (*drop_pass)(struct device_pass *pass);
 };

@@ -38,6 +38,7 @@ struct model {
     uint64_t version;                    /* of the weights that were prepared; none twice */
     bool host;                           /* scores on the CPU, whatever the backend is */
     bool prepared, importing;
+    bool away;             /* a run of steps has newer weights on a device: nobody reads these */
     bool put[TENSORS_MAX]; /* while importing; emb and text are the last */
     const struct backend *backend;
     struct device_model *device; /* NULL on the CPU */
@@ -234,6 +235,7 @@ static enum status copy_to(struct model **copy, const struct model *model, bool 
     struct model *m;
     enum status status = allocate(&m, config, err);
 
+    assert(!model->away);
     *copy = NULL;
     if (status != OK)
         return status;
@@ -275,6 +277,11 @@ struct network_state model_network(const struct model *model)
 void model_changed(struct model *model)
 {
     model->prepared = false;
+}
+
+void model_away(struct model *model, bool away)
+{
+    model->away = away;
 }
 
 void model_blend(const struct model *model)
@@ -357,13 +364,13 @@ enum status model_grow_items(struct model *model, int32_t V, struct error *err)
 
 float *model_item(struct model *model, int32_t row)
 {
-    assert(row >= 0 && row < model->network.config.V);
+    assert(row >= 0 && row < model->network.config.V && !model->away);
     return model->emb + (int64_t)row * model->network.config.C;
 }
 
 float *model_item_text(struct model *model, int32_t row)
 {
-    assert(row >= 0 && row < model->network.config.V);
+    assert(row >= 0 && row < model->network.config.V && !model->away);
     return model->text == NULL ? NULL : model->text + (int64_t)row * model->network.config.text;
 }
 
@@ -480,7 +487,7 @@ enum status model_prepare(struct model *model, struct error *err)
 {
     struct network *network = &model->network;
 
-    assert(!model->importing);
+    assert(!model->importing && !model->away);
     unfold(model);
     unround(model);
     if (network->config.V > model->norm_capacity) {

@@ -162,7 +162,8 @@ struct network_state {
     bool on_device;    /* a GPU scores */
 };
 struct network_state model_network(const struct model *model);
-void model_changed(struct model *model); /* the weights are no longer what was prepared */
+void model_changed(struct model *model);         /* the weights are no longer what was prepared */
+void model_away(struct model *model, bool away); /* the newest weights are on a device alone */
 /* Brings network.emb up to date after item rows or text.w changed; nothing without text. */
 void model_blend(const struct model *model);
 

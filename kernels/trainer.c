@@ -246,6 +246,7 @@ void trainer_forget_item(struct trainer *trainer, int32_t row)
     bool rowwise = trainer->config.items == TRAINER_ITEMS_ADAGRAD;
     size_t width = rowwise ? 1 : (size_t)trainer->network.config.C;
 
+    assert(!trainer->ahead);
     if (row >= trainer->V) /* nothing is remembered of it */
         return;
     memset(trainer->items_v + (size_t)row * width, 0, width * sizeof(float));
@@ -412,7 +413,8 @@ static enum status compute(struct trainer *t, const struct model *model, const s
     if (status != OK)
         return status;
     assert(t->layout.floats == model_network(model).layout->floats);
-    model_blend(model);
+    if (!t->ahead) /* a device that is blends by itself */
+        model_blend(model);
     t->network = *network;
     if (t->backend == NULL)
         network_pack(&t->network, t->layout.Z, t->panels, true);
@@ -517,6 +519,41 @@ static void update_items(struct trainer *t, float *emb, float scale, struct adam
     }
 }
 
+/* What went wrong on a device leaves there what nobody trusts: the host's counts again. */
+static enum status update_on_device(struct trainer *t, struct model *model, float scale,
+                                    const struct adamw *settings, struct error *err)
+{
+    struct network_state state = model_network(model);
+    enum status status = t->backend->update(t->learner, t, &state, scale, settings, err);
+
+    t->ahead = status == OK && t->running;
+    if (status != OK)
+        t->moments_changed = true;
+    model_away(model, t->ahead);
+    return status;
+}
+
+void trainer_run_begin(struct trainer *trainer)
+{
+    trainer->running = trainer->backend != NULL;
+}
+
+enum status trainer_run_end(struct trainer *trainer, struct model *model, struct error *err)
+{
+    struct network_state state = model_network(model);
+    enum status status = OK;
+
+    trainer->running = false;
+    if (!trainer->ahead)
+        return OK;
+    status = trainer->backend->settle(trainer->learner, trainer, &state, err);
+    trainer->ahead = false;
+    if (status != OK)
+        trainer->moments_changed = true;
+    model_away(model, false);
+    return status;
+}
+
 enum status trainer_step(struct trainer *trainer, struct model *model, const struct batch *batch,
                          const struct trainer_objective *objective, struct trainer_losses *losses,
                          struct error *err)
@@ -557,9 +594,7 @@ enum status trainer_step(struct trainer *trainer, struct model *model, const str
             update_dense(t, model_network(model).block, scale, settings);
             update_items(t, model_item(model, 0), scale, settings);
         } else {
-            struct network_state state = model_network(model);
-
-            status = t->backend->update(t->learner, t, &state, scale, &settings, err);
+            status = update_on_device(t, model, scale, &settings, err);
         }
         model_changed(model);
     }

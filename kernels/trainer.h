@@ -96,6 +96,7 @@ void trainer_set_rate(struct trainer *trainer, float learning_rate);
 /**
  * One step on the whole batch. *losses (may be NULL) holds what was lost before the step.
  * model_prepare() must be called before the model scores again.
+ * On a GPU the weights go there and come back, unless a run of steps is on (trainer_run_begin()).
  *
  * A batch without anything to learn from changes nothing. A gradient that is not finite changes
  * nothing either and is an error: better no step than a ruined model.
@@ -108,6 +109,21 @@ MUST_CHECK enum status trainer_step(struct trainer *trainer, struct model *model
                                     const struct batch *batch,
                                     const struct trainer_objective *objective,
                                     struct trainer_losses *losses, struct error *err);
+
+/**
+ * A run of steps: where a GPU learns, weights and moments stay there from step to step, instead of
+ * coming back after each. Until trainer_run_end() the model and the trainer's state are those of
+ * the run's beginning, and nobody looks at them or changes them but by trainer_step(),
+ * trainer_evaluate(), trainer_set_sampler() and trainer_set_rate(); tensors that are not trained
+ * (means and scales of scalars) may be set. On the CPU neither call does anything.
+ *
+ * begin may be called again in a run. An end without a begin is fine.
+ * Errors of end, and of a step in a run: ERR_DEVICE; the model is then what it was at the
+ * beginning.
+ */
+void trainer_run_begin(struct trainer *trainer);
+MUST_CHECK enum status trainer_run_end(struct trainer *trainer, struct model *model,
+                                       struct error *err);
 
 /* The same losses without learning: what early stopping looks at. Negatives come from seed, so
  * two calls see the same. Errors: as trainer_step(). */

@@ -58,6 +58,8 @@ struct trainer {
     struct device_learner *learner; /* NULL before the first step on a device */
     double squares;                 /* of the gradient, from the device */
     bool moments_changed;           /* what a device has of the state below is old */
+    bool running;                   /* between trainer_run_begin() and trainer_run_end() */
+    bool ahead;                     /* the device's weights and moments are newer than the host's */
 
     /* What a checkpoint holds. */
     int64_t steps;

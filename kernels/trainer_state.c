@@ -77,6 +77,8 @@ void trainer_state_save(const struct trainer *t, void *bytes)
                             .C = t->network.config.C,
                             .steps = t->steps};
     char *at = bytes;
+
+    assert(!t->ahead);
     size_t rows = items_floats(t->config.items, t->V, header.C);
     uint64_t checksum;
 

@@ -422,6 +422,8 @@ static enum status train(struct backtest *b, int64_t now_ms, struct error *err)
         if (status == ERR_REJECTED)
             status = OK; /* counted; the model is as it was */
     }
+    if (status == OK)
+        status = learner_settle(b->learner, err);
     if (status == OK && b->options.cadence_ms > 0 &&
         (b->serving == NULL || now_ms - b->serving_since_ms >= b->options.cadence_ms)) {
         status = learner_ready(b->learner, err);

@@ -408,12 +408,17 @@ const struct learner_progress *learner_progress(const struct learner *l)
     return &l->progress;
 }
 
+enum status learner_settle(struct learner *l, struct error *err)
+{
+    return trainer_run_end(l->trainer, l->model, err);
+}
+
 enum status learner_ready(struct learner *l, struct error *err)
 {
-    enum status status;
+    enum status status = learner_settle(l, err);
 
-    if (!l->changed)
-        return OK;
+    if (status != OK || !l->changed)
+        return status;
     learner_cold_refresh(l);
     status = model_prepare(l->model, err);
     l->changed = status != OK;

@@ -127,6 +127,11 @@ MUST_CHECK enum status learner_step(struct learner *learner, int64_t until_ms, b
                                     struct error *err);
 const struct learner_progress *learner_progress(const struct learner *learner);
 
+/* Where a GPU learns, steps leave the weights there (trainer_run_begin()): settle brings them back,
+ * before the learner hears of another event or item, and is looked at or saved.
+ * Errors: ERR_DEVICE. */
+MUST_CHECK enum status learner_settle(struct learner *learner, struct error *err);
+
 /* Ready to score after learner_ready(); until the next step. NULL tables never; the model exists
  * from the begin, untrained. Errors: ERR_NOMEM */
 MUST_CHECK enum status learner_ready(struct learner *learner, struct error *err);

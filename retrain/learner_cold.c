@@ -100,6 +100,14 @@ void learner_cold_count(struct learner *l)
     }
 }
 
+bool learner_cold_waits(const struct learner *l)
+{
+    const struct model_config *config = model_config(l->model);
+
+    return item_tables_gives(l->tables) != l->gives_seen ||
+           (config->text != 0 && l->texts_rows != config->V);
+}
+
 /* Rows of the model that nobody has had begin as the model made them. */
 enum status learner_cold_begin(struct learner *l, struct error *err)
 {

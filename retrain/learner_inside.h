@@ -65,6 +65,8 @@ struct learner {
 
 /* learner_cold.c: rows that changed hands since the last look begin as what is like them. */
 enum status learner_cold_begin(struct learner *learner, struct error *err) MUST_CHECK;
+bool learner_cold_waits(
+    const struct learner *learner); /* has learner_cold_begin() rows to write? */
 /* Rows that are nobody's become as the unknown item's: whoever has them next, by a delta before the
  * next bundle too, begins there, and neither weights nor moments of their last owner are left.
  * False: there are none. */

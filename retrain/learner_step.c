@@ -18,14 +18,15 @@
 #define ADAGRAD_ABOVE_V 200000
 
 /* Room for every row the tables have given out. */
+/* Rows that the model gets or gives to others are written on the host. */
 static enum status grow(struct learner *l, struct error *err)
 {
     int rows = item_tables_rows(l->tables);
     int V = model_config(l->model)->V;
     struct batch_builder_options options = {.history_max = model_history_max(l->model)};
-    enum status status = OK;
+    enum status status = learner_cold_waits(l) || rows > V ? learner_settle(l, err) : OK;
 
-    if (rows > V) {
+    if (status == OK && rows > V) {
         V = (rows + rows / ROWS_SLACK + ROWS_STEP) / ROWS_STEP * ROWS_STEP;
         status = model_grow_items(l->model, V, err);
         l->changed = true;
@@ -233,6 +234,7 @@ enum status learner_step(struct learner *l, int64_t until_ms, bool *worked, stru
     enum status status = grow(l, err);
 
     *worked = false;
+    trainer_run_begin(l->trainer);
     if (status == OK)
         status = step_shown(l, until_ms, worked, err);
     if (status == OK)

@@ -96,6 +96,8 @@ static enum status train(struct role *role, struct error *err)
             status = OK;
         }
     } while (status == OK && clock_monotonic_us() < until_us);
+    if (status == OK)
+        status = learner_settle(role->learner, err);
     metric_set(&list_loss, learner_progress(role->learner)->list_loss);
     metric_set(&next_loss, learner_progress(role->learner)->next_loss);
     for (int limit = ROBOT_NONE + 1; limit < ROBOT_COUNT; limit++)

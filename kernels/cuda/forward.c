@@ -837,6 +837,7 @@ enum status cuda_backend_open(struct backend *backend, struct error *err)
     backend->drop_history = drop_history;
     backend->learn = cuda_learn;
     backend->update = cuda_learn_update;
+    backend->settle = cuda_learn_settle;
     backend->drop_learner = cuda_learn_drop;
     backend->drop_pass = drop_pass;
     return OK;

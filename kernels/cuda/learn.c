@@ -12,7 +12,8 @@
 struct device_learner {
     cudaStream_t stream;
     cublasHandle_t blas;
-    struct device_floats block, emb, items, m, v, items_m, items_v, gradient; /* items: with text */
+    struct device_floats block, emb, m, v, items_m, items_v, gradient;
+    struct device_floats items, text;    /* with text: the rows that are trained, and their texts */
     struct device_bytes memory, staging; /* of a step; what goes up and comes back, pinned */
     int32_t moments_V;                   /* rows whose moments are those of the trainer; 0: none */
     int32_t *scratch;
@@ -28,9 +29,9 @@ void cuda_learn_drop(struct device_learner *learner)
     blas_destroy(learner->blas);
     if (learner->stream != NULL)
         (void)cudaStreamDestroy(learner->stream);
-    struct device_floats *all[] = {&learner->block,   &learner->emb,     &learner->items,
-                                   &learner->m,       &learner->v,       &learner->items_m,
-                                   &learner->items_v, &learner->gradient};
+    struct device_floats *all[] = {&learner->block,   &learner->emb,      &learner->items,
+                                   &learner->m,       &learner->v,        &learner->items_m,
+                                   &learner->items_v, &learner->gradient, &learner->text};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         device_floats_clear(all[i]);
     device_bytes_clear(&learner->memory);
@@ -89,7 +90,7 @@ static struct device_floats *items_of(struct device_learner *learner,
 }
 
 static enum status weights_up(struct device_learner *learner, const struct network_state *state,
-                              struct error *err)
+                              bool running, struct error *err)
 {
     const struct model_config *config = &state->network->config;
     int64_t items = (int64_t)config->V * config->C;
@@ -99,6 +100,8 @@ static enum status weights_up(struct device_learner *learner, const struct netwo
         status = up(learner, &learner->emb, state->network->emb, items, err);
     if (status == OK && config->text > 0)
         status = up(learner, &learner->items, state->items, items, err);
+    if (status == OK && config->text > 0 && running)
+        status = up(learner, &learner->text, state->text, (int64_t)config->V * config->text, err);
     if (status == OK)
         status = device_floats_reserve(&learner->gradient, state->layout->floats, err);
     if (status != OK)
@@ -106,6 +109,33 @@ static enum status weights_up(struct device_learner *learner, const struct netwo
     network_point(&learner->weights, state->layout, learner->block.at);
     network_point(&learner->tensors, state->layout, learner->gradient.at);
     return OK;
+}
+
+/* In a run the device's weights are the newer ones: what comes is what nobody trains, and what item
+ * rows read of their texts is computed here (model_blend()). */
+static enum status weights_stay(struct device_learner *learner, const struct network_state *state,
+                                struct error *err)
+{
+    const struct model_config *config = &state->network->config;
+    struct blas_matrix texts = {learner->text.at, config->text};
+    struct blas_matrix text_w = {learner->weights.text_w, config->C};
+
+    for (int32_t i = 0; i < state->layout->count; i++) {
+        const struct network_tensor *tensor = &state->layout->tensors[i];
+
+        if (!tensor->trained)
+            CUDA_TRY(err, cudaMemcpyAsync(learner->block.at + tensor->offset,
+                                          state->block + tensor->offset,
+                                          (size_t)tensor->count * sizeof(float),
+                                          cudaMemcpyHostToDevice, learner->stream));
+    }
+    if (config->text == 0)
+        return OK;
+    CUDA_TRY(err, cudaMemcpyAsync(learner->emb.at, learner->items.at,
+                                  (size_t)config->V * (size_t)config->C * sizeof(float),
+                                  cudaMemcpyDeviceToDevice, learner->stream));
+    return blas_product_of(learner->blas, learner->emb.at, config->C, texts, BLAS_AS_IT_IS, text_w,
+                           BLAS_AS_IT_IS, config->V, config->text, config->C, 1, err);
 }
 
 static enum status moments_up(struct device_learner *learner, struct trainer *trainer,
@@ -268,7 +298,8 @@ enum status cuda_learn(struct device_learner **made, struct trainer *trainer,
     float *parts = NULL;
 
     if (status == OK)
-        status = weights_up(learner, state, err);
+        status = trainer->ahead ? weights_stay(learner, state, err)
+                                : weights_up(learner, state, trainer->running, err);
     if (status == OK)
         status = lesson_up(learner, trainer, state, &parts, err);
     if (status != OK)
@@ -334,12 +365,27 @@ static enum status down(float *to, const struct device_floats *from, int64_t cou
     return OK;
 }
 
-static enum status all_down(struct device_learner *learner, struct trainer *trainer,
-                            const struct network_state *state, struct error *err)
+/* Tensors that are not trained are the host's: they may have been set since. */
+static enum status dense_down(const struct device_learner *learner,
+                              const struct network_state *state, struct error *err)
+{
+    for (int32_t i = 0; i < state->layout->count; i++) {
+        const struct network_tensor *tensor = &state->layout->tensors[i];
+
+        if (tensor->trained)
+            CUDA_TRY(err,
+                     cudaMemcpy(state->block + tensor->offset, learner->block.at + tensor->offset,
+                                (size_t)tensor->count * sizeof(float), cudaMemcpyDeviceToHost));
+    }
+    return OK;
+}
+
+enum status cuda_learn_settle(struct device_learner *learner, struct trainer *trainer,
+                              const struct network_state *state, struct error *err)
 {
     const struct model_config *config = &state->network->config;
     int64_t dense = state->layout->floats, items = item_moments(trainer, trainer->V);
-    enum status status = down(state->block, &learner->block, dense, err);
+    enum status status = dense_down(learner, state, err);
 
     if (status == OK)
         status = down(state->items, items_of(learner, config), (int64_t)config->V * config->C, err);
@@ -369,5 +415,5 @@ enum status cuda_learn_update(struct device_learner *learner, struct trainer *tr
     if (status != OK)
         return status;
     CUDA_TRY(err, cudaStreamSynchronize(learner->stream));
-    return all_down(learner, trainer, state, err);
+    return trainer->running ? OK : cuda_learn_settle(learner, trainer, state, err);
 }

@@ -363,3 +363,116 @@ TEST(cuda_training_with_every_switch_and_dropout)
 {
     check_switch(SWITCHES - 1);
 }
+
+/* ---- runs of steps ---- */
+
+static float *mean_of(struct model *model)
+{
+    for (int32_t i = 0; i < model_tensors_count(model); i++)
+        if (strcmp(model_tensor(model, i).name, "scalars.mean") == 0)
+            return model_tensor(model, i).data;
+    test_fail(__FILE__, __LINE__, "no means");
+    return NULL;
+}
+
+static void equal_models(struct model *a, struct model *b, double tolerance)
+{
+    for (int32_t i = 0; i < model_tensors_count(a); i++) {
+        struct model_tensor x = model_tensor(a, i), y = model_tensor(b, i);
+
+        for (size_t k = 0; k < x.count; k++)
+            CHECK_NEAR((double)x.data[k], (double)y.data[k], tolerance);
+    }
+}
+
+/* Moments and all, as a checkpoint has them. */
+static void equal_states(const struct trainer *a, const struct trainer *b)
+{
+    size_t bytes = trainer_state_bytes(a);
+    char *x = malloc(bytes), *y = malloc(bytes);
+
+    CHECK(x != NULL && y != NULL);
+    CHECK_INT((int64_t)bytes, (int64_t)trainer_state_bytes(b));
+    trainer_state_save(a, x);
+    trainer_state_save(b, y);
+    CHECK(memcmp(x, y, bytes) == 0);
+    free(x);
+    free(y);
+}
+
+/* Steps of both on the device, [1] in a run, whose model stays as it was until the end. A mean is
+ * set in front of each step, as who learns of scalars does. */
+static void run_of_steps(struct twins *twins, const struct trainer_objective *objective,
+                         double tolerance)
+{
+    struct trainer_losses losses[2];
+    struct model *before;
+    struct error err;
+
+    CHECK_STATUS(OK, model_copy(&before, twins->models[1], &err));
+    trainer_run_begin(twins->trainers[1]);
+    for (int step = 0; step < 3; step++) {
+        mean_of(before)[0] = .1f * (float)step;
+        for (int i = 0; i < 2; i++) {
+            mean_of(twins->models[i])[0] = .1f * (float)step;
+            CHECK_STATUS(OK, trainer_step(twins->trainers[i], twins->models[i], &jagged.batch,
+                                          objective, NULL, &err));
+            CHECK_STATUS(OK, trainer_evaluate(twins->trainers[i], twins->models[i], &jagged.batch,
+                                              objective, 5, &losses[i], &err));
+        }
+        CHECK_NEAR(losses[0].total, losses[1].total, tolerance * (1 + losses[0].total));
+        equal_models(before, twins->models[1], 0);
+    }
+    CHECK_STATUS(OK, trainer_run_end(twins->trainers[1], twins->models[1], &err));
+    model_destroy(before);
+}
+
+static void check_runs(const struct model_config *config, struct trainer_config trainer,
+                       double tolerance)
+{
+    const struct jagged_size sizes[] = {{9, 5}, {3, 7}};
+    const struct trainer_objective objective = {
+        .point = .5f, .list = .5f, .next = .3f, .negatives = 9, .negatives_block = 4};
+    struct twins twins = make_twins(config, trainer);
+    struct error err;
+
+    twins.trainers[0]->backend = twins.trainers[1]->backend;
+    cuemu_schedule(CUEMU_IN_ORDER, 0);
+    jagged_fill(&jagged, config, sizes, 2, test_seed());
+    for (int run = 0; run < 2; run++) {
+        run_of_steps(&twins, &objective, tolerance);
+        equal_models(twins.models[0], twins.models[1], tolerance);
+        if (tolerance == 0)
+            equal_states(twins.trainers[0], twins.trainers[1]);
+        /* Between runs the host's are the ones that count. */
+        for (int i = 0; i < 2; i++) {
+            model_item(twins.models[i], 3)[0] += .5f;
+            CHECK_STATUS(OK, model_grow_items(twins.models[i], 45 + 5 * run, &err));
+            trainer_forget_item(twins.trainers[i], 3);
+        }
+    }
+    CHECK_STATUS(OK, trainer_run_end(twins.trainers[1], twins.models[1], &err));
+    drop_twins(&twins);
+    CHECK_INT(0, cuemu_reports());
+}
+
+TEST(cuda_training_in_a_run_is_the_same_to_the_bit)
+{
+    struct model_config config = config_of(1);
+
+    config.F = 3;
+    check_runs(&config, smooth(), 0);
+}
+
+/* What rows read of their texts is added up in another order on the device. */
+TEST(cuda_training_in_a_run_with_texts_and_context)
+{
+    struct model_config config = config_of(1);
+    struct trainer_config trainer = smooth();
+
+    switches_set(&config, SWITCHES - 1);
+    config.P += config.contexts;
+    config.F = 3;
+    trainer.items = TRAINER_ITEMS_ADAGRAD;
+    check_runs(&config, trainer, 1e-4);
+}
