@@ -16,12 +16,20 @@
  * gap would look like one that a transaction leaves. So what follows is dropped and the partition
  * is fetched anew from where it was; again and again, ever more slowly, until the batch is whole
  * or an operator has deleted it. The same is done where a topic's ACL is taken away.
+ *
+ * Partitions that stand still. librdkafka 2.0.2 loses orders: a pause or resume that meets the
+ * start of an assign may outdate it, or be outdated by it (its issues 2190 and 5591), and an offset
+ * that was out of range ends the fetching even if another was assigned meanwhile: neither that
+ * order nor its error has a version. So that error is believed only of the very offset that is
+ * asked for, and whatever has been silent for a while is looked up in the statistics
+ * (ops/kafka_stall.h). Where fetching stands it is begun anew.
  */
 #include "ops/kafka_consumer.h"
 
 #include "ops/clock.h"
 #include "ops/defence.h"
 #include "ops/kafka_client.h"
+#include "ops/kafka_stall.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -44,6 +52,7 @@
 #define HOLD_FIRST_US 500000
 #define HOLD_MAX_US   30000000
 #define TROUBLE_US    3000000 /* without trouble for so long: it is over */
+#define STALL_MS      20000   /* of silence, until it is asked whether a partition is fetched */
 
 METRIC_COUNTER(consumed, "freshet_kafka_consumed_total", "records read from Kafka");
 METRIC_COUNTER(consumed_bytes, "freshet_kafka_consumed_bytes_total",
@@ -52,6 +61,8 @@ METRIC_COUNTER(stale, "freshet_kafka_stale_total",
                "records dropped because their assignment had ended");
 METRIC_COUNTER(gaps, "freshet_kafka_gap_offsets_total",
                "offsets that did not come: transaction markers, compaction, or loss");
+METRIC_COUNTER(restarts, "freshet_kafka_fetch_restarts_total",
+               "partitions fetched anew because librdkafka stood still or may have");
 METRIC_COUNTER(rebalances, "freshet_kafka_rebalances_total", "assignments by the group");
 METRIC_COUNTER(commit_failures, "freshet_kafka_commit_failures_total",
                "offset commits that failed; they are hints");
@@ -69,6 +80,8 @@ struct partition {
     bool due;           /* to be read from next_offset on, and librdkafka does not know it yet */
     int held_times;     /* in a row */
     int64_t held_to_us; /* 0: it is not held */
+    int64_t heard_us;   /* when it was assigned, gave a record or was last known to be fetched */
+    int64_t stood_at;   /* the offset it stood at by the statistics before; -1: it did not */
     uint64_t epoch;
     int64_t next_offset;
 };
@@ -81,9 +94,12 @@ struct kafka_consumer {
     bool asks_group; /* or asks what it has committed */
     bool closing;
     bool fatal_told;
-    bool down_told;               /* once a time that all brokers are down, not once an attempt */
-    bool assign_due;              /* the set to be read has changed */
-    int64_t assigned_us;          /* when it was last handed over with something in it */
+    bool down_told;      /* once a time that all brokers are down, not once an attempt */
+    bool assign_due;     /* the set to be read has changed */
+    int64_t assigned_us; /* when it was last handed over with something in it */
+    int64_t polled_us;   /* the last poll */
+    int64_t emptied_us;  /* the last poll that emptied librdkafka's queue */
+    int64_t stall_us;
     int revoking_count;           /* partitions in PARTITION_REVOKING */
     int held_count;               /* partitions that are held */
     uint64_t epoch;               /* the newest that was given */
@@ -246,14 +262,72 @@ static void carry_out_assign(struct kafka_consumer *c)
     c->assigned_us = clock_monotonic_us();
     rd_kafka_topic_partition_list_destroy(set);
     c->assign_due = false;
-    for (int32_t i = 0; i < c->partitions_count; i++)
+    for (int32_t i = 0; i < c->partitions_count; i++) {
         c->partitions[i].due = c->partitions[i].held_to_us != 0;
+        c->partitions[i].heard_us = c->assigned_us;
+        c->partitions[i].stood_at = -1;
+    }
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
         kafka_health_error(&c->health, code, rd_kafka_err2str(code), c->topic);
     /* Whether a pause outlives an assign differs between versions: say it again. */
     for (int32_t i = 0; i < c->partitions_count; i++)
         if (c->partitions[i].state == PARTITION_READ && c->partitions[i].paused)
             set_paused(c, i, true);
+}
+
+/* ---- partitions that stand still ------------------------------------------------------------ */
+
+static bool is_silent(const struct kafka_consumer *c, const struct partition *p)
+{
+    return p->state == PARTITION_READ && !p->paused && !p->due && p->held_to_us == 0 &&
+           c->polled_us - p->heard_us >= c->stall_us;
+}
+
+static void judge(struct kafka_consumer *c, const struct kafka_fetching *row)
+{
+    struct partition *p = &c->partitions[row->partition];
+    bool stands = row->reachable &&
+                  (!row->active || (row->next <= p->next_offset && row->next < row->end));
+
+    if (!stands || p->stood_at != p->next_offset) { /* twice: a fetch may be on its way */
+        p->heard_us = stands ? p->heard_us : c->polled_us;
+        p->stood_at = stands ? p->next_offset : -1;
+        return;
+    }
+    p->heard_us = c->polled_us;
+    p->stood_at = -1;
+    metric_add(&restarts, 1);
+    log_event(LOG_WARN, "kafka_fetch_restarted",
+              "a partition was not fetched any more; it is assigned anew",
+              log_text("topic", c->topic), log_int("partition", row->partition),
+              log_int("offset", p->next_offset), log_int("end", row->end));
+    set_paused(c, row->partition, false); /* what was lost may have been a resume */
+    hold(c, p);
+}
+
+/* Where librdkafka's queue is not emptied others wait for their turn, and nothing stands still. */
+static void watch(struct kafka_consumer *c, const char *json, size_t bytes)
+{
+    struct kafka_fetching *rows;
+    int count = 0;
+
+    if (!DEFENCE(FETCH_WATCH) || !c->health.up || c->polled_us - c->emptied_us > c->stall_us / 2)
+        return;
+    for (int32_t i = 0; i < c->partitions_count; i++)
+        count += is_silent(c, &c->partitions[i]);
+    if (count == 0)
+        return;
+    rows = calloc((size_t)count, sizeof *rows);
+    if (rows == NULL)
+        return; /* the next statistics come in a second */
+    count = 0;
+    for (int32_t i = 0; i < c->partitions_count; i++)
+        if (is_silent(c, &c->partitions[i]))
+            rows[count++].partition = i;
+    if (kafka_stall_look((struct text){json, bytes}, c->topic, rows, count))
+        for (int i = 0; i < count; i++)
+            judge(c, &rows[i]);
+    free(rows);
 }
 
 /* ---- callbacks, all within our own polls --------------------------------------------------- */
@@ -354,6 +428,7 @@ static int on_statistics(rd_kafka_t *client, char *json, size_t bytes, void *opa
     (void)client;
     kafka_health_statistics(&c->health, json, bytes);
     c->down_told = c->down_told && !c->health.up;
+    watch(c, json, bytes);
     return 0; /* librdkafka frees it */
 }
 
@@ -424,6 +499,7 @@ enum status kafka_consumer_open(struct kafka_consumer **consumer,
     kafka_health_begin(&c->health, KAFKA_CLIENT_CONSUMER, &c->access);
     c->in_group = options->group != NULL;
     c->asks_group = c->in_group || options->ask_group != NULL;
+    c->stall_us = (options->stall_ms > 0 ? options->stall_ms : STALL_MS) * INT64_C(1000);
     c->topic = strdup(options->topic);
     status = c->topic == NULL ? error_set(err, ERR_NOMEM, "no memory for a Kafka consumer")
                               : kafka_settings_begin(&settings, &c->access, options->brokers,
@@ -496,6 +572,24 @@ static void take_damage(struct kafka_consumer *c, const rd_kafka_message_t *m, s
     }
 }
 
+/* An offset that is not in the log. The error may be of an assignment that was given up, even when
+ * it comes behind the next, and has then perhaps ended the next one's fetching. Behind a gap it
+ * names the offset that was asked for, which is not ours: asked for ours, it comes again. */
+static void take_range(struct kafka_consumer *c, const rd_kafka_message_t *m, struct partition *p)
+{
+    if (DEFENCE(STALE_RANGE) && (p->due || m->offset != p->next_offset)) {
+        metric_add(&stale, 1);
+        if (p->due)
+            return; /* it is fetched anew already */
+        metric_add(&restarts, 1);
+        hold(c, p);
+        return;
+    }
+    kafka_health_error(&c->health, m->err, rd_kafka_message_errstr(m), c->topic);
+    p->state = PARTITION_OURS; /* not read until it is assigned anew */
+    put_event(c, KAFKA_OUT_OF_RANGE, m->partition, p->next_offset, rd_kafka_message_errstr(m));
+}
+
 /* A message that carries an error in place of a record. */
 static void take_error(struct kafka_consumer *c, const rd_kafka_message_t *m)
 {
@@ -510,11 +604,10 @@ static void take_error(struct kafka_consumer *c, const rd_kafka_message_t *m)
         return;
     case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
     case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
-        kafka_health_error(&c->health, m->err, rd_kafka_message_errstr(m), c->topic);
-        if (!ours)
-            return;
-        p->state = PARTITION_OURS; /* not read until it is assigned anew */
-        put_event(c, KAFKA_OUT_OF_RANGE, m->partition, p->next_offset, rd_kafka_message_errstr(m));
+        if (ours)
+            take_range(c, m, p);
+        else
+            kafka_health_error(&c->health, m->err, rd_kafka_message_errstr(m), c->topic);
         return;
     case RD_KAFKA_RESP_ERR__BAD_MSG:
     case RD_KAFKA_RESP_ERR__BAD_COMPRESSION:
@@ -574,6 +667,8 @@ static bool take_record(struct kafka_consumer *c, rd_kafka_message_t *m,
         metric_add(&gaps, (uint64_t)(m->offset - p->next_offset));
     p->next_offset = m->offset + 1;
     p->held_times = 0;
+    p->heard_us = c->polled_us;
+    p->stood_at = -1;
     *record = (struct kafka_record){
         .partition = m->partition,
         .offset = m->offset,
@@ -613,12 +708,14 @@ int kafka_consumer_descriptor(struct kafka_consumer *c)
 int kafka_consumer_poll(struct kafka_consumer *c, int64_t timeout_ms, struct kafka_record *records,
                         int records_max, struct kafka_event *events, int *events_count)
 {
-    int64_t until_us = clock_monotonic_us() + timeout_ms * 1000;
+    int64_t until_us;
     uint64_t bytes = 0;
     int wait_ms = timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms;
     int count = 0;
 
     assert(c != NULL && records_max > 0 && timeout_ms >= 0);
+    c->polled_us = clock_monotonic_us();
+    until_us = c->polled_us + timeout_ms * 1000;
     hush(c);
     carry_out_assign(c);
     if (c->assign_due && wait_ms > ASSIGN_GAP_US / 1000)
@@ -629,8 +726,10 @@ int kafka_consumer_poll(struct kafka_consumer *c, int64_t timeout_ms, struct kaf
     }
     while (count < records_max && c->events_count == 0) {
         rd_kafka_message_t *m = rd_kafka_consumer_poll(c->client, count == 0 ? wait_ms : 0);
-        if (m == NULL)
+        if (m == NULL) {
+            c->emptied_us = c->polled_us;
             break;
+        }
         if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR && take_record(c, m, &records[count])) {
             bytes += records[count].key.bytes + records[count].value.bytes;
             count++;
@@ -727,6 +826,7 @@ void kafka_consumer_resume(struct kafka_consumer *c, int32_t partition)
     if (p == NULL || !p->paused)
         return;
     p->paused = false;
+    p->heard_us = clock_monotonic_us();
     if (p->state == PARTITION_READ)
         set_paused(c, partition, false);
 }

@@ -12,7 +12,8 @@
  * ones are dropped here; check.crcs and socket.nagle.disable are set. `range` is an eager
  * assignor: a rebalance revokes every partition and then assigns what is ours, old and new.
  * The local queue is bounded by bytes, not records: a bound of records stalls it for a second.
- * A batch that is damaged is fetched again, never stepped over (kafka_consumer_why()).
+ * A batch that is damaged is fetched again, never stepped over (kafka_consumer_why()). A partition
+ * that librdkafka has forgotten to fetch is seen by its statistics and fetched anew.
  * A fresh assign restarts the fetching of all our partitions (each goes on where it was), so
  * assign several at once, between two polls.
  * Thread: one consumer, one thread.
@@ -71,7 +72,9 @@ struct kafka_consumer_options {
     int max_poll_ms;         /* 0: 300000 */
     int fetch_wait_max_ms;   /* 0: 10. librdkafka's default of 500 costs freshness on the mock */
     int64_t queue_bytes_max; /* local queue; 0: 64 MiB */
-    bool read_uncommitted;   /* default: read_committed */
+    int stall_ms; /* 0: 20000. A partition that is silent for so long though its log goes on is
+                     assigned anew (freshet_kafka_fetch_restarts_total) */
+    bool read_uncommitted; /* default: read_committed */
     bool end_events;
     /* Further librdkafka properties, "name=value" a line: "socket.timeout.ms=5000\n...". */
     const char *properties;

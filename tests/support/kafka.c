@@ -76,6 +76,8 @@ void kafka_read_in_order(struct kafka_consumer *consumer, int partition, int fir
             seen++;
         }
         kafka_records_release(records, n);
+        for (int i = 0; i < events_count; i++)
+            CHECK(events[i].kind != KAFKA_OUT_OF_RANGE);
     }
     CHECK_INT(count, seen);
 }
