@@ -49,13 +49,8 @@ static const struct doctor_check *const doctor_tables[] = {
 };
 
 static const struct config_rule *const rule_tables[] = {
-    ops_config_rules,
-    kafka_config_rules,
-    redis_config_rules,
-    events_config_rules,
-    ingest_config_rules,
-    robot_config_rules,
-    NULL,
+    ops_config_rules,    kafka_config_rules, redis_config_rules, events_config_rules,
+    ingest_config_rules, robot_config_rules, serve_config_rules, NULL,
 };
 
 int main(int argc, char **argv)

@@ -299,7 +299,6 @@ static void drop_oldest(struct kv_cache *cache)
     cache->pages[i].next = cache->free;
     cache->free = i;
     cache->pages_used--;
-    cache->pages_dropped++;
 }
 
 /* A page to write, or NONE when all are pinned. */
@@ -307,14 +306,35 @@ static int32_t take_free(struct kv_cache *cache)
 {
     int32_t i;
 
-    if (cache->free == NONE && cache->oldest != NONE)
+    if (cache->free == NONE && cache->oldest != NONE) {
         drop_oldest(cache);
+        cache->pages_dropped++;
+    }
     i = cache->free;
     if (i != NONE) {
         cache->free = cache->pages[i].next;
         cache->pages[i].pins = 1;
     }
     return i;
+}
+
+/* Page by page, so that no request waits for long; those that come meanwhile are the newest. */
+void kv_cache_forget(struct kv_cache *cache)
+{
+    int64_t left = cache == NULL ? 0 : cache->pages_used;
+
+    for (bool more = true; left > 0 && more; left--) {
+        (void)pthread_mutex_lock(&cache->lock);
+        more = cache->oldest != NONE;
+        if (more) {
+            int64_t floats = kv_page_floats(cache->shape);
+
+            drop_oldest(cache);
+            if (cache->shape.backend == NULL)
+                memset(cache->pool + cache->free * floats, 0, (size_t)floats * sizeof(float));
+        }
+        (void)pthread_mutex_unlock(&cache->lock);
+    }
 }
 
 void kv_cache_take(struct kv_cache *cache, struct kv_lease *lease)

@@ -63,6 +63,11 @@ struct kv_cache_stats {
 };
 void kv_cache_stats(const struct kv_cache *cache, struct kv_cache_stats *stats);
 
+/* Drops the pages that no request has at the moment, and wipes those that lie in the host's memory:
+ * for when weights are gone and nobody can find their pages again. On a GPU they are overwritten by
+ * what comes next. Not counted as dropped. NULL is fine. */
+void kv_cache_forget(struct kv_cache *cache);
+
 /* ---- for model.c, and its tests ---- */
 
 struct kv_shape {

@@ -287,8 +287,8 @@ static enum status score_rows(const struct ranker *ranker, struct rank_scratch *
         batch_builder_reset(s->builder);
         status = batch_builder_add(s->builder, ranker->tables, &piece, err);
         if (status == OK)
-            status = model_score(ranker->model, s->workspace, batch_builder_batch(s->builder),
-                                 scores + at, err);
+            status = model_score_cached(ranker->model, s->workspace, ranker->histories,
+                                        batch_builder_batch(s->builder), scores + at, err);
     }
     return status;
 }

@@ -23,6 +23,8 @@ struct ranker {
     const struct model *model;        /* NULL: popularity and co-visitation only */
     const struct item_tables *tables; /* NULL: nothing is known: order as given */
     const struct action_row *actions; /* [ACTIONS_MAX], for negative actions */
+    struct kv_cache *histories;       /* K and V from request to request; NULL: none is kept.
+                                         Scores are the same to the bit (on a GPU: kernels/model.h) */
 };
 
 struct rank_scratch;

@@ -2,6 +2,7 @@
  * and is it of this data set? */
 #include "features/redis_dataset.h"
 #include "ops/clock.h"
+#include "scorer/history_cache.h"
 #include "scorer/serve_main.h"
 #include "scorer/served.h"
 
@@ -105,8 +106,45 @@ static void check_dataset(const struct config *config, struct doctor_finding *fi
     served_slot_destroy(slot);
 }
 
+/* Whether serve.history_cache fits the users of this model; on a GPU it is memory of that. */
+static void check_histories(const struct config *config, struct doctor_finding *finding)
+{
+    int64_t bytes = config_size_bytes(config, "serve.history_cache");
+    int64_t events = config_int(config, "features.sequence_max"), users;
+    const struct served *served;
+    struct served_slot *slot;
+
+    if (bytes == 0) {
+        doctor_skip(finding, "serve.history_cache is 0: each request computes its whole history");
+        return;
+    }
+    slot = load(config, &served, finding);
+    if (slot == NULL || served->model == NULL) {
+        doctor_skip(finding, "there is no model yet");
+    } else {
+        users = history_cache_users(bytes, model_config(served->model), events);
+        if (users == 0)
+            doctor_warn(finding, "set serve.history_cache to more, or to 0",
+                        "serve.history_cache has no room for one user with %lld events",
+                        (long long)events);
+        else if (users == INT64_MAX)
+            doctor_warn(finding, "set serve.history_cache to 0",
+                        "serve.history_cache keeps nothing of %lld events (features.sequence_max), "
+                        "which are less than a page of %d",
+                        (long long)events, KV_PAGE_ROWS);
+        else
+            doctor_ok(finding, "has room for %lld users with %lld events each", (long long)users,
+                      (long long)events);
+    }
+    if (slot != NULL)
+        served_release(slot, served);
+    served_slot_destroy(slot);
+}
+
 const struct doctor_check serve_doctor_checks[] = {
     {"model", "the current bundle verifies, and its scalars are this build's", check_model, NULL},
     {"model-dataset", "the current bundle and Redis are of one data set", check_dataset, "redis"},
+    {"history-cache", "serve.history_cache has room for users of the current model",
+     check_histories, "model"},
     {0},
 };

@@ -11,6 +11,7 @@
 
 extern const struct command *const scorer_commands[]; /* NULL-ended */
 extern const struct config_row serve_config_rows[];   /* ends with a NULL key */
+extern const struct config_rule serve_config_rules[]; /* ends with a NULL key */
 extern const struct doctor_check serve_doctor_checks[];
 
 #endif

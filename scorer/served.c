@@ -6,6 +6,7 @@
 #include "ops/log.h"
 #include "ops/metric.h"
 #include "scorer/catalogue.h"
+#include "scorer/history_cache.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -30,6 +31,7 @@ METRIC_GAUGE(model_present, "freshet_serve_model_present",
 struct weights {
     atomic_int readers;
     struct model *model;
+    struct kv_cache *histories; /* that it is scored with, or NULL */
 };
 
 struct version {
@@ -59,6 +61,7 @@ struct served_slot {
     uint64_t catalogue_version;  /* as applied to now */
     int32_t context_names;       /* print of those that requests are read by */
     enum served_bf16 bf16;
+    struct kv_cache *histories;
 };
 
 static void weights_release(struct weights *weights)
@@ -66,6 +69,7 @@ static void weights_release(struct weights *weights)
     if (weights == NULL || atomic_fetch_sub(&weights->readers, 1) != 1)
         return;
     model_destroy(weights->model);
+    kv_cache_forget(weights->histories); /* of these weights: nobody finds them again */
     free(weights);
 }
 
@@ -105,6 +109,11 @@ void served_slot_contexts(struct served_slot *slot, const struct context_names *
 void served_slot_bf16(struct served_slot *slot, enum served_bf16 bf16)
 {
     slot->bf16 = bf16;
+}
+
+void served_slot_histories(struct served_slot *slot, struct kv_cache *histories)
+{
+    slot->histories = histories;
 }
 
 void served_slot_destroy(struct served_slot *slot)
@@ -284,7 +293,10 @@ static enum status load_weights(const struct served_slot *slot, struct weights *
         status = choose_products(slot, (*weights)->model, manifest, err);
     if (status == OK)
         status = model_fold((*weights)->model, err);
-    if (status != OK) {
+    if (status == OK) {
+        history_cache_fit(slot->histories, (*weights)->model);
+        (*weights)->histories = slot->histories;
+    } else {
         weights_release(*weights);
         *weights = NULL;
     }

@@ -51,6 +51,12 @@ void served_slot_contexts(struct served_slot *slot, const struct context_names *
  */
 enum served_bf16 { SERVED_BF16_OFF, SERVED_BF16_ON, SERVED_BF16_AUTO };
 void served_slot_bf16(struct served_slot *slot, enum served_bf16 bf16);
+
+/* The cache that requests will be scored with: it is made ready for each bundle's model before that
+ * serves, and forgets all when a model was answered with for the last time: so nothing of an erased
+ * user outlives the weights of its time. Borrowed until the slot is destroyed and the last version
+ * released; without this call, or NULL: none. */
+void served_slot_histories(struct served_slot *slot, struct kv_cache *histories);
 void served_slot_destroy(struct served_slot *slot); /* NULL is fine; all must be released */
 
 /* The version that answers now, or NULL while there is none. Release it. */

@@ -353,7 +353,8 @@ static enum status rank_job(struct scorer *s, struct job *job, const struct serv
     struct server *server = s->server;
     struct ranker ranker = {.model = served == NULL ? NULL : served->model,
                             .tables = served == NULL ? NULL : served->tables,
-                            .actions = server->actions};
+                            .actions = server->actions,
+                            .histories = server->options.histories};
     struct rank_request request = {
         .history = job->read.history,
         .history_count = job->read.history_count,

@@ -33,6 +33,7 @@ struct server_options {
     double holdout;                /* share of users that get popularity, 0..1 */
     struct context_names contexts; /* members of a request's context that the model reads */
     struct rank_floor floor;       /* places of every list that are for new items */
+    struct kv_cache *histories;    /* borrowed (history_cache.h); NULL: none */
     bool stream_clock;             /* now = newest event time the tables know, not the wall clock */
 };
 

@@ -29,13 +29,9 @@ static const struct config_row *const config_tables[] = {ops_config_rows,      k
                                                          model_config_rows,    serve_config_rows,
                                                          retrain_config_rows,  NULL};
 static const struct doctor_check *const checks[] = {NULL};
-static const struct config_rule *const rules[] = {ops_config_rules,
-                                                  kafka_config_rules,
-                                                  redis_config_rules,
-                                                  events_config_rules,
-                                                  ingest_config_rules,
-                                                  robot_config_rules,
-                                                  NULL};
+static const struct config_rule *const rules[] = {
+    ops_config_rules,    kafka_config_rules, redis_config_rules, events_config_rules,
+    ingest_config_rules, robot_config_rules, serve_config_rules, NULL};
 static const struct command_tables tables = {commands, config_tables, checks, rules};
 
 static struct command_result result;
@@ -84,7 +80,8 @@ static const char wrong[] =
 /* Names, values, rules and files in one go. */
 TEST(config_check_tells_every_mistake_at_once_each_with_its_place)
 {
-    CHECK_INT(EXIT_USAGE, check_yaml(wrong, " --set serve.listen=nowhere"));
+    CHECK_INT(EXIT_USAGE,
+              check_yaml(wrong, " --set serve.listen=nowhere --set serve.history_cache=64KB"));
     check_told(":2:12", "kafka.brokers: \"b:99999\" has a port outside 1..65535");
     check_told(":3:3", "unknown key \"kafka.borkers\"; did you mean \"kafka.brokers\"?");
     check_told(":4:11", "kafka.linger is \"soon\"");
@@ -100,9 +97,10 @@ TEST(config_check_tells_every_mistake_at_once_each_with_its_place)
     check_told(":13:39", "events.mapping.action.default: \"sell\" is no action");
     check_told(":16:5", "events.actions.buy.code: action \"buy\" has no code");
     CHECK(strstr(result.err, "--set: serve.listen: \"nowhere\"") != NULL);
+    CHECK(strstr(result.err, "serve.history_cache is 64000 bytes") != NULL);
     CHECK(strstr(result.err, "did you mean \"socket.timeout.ms\"?") != NULL);
     CHECK(strstr(result.err, "hunter2") == NULL);
-    CHECK(strstr(result.err, "freshet config check: 15 mistakes\n") != NULL);
+    CHECK(strstr(result.err, "freshet config check: 16 mistakes\n") != NULL);
     CHECK_TEXT("", result.out);
 }
 

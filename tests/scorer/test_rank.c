@@ -71,7 +71,7 @@ static void setup(struct fixture *f, bool with_model)
         CHECK(model_preset(&config, "small", ITEMS + 1, scalars_count));
         CHECK_STATUS(OK, model_create(&f->model, &config, 7, &err));
     }
-    f->ranker = (struct ranker){f->model, f->tables, f->actions};
+    f->ranker = (struct ranker){.model = f->model, .tables = f->tables, .actions = f->actions};
 }
 
 static void teardown(struct fixture *f)

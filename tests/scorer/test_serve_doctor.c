@@ -17,6 +17,7 @@
 
 static struct doctor_finding finding;
 static char redis_url[200];
+static const char *history_cache = "serve.history_cache=64MiB";
 
 static struct config *configured(void)
 {
@@ -26,13 +27,13 @@ static struct config *configured(void)
     struct config *config;
     struct error err;
     char folder[200];
-    const char *sets[] = {folder, redis_url};
+    const char *sets[] = {folder, redis_url, history_cache};
     char *report = NULL;
 
     (void)snprintf(folder, sizeof folder, "model.folder=%s/models", test_folder());
     if (redis_url[0] == 0)
         (void)snprintf(redis_url, sizeof redis_url, "redis.url=unix://%s/none", test_folder());
-    CHECK_STATUS(OK, config_load(&config, tables, NULL, sets, 2, &report, &err));
+    CHECK_STATUS(OK, config_load(&config, tables, NULL, sets, 3, &report, &err));
     free(report);
     return config;
 }
@@ -83,6 +84,21 @@ TEST(serve_doctor_says_what_serve_would_do_with_the_current_bundle)
     damage("v3");
     CHECK_INT(DOCTOR_FAIL, look(0));
     CHECK(strstr(finding.remedy, "rollback") != NULL);
+}
+
+TEST(serve_doctor_says_for_how_many_users_there_is_room)
+{
+    CHECK_INT(DOCTOR_SKIP, look(2)); /* no bundle */
+    publish("v1", false);
+    CHECK_INT(DOCTOR_OK, look(2)); /* 100 events are 8 pages of 12 KiB */
+    CHECK_TEXT("has room for 682 users with 100 events each", finding.text);
+    history_cache = "serve.history_cache=64KiB";
+    CHECK_INT(DOCTOR_WARN, look(2));
+    CHECK(strstr(finding.text, "no room for one user with 100 events") != NULL);
+    history_cache = "serve.history_cache=0B";
+    CHECK_INT(DOCTOR_SKIP, look(2));
+    CHECK(strstr(finding.text, "serve.history_cache is 0") != NULL);
+    history_cache = "serve.history_cache=64MiB";
 }
 
 TEST(serve_doctor_compares_the_bundle_with_the_data_set)

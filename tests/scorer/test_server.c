@@ -13,6 +13,7 @@
 #include "ops/json.h"
 #include "schemas/rerank.h"
 #include "schemas/trace.h"
+#include "scorer/history_cache.h"
 #include "scorer/rank.h"
 
 #include "tests/scorer/scorer_fixture.h"
@@ -33,6 +34,7 @@ struct fixture {
     struct redis_connection *connection;
     struct item_tables *tables;
     struct event_schema *schema;
+    struct kv_cache *histories;
     struct served_slot *slot;
     struct user_reader *reader;
     struct server *server;
@@ -82,7 +84,9 @@ static void setup_bundle(struct fixture *f, enum bundle bundle)
     f->tables = fixture_tables(clock_wall_ms());
     if (bundle != NO_BUNDLE)
         fixture_publish(test_folder(), "v1", f->tables, bundle == WITH_MODEL, false);
+    CHECK_STATUS(OK, history_cache_open(&f->histories, 1 << 20, &err));
     CHECK_STATUS(OK, served_slot_create(&f->slot, test_folder(), NULL, &err));
+    served_slot_histories(f->slot, f->histories);
     CHECK_STATUS(bundle == NO_BUNDLE ? ERR_NOT_FOUND : OK, served_refresh(f->slot, &changed, &err));
     CHECK_STATUS(OK, redis_target_parse(&reader.target, f->redis.url, &err));
     reader.keys = f->keys;
@@ -93,6 +97,7 @@ static void setup_bundle(struct fixture *f, enum bundle bundle)
     server.slot = f->slot;
     server.reader = f->reader;
     server.schema = f->schema;
+    server.histories = f->histories;
     server.contexts = asked_by;
     CHECK_STATUS(OK, server_create(&f->server, &server, &err));
     http.context = f->server;
@@ -115,6 +120,7 @@ static void teardown(struct fixture *f)
     user_reader_close(f->reader);
     server_destroy(f->server);
     served_slot_destroy(f->slot);
+    history_cache_close(f->histories);
     rerank_parser_destroy(f->parser);
     event_schema_destroy(f->schema);
     item_tables_destroy(f->tables);
@@ -254,6 +260,44 @@ TEST(server_leaves_out_what_was_hidden_from_the_next_list_on)
     post(&f, "/v1/rerank", request);
     CHECK_INT(2, f.answer.items_count);
     CHECK(!answered(&f, "i9"));
+    teardown(&f);
+}
+
+/* Rows of histories that were found or computed so far. */
+static void count_rows(const struct fixture *f, int64_t *found, int64_t *computed)
+{
+    struct kv_cache_stats stats;
+
+    kv_cache_stats(f->histories, &stats);
+    *found = stats.rows_found;
+    *computed = stats.rows_computed;
+}
+
+TEST(server_keeps_histories_from_request_to_request_until_their_user_is_erased)
+{
+    const char *list = "{\"user\":\"u\",\"candidates\":[\"i3\",\"i9\",\"i15\"]}";
+    struct user_entry history[30];
+    struct fixture f;
+    int64_t found, computed;
+
+    setup(&f, true);
+    for (int i = 0; i < 30; i++)
+        history[i] = entry(i % FIXTURE_ITEMS, 100000 - i, CLICK);
+    store(&f, "u", history, 29);
+    post(&f, "/v1/rerank", list);
+    CHECK_INT(200, f.code);
+    count_rows(&f, &found, &computed);
+    CHECK(found == 0 && computed == 29);
+    store(&f, "u", history, 30); /* one event more */
+    post(&f, "/v1/rerank", list);
+    count_rows(&f, &found, &computed);
+    CHECK(found == 24 && computed == 29 + 6);
+    store(&f, "u", history, 0); /* as ingest leaves an erased user */
+    post(&f, "/v1/rerank", list);
+    CHECK_INT(200, f.code);
+    CHECK(f.answer.cold);
+    count_rows(&f, &found, &computed);
+    CHECK(found == 24 && computed == 29 + 6); /* nothing of them was looked for */
     teardown(&f);
 }
 
