@@ -410,6 +410,10 @@ static enum status compute(struct trainer *t, const struct model *model, const s
 
     if (status == OK)
         status = network_check_batch(&network->config, batch, err);
+    if (status == OK && t->spoiled)
+        status = error_set(err, ERR_DEVICE,
+                           "an earlier step failed inside its update: model and "
+                           "moments are not of one step");
     if (status != OK)
         return status;
     assert(t->layout.floats == model_network(model).layout->floats);
@@ -519,7 +523,7 @@ static void update_items(struct trainer *t, float *emb, float scale, struct adam
     }
 }
 
-/* What went wrong on a device leaves there what nobody trusts: the host's counts again. */
+/* What goes wrong here may have brought half of a step down already. */
 static enum status update_on_device(struct trainer *t, struct model *model, float scale,
                                     const struct adamw *settings, struct error *err)
 {
@@ -527,8 +531,7 @@ static enum status update_on_device(struct trainer *t, struct model *model, floa
     enum status status = t->backend->update(t->learner, t, &state, scale, settings, err);
 
     t->ahead = status == OK && t->running;
-    if (status != OK)
-        t->moments_changed = true;
+    t->spoiled = status != OK;
     model_away(model, t->ahead);
     return status;
 }
@@ -548,8 +551,7 @@ enum status trainer_run_end(struct trainer *trainer, struct model *model, struct
         return OK;
     status = trainer->backend->settle(trainer->learner, trainer, &state, err);
     trainer->ahead = false;
-    if (status != OK)
-        trainer->moments_changed = true;
+    trainer->spoiled = status != OK;
     model_away(model, false);
     return status;
 }

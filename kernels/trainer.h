@@ -101,7 +101,9 @@ void trainer_set_rate(struct trainer *trainer, float learning_rate);
  * A batch without anything to learn from changes nothing. A gradient that is not finite changes
  * nothing either and is an error: better no step than a ruined model.
  *
- * Errors: ERR_LIMIT as model_score(); ERR_REJECTED the gradient is not finite; ERR_NOMEM.
+ * Errors: ERR_LIMIT as model_score(); ERR_REJECTED the gradient is not finite; ERR_NOMEM and, on a
+ * GPU, ERR_DEVICE: where that failed inside the update, every later step fails, too, because model
+ * and moments are not of one step any more.
  * Thread: one at a time on a model and its trainer; nobody scores with the model meanwhile.
  * Accuracy: gradients within 1e-3 of finite differences of the formulas in double.
  */
@@ -118,8 +120,8 @@ MUST_CHECK enum status trainer_step(struct trainer *trainer, struct model *model
  * (means and scales of scalars) may be set. On the CPU neither call does anything.
  *
  * begin may be called again in a run. An end without a begin is fine.
- * Errors of end, and of a step in a run: ERR_DEVICE; the model is then what it was at the
- * beginning.
+ * Errors of end, and of a step in a run: ERR_DEVICE; model and state may then be of different
+ * steps, and every later step fails.
  */
 void trainer_run_begin(struct trainer *trainer);
 MUST_CHECK enum status trainer_run_end(struct trainer *trainer, struct model *model,

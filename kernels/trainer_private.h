@@ -60,6 +60,7 @@ struct trainer {
     bool moments_changed;           /* what a device has of the state below is old */
     bool running;                   /* between trainer_run_begin() and trainer_run_end() */
     bool ahead;                     /* the device's weights and moments are newer than the host's */
+    bool spoiled; /* a device failed inside an update: model and moments are half of a step on */
 
     /* What a checkpoint holds. */
     int64_t steps;

@@ -36,12 +36,15 @@
 #endif
 
 /* Runs one call of the runtime; on failure returns ERR_DEVICE with its text from the enclosing
- * function. Most CUDA errors are sticky, so the process is to be restarted. */
+ * function. Most CUDA errors are sticky, so the process is to be restarted; one that is not is told
+ * once, and not by the next launch again. */
 #define CUDA_TRY(err, call)                                                                        \
     do {                                                                                           \
         cudaError_t cuda_try_ = (call);                                                            \
-        if (cuda_try_ != cudaSuccess)                                                              \
+        if (cuda_try_ != cudaSuccess) {                                                            \
+            (void)cudaGetLastError();                                                              \
             return error_set(err, ERR_DEVICE, "%s: %s", #call, cudaGetErrorString(cuda_try_));     \
+        }                                                                                          \
     } while (0)
 
 #if defined(__cplusplus)

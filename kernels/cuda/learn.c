@@ -287,9 +287,9 @@ static enum status collect(struct device_learner *learner, int64_t parts_count, 
     return OK;
 }
 
-enum status cuda_learn(struct device_learner **made, struct trainer *trainer,
-                       const struct network_state *state, struct trainer_losses *sums,
-                       double *squares, struct error *err)
+static enum status learn(struct device_learner **made, struct trainer *trainer,
+                         const struct network_state *state, struct trainer_losses *sums,
+                         double *squares, struct error *err)
 {
     bool learning = trainer->work.learning;
     int64_t dense = state->layout->floats;
@@ -317,6 +317,19 @@ enum status cuda_learn(struct device_learner **made, struct trainer *trainer,
         return status;
     return collect(learner, learning ? parts_of(&learner->tape, dense) : 0, parts, sums, squares,
                    err);
+}
+
+/* After an error, too, nothing is left on the stream: the next step writes to the same pinned
+ * memory. */
+enum status cuda_learn(struct device_learner **made, struct trainer *trainer,
+                       const struct network_state *state, struct trainer_losses *sums,
+                       double *squares, struct error *err)
+{
+    enum status status = learn(made, trainer, state, sums, squares, err);
+
+    if (status != OK && *made != NULL)
+        (void)cudaStreamSynchronize((*made)->stream);
+    return status;
 }
 
 /* ---- updates ---- */

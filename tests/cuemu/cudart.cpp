@@ -56,11 +56,35 @@ int64_t replays;
 std::vector<cudaStream_t> streams;
 std::map<char *, size_t> pinned;
 cudaError_t last_error;
-int64_t launches, taken;
+int64_t launches, taken, things; /* the last: events, graphs, handles that were not destroyed */
+
+struct {
+    int64_t at, calls;
+    enum cuemu_fault kind;
+    const char *met;
+    bool lost;
+} faults;
+
+/* Before anything that can fail: does it? A device that is lost takes what was queued with it. */
+bool struck(const char *what)
+{
+    faults.calls++;
+    if (!faults.lost && faults.calls == faults.at) {
+        faults.met = what;
+        faults.lost = faults.kind == CUEMU_LOST;
+        for (cudaStream_t stream : streams)
+            if (faults.lost)
+                stream->queue.clear();
+        if (faults.lost)
+            default_stream.queue.clear();
+        return true;
+    }
+    return faults.lost;
+}
 
 cudaError_t fail(cudaError_t error)
 {
-    return last_error = error;
+    return last_error = faults.lost ? cudaErrorLaunchFailure : error;
 }
 
 CUstream_st *real(cudaStream_t stream)
@@ -151,9 +175,25 @@ int64_t cuemu_allocations(void)
     return taken;
 }
 
+void cuemu_fail(int64_t call, enum cuemu_fault fault)
+{
+    faults = {call, 0, fault, NULL, false};
+    last_error = cudaSuccess;
+}
+
+const char *cuemu_failed(void)
+{
+    return faults.met;
+}
+
+int64_t cuemu_held(void)
+{
+    return things + (int64_t)(streams.size() + pinned.size()) + memory_held();
+}
+
 cudaError_t cudaGetDeviceCount(int *count)
 {
-    if (pretend.devices < 0)
+    if (pretend.devices < 0 || struck("cudaGetDeviceCount"))
         return fail(cudaErrorInsufficientDriver);
     *count = pretend.devices;
     return cudaSuccess;
@@ -162,7 +202,7 @@ cudaError_t cudaGetDeviceCount(int *count)
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int device)
 {
     memset(properties, 0, sizeof *properties);
-    if (device != 0)
+    if (device != 0 || struck("cudaGetDeviceProperties"))
         return fail(cudaErrorInvalidValue);
     snprintf(properties->name, sizeof properties->name, "an emulated GPU");
     properties->major = pretend.major;
@@ -172,7 +212,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int devic
 
 cudaError_t cudaGetLastError(void)
 {
-    cudaError_t error = last_error;
+    cudaError_t error = faults.lost ? cudaErrorLaunchFailure : last_error;
 
     last_error = cudaSuccess;
     return error;
@@ -187,6 +227,10 @@ const char *cudaGetErrorString(cudaError_t error)
         return "out of memory";
     case cudaErrorInvalidConfiguration:
         return "invalid configuration argument";
+    case cudaErrorLaunchFailure:
+        return "unspecified launch failure";
+    case cudaErrorStreamCaptureUnsupported:
+        return "operation not permitted when stream is capturing";
     case cudaErrorInsufficientDriver:
         return "CUDA driver version is insufficient for CUDA runtime version";
     default:
@@ -200,6 +244,8 @@ cudaError_t cudaMalloc(void **at, size_t bytes)
     taken++;
     if (!free_of_capture("cudaMalloc"))
         return fail(cudaErrorStreamCaptureUnsupported);
+    if (struck("cudaMalloc"))
+        return fail(cudaErrorMemoryAllocation);
     *at = bytes == 0 ? NULL : memory_allocate(bytes);
     return bytes > 0 && *at == NULL ? fail(cudaErrorMemoryAllocation) : cudaSuccess;
 }
@@ -211,7 +257,7 @@ cudaError_t cudaFree(void *at)
     (void)free_of_capture("cudaFree");
     drain_all();
     if (memory_free(at))
-        return cudaSuccess;
+        return faults.lost ? fail(cudaErrorLaunchFailure) : cudaSuccess;
     cuemu_report("bad free", NULL, "%p was not allocated, or is freed twice", at);
     return fail(cudaErrorInvalidValue);
 }
@@ -219,6 +265,8 @@ cudaError_t cudaFree(void *at)
 cudaError_t cudaMallocHost(void **at, size_t bytes)
 {
     taken++;
+    if (struck("cudaMallocHost"))
+        return fail(cudaErrorMemoryAllocation);
     *at = calloc(1, bytes);
     memset(*at, 0xff, bytes);
     pinned[(char *)*at] = bytes;
@@ -241,7 +289,7 @@ cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpy
     drain(&default_stream);
     if (bytes == 0)
         return cudaSuccess;
-    if (!right_kind(to, from, kind))
+    if (struck("cudaMemcpy") || !right_kind(to, from, kind))
         return fail(cudaErrorInvalidValue);
     copy(to, from, bytes);
     return cudaSuccess;
@@ -253,7 +301,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaM
     memory_start();
     if (bytes == 0)
         return cudaSuccess;
-    if (!right_kind(to, from, kind))
+    if (struck("cudaMemcpyAsync") || !right_kind(to, from, kind))
         return fail(cudaErrorInvalidValue);
     if (!memory_is_device(from) && !is_pinned(from)) {
         /* Pageable memory is staged before the call returns. */
@@ -271,6 +319,8 @@ cudaError_t cudaMemsetAsync(void *at, int value, size_t bytes, cudaStream_t stre
 {
     if (bytes == 0)
         return cudaSuccess;
+    if (struck("cudaMemsetAsync"))
+        return fail(cudaErrorInvalidValue);
     enqueue(stream, [=] {
         if (!memory_check(at, bytes, false, "a memset"))
             return;
@@ -285,6 +335,8 @@ cudaError_t cudaMemsetAsync(void *at, int value, size_t bytes, cudaStream_t stre
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags)
 {
     (void)flags;
+    if (struck("cudaStreamCreateWithFlags"))
+        return fail(cudaErrorMemoryAllocation);
     *stream = new CUstream_st();
     streams.push_back(*stream);
     return cudaSuccess;
@@ -304,14 +356,17 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
     if (real(stream)->capturing != NULL && !free_of_capture("cudaStreamSynchronize"))
         return fail(cudaErrorStreamCaptureUnsupported);
+    bool failed = struck("cudaStreamSynchronize"); /* what it tells of has been, all the same */
     drain(real(stream));
-    return last_error;
+    return failed ? fail(cudaErrorInvalidValue) : last_error;
 }
 
 cudaError_t cudaDeviceSynchronize(void)
 {
+    bool failed = struck("cudaDeviceSynchronize");
+
     drain_all();
-    return last_error;
+    return failed ? fail(cudaErrorInvalidValue) : last_error;
 }
 
 /* How many threads a block of it may have: the bytes of nops in front (kernel_language.h), as
@@ -357,6 +412,11 @@ void cuemu_launch(const struct cuemu_kernel *kernel, dim3 grid, dim3 block, size
     void (*drop)(void *) = kernel->drop;
 
     memory_start();
+    if (struck(kernel->name)) {
+        drop(kernel->packed);
+        (void)fail(cudaErrorInvalidConfiguration);
+        return;
+    }
     if (ptx_wanted()) {
         ptx_launch(&what, *kernel);
         kernel->drop(kernel->packed);
@@ -395,32 +455,42 @@ struct CUevent_st {
 
 cudaError_t cudaEventCreate(cudaEvent_t *event)
 {
+    if (struck("cudaEventCreate"))
+        return fail(cudaErrorMemoryAllocation);
+    things++;
     *event = new CUevent_st{NULL};
     return cudaSuccess;
 }
 
 cudaError_t cudaEventDestroy(cudaEvent_t event)
 {
+    things--;
     delete event;
     return cudaSuccess;
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
 {
+    if (struck("cudaEventRecord"))
+        return fail(cudaErrorInvalidValue);
     event->stream = stream;
     return cudaSuccess;
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event)
 {
+    bool failed = struck("cudaEventSynchronize");
+
     drain(real(event->stream));
-    return last_error;
+    return failed ? fail(cudaErrorInvalidValue) : last_error;
 }
 
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
 {
     *ms = 0;
-    return from->stream == to->stream ? cudaSuccess : fail(cudaErrorInvalidValue);
+    return !struck("cudaEventElapsedTime") && from->stream == to->stream
+               ? cudaSuccess
+               : fail(cudaErrorInvalidValue);
 }
 
 /* ---- graphs: what was queued on a stream, kept ---- */
@@ -433,9 +503,11 @@ int64_t cuemu_replays(void)
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode)
 {
     (void)mode;
-    if (stream == NULL || stream->capturing != NULL || pretend.idle)
+    if (stream == NULL || stream->capturing != NULL || pretend.idle ||
+        struck("cudaStreamBeginCapture"))
         return fail(cudaErrorStreamCaptureUnsupported);
     stream->capturing = new CUgraph_st;
+    things++;
     capturing++;
     return cudaSuccess;
 }
@@ -447,18 +519,27 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
         return fail(cudaErrorInvalidValue);
     stream->capturing = NULL;
     capturing--;
-    return cudaSuccess;
+    if (!struck("cudaStreamEndCapture"))
+        return cudaSuccess;
+    (void)cudaGraphDestroy(*graph); /* a capture that fails ends all the same */
+    *graph = NULL;
+    return fail(cudaErrorStreamCaptureUnsupported);
 }
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *made, cudaGraph_t graph, unsigned long long flags)
 {
     (void)flags;
+    if (struck("cudaGraphInstantiate"))
+        return fail(cudaErrorMemoryAllocation);
+    things++;
     *made = new CUgraphExec_st{graph->nodes};
     return cudaSuccess;
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream)
 {
+    if (struck("cudaGraphLaunch"))
+        return fail(cudaErrorInvalidValue);
     replays++;
     for (const work &node : graph->nodes)
         enqueue(stream, node);
@@ -467,12 +548,14 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream)
 
 cudaError_t cudaGraphDestroy(cudaGraph_t graph)
 {
+    things--;
     delete graph;
     return cudaSuccess;
 }
 
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph)
 {
+    things--;
     delete graph;
     return cudaSuccess;
 }
@@ -481,18 +564,24 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph)
 
 cublasStatus_t cublasCreate_v2(cublasHandle_t *handle)
 {
+    if (struck("cublasCreate"))
+        return CUBLAS_STATUS_NOT_INITIALIZED;
+    things++;
     *handle = new cublasContext{NULL, false};
     return CUBLAS_STATUS_SUCCESS;
 }
 
 cublasStatus_t cublasDestroy_v2(cublasHandle_t handle)
 {
+    things--;
     delete handle;
     return CUBLAS_STATUS_SUCCESS;
 }
 
 cublasStatus_t cublasSetStream_v2(cublasHandle_t handle, cudaStream_t stream)
 {
+    if (struck("cublasSetStream"))
+        return CUBLAS_STATUS_NOT_INITIALIZED;
     handle->stream = stream;
     handle->workspace = false; /* NVIDIA's goes back to its own with a stream */
     return CUBLAS_STATUS_SUCCESS;
@@ -500,7 +589,8 @@ cublasStatus_t cublasSetStream_v2(cublasHandle_t handle, cudaStream_t stream)
 
 cublasStatus_t cublasSetWorkspace_v2(cublasHandle_t handle, void *at, size_t bytes)
 {
-    if ((uintptr_t)at % 256 != 0 || !memory_check(at, bytes, false, "cublasSetWorkspace"))
+    if (struck("cublasSetWorkspace") || (uintptr_t)at % 256 != 0 ||
+        !memory_check(at, bytes, false, "cublasSetWorkspace"))
         return CUBLAS_STATUS_INVALID_VALUE;
     handle->workspace = true;
     return CUBLAS_STATUS_SUCCESS;
@@ -510,7 +600,7 @@ cublasStatus_t cublasSetMathMode(cublasHandle_t handle, cublasMath_t mode)
 {
     (void)handle;
     (void)mode;
-    return CUBLAS_STATUS_SUCCESS;
+    return struck("cublasSetMathMode") ? CUBLAS_STATUS_NOT_INITIALIZED : CUBLAS_STATUS_SUCCESS;
 }
 
 namespace
@@ -567,7 +657,7 @@ cublasStatus_t product(cublasHandle_t handle, cublasOperation_t op_a, cublasOper
     int a_rows = op_a == CUBLAS_OP_N ? m : k, a_columns = op_a == CUBLAS_OP_N ? k : m;
     int b_rows = op_b == CUBLAS_OP_N ? k : n, b_columns = op_b == CUBLAS_OP_N ? n : k;
 
-    if (handle == NULL)
+    if (handle == NULL || struck("a product of cuBLAS"))
         return CUBLAS_STATUS_NOT_INITIALIZED;
     if (m < 0 || n < 0 || k < 0 || a.pitch < std::max(1, a_rows) || b.pitch < std::max(1, b_rows) ||
         c.pitch < std::max(1, m)) {

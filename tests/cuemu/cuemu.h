@@ -33,6 +33,18 @@ int64_t cuemu_replays(void);
 /* Allocations of device and pinned memory so far. */
 int64_t cuemu_allocations(void);
 
+/* The call-th call of the runtime, launch or product of cuBLAS from now on fails; 0: none does, and
+ * a lost device is as new. Refused: it has no effect, says so, and all others work. Lost: with it
+ * goes all that was queued, and every later call fails, too, as after a kernel's fault.
+ * Destroying and freeing never fail; that of a lost device says so and is done. */
+enum cuemu_fault { CUEMU_REFUSED, CUEMU_LOST };
+void cuemu_fail(int64_t call, enum cuemu_fault fault);
+const char *cuemu_failed(void); /* the name of what failed; NULL: not so many calls yet */
+
+/* Allocations of device and pinned memory, streams, events, graphs, handles of cuBLAS: those that
+ * were made and not given back. */
+int64_t cuemu_held(void);
+
 /* What a kernel asked of device memory since the last call: bytes loaded and stored by all threads,
  * and how many of 4-byte words each launch touched at all, in bytes: what had to be moved at least,
  * were caches perfect. One call of row for each kernel that ran; then all is forgotten. */

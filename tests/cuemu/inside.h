@@ -97,6 +97,7 @@ unsigned char *memory_window(void); /* SHARED_WINDOW_BYTES of shared memory */
 bool memory_access(const void *at, size_t bytes, bool write, const void *place);
 void *memory_allocate(size_t bytes); /* NULL when there is no more */
 bool memory_free(void *at);
+int64_t memory_held(void); /* allocations */
 bool memory_is_device(const void *at);
 /* Is all of it allocated? Says so when not. read: and written before? */
 bool memory_check(const void *at, size_t bytes, bool read, const char *who);

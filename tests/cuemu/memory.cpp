@@ -480,6 +480,11 @@ bool memory_free(void *at)
     return true;
 }
 
+int64_t memory_held(void)
+{
+    return (int64_t)allocations.size();
+}
+
 bool memory_is_device(const void *at)
 {
     return inside(arena, at);
@@ -495,6 +500,10 @@ bool memory_check(const void *at, size_t bytes, bool read, const char *who)
         cuemu_report("host memory", who, "%s got %p for device memory", who, at);
         return false;
     }
+    auto after = allocations.upper_bound(offset);
+    if (!read && after != allocations.begin() &&
+        (--after, offset + bytes <= after->first + after->second))
+        return true;
     for (size_t i = offset; i < offset + bytes; i++) {
         if (arena.state[i] == CLOSED && !fresh_of_huge(arena, i)) {
             cuemu_report("out of bounds", who, "%s at %s", who, where(arena.base + i).c_str());
