@@ -210,6 +210,29 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int devic
     return cudaSuccess;
 }
 
+/* Round numbers: nobody is to take a floor made of them for that of a device. */
+cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr what, int device)
+{
+    if (device != 0 || struck("cudaDeviceGetAttribute"))
+        return fail(cudaErrorInvalidValue);
+    *value = what == cudaDevAttrMultiProcessorCount    ? 1
+             : what == cudaDevAttrGlobalMemoryBusWidth ? 64
+                                                       : 1000000;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDriverGetVersion(int *version)
+{
+    *version = 13000;
+    return cudaSuccess;
+}
+
+cudaError_t cudaRuntimeGetVersion(int *version)
+{
+    *version = 13000;
+    return cudaSuccess;
+}
+
 cudaError_t cudaGetLastError(void)
 {
     cudaError_t error = faults.lost ? cudaErrorLaunchFailure : last_error;
@@ -451,6 +474,8 @@ void cuemu_launch(const struct cuemu_kernel *kernel, dim3 grid, dim3 block, size
 
 struct CUevent_st {
     cudaStream_t stream;
+    bool recorded;
+    std::shared_ptr<bool> done; /* of the last record: the stream has got there */
 };
 
 cudaError_t cudaEventCreate(cudaEvent_t *event)
@@ -458,7 +483,7 @@ cudaError_t cudaEventCreate(cudaEvent_t *event)
     if (struck("cudaEventCreate"))
         return fail(cudaErrorMemoryAllocation);
     things++;
-    *event = new CUevent_st{NULL};
+    *event = new CUevent_st{NULL, false, NULL};
     return cudaSuccess;
 }
 
@@ -473,7 +498,12 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
 {
     if (struck("cudaEventRecord"))
         return fail(cudaErrorInvalidValue);
+    std::shared_ptr<bool> done = std::make_shared<bool>(false);
+
     event->stream = stream;
+    event->recorded = true;
+    event->done = done;
+    enqueue(stream, [done] { *done = true; });
     return cudaSuccess;
 }
 
@@ -488,9 +518,9 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event)
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
 {
     *ms = 0;
-    return !struck("cudaEventElapsedTime") && from->stream == to->stream
-               ? cudaSuccess
-               : fail(cudaErrorInvalidValue);
+    if (struck("cudaEventElapsedTime") || !from->recorded || !to->recorded)
+        return fail(cudaErrorInvalidResourceHandle);
+    return *from->done && *to->done ? cudaSuccess : fail(cudaErrorNotReady);
 }
 
 /* ---- graphs: what was queued on a stream, kept ---- */

@@ -38,8 +38,17 @@ $(E)/run: $(cuemu_kernels) $(cuemu_host) $(cuemu_shared) $(B)/libfreshet.a
 	@echo "  LINK  $@"
 	@$(CUEMU_CXX) $(cuemu_link) -o $@ $(cuemu_kernels) $(cuemu_host) $(cuemu_shared) $(B)/libfreshet.a $(libraries)
 
+# The same report as bench-gpu's, with no times; for a test, and for who changes it.
+$(E)/bench: $(cuemu_kernels) $(filter-out $(E)/tests/%.o,$(cuemu_host)) $(filter $(E)/tests/%,$(patsubst %.cpp,$(E)/%.o,$(wildcard tests/cuemu/*.cpp))) $(E)/tests/cuemu/bench_gpu.o $(B)/libfreshet.a
+	@echo "  LINK  $@"
+	@$(CUEMU_CXX) $(cuemu_link) -o $@ $^ $(libraries)
+
+.PHONY: bench-cuemu
+bench-cuemu: $(E)/bench ## bench-gpu's program on the emulator, to its end; no times
+	@$(E)/bench --tiny $(if $(JSON),--json=$(JSON))
+
 .PHONY: test-cuemu
-test-cuemu: $(E)/run ## the GPU's kernels on an emulator, and planted bugs that it must see; no nvcc needed
+test-cuemu: $(E)/run $(E)/bench ## the GPU's kernels on an emulator, and planted bugs that it must see; no nvcc needed
 	@COMPILE_C='$(CC) $(cuemu_include) $(CFLAGS) -DFRESHET_CUDA -c' \
 		COMPILE_KERNEL='$(CUEMU_CXX) $(cuemu_include) $(cuemu_kernel_flags) -c' \
 		LINK='$(CUEMU_CXX) $(cuemu_link)' OBJECTS='$(cuemu_kernels) $(cuemu_host)' \
@@ -92,9 +101,9 @@ $(GPU)/bench: $(GPU)/tests/cuemu/bench_gpu.o $(B)/libfreshet.a
 .PHONY: test-gpu bench-gpu
 ifneq ($(CUDA),)
 bench-gpu: $(GPU)/bench ## times of the kernels, requests and steps on a real GPU, beside cuBLAS alone
-	@$(GPU)/bench
+	@$(GPU)/bench $(if $(JSON),--json=$(JSON))
 test-gpu: $(GPU)/run ## the kernels' tests on a real GPU, under compute-sanitizer where it is
-	@$(wildcard $(CUDA)/bin/compute-sanitizer) $(GPU)/run
+	@bash tests/cuemu/gpu.sh $(GPU)/run $(wildcard $(CUDA)/bin/compute-sanitizer)
 else
 bench-gpu:
 	@echo "skipped bench_gpu: no nvcc here; make cuda-deps fetches one"

@@ -62,6 +62,25 @@ build/cuemu/run --jobs="$(nproc)" | tee "$folder/tests.log"
 read -r tests_passed tests_failed tests_skipped < <(
     sed -nE 's/^([0-9]+) passed, ([0-9]+) failed, ([0-9]+) skipped$/\1 \2 \3/p' "$folder/tests.log" | tail -n 1)
 : "${tests_passed:=0}" "${tests_failed:=1}" "${tests_skipped:=0}"
+
+# The program of bench-gpu, to its end; and scripts for where a GPU or nvcc is.
+bench_is_good() {
+    timeout 120 build/cuemu/bench --tiny --json="$folder/bench.json" >"$folder/bench.log" 2>&1 &&
+        grep -q '^emulated: no times$' "$folder/bench.log" && ! grep -q '^cuemu: ' "$folder/bench.log" &&
+        grep -q '^training step ' "$folder/bench.log" && ! grep -q '_us.*least_us' "$folder/bench.json" &&
+        python3 -c 'import json, sys; assert json.load(open(sys.argv[1]))["emulated"]' "$folder/bench.json"
+}
+if bench_is_good; then
+    tests_passed=$((tests_passed + 1))
+else
+    tests_failed=$((tests_failed + 1))
+    echo "FAILED  bench"
+    cat "$folder/bench.log"
+fi
+bash tests/cuemu/test_scripts.sh | tee "$folder/scripts.log"
+read -r p f < <(sed -nE 's/^([0-9]+) passed, ([0-9]+) failed, 0 skipped$/\1 \2/p' "$folder/scripts.log")
+tests_passed=$((tests_passed + ${p:-0})) tests_failed=$((tests_failed + ${f:-1}))
+
 number=0
 while IFS= read -r line; do
     [[ -n $line && $line != \#* && $line =~ ${BUGS:-.} ]] || continue
