@@ -6,12 +6,13 @@
 #include "retrain/gate.h"
 
 #include "tests/retrain/retrain_fixture.h"
+#include "tests/support/watched.h"
 #include "tests/test.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define EVENTS 2400
+#define EVENTS (WATCHED ? 1000 : 2400)
 
 static struct error err;
 static struct gate gate;
@@ -61,9 +62,11 @@ static void counts_itself(void *context, const struct list *list)
 
 TEST(gate_passes_features_that_are_counted_before_the_choice)
 {
-    struct learner *learner = retrain_learner();
+    struct learner *learner;
     struct evaluation e;
 
+    SKIP_WHERE_THREADS_ARE_WATCHED();
+    learner = retrain_learner();
     retrain_feed(learner, 0, EVENTS);
     run_round(learner, &e);
     CHECK(e.compared >= GATE_LISTS_MIN);
@@ -82,6 +85,7 @@ TEST(gate_compares_features_of_the_same_items_where_some_were_described)
     struct learner *learner;
     struct evaluation e;
 
+    SKIP_WHERE_THREADS_ARE_WATCHED();
     retrain_learner_options(&how);
     how.cold_items = EVENTS;
     how.holdout_max = EVENTS / 2; /* the older half goes into the base */
@@ -127,9 +131,11 @@ TEST(gate_says_that_too_few_lists_tell_nothing_of_the_features)
 
 TEST(gate_refuses_a_planted_scalar_that_knows_the_label_and_names_it)
 {
-    struct learner *learner = retrain_learner();
+    struct learner *learner;
     struct evaluation e;
 
+    SKIP_WHERE_THREADS_ARE_WATCHED();
+    learner = retrain_learner();
     learner_watch(learner, knows, NULL);
     retrain_feed(learner, 0, EVENTS);
     run_round(learner, &e);
@@ -142,9 +148,11 @@ TEST(gate_refuses_a_planted_scalar_that_knows_the_label_and_names_it)
 
 TEST(gate_refuses_counts_that_hold_their_own_example)
 {
-    struct learner *learner = retrain_learner();
+    struct learner *learner;
     struct evaluation e;
 
+    SKIP_WHERE_THREADS_ARE_WATCHED();
+    learner = retrain_learner();
     learner_watch(learner, counts_itself, NULL);
     retrain_feed(learner, 0, EVENTS);
     run_round(learner, &e);

