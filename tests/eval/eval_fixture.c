@@ -71,6 +71,17 @@ void eval_fixture_load(struct eval_fixture *f, const char *content, enum split_p
     eval_fixture_read(f, path, protocol, threads);
 }
 
+int32_t eval_fixture_row(const struct eval_fixture *f, int i)
+{
+    char name[16];
+    int32_t row;
+
+    (void)snprintf(name, sizeof name, "i%d", i % EVAL_FIXTURE_ITEMS);
+    row = interactions_item(&f->data, text_of(name));
+    CHECK(row > 0);
+    return row;
+}
+
 void eval_fixture_clear(struct eval_fixture *f)
 {
     signals_destroy(f->signals);

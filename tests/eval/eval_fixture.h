@@ -29,6 +29,8 @@ void eval_fixture_load(struct eval_fixture *fixture, const char *content,
                        enum split_protocol protocol, int threads);
 void eval_fixture_read(struct eval_fixture *fixture, const char *path, enum split_protocol protocol,
                        int threads);
+/* The row of the i-th item of the ring; the one behind the last is the first. */
+int32_t eval_fixture_row(const struct eval_fixture *fixture, int i);
 void eval_fixture_clear(struct eval_fixture *fixture);
 
 #endif

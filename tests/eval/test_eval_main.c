@@ -199,20 +199,25 @@ TEST(eval_stops_early_where_validation_gets_no_better)
 
 TEST(eval_refuses_wrong_usage_and_bad_files)
 {
+    static const char *const wrong[] = {
+        "--format xml",
+        "--protocol guess",
+        "--preset tiny",
+        "--threads 0",
+        "--epochs -1",
+        "--warmup 2147483648",
+        "--warmup 99999999999999",
+        "--patience 4294967296",
+        "--step 4294967297",
+        "--negatives-block 4294967297",
+        "--dropout 1",
+        "--plot no/such/folder/x.svg",
+        "--checkpoint no/such/folder/x",
+    };
+
     eval_fixture_write(path_of("data"), 8, false);
-    CHECK_INT(EXIT_USAGE, run("data", "--format xml"));
-    CHECK_INT(EXIT_USAGE, run("data", "--protocol guess"));
-    CHECK_INT(EXIT_USAGE, run("data", "--preset tiny"));
-    CHECK_INT(EXIT_USAGE, run("data", "--threads 0"));
-    CHECK_INT(EXIT_USAGE, run("data", "--epochs -1"));
-    CHECK_INT(EXIT_USAGE, run("data", "--warmup 2147483648"));
-    CHECK_INT(EXIT_USAGE, run("data", "--warmup 99999999999999"));
-    CHECK_INT(EXIT_USAGE, run("data", "--patience 4294967296"));
-    CHECK_INT(EXIT_USAGE, run("data", "--step 4294967297"));
-    CHECK_INT(EXIT_USAGE, run("data", "--negatives-block 4294967297"));
-    CHECK_INT(EXIT_USAGE, run("data", "--dropout 1"));
-    CHECK_INT(EXIT_USAGE, run("data", "--plot no/such/folder/x.svg"));
-    CHECK_INT(EXIT_USAGE, run("data", "--checkpoint no/such/folder/x"));
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        CHECK_INT(EXIT_USAGE, run("data", wrong[i]));
     CHECK(run("missing", "--json") != EXIT_DONE);
     CHECK(strstr(result.out, "\"error\"") != NULL);
     retrain_write(path_of("empty"), "", 0);

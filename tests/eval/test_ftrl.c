@@ -149,15 +149,9 @@ TEST(ftrl_learns_what_follows)
     eval_fixture_make(&f, SPLIT_LEAVE_ONE_OUT, 1);
     CHECK_STATUS(OK, ftrl_create(&ftrl, &f.split, SEED, &err));
     for (int i = 0; i < EVAL_FIXTURE_ITEMS; i++) {
-        char name[2][16];
-        int32_t from, to;
+        int32_t from = eval_fixture_row(&f, i), to = eval_fixture_row(&f, i + 1);
         int above = 0;
 
-        (void)snprintf(name[0], sizeof *name, "i%d", i);
-        (void)snprintf(name[1], sizeof *name, "i%d", (i + 1) % EVAL_FIXTURE_ITEMS);
-        from = interactions_item(&f.data, text_of(name[0]));
-        to = interactions_item(&f.data, text_of(name[1]));
-        CHECK(from > 0 && to > 0);
         ftrl_scores(ftrl, &from, 1, scores);
         for (int v = 1; v < f.data.items; v++)
             above += scores[v] > scores[to];

@@ -87,15 +87,9 @@ TEST(two_tower_learns_what_follows)
 
     for (int i = 0; i < EVAL_FIXTURE_ITEMS; i++) {
         float scores[ITEMS_MAX];
-        char name[2][16];
-        int32_t from, to;
+        int32_t from = eval_fixture_row(&f, i), to = eval_fixture_row(&f, i + 1);
         int above = 0;
 
-        (void)snprintf(name[0], sizeof *name, "i%d", i);
-        (void)snprintf(name[1], sizeof *name, "i%d", (i + 1) % EVAL_FIXTURE_ITEMS);
-        from = interactions_item(&f.data, text_of(name[0]));
-        to = interactions_item(&f.data, text_of(name[1]));
-        CHECK(from > 0 && to > 0);
         two_tower_scores(tower, &from, 1, scores);
         for (int v = 1; v < ITEMS_MAX; v++)
             above += v != from && scores[v] > scores[to];
