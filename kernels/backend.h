@@ -27,9 +27,9 @@ struct network_state;  /* kernels/network.h */
 struct trainer;        /* kernels/trainer_private.h */
 struct trainer_losses; /* kernels/trainer.h */
 struct adamw;          /* kernels/optimizer.h */
+struct kv_lease;       /* kernels/kv_cache.h */
 struct device_model;   /* weights on the device; read-only while it scores */
 struct device_pass;    /* one thread's stream and memory on the device */
-struct device_history; /* K and V of one user's history, on the device */
 struct device_learner; /* a trainer's weights, moments and memory on the device */
 
 struct backend {
@@ -42,8 +42,9 @@ struct backend {
      * score: as model_score() for a batch that was checked; *pass is made by the first call and
      * grows to the largest batch seen, after that nothing is allocated.
      * score_next: as model_next_all() when whole, else as model_next_candidates().
-     * score_kept: a batch of one request, the first kept_rows of whose tokens the same *history has
-     * seen by the same weights; it is made by the first call. After an error it holds nothing.
+     * pool: NULL, or pages of K and V; leases (B): what a request finds there is read, and not
+     * computed, and places that it has beside are written. Nothing writes them after the return.
+     * make_pool: such pages, of any alignment that rows want.
      * learn: the trainer's work: *sums as its lanes' together, *squares of the whole gradient;
      * *learner is made by the first call. update: the step that the last learn() led to; weights
      * and moments of the host are then the new ones, or, in a run (trainer_run_begin()), stay
@@ -52,15 +53,12 @@ struct backend {
                        struct error *err);
     void (*drop)(struct device_model *device);
     bool (*multiplies_bf16)(const struct device_model *device); /* told to, and able to */
-    enum status (*score)(struct device_pass **pass, const struct device_model *device,
-                         const struct batch *batch, float *scores, struct error *err);
+    enum status (*score)(struct device_pass **pass, const struct device_model *device, float *pool,
+                         const struct kv_lease *leases, const struct batch *batch, float *scores,
+                         struct error *err);
     enum status (*score_next)(struct device_pass **pass, const struct device_model *device,
                               const struct batch *batch, bool whole, float *scores,
                               struct error *err);
-    enum status (*score_kept)(struct device_pass **pass, const struct device_model *device,
-                              struct device_history **history, int32_t kept_rows,
-                              const struct batch *batch, float *scores, struct error *err);
-    void (*drop_history)(struct device_history *history);
     enum status (*make_pool)(float **pool, size_t bytes, struct error *err);
     void (*drop_pool)(float *pool);
     enum status (*learn)(struct device_learner **learner, struct trainer *trainer,

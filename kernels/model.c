@@ -61,19 +61,6 @@ struct model_workspace {
     struct workspace_leases leases;
 };
 
-/* K and V of the first `count` tokens that are listed, by the weights of that version. */
-struct model_history {
-    uint64_t version; /* 0: of none */
-    int32_t count, capacity;
-    int32_t *item, *action; /* (capacity) */
-    int64_t *time_ms;       /* (capacity) */
-    int32_t context[BATCH_CONTEXTS];
-    size_t floats;
-    float *kept;                   /* (floats), as (L, P, 2 C); NULL where a GPU keeps them */
-    const struct backend *backend; /* of device, once it has one */
-    struct device_history *device;
-};
-
 static void *aligned(size_t bytes)
 {
     return aligned_alloc(ALIGNMENT, (bytes + 2 * ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
@@ -736,7 +723,8 @@ static enum status score_batch(const struct model *model, struct model_workspace
     if (model->device != NULL) {
         workspace->backend = model->backend;
         if (wanted == WANT_SCORES)
-            return model->backend->score(&workspace->device, model->device, batch, scores, err);
+            return model->backend->score(&workspace->device, model->device, NULL, NULL, batch,
+                                         scores, err);
         return model->backend->score_next(&workspace->device, model->device, batch,
                                           wanted == WANT_NEXT_ALL, scores, err);
     }
@@ -823,6 +811,38 @@ static enum status score_from_pages(const struct model *model, struct model_work
     return OK;
 }
 
+/* All requests at once: two that have a page in common, and find none, both compute it. */
+static enum status score_on_device(const struct model *model, struct model_workspace *workspace,
+                                   struct kv_cache *cache, const struct batch *batch, float *scores,
+                                   struct error *err)
+{
+    struct workspace_leases *leases = &workspace->leases;
+    int32_t contexts = model->network.config.contexts, B = batch->B;
+    int64_t rows = (int64_t)batch->T + (int64_t)B * contexts, page = 0;
+    enum status status = reserve_leases(leases, B, rows / KV_PAGE_ROWS + 1, err);
+    float *pool = status == OK ? kv_cache_enter(cache, shape_of(model)) : NULL;
+
+    if (status != OK)
+        return status;
+    for (int32_t b = 0; b < B && pool != NULL; b++) {
+        struct request request = request_with(batch, b, contexts);
+
+        leases->list[b] = (struct kv_lease){.keys = leases->keys + page,
+                                            .slots = leases->slots + page};
+        kv_cache_keys(cache, &leases->list[b], model->version, &request);
+        kv_cache_take(cache, &leases->list[b]);
+        page += leases->list[b].pages;
+    }
+    workspace->backend = model->backend;
+    status = model->backend->score(&workspace->device, model->device, pool, leases->list, batch,
+                                   scores, err);
+    for (int32_t b = 0; b < B && pool != NULL; b++)
+        kv_cache_give(cache, &leases->list[b], status == OK);
+    if (pool != NULL)
+        kv_cache_leave(cache);
+    return status;
+}
+
 enum status model_score_cached(const struct model *model, struct model_workspace *workspace,
                                struct kv_cache *cache, const struct batch *batch, float *scores,
                                struct error *err)
@@ -832,139 +852,11 @@ enum status model_score_cached(const struct model *model, struct model_workspace
     assert(model->prepared);
     if (status != OK)
         return status;
-    if (cache == NULL || model->device != NULL)
+    if (cache == NULL || batch->N == 0) /* nothing is computed for nobody */
         return score_batch(model, workspace, batch, WANT_SCORES, scores, err);
-    return score_from_pages(model, workspace, cache, batch, scores, err);
-}
-
-struct model_history *model_history_create(void)
-{
-    struct model_history *history = calloc(1, sizeof *history);
-
-    if (history == NULL)
-        abort();
-    return history;
-}
-
-static void history_clear(struct model_history *history)
-{
-    if (history->device != NULL)
-        history->backend->drop_history(history->device);
-    free(history->item);
-    free(history->action);
-    free(history->time_ms);
-    free(history->kept);
-    memset(history, 0, sizeof *history);
-}
-
-void model_history_destroy(struct model_history *history)
-{
-    if (history == NULL)
-        return;
-    history_clear(history);
-    free(history);
-}
-
-/* Room for all that this model keeps; what other weights left is forgotten, their memory is not. */
-static enum status history_begin(struct model_history *history, const struct model *model,
-                                 struct error *err)
-{
-    const struct model_config *config = &model->network.config;
-    size_t P = (size_t)config->P, floats = (size_t)config->L * P * 2 * (size_t)config->C;
-    bool host = model->device == NULL;
-
-    if (history->version == model->version)
-        return OK;
-    if (history->floats != floats || history->capacity != config->P ||
-        (history->kept != NULL) != host) { /* of the other backend */
-        history_clear(history);
-        history->item = calloc(P, sizeof *history->item);
-        history->action = calloc(P, sizeof *history->action);
-        history->time_ms = calloc(P, sizeof *history->time_ms);
-        if (host)
-            history->kept = aligned(floats * sizeof(float));
-        if (history->item == NULL || history->action == NULL || history->time_ms == NULL ||
-            (host && history->kept == NULL)) {
-            history_clear(history);
-            return error_set(err, ERR_NOMEM, "no memory to keep a history of %zu tokens", P);
-        }
-        history->capacity = config->P;
-        history->floats = floats;
-    }
-    history->count = 0;
-    history->version = model->version;
-    return OK;
-}
-
-/* How many tokens of the request are those kept; the list becomes the request's. */
-static int32_t history_match(struct model_history *history, const struct request *request)
-{
-    const struct batch *batch = request->batch;
-    int32_t same = 0, n = batch->T, changed = 0;
-
-    while (same < n && same < history->count && history->item[same] == batch->item[same] &&
-           history->action[same] == batch->action[same] &&
-           history->time_ms[same] == batch->time_ms[same])
-        same++;
-    for (int32_t j = 0; j < request->contexts; j++) {
-        changed += history->context[j] != request_context(request, j);
-        history->context[j] = request_context(request, j);
-    }
-    memcpy(history->item, batch->item, (size_t)n * sizeof *history->item);
-    memcpy(history->action, batch->action, (size_t)n * sizeof *history->action);
-    memcpy(history->time_ms, batch->time_ms, (size_t)n * sizeof *history->time_ms);
-    history->count = n;
-    return changed > 0 || same == 0 ? 0 : same + request->contexts;
-}
-
-static enum status score_kept_on_device(const struct model *model,
-                                        struct model_workspace *workspace,
-                                        struct model_history *history, const struct batch *batch,
-                                        float *scores, struct error *err)
-{
-    struct request request = request_with(batch, 0, model->network.config.contexts);
-    int32_t same = batch->T > 0 && batch->N > 0 ? history_match(history, &request) : 0;
-    enum status status;
-
-    workspace->backend = history->backend = model->backend;
-    status = model->backend->score_kept(&workspace->device, model->device, &history->device, same,
-                                        batch, scores, err);
-    if (status != OK || batch->T == 0)
-        history->count = 0; /* what the device holds is not what is listed */
-    return status;
-}
-
-enum status model_score_kept(const struct model *model, struct model_workspace *workspace,
-                             struct model_history *history, const struct batch *batch,
-                             float *scores, struct error *err)
-{
-    const struct network *net = &model->network;
-    enum status status = network_check_batch(&net->config, batch, err);
-    struct network_pass pass;
-    struct request request;
-
-    assert(model->prepared);
-    if (status == OK && batch->B != 1)
-        status = error_set(err, ERR_LIMIT, "a kept history is of one request, not of %d",
-                           (int)batch->B);
-    if (status == OK)
-        status = history_begin(history, model, err);
-    if (status != OK)
-        return status;
     if (model->device != NULL)
-        return score_kept_on_device(model, workspace, history, batch, scores, err);
-    request = request_with(batch, 0, net->config.contexts);
-    status = reserve(
-        workspace,
-        network_pass_bytes(&net->config, model->layout.Z, request.n, request.m, false, false), err);
-    if (status != OK)
-        return status;
-    network_pass_begin(&pass, net, &request, false, false, false, workspace->memory);
-    pass.kept = history->kept;
-    if (request.n > 0)
-        pass.kept_rows = history_match(history, &request) / CPU_ROW_PAD * CPU_ROW_PAD;
-    network_forward(&pass, scores, 0, 0);
-    return OK;
+        return score_on_device(model, workspace, cache, batch, scores, err);
+    return score_from_pages(model, workspace, cache, batch, scores, err);
 }
 
 enum status model_next_all(const struct model *model, struct model_workspace *workspace,

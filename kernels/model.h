@@ -248,24 +248,6 @@ MUST_CHECK enum status model_reserve_cache(const struct model *model, struct kv_
                                            struct error *err);
 
 /**
- * The same for a batch of one request, whose history's K and V are kept in *history: of a next
- * request with the same tokens in front, only what follows them is computed (in steps of 12
- * tokens). Another user, another window or changed weights are seen and begin anew, so any history
- * may be brought to any request; scores are those of model_score() to the bit. On a GPU K and V are
- * kept there, and a score's last bits may differ from model_score()'s.
- *
- * Owner: the caller; (L, P, 2 C) floats after its first use. Thread: one at a time.
- * Errors: as model_score(), and ERR_LIMIT for a batch of more requests than one.
- */
-struct model_history;
-struct model_history *model_history_create(void);          /* aborts without memory for it */
-void model_history_destroy(struct model_history *history); /* NULL is fine */
-MUST_CHECK enum status model_score_kept(const struct model *model,
-                                        struct model_workspace *workspace,
-                                        struct model_history *history, const struct batch *batch,
-                                        float *scores, struct error *err);
-
-/**
  * Next-item scores of the last token's state, cosine / tau (the form the next-item loss trains).
  *
  * model_next_all: every row, scores (B, V); row 0, the unknown item, is -INFINITY.

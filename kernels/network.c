@@ -292,27 +292,6 @@ static void project_keys(const struct network_pass *pass, int32_t l, int32_t fro
     }
 }
 
-/* V and K of the history's rows in layer l: those that were kept come back, the others are kept. */
-static void exchange_keys(const struct network_pass *pass, int32_t l)
-{
-    const struct model_config *config = &pass->network->config;
-    int64_t C = config->C;
-    size_t bytes = (size_t)C * sizeof(float);
-
-    for (int32_t r = 0; pass->kept != NULL && r < pass->request.n; r++) {
-        float *kept = pass->kept + ((int64_t)l * config->P + r) * 2 * C;
-        float *v = pass->z[0] + (int64_t)r * 4 * C + C, *k = v + 2 * C;
-
-        if (r < pass->kept_rows) {
-            memcpy(v, kept, bytes);
-            memcpy(k, kept + C, bytes);
-        } else {
-            memcpy(kept, v, bytes);
-            memcpy(kept + C, k, bytes);
-        }
-    }
-}
-
 /* V and K of a row of z, which is U | V | Q | K, to or from a row of a page. */
 static void exchange_row(float *z, float *page, int32_t C, bool back)
 {
@@ -388,7 +367,6 @@ static void infer_layer(const struct network_pass *pass, int32_t l, int32_t rows
 
     infer_project(pass, l, rows, first);
     if (history) {
-        exchange_keys(pass, l);
         exchange_pages(pass, l);
         ops->attention_pack(&attention, pass->z[0]);
         if (!history_attends(pass, l))

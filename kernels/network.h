@@ -116,7 +116,6 @@ struct network_pass {
     int32_t tile;          /* candidates at a time, when not training */
     float *pool;           /* pages of K and V that lease speaks of (kernels/kv_cache.h), or NULL */
     const struct kv_lease *lease;
-    float *kept;       /* (L, P, 2 C) V | K of the history's rows from pass to pass, or NULL */
     int32_t kept_rows; /* the first of them are there already; a multiple of CPU_ROW_PAD */
     float *x[MODEL_LAYERS_MAX + 1]; /* (rows, C) in front of each layer, and behind the last */
     float *e;                       /* (candidate rows, C) */

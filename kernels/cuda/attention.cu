@@ -6,10 +6,14 @@
  * A block has 16 rows of one request (all history, or all candidates), one head and up to 64
  * channels of the output; 8 threads a row. It walks the history in tiles of 32 keys: scores from q
  * and k in slices of 16 channels, their weights through shared memory, then 8 channels of v a
- * thread. A candidate adds itself at the end and never meets another one.
+ * thread. A candidate adds itself at the end and never meets another one. V and K of a key come
+ * from z, or, of the history's first rows, from the pages where earlier requests left them.
  *
- * ptxas: 72 registers, 13.6 KB shared: 7 blocks, 896 of 2048 threads a multiprocessor. Without the
- * bound it takes 128 of them on sm_80, and with one of 8 blocks it spills.
+ * On its walk all loads of rows are of 16 bytes, from memory and from shared memory, whose rows are
+ * so far apart that the 8 threads of a row, and the 4 rows of a warp, read banks of their own.
+ *
+ * ptxas: 72 registers on sm_75 to sm_120, 14.6 KB shared: 7 blocks, 896 of 2048 threads a
+ * multiprocessor. With its two inner loops unrolled it spills.
  *
  * Where a tile lies depends on its own request alone, and keys are added in their order: so do the
  * bits. Heads wider than 64 channels compute scores once for each 64, which no preset has.
@@ -24,12 +28,14 @@
 #define KEYS    32
 #define OWN     (KEYS / PARTS) /* keys a thread scores */
 #define SLICE   16
+#define FOURS   (SLICE / 4) /* of a slice, in a row of shared memory of one more */
 #define WIDE    64
-#define SUMS    (WIDE / PARTS) /* channels a thread adds up */
+#define SUMS    (WIDE / PARTS / 4) /* fours of channels a thread adds up: part, part + PARTS */
+#define P_PITCH (KEYS + 8)         /* rows 16 bytes aligned, of a warp on banks of their own */
 
 /* What a row has added up so far. softmax: weights are relative to top, total is their sum. */
 struct progress {
-    float sums[SUMS];
+    float4 sums[SUMS];
     float top, total;
 };
 
@@ -48,6 +54,20 @@ static __device__ __forceinline__ float row_max(float value)
     return value;
 }
 
+static __device__ __forceinline__ float4 scaled(float4 four, float factor)
+{
+    return make_float4(four.x * factor, four.y * factor, four.z * factor, four.w * factor);
+}
+
+/* sum += weight * four */
+static __device__ __forceinline__ void add_scaled(float4 *sum, float weight, float4 four)
+{
+    sum->x += weight * four.x;
+    sum->y += weight * four.y;
+    sum->z += weight * four.z;
+    sum->w += weight * four.w;
+}
+
 /* softmax: moves what was added up to a new top, which is at least highest. */
 static __device__ __forceinline__ void raise_top(struct progress *now, float highest)
 {
@@ -55,7 +75,7 @@ static __device__ __forceinline__ void raise_top(struct progress *now, float hig
     float factor = top == -INFINITY ? 1.0f : expf(now->top - top);
 
     for (int i = 0; i < SUMS; i++)
-        now->sums[i] *= factor;
+        now->sums[i] = scaled(now->sums[i], factor);
     now->total *= factor;
     now->top = top;
 }
@@ -72,22 +92,22 @@ static __device__ __forceinline__ float weight_of(enum cuda_attention_form form,
 struct view {
     int32_t thread, mine, part; /* row of the tile, and which of its PARTS threads */
     int32_t first, count;       /* the tile */
-    int32_t base, keys;         /* the request's first token; keys that any row of the tile sees */
-    int32_t position, width;    /* of the row; channels of v in this block */
+    int32_t kept, base, keys;   /* of the history: rows in pages; the first row of the others in z;
+                                   all that any row of the tile sees */
+    int32_t token, page;        /* its first of time_ms, and of slots */
+    int32_t row, position;      /* this row, of z and of the request */
+    int32_t head, out,
+        width; /* channels of q and k, and of v and o, among C; how many of the last */
     bool candidate, live;
-    int64_t row, pitch, keys_pitch, time_ms;
-    const float *q, *own_v; /* of the first row of z, at this head (and for v at these channels) */
-    const float *k, *v;     /* of the history's first row */
-    int64_t out;            /* these channels, among C */
+    int64_t now_ms;
 };
 
-static __device__ __forceinline__ struct view look(const float *z, struct cuda_attention a,
+static __device__ __forceinline__ struct view look(const struct cuda_attention &a,
                                                    struct cuda_tile tile)
 {
-    int32_t D = a.C / a.H, blocks = (D + WIDE - 1) / WIDE;
-    int32_t head = (int32_t)blockIdx.y / blocks, from = (int32_t)blockIdx.y % blocks * WIDE;
-    int32_t base = a.history_start[tile.request];
-    int32_t n = a.history_start[tile.request + 1] - base, row;
+    const int32_t *rows = a.pages.at == NULL ? a.history_start : a.pages.row_start;
+    int32_t D = a.C / a.H, blocks = (D + WIDE - 1) / WIDE, r = tile.request;
+    int32_t from = (int32_t)blockIdx.y % blocks * WIDE, n;
     struct view it;
 
     it.thread = (int32_t)threadIdx.x;
@@ -95,46 +115,91 @@ static __device__ __forceinline__ struct view look(const float *z, struct cuda_a
     it.part = it.thread % PARTS;
     it.first = tile.first;
     it.count = tile.count;
-    it.base = base;
+    it.token = a.history_start[r];
+    n = a.history_start[r + 1] - it.token;
+    it.base = rows[r];
+    it.kept = n - (rows[r + 1] - it.base);
+    it.page = it.kept > 0 ? a.pages.page_start[r] : 0;
     it.candidate = tile.first >= a.T;
     it.live = it.mine < tile.count;
-    row = tile.first + (it.live ? it.mine : 0); /* idle threads look at the first row */
-    it.row = row;
-    it.keys = it.candidate ? n : a.kept + tile.first - base + tile.count;
-    it.position = it.candidate ? n : a.kept + row - base;
-    it.time_ms = it.candidate ? a.request_time_ms[tile.request] : a.time_ms[base + it.position];
+    it.row = tile.first + (it.live ? it.mine : 0); /* idle threads look at the first row */
+    it.keys = it.candidate ? n : it.kept + tile.first - it.base + tile.count;
+    it.position = it.candidate ? n : it.kept + it.row - it.base;
+    it.now_ms = it.candidate ? a.request_time_ms[r] : a.time_ms[it.token + it.position];
     it.width = D - from < WIDE ? D - from : WIDE;
-    it.pitch = 4 * (int64_t)a.C;
-    it.out = (int64_t)head * D + from;
-    it.own_v = z + a.C + it.out;
-    it.q = z + 2 * (int64_t)a.C + (int64_t)head * D;
-    it.keys_pitch = a.keys_pitch;
-    it.k = a.k + (int64_t)head * D;
-    it.v = a.v + it.out;
+    it.head = (int32_t)blockIdx.y / blocks * D;
+    it.out = it.head + from;
     return it;
 }
 
-/* scores += q . k over D channels, for keys key + part, + PARTS, ... Ends behind a barrier. */
-static __device__ __forceinline__ void score_keys(float scores[OWN], float (*q)[SLICE + 1],
-                                                  float (*k)[SLICE + 1], const struct view *it,
-                                                  int32_t key, int32_t D)
+/* U of a row of z, before its V, Q and K. */
+static __device__ __forceinline__ const float *row_of(const float *z,
+                                                      const struct cuda_attention *a, int32_t row)
 {
+    return z + (int64_t)row * 4 * a->C;
+}
+
+/* V of key j, from channel 0 on; K is one block of C behind it in a page, and two in z. */
+static __device__ __forceinline__ const float *value_at(const float *z, const struct view *it,
+                                                        const struct cuda_attention *a, int32_t j,
+                                                        int32_t *k_blocks)
+{
+    if (j >= it->kept) {
+        *k_blocks = 2;
+        return row_of(z, a, it->base + (j - it->kept)) + a->C;
+    }
+    *k_blocks = 1;
+    return a->pages.at + a->pages.slots[it->page + j / CUDA_PAGE_ROWS] * a->pages.pitch +
+           j % CUDA_PAGE_ROWS * 2 * a->C;
+}
+
+/* v of the tile of keys, 0 where nobody sees one. */
+static __device__ __forceinline__ void load_values(float4 (*v)[WIDE / 4], const float *z,
+                                                   const struct view *it,
+                                                   const struct cuda_attention *a, int32_t key)
+{
+    int32_t c = it->thread % (WIDE / 4), blocks;
+
+    for (int32_t j = it->thread / (WIDE / 4); j < KEYS; j += THREADS / (WIDE / 4)) {
+        float4 four = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+
+        if (key + j < it->keys && 4 * c < it->width)
+            four = load4(value_at(z, it, a, key + j, &blocks) + it->out + 4 * c);
+        v[j][c] = four;
+    }
+}
+
+/* scores += q . k over D channels, for keys key + part, + PARTS, ... Ends behind a barrier. */
+static __device__ __forceinline__ void
+score_keys(float scores[OWN], float4 (*q)[FOURS + 1], float4 (*k)[FOURS + 1], const float *z,
+           const struct view *it, const struct cuda_attention *a, int32_t key, int32_t D)
+{
+    int32_t r = it->thread / FOURS, c = it->thread % FOURS, blocks = 0; /* a four of k each */
+    const float *from = key + r < it->keys ? value_at(z, it, a, key + r, &blocks) : NULL;
+    float4 none = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+
+    if (from != NULL)
+        from += blocks * a->C + it->head + 4 * c;
     for (int32_t d = 0; d < D; d += SLICE) {
-        for (int32_t i = it->thread; i < ROWS * SLICE; i += THREADS) {
-            int32_t r = i / SLICE, c = i % SLICE;
-
-            q[r][c] = r < it->count ? it->q[((int64_t)it->first + r) * it->pitch + d + c] : 0.0f;
-        }
-        for (int32_t i = it->thread; i < KEYS * SLICE; i += THREADS) {
-            int32_t j = key + i / SLICE, c = i % SLICE;
-
-            k[i / SLICE][c] = j < it->keys ? it->k[((int64_t)it->base + j) * it->keys_pitch + d + c]
-                                           : 0.0f;
-        }
+        if (r < ROWS)
+            q[r][c] = r < it->count
+                          ? load4(row_of(z, a, it->first + r) + 2 * a->C + it->head + d + 4 * c)
+                          : none;
+        k[r][c] = from != NULL ? load4(from + d) : none;
         __syncthreads();
-        for (int c = 0; c < SLICE; c++)
-            for (int i = 0; i < OWN; i++)
-                scores[i] += q[it->mine][c] * k[it->part + i * PARTS][c];
+        NOT_UNROLLED
+        for (int i = 0; i < FOURS; i++) {
+            float4 own = q[it->mine][i];
+
+            for (int j = 0; j < OWN; j++) {
+                float4 other = k[it->part + j * PARTS][i];
+
+                scores[j] += own.x * other.x;
+                scores[j] += own.y * other.y;
+                scores[j] += own.z * other.z;
+                scores[j] += own.w * other.w;
+            }
+        }
         __syncthreads(); /* before the next slice, or tile, is written */
     }
 }
@@ -146,26 +211,31 @@ biased(float score, const struct view *it, const struct cuda_attention *a, int32
     if (!it->live || j >= it->keys || (!it->candidate && j > it->position))
         return -INFINITY;
     return score * scale + a->r_pos[it->position - j] +
-           a->r_time[bucket_of(it->time_ms, a->time_ms[it->base + j])];
+           a->r_time[bucket_of(it->now_ms, a->time_ms[it->token + j])];
 }
 
 /* What a candidate sees beside the history: itself, at distance 0. */
-static __device__ __forceinline__ void add_self(struct progress *now, const struct view *it,
+static __device__ __forceinline__ void add_self(struct progress *now, const float *z,
+                                                const struct view *it,
                                                 const struct cuda_attention *a, int32_t D,
                                                 float scale)
 {
+    const float *own = row_of(z, a, it->row);
     float score = 0.0f, weight;
 
     for (int32_t d = it->part; d < D; d += PARTS)
-        score += it->q[it->row * it->pitch + d] * it->q[it->row * it->pitch + a->C + d];
+        score += own[2 * a->C + it->head + d] * own[3 * a->C + it->head + d];
     score = row_sum(score) * scale + a->r_pos[0] + a->r_time[0];
     if (a->form == CUDA_ATTENTION_SOFTMAX)
         raise_top(now, score);
     weight = weight_of(a->form, score, now->top);
     now->total += weight;
-    for (int i = 0; i < SUMS; i++)
-        if (it->part + i * PARTS < it->width)
-            now->sums[i] += weight * it->own_v[it->row * it->pitch + it->part + i * PARTS];
+    for (int i = 0; i < SUMS; i++) {
+        int32_t c = 4 * (it->part + i * PARTS);
+
+        if (c < it->width)
+            add_scaled(&now->sums[i], weight, load4(own + a->C + it->out + c));
+    }
 }
 
 /* Rows of nobody, which a request was padded with (kernels/cuda/graphs.h): by the first head's
@@ -175,15 +245,36 @@ static __device__ __forceinline__ void clear(float *o, const struct cuda_attenti
 {
     int32_t count = blockIdx.y == 0 ? tile.count * a.C : 0;
 
-    for (int32_t i = (int32_t)threadIdx.x; i < count; i += THREADS)
-        o[(int64_t)tile.first * a.C + i] = 0.0f;
+    for (int32_t i = 4 * (int32_t)threadIdx.x; i < count; i += 4 * THREADS)
+        store4(o + (int64_t)tile.first * a.C + i, make_float4(0.0f, 0.0f, 0.0f, 0.0f));
+}
+
+/* What a row has added up, divided for softmax. */
+static __device__ __forceinline__ void put_row(float *o, const struct progress *now,
+                                               const struct view *it,
+                                               const struct cuda_attention *a, int32_t D)
+{
+    if (a->log_total != NULL && it->part == 0 &&
+        it->out == it->head) /* a wide head's first block */
+        a->log_total[(int64_t)it->row * a->H + it->head / D] = now->top + logf(now->total);
+    for (int i = 0; i < SUMS; i++) {
+        int32_t c = 4 * (it->part + i * PARTS);
+        float4 four = now->sums[i];
+
+        if (a->form == CUDA_ATTENTION_SOFTMAX)
+            four = make_float4(four.x / now->total, four.y / now->total, four.z / now->total,
+                               four.w / now->total);
+        if (c < it->width)
+            store4(o + (int64_t)it->row * a->C + it->out + c, four);
+    }
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 7)
     attention_kernel(float *o, const float *z, struct cuda_attention a,
                      const struct cuda_tile *tiles)
 {
-    __shared__ float q[ROWS][SLICE + 1], k[KEYS][SLICE + 1], v[KEYS][WIDE], p[ROWS][KEYS + 1];
+    __shared__ float4 q[ROWS][FOURS + 1], k[KEYS][FOURS + 1], v[KEYS][WIDE / 4];
+    __shared__ float4 p[ROWS][P_PITCH / 4];
     struct cuda_tile tile = tiles[blockIdx.x];
     int32_t D = a.C / a.H;
     float scale = 1.0f / sqrtf((float)D);
@@ -194,9 +285,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 7)
         return;
     }
 
-    struct view it = look(z, a, tile);
+    struct view it = look(a, tile);
+    float *weights = &p[it.mine][0].x;
     for (int i = 0; i < SUMS; i++)
-        now.sums[i] = 0.0f;
+        now.sums[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
     now.top = -INFINITY;
     now.total = 0.0f;
     for (int32_t key = 0; key < it.keys; key += KEYS) {
@@ -205,14 +297,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 7)
         for (int i = 0; i < OWN; i++)
             scores[i] = 0.0f;
         __syncthreads(); /* v of the tile before has been read */
-        for (int32_t i = it.thread; i < KEYS * WIDE; i += THREADS) {
-            int32_t j = key + i / WIDE, c = i % WIDE;
-
-            v[i / WIDE][c] = j < it.keys && c < it.width
-                                 ? it.v[((int64_t)it.base + j) * it.keys_pitch + c]
-                                 : 0.0f;
-        }
-        score_keys(scores, q, k, &it, key, D);
+        load_values(v, z, &it, &a, key);
+        score_keys(scores, q, k, z, &it, &a, key, D);
         for (int i = 0; i < OWN; i++) {
             scores[i] = biased(scores[i], &it, &a, key + it.part + i * PARTS, scale);
             highest = fmaxf(highest, scores[i]);
@@ -220,27 +306,24 @@ extern "C" __global__ void __launch_bounds__(THREADS, 7)
         if (a.form == CUDA_ATTENTION_SOFTMAX)
             raise_top(&now, row_max(highest));
         for (int i = 0; i < OWN; i++)
-            p[it.mine][it.part + i * PARTS] = weight_of(a.form, scores[i], now.top);
+            weights[it.part + i * PARTS] = weight_of(a.form, scores[i], now.top);
         __syncwarp(); /* the threads of a row are of one warp */
-        for (int j = 0; j < KEYS; j++) {
-            float weight = p[it.mine][j];
+        NOT_UNROLLED
+        for (int j = 0; j < KEYS; j += 4) {
+            float4 four = p[it.mine][j / 4];
+            float weight[4] = {four.x, four.y, four.z, four.w};
 
-            now.total += weight;
-            for (int i = 0; i < SUMS; i++)
-                now.sums[i] += weight * v[j][it.part + i * PARTS];
+            for (int jj = 0; jj < 4; jj++) {
+                now.total += weight[jj];
+                for (int i = 0; i < SUMS; i++)
+                    add_scaled(&now.sums[i], weight[jj], v[j + jj][it.part + i * PARTS]);
+            }
         }
     }
     if (it.candidate)
-        add_self(&now, &it, &a, D, scale);
-    if (!it.live)
-        return; /* behind every collective */
-    float *to = o + it.row * a.C + it.out;
-    if (a.log_total != NULL && it.part == 0 && it.out % D == 0) /* the first block of a wide head */
-        a.log_total[it.row * a.H + it.out / D] = now.top + logf(now.total);
-    for (int i = 0; i < SUMS; i++)
-        if (it.part + i * PARTS < it.width)
-            to[it.part + i * PARTS] = a.form == CUDA_ATTENTION_SILU ? now.sums[i]
-                                                                    : now.sums[i] / now.total;
+        add_self(&now, z, &it, &a, D, scale);
+    if (it.live) /* behind every collective */
+        put_row(o, &now, &it, &a, D);
 }
 
 enum status cuda_attention(cudaStream_t stream, float *o, const float *z,

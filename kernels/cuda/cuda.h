@@ -30,6 +30,8 @@
     kernel<<<(grid), (block), (shared_bytes), (stream)>>>(__VA_ARGS__)
 /* The emulator looks: what it loads float by float need not be aligned. */
 #define CHECK_ALIGNED(at, bytes) ((void)0)
+/* In front of a loop: unrolled, it would take more registers than the launch bounds leave. */
+#define NOT_UNROLLED _Pragma("unroll 1")
 #define DYN_SHARED(type, name)                                                                     \
     extern __shared__ __align__(16) unsigned char dyn_shared_[];                                   \
     type *name = reinterpret_cast<type *>(dyn_shared_)

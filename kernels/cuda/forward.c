@@ -14,6 +14,7 @@
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/probe.h"
 #include "kernels/cuda/stage.h"
+#include "kernels/kv_cache.h"
 #include "kernels/network.h"
 
 #include <assert.h>
@@ -21,6 +22,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+_Static_assert(CUDA_PAGE_ROWS == KV_PAGE_ROWS, "pages of kernels and of the cache are the same");
 
 struct device_model {
     struct model_config config;
@@ -34,17 +37,12 @@ struct device_model {
     struct device_floats block, emb, inverse_norm; /* the last: (V) of item rows */
 };
 
-/* K and V of one user's history, layer by layer: (L, P, 2 C). */
-struct device_history {
-    struct device_floats kept;
-};
-
 /* What is asked of a batch. */
 struct call {
     const struct batch *batch;
-    bool graphs;      /* may be a graph's: padded to its shape */
-    float *kept;      /* NULL, or the history's K and V: a batch of one request */
-    int32_t skip;     /* tokens whose K and V are kept already */
+    bool graphs;                   /* may be a graph's: padded to its shape */
+    float *pool;                   /* NULL, or pages of K and V */
+    const struct kv_lease *leases; /* (B), with a pool: what of it is there, and what is to be */
     bool next, whole; /* next-item scores: of the batch's candidates, or of the whole table */
 };
 
@@ -53,7 +51,9 @@ struct arrays {
     struct cuda_tokens tokens;
     struct stage_rows rows;             /* (rows) */
     int32_t *history_start;             /* (B + 1) */
-    int64_t *time_ms, *request_time_ms; /* (batch T), (B) */
+    int64_t *time_ms, *request_time_ms; /* (tokens), (B) */
+    int32_t *row_start, *page_start;    /* (B + 1) each, with a pool; so are the next two */
+    int32_t *slots, *keep;              /* (tokens / KV_PAGE_ROWS), (T) */
     int32_t *candidate_start, *listed;  /* (B + 1), (batch N): for next-item scores */
     float *scalars;                     /* (N, F) */
     struct cuda_tile *tiles;            /* history tiles, then candidate tiles */
@@ -70,7 +70,8 @@ struct device_pass {
     const struct device_model *model;
     struct call call;
     bool padded;     /* to the shape of a graph; the rest of its rows are of nobody */
-    int32_t B, T, N; /* requests; rows: of histories, of candidates */
+    int32_t B, T, N; /* requests; rows: of histories, less what pages hold, of candidates */
+    int32_t tokens;  /* of histories, all */
     int32_t history_tiles, tiles_count;
     size_t in_bytes;
     struct arrays in;
@@ -245,7 +246,13 @@ static int32_t contexts_of(const struct device_pass *pass)
     return pass->model->config.contexts;
 }
 
-/* All of the batch, those of context and those that are kept included. */
+/* Those of request b whose K and V pages hold. */
+static int32_t found_of(const struct call *call, int32_t b)
+{
+    return call->pool == NULL ? 0 : call->leases[b].found * KV_PAGE_ROWS;
+}
+
+/* All of the batch, those of context and those that pages hold included. */
 static int32_t tokens_of(const struct device_pass *pass)
 {
     return pass->call.batch->T + pass->call.batch->B * contexts_of(pass);
@@ -263,12 +270,18 @@ static void carve_arrays(struct carve *carve, struct arrays *in, const struct de
     in->rows.gap = carve_part(carve, rows, sizeof *in->rows.gap);
     in->rows.hour = carve_part(carve, rows, sizeof *in->rows.hour);
     in->history_start = carve_part(carve, pass->B + 1, sizeof *in->history_start);
-    in->time_ms = carve_part(carve, pass->T + pass->call.skip, sizeof *in->time_ms);
+    in->time_ms = carve_part(carve, pass->tokens, sizeof *in->time_ms);
     in->request_time_ms = carve_part(carve, pass->B, sizeof *in->request_time_ms);
     in->candidate_start = carve_part(carve, lists ? batch->B + 1 : 0, sizeof *in->candidate_start);
     in->listed = carve_part(carve, lists ? batch->N : 0, sizeof *in->listed);
     in->scalars = carve_part(carve, (int64_t)pass->N * batch->F, sizeof *in->scalars);
     in->tiles = carve_part(carve, pass->tiles_count, sizeof *in->tiles);
+    if (pass->call.pool != NULL) {
+        in->row_start = carve_part(carve, pass->B + 1, sizeof *in->row_start);
+        in->page_start = carve_part(carve, pass->B + 1, sizeof *in->page_start);
+        in->slots = carve_part(carve, kv_pages_of(pass->tokens), sizeof *in->slots);
+        in->keep = carve_part(carve, pass->T, sizeof *in->keep);
+    }
     in->tokens = (struct cuda_tokens){.T = pass->T,
                                       .N = pass->N,
                                       .item = in->rows.item,
@@ -336,19 +349,26 @@ static struct cuda_tile *pad_tiles(struct cuda_tile *tile, const struct cuda_til
     return tile;
 }
 
+/* from: the rows of z that are somebody's. */
 static struct cuda_tile *pad_history(const struct arrays *to, const struct device_pass *pass,
-                                     struct cuda_tile *tile)
+                                     struct cuda_tile *tile, int32_t from)
 {
     int32_t B = pass->call.batch->B, tokens = tokens_of(pass);
 
     for (int32_t b = B; b < pass->B; b++) {
         to->history_start[b + 1] = tokens;
         to->request_time_ms[b] = 0;
+        if (pass->call.pool != NULL) {
+            to->row_start[b + 1] = from;
+            to->page_start[b + 1] = to->page_start[B];
+        }
     }
-    for (int32_t t = tokens; t < pass->T; t++)
+    for (int32_t t = tokens; t < pass->tokens; t++)
         to->time_ms[t] = 0;
-    pad_rows(stage_rows_from(to->rows, tokens), pass->T - tokens);
-    return pad_tiles(tile, to->tiles + pass->history_tiles, tokens, pass->T - tokens);
+    for (int32_t t = from; t < pass->T && pass->call.pool != NULL; t++)
+        to->keep[t] = CUDA_KEEP_NONE;
+    pad_rows(stage_rows_from(to->rows, from), pass->T - from);
+    return pad_tiles(tile, to->tiles + pass->history_tiles, from, pass->T - from);
 }
 
 static void pad_candidates(const struct arrays *to, const struct device_pass *pass,
@@ -363,24 +383,49 @@ static void pad_candidates(const struct arrays *to, const struct device_pass *pa
     (void)pad_tiles(tile, to->tiles + pass->tiles_count, first, rows);
 }
 
-static void stage(const struct arrays *to, const struct device_pass *pass)
+/* Where pages hold K and V of request b's history, and are to: its rows of z are from .. end - 1.
+ */
+static void stage_kept(const struct arrays *to, const struct call *call, int32_t b, int32_t from,
+                       int32_t end)
 {
-    const struct batch *batch = pass->call.batch;
+    const struct kv_lease *lease = &call->leases[b];
+
+    to->row_start[b + 1] = end;
+    to->page_start[b + 1] = to->page_start[b] + lease->found;
+    stage_pages(to->slots + to->page_start[b], to->keep + from, lease);
+}
+
+/* Histories' rows, first of all in z. Returns the end of their tiles. */
+static struct cuda_tile *stage_histories(const struct arrays *to, const struct device_pass *pass)
+{
+    const struct call *call = &pass->call;
     struct cuda_tile *tile = to->tiles;
-    int32_t skip = pass->call.skip;
+    int32_t row = 0;
 
     to->history_start[0] = 0;
-    for (int32_t b = 0; b < batch->B; b++) {
-        struct request request = request_with(batch, b, contexts_of(pass));
-        int32_t first = to->history_start[b];
+    if (call->pool != NULL)
+        to->row_start[0] = to->page_start[0] = 0;
+    for (int32_t b = 0; b < call->batch->B; b++) {
+        struct request request = request_with(call->batch, b, contexts_of(pass));
+        int32_t first = to->history_start[b], found = found_of(call, b);
+        int32_t end = row + request.n - found;
 
         to->history_start[b + 1] = first + request.n;
         stage_times(to->time_ms + first, &request);
-        stage_history(stage_rows_from(to->rows, first), &request, skip, pass->model->config.A);
-        tile = stage_tiles(tile, b, first, request.n - skip);
+        stage_history(stage_rows_from(to->rows, row), &request, found, pass->model->config.A);
+        if (call->pool != NULL)
+            stage_kept(to, call, b, row, end);
+        tile = stage_tiles(tile, b, row, end - row);
+        row = end;
     }
-    if (pass->padded)
-        tile = pad_history(to, pass, tile);
+    return pass->padded ? pad_history(to, pass, tile, row) : tile;
+}
+
+static void stage(const struct arrays *to, const struct device_pass *pass)
+{
+    const struct batch *batch = pass->call.batch;
+    struct cuda_tile *tile = stage_histories(to, pass);
+
     for (int32_t b = 0; b < batch->B && pass->N > 0; b++) {
         struct request request = request_with(batch, b, contexts_of(pass));
         int32_t first = pass->T + request.candidate;
@@ -406,18 +451,19 @@ static void count_rows(struct device_pass *pass)
     const struct batch *batch = call->batch;
 
     pass->B = batch->B;
-    pass->T = tokens_of(pass) - call->skip;
+    pass->T = pass->tokens = tokens_of(pass);
     pass->N = call->next ? 0 : batch->N;
     pass->history_tiles = pass->tiles_count = 0;
     for (int32_t b = 0; b < batch->B; b++) {
         struct request request = request_with(batch, b, contexts_of(pass));
 
-        pass->history_tiles += stage_tiles_count(request.n - call->skip);
+        pass->T -= found_of(call, b);
+        pass->history_tiles += stage_tiles_count(request.n - found_of(call, b));
         if (pass->N > 0)
             pass->tiles_count += stage_tiles_count(request.m);
     }
     pass->tiles_count += pass->history_tiles;
-    pass->padded = call->graphs && graphs_shape(&pass->B, &pass->T, &pass->N);
+    pass->padded = call->graphs && graphs_shape(&pass->B, &pass->T, &pass->N, &pass->tokens);
     if (pass->padded) {
         pass->history_tiles = stage_tiles_count(pass->T) + pass->B + 1;
         pass->tiles_count = pass->history_tiles + stage_tiles_count(pass->N) + pass->B + 1;
@@ -491,32 +537,43 @@ static enum status project(const struct device_pass *pass, int32_t l, int32_t fi
     return cuda_after(pass->stream, z, 4 * C, layer->b1 + first, R, count, CUDA_AFTER_SILU, err);
 }
 
+/* Layer l of the pages, by what was staged of them. */
+static struct cuda_pages pages_of(const struct device_pass *pass, int32_t l)
+{
+    const struct model_config *config = &pass->model->config;
+    int64_t floats = KV_PAGE_ROWS * 2 * (int64_t)config->C; /* of a layer */
+
+    if (pass->call.pool == NULL)
+        return (struct cuda_pages){0};
+    return (struct cuda_pages){.at = pass->call.pool + l * floats,
+                               .pitch = config->L * floats,
+                               .row_start = pass->in.row_start,
+                               .page_start = pass->in.page_start,
+                               .slots = pass->in.slots,
+                               .keep = pass->in.keep};
+}
+
 static enum status attend(const struct device_pass *pass, int32_t l, bool history,
                           struct error *err)
 {
     const struct model_config *config = &pass->model->config;
     int32_t skipped = history ? 0 : pass->history_tiles, C = config->C;
-    float *kept = pass->call.kept == NULL ? NULL : pass->call.kept + (int64_t)l * config->P * 2 * C;
     struct cuda_attention attention = {
         .form = config->attention == MODEL_ATTENTION_SILU ? CUDA_ATTENTION_SILU
                                                           : CUDA_ATTENTION_SOFTMAX,
         .T = pass->T,
         .C = C,
         .H = config->H,
-        .kept = pass->call.skip,
-        .keys_pitch = kept == NULL ? 4 * C : 2 * C,
-        .v = kept == NULL ? pass->z + C : kept,
-        .k = kept == NULL ? pass->z + 3 * (int64_t)C : kept + C,
         .r_pos = pass->model->weights.layers[l].r_pos,
         .r_time = pass->model->weights.layers[l].r_time,
         .history_start = pass->in.history_start,
         .time_ms = pass->in.time_ms,
         .request_time_ms = pass->in.request_time_ms,
+        .pages = pages_of(pass, l),
     };
 
-    if (kept != NULL) {
-        enum status status = cuda_keep(pass->stream, kept + (int64_t)pass->call.skip * 2 * C,
-                                       pass->z, pass->T, C, err);
+    if (pass->call.pool != NULL) {
+        enum status status = cuda_keep(pass->stream, attention.pages, pass->z, pass->T, C, err);
 
         if (status != OK)
             return status;
@@ -748,13 +805,25 @@ static enum status start(struct device_pass *pass, float *whole, struct error *e
     struct graph_key key = {.place = pass->model->place,
                             .memory = pass->memory.at,
                             .staging = pass->staging.at,
+                            .pool = pass->call.pool,
                             .B = pass->B,
                             .T = pass->T,
-                            .N = pass->N};
+                            .N = pass->N,
+                            .tokens = pass->tokens};
 
     if (pass->padded && graphs_launch(&pass->graphs, &key, pass->stream, queue_captured, pass))
         return OK;
     return queue(pass, whole, err);
+}
+
+/* After an error, too, nothing is left on the stream: what it writes to may be another's soon. */
+static enum status finish(const struct device_pass *pass, enum status status, struct error *err)
+{
+    cudaError_t waited = cudaStreamSynchronize(pass->stream);
+
+    if (status == OK)
+        CUDA_TRY(err, waited);
+    return status;
 }
 
 static enum status run(struct device_pass **made, const struct device_model *model,
@@ -767,19 +836,33 @@ static enum status run(struct device_pass **made, const struct device_model *mod
         return status;
     status = begin(pass, model, call, err);
     if (status == OK)
-        status = start(pass, scores, err);
-    if (status != OK)
-        return status;
-    CUDA_TRY(err, cudaStreamSynchronize(pass->stream));
-    if (!call.whole)
+        status = finish(pass, start(pass, scores, err), err);
+    if (status == OK && !call.whole)
         memcpy(scores, pass->staging.at, (size_t)call.batch->N * sizeof *scores);
-    return OK;
+    return status;
 }
 
-static enum status score(struct device_pass **pass, const struct device_model *model,
-                         const struct batch *batch, float *scores, struct error *err)
+static enum status score(struct device_pass **pass, const struct device_model *model, float *pool,
+                         const struct kv_lease *leases, const struct batch *batch, float *scores,
+                         struct error *err)
 {
-    return run(pass, model, (struct call){.batch = batch, .graphs = graphs_allowed()}, scores, err);
+    struct call call = {.batch = batch, .graphs = graphs_allowed(), .pool = pool, .leases = leases};
+
+    return run(pass, model, call, scores, err);
+}
+
+static enum status make_pool(float **pool, size_t bytes, struct error *err)
+{
+    struct device_bytes made = {0};
+    enum status status = device_bytes_reserve(&made, bytes, err);
+
+    *pool = (float *)(void *)made.at;
+    return status;
+}
+
+static void drop_pool(float *pool)
+{
+    (void)cudaFree(pool);
 }
 
 static enum status score_next(struct device_pass **pass, const struct device_model *model,
@@ -787,34 +870,6 @@ static enum status score_next(struct device_pass **pass, const struct device_mod
                               struct error *err)
 {
     return run(pass, model, (struct call){.batch = batch, .next = true, .whole = whole}, scores,
-               err);
-}
-
-static void drop_history(struct device_history *history)
-{
-    if (history == NULL)
-        return;
-    device_floats_clear(&history->kept);
-    free(history);
-}
-
-static enum status score_kept(struct device_pass **pass, const struct device_model *model,
-                              struct device_history **made, int32_t kept_rows,
-                              const struct batch *batch, float *scores, struct error *err)
-{
-    const struct model_config *config = &model->config;
-    enum status status;
-
-    if (*made == NULL)
-        *made = calloc(1, sizeof **made);
-    if (*made == NULL)
-        return error_set(err, ERR_NOMEM, "no memory for a history on the GPU");
-    status = device_floats_reserve(&(*made)->kept, (int64_t)config->L * config->P * 2 * config->C,
-                                   err);
-    if (status != OK)
-        return status;
-    return run(pass, model,
-               (struct call){.batch = batch, .kept = (*made)->kept.at, .skip = kept_rows}, scores,
                err);
 }
 
@@ -833,8 +888,8 @@ enum status cuda_backend_open(struct backend *backend, struct error *err)
     backend->multiplies_bf16 = multiplies_bf16;
     backend->score = score;
     backend->score_next = score_next;
-    backend->score_kept = score_kept;
-    backend->drop_history = drop_history;
+    backend->make_pool = make_pool;
+    backend->drop_pool = drop_pool;
     backend->learn = cuda_learn;
     backend->update = cuda_learn_update;
     backend->settle = cuda_learn_settle;

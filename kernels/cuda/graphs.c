@@ -24,20 +24,22 @@ static int32_t rounded(int32_t count, int32_t least)
     return least;
 }
 
-bool graphs_shape(int32_t *B, int32_t *T, int32_t *N)
+bool graphs_shape(int32_t *B, int32_t *T, int32_t *N, int32_t *tokens)
 {
-    if (*B > GRAPHS_B || *T > GRAPHS_ROWS || *N > GRAPHS_ROWS)
+    if (*B > GRAPHS_B || *T > GRAPHS_ROWS || *N > GRAPHS_ROWS || *tokens > GRAPHS_TOKENS)
         return false;
     *B = *B == 1 ? 1 : rounded(*B, 8);
     *T = rounded(*T, 64);
     *N = rounded(*N, 64);
+    *tokens = rounded(*tokens, 64);
     return true;
 }
 
 static bool same(const struct graph_key *a, const struct graph_key *b)
 {
     return a->place == b->place && a->memory == b->memory && a->staging == b->staging &&
-           a->B == b->B && a->T == b->T && a->N == b->N;
+           a->pool == b->pool && a->B == b->B && a->T == b->T && a->N == b->N &&
+           a->tokens == b->tokens;
 }
 
 static void drop(struct graphs *graphs, int i)

@@ -7,7 +7,8 @@
  * faster than the device runs them. A graph queues them at once. It holds shapes and addresses and
  * no numbers: requests are padded to one of a few shapes, their numbers lie where those of the one
  * before lay, and weights that are brought up to date in place are read where they are. Weights
- * that moved, another model and memory that grew are other graphs.
+ * that moved, another model, another cache of K and V and memory that grew are other graphs; how
+ * much of a history the cache holds is a number like others.
  *
  * Owner: a pass, until graphs_clear(); zeroed is empty. Thread: one at a time.
  */
@@ -23,14 +24,15 @@
 
 #define GRAPHS_MAX 8 /* a pass keeps; the one that was not used for longest goes */
 /* More history rows or candidates, or requests, go without: they keep the device busy. */
-#define GRAPHS_ROWS 4096
-#define GRAPHS_B    64
+#define GRAPHS_ROWS   4096
+#define GRAPHS_B      64
+#define GRAPHS_TOKENS 65536 /* of histories, those that pages hold included */
 
 /* Everything that launches depend on. */
 struct graph_key {
     uint64_t place; /* of the weights */
-    const void *memory, *staging;
-    int32_t B, T, N;
+    const void *memory, *staging, *pool;
+    int32_t B, T, N, tokens;
 };
 
 struct graphs {
@@ -43,9 +45,9 @@ struct graphs {
     bool refused; /* the driver made none: no more are asked for */
 };
 
-/* Rounds requests, history rows and candidates up to a shape there are graphs of; false, and
- * nothing changes, for those that are too large. */
-bool graphs_shape(int32_t *B, int32_t *T, int32_t *N);
+/* Rounds requests, rows of histories and of candidates, and tokens of histories up to a shape there
+ * are graphs of; false, and nothing changes, for those that are too large. */
+bool graphs_shape(int32_t *B, int32_t *T, int32_t *N, int32_t *tokens);
 
 /**
  * Launches the graph of that key on the stream; makes it first, of what queue() queues there. False

@@ -1,7 +1,7 @@
 /*
- * kernels/cuda/keep.cu - sets K and V of new history rows aside for later requests of the user.
+ * kernels/cuda/keep.cu - sets K and V of new history rows aside, in pages for later requests.
  *
- * Flow: norm -> cuBLAS -> after -> [keep] -> attention reads them there
+ * Flow: norm -> cuBLAS -> after -> [keep] -> pages; a later request's attention reads them there
  *
  * Limited by memory: each element is read and written once, neighbours by neighbours.
  */
@@ -11,7 +11,7 @@
 #define THREADS 256
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-    keep_kernel(float *kept, const float *z, int32_t R, int32_t C)
+    keep_kernel(struct cuda_pages pages, const float *z, int32_t R, int32_t C)
 {
     int64_t i = 4 * ((int64_t)blockIdx.x * THREADS + threadIdx.x);
 
@@ -19,18 +19,24 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         return;
 
     int64_t row = i / (2 * (int64_t)C), c = i % (2 * (int64_t)C);
-    store4(kept + i, load4(z + row * 4 * C + C + (c < C ? c : c + C))); /* U | V | Q | K */
+    int32_t keep = pages.keep[row];
+
+    if (keep == CUDA_KEEP_NONE)
+        return;
+    float *to = pages.at + keep / CUDA_PAGE_ROWS * pages.pitch +
+                (int64_t)(keep % CUDA_PAGE_ROWS) * 2 * C;
+    store4(to + c, load4(z + row * 4 * C + C + (c < C ? c : c + C))); /* U | V | Q | K */
 }
 
-enum status cuda_keep(cudaStream_t stream, float *kept, const float *z, int32_t R, int32_t C,
-                      struct error *err)
+enum status cuda_keep(cudaStream_t stream, struct cuda_pages pages, const float *z, int32_t R,
+                      int32_t C, struct error *err)
 {
     int64_t count = (int64_t)R * 2 * C / 4; /* a thread four neighbours */
 
     if (count == 0)
         return OK;
-    LAUNCH(keep_kernel, (unsigned)((count + THREADS - 1) / THREADS), THREADS, 0, stream, kept, z, R,
-           C);
+    LAUNCH(keep_kernel, (unsigned)((count + THREADS - 1) / THREADS), THREADS, 0, stream, pages, z,
+           R, C);
     CUDA_TRY(err, cudaGetLastError());
     return OK;
 }

@@ -96,34 +96,43 @@ struct cuda_tile {
 
 enum cuda_attention_form { CUDA_ATTENTION_SILU, CUDA_ATTENTION_SOFTMAX };
 
-struct cuda_attention {
-    enum cuda_attention_form form;
-    int32_t T, C, H; /* T: history rows in z; D = C / H a multiple of 16 */
-    int32_t kept;    /* of a batch of one request: history rows in front of those in z */
-    int32_t keys_pitch;
-    const float *k, *v;             /* (C) of every history row, keys_pitch apart */
-    const float *r_pos;             /* (P + 1), P at least the longest history */
-    const float *r_time;            /* (BUCKET_COUNT) */
-    const int32_t *history_start;   /* (B + 1) */
-    const int64_t *time_ms;         /* of every history row */
-    const int64_t *request_time_ms; /* (B) */
-    float *log_total; /* softmax: (T + N, H) ln of the sum of e^S, for who will learn; or NULL */
+/* Pages of K and V (kernels/kv_cache.h): in each page and layer, rows of V | K. */
+#define CUDA_PAGE_ROWS 12
+#define CUDA_KEEP_NONE (-1) /* a row that is not kept */
+struct cuda_pages {
+    float *at;                /* of page 0, this layer's; NULL: all K and V are in z */
+    int64_t pitch;            /* floats from page to page */
+    const int32_t *row_start; /* (B + 1): rows of z; a history's other tokens, in front, are kept */
+    const int32_t *page_start; /* (B + 1), of slots */
+    const int32_t *slots;      /* numbers of the pages that hold a history's first rows */
+    const int32_t *keep; /* (T) row slot * CUDA_PAGE_ROWS + r of the pool, or CUDA_KEEP_NONE */
 };
 
-/* o (T + N, C): the rows of the tiles are set, others left. z (T + N, 4 C): U | V | Q | K; a row's
- * own q is read there, and a candidate's own k and v. K and V of a history lie in one place, in z
- * or where they were kept, and every tile of its request reads them there. Bytes: for a tile of 16
- * rows over n keys: 16 * n / 16 * (2 D + 2 D) * 4 from L2 a head; floor the rows of z once. Limit:
- * shared memory's bandwidth, 5 loads for 4 multiply-adds. */
+struct cuda_attention {
+    enum cuda_attention_form form;
+    int32_t T, C, H;                /* T: history rows in z; D = C / H a multiple of 16 */
+    const float *r_pos;             /* (P + 1), P at least the longest history */
+    const float *r_time;            /* (BUCKET_COUNT) */
+    const int32_t *history_start;   /* (B + 1) of time_ms; without pages also of z's rows */
+    const int64_t *time_ms;         /* of every token of every history */
+    const int64_t *request_time_ms; /* (B) */
+    float *log_total; /* softmax: (T + N, H) ln of the sum of e^S, for who will learn; or NULL */
+    struct cuda_pages pages;
+};
+
+/* o (T + N, C): the rows of the tiles are set, others left. z (T + N, 4 C): U | V | Q | K. Of what
+ * a history keeps, V and K come from its pages, of all else from z. Bytes: for a tile of 16 rows
+ * over n keys: 16 * n / 16 * (2 D + 2 D) * 4 from L2 a head; floor the rows of z once. Limit:
+ * shared memory, 5 loads of 16 bytes for 16 multiply-adds of q k, 9 for 32 of p v. */
 MUST_CHECK enum status cuda_attention(cudaStream_t stream, float *o, const float *z,
                                       struct cuda_attention attention,
                                       const struct cuda_tile *tiles, int32_t tiles_count,
                                       struct error *err);
 
-/* kept (rows of C | C, 2 C apart) = v | k of R rows of z (R, 4 C): what later requests read.
- * Bytes: C * 16 a row. Limit: memory. */
-MUST_CHECK enum status cuda_keep(cudaStream_t stream, float *kept, const float *z, int32_t R,
-                                 int32_t C, struct error *err);
+/* V and K of the R rows of z (R, 4 C) that pages.keep names, set aside for later requests; the
+ * pages are nobody else's. Bytes: C * 16 a row. Limit: memory. */
+MUST_CHECK enum status cuda_keep(cudaStream_t stream, struct cuda_pages pages, const float *z,
+                                 int32_t R, int32_t C, struct error *err);
 
 /* ---- head; N candidates ---- */
 

@@ -58,6 +58,21 @@ void stage_times(int64_t *to, const struct request *request)
         to[j] = j < request->contexts ? INT64_MAX : request->batch->time_ms[request->token + j];
 }
 
+void stage_pages(int32_t *slots, int32_t *keep, const struct kv_lease *lease)
+{
+    int32_t first = lease->found * KV_PAGE_ROWS;
+
+    for (int32_t p = 0; p < lease->found; p++)
+        slots[p] = lease->slots[p];
+    for (int32_t j = first; j < lease->rows; j++) {
+        int32_t p = j / KV_PAGE_ROWS;
+        int32_t slot = p < lease->pages ? lease->slots[p] : KV_SLOT_NONE;
+
+        keep[j - first] = slot == KV_SLOT_NONE ? CUDA_KEEP_NONE
+                                               : slot * KV_PAGE_ROWS + j % KV_PAGE_ROWS;
+    }
+}
+
 int32_t stage_tiles_count(int32_t rows)
 {
     return (rows + CUDA_TILE_ROWS - 1) / CUDA_TILE_ROWS;

@@ -10,6 +10,7 @@
 #define KERNELS_CUDA_STAGE_H
 
 #include "kernels/cuda/ops.h"
+#include "kernels/kv_cache.h"
 #include "kernels/request.h"
 
 struct stage_rows {
@@ -27,6 +28,10 @@ void stage_candidates(struct stage_rows to, const struct request *request);
 
 /* Times of all its tokens. Those of context have none: later than any, so that bucket_of() is 0. */
 void stage_times(int64_t *to, const struct request *request);
+
+/* slots (lease->found): the pages that are there; keep (lease->rows less theirs): for each row
+ * behind them where it is kept, as struct cuda_pages has it. */
+void stage_pages(int32_t *slots, int32_t *keep, const struct kv_lease *lease);
 
 /* Tiles of rows first .. first + rows - 1; stage_tiles() appends them and returns their end. */
 int32_t stage_tiles_count(int32_t rows);

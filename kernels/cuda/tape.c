@@ -138,17 +138,12 @@ static enum status zero(const struct tape *t, float *at, int64_t count, struct e
 
 static struct cuda_attention attention_of(const struct tape *t, int32_t l)
 {
-    int32_t C = t->config->C;
-
     return (struct cuda_attention){
         .form = t->config->attention == MODEL_ATTENTION_SILU ? CUDA_ATTENTION_SILU
                                                              : CUDA_ATTENTION_SOFTMAX,
         .T = t->in.T,
-        .C = C,
+        .C = t->config->C,
         .H = t->config->H,
-        .keys_pitch = 4 * C,
-        .v = t->layers[l].z + C,
-        .k = t->layers[l].z + 3 * (int64_t)C,
         .r_pos = t->weights->layers[l].r_pos,
         .r_time = t->weights->layers[l].r_time,
         .history_start = t->in.history_start,

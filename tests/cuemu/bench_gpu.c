@@ -131,6 +131,7 @@ struct place {
     struct cuda_tables tables;
     struct cuda_tokens tokens;
     struct cuda_attention attention;
+    int32_t *keep;
     struct cuda_tile *tiles;
 };
 
@@ -277,7 +278,10 @@ static enum status head_scores(struct place *p, struct error *err)
 
 static enum status keep(struct place *p, struct error *err)
 {
-    return cuda_keep(p->stream, p->wide, p->z, p->T, p->C, err);
+    struct cuda_pages pages = {
+        .at = p->wide, .pitch = CUDA_PAGE_ROWS * 2 * (int64_t)p->C, .keep = p->keep};
+
+    return cuda_keep(p->stream, pages, p->z, p->T, p->C, err);
 }
 
 static enum status adamw(struct place *p, struct error *err)
@@ -378,9 +382,6 @@ static void fill_attention(struct place *p, const struct model_config *config)
     p->attention = (struct cuda_attention){.T = p->T,
                                            .C = p->C,
                                            .H = p->H,
-                                           .keys_pitch = 4 * p->C,
-                                           .v = p->z + p->C,
-                                           .k = p->z + 3 * (int64_t)p->C,
                                            .r_pos = random_floats(config->P + 1),
                                            .r_time = random_floats(BUCKET_COUNT),
                                            .history_start = put(start, sizeof start),
@@ -445,6 +446,7 @@ static void fill(struct place *p, const struct shape *shape, const struct model_
                                      numbers(p->rows, config->A),
                                      numbers(p->rows, BUCKET_GAPS),
                                      numbers(p->rows, BUCKET_HOURS)};
+    p->keep = numbers(p->T, p->T);
     fill_attention(p, config);
 }
 

@@ -104,6 +104,7 @@ static inline float cuemu_shuffle(enum cuemu_collective what, unsigned mask, flo
 #define __shfl_sync(mask, value, lane)                                                             \
     cuemu_shuffle(CUEMU_SHUFFLE, mask, value, lane, __FILE__, __LINE__)
 
+#define NOT_UNROLLED
 #define CHECK_ALIGNED(at, bytes) cuemu_check_aligned(at, bytes, __FILE__, __LINE__)
 #define DYN_SHARED(type, name)   type *name = static_cast<type *>(cuemu_dynamic_shared())
 #define LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                     \

@@ -25,7 +25,7 @@ targets="75 80 90 100 120" run=yes
 [ "${1:-}" != compile ] || { targets="${*:2}" run=; }
 passed=0 failed=0 skipped=0
 # Those that are meant to load 16 bytes at a time.
-wide="embed_kernel norm_kernel half_kernel keep_kernel dropout_kernel head_inputs_kernel head_cross_kernel"
+wide="attention_kernel embed_kernel norm_kernel half_kernel keep_kernel dropout_kernel head_inputs_kernel head_cross_kernel"
 
 judge() { # FILE TARGET; says what is wrong
     local name ptx entries bounds

@@ -124,16 +124,13 @@ static int32_t order_tiles(struct attended *a)
     return history;
 }
 
-static struct cuda_attention attention_of(const struct attended *a, const float *z)
+static struct cuda_attention attention_of(const struct attended *a)
 {
     return (struct cuda_attention){
         .form = a->form,
         .T = a->T,
         .C = a->C,
         .H = a->H,
-        .keys_pitch = 4 * a->C,
-        .v = z + a->C,
-        .k = z + 3 * (int64_t)a->C,
         .r_pos = DEVICE_PUT(a->r_pos, a->P + 1),
         .r_time = DEVICE_PUT(a->r_time, BUCKET_COUNT),
         .history_start = DEVICE_PUT(a->history_start, a->B + 1),
@@ -194,7 +191,7 @@ static void attention_back_shape(int number, struct random *random)
                                         .dz = DEVICE_PUT(unset, rows * 4 * a.C),
                                         .bias = device_floats(parts),
                                         .delta = device_floats(rows * a.H)};
-    back.attention = attention_of(&a, back.z);
+    back.attention = attention_of(&a);
     CHECK_STATUS(OK,
                  cuda_attention(NULL, o, back.z, back.attention, back.tiles, a.tiles_count, &err));
     CHECK_STATUS(OK, cuda_attention_backward(NULL, back, a.T, a.N, &err));

@@ -3,6 +3,7 @@
  * next-item scores, graphs, and no allocation once the largest batch was seen.
  */
 #include "kernels/cuda/graphs.h"
+#include "kernels/kv_cache.h"
 #include "kernels/model.h"
 #include "kernels/network.h"
 
@@ -20,9 +21,26 @@
 
 static struct jagged jagged;
 
+static struct kv_cache *cache_of(int64_t bytes)
+{
+    struct kv_cache *cache;
+    struct error err;
+
+    CHECK_STATUS(OK, kv_cache_create(&cache, bytes, &err));
+    return cache;
+}
+
+static struct kv_cache_stats stats_of(const struct kv_cache *cache)
+{
+    struct kv_cache_stats stats;
+
+    kv_cache_stats(cache, &stats);
+    return stats;
+}
+
 /* In the emulator a row's bits depend on the row alone, so kept K and V must give the same ones. */
 static void check_kept(const struct model *model, struct model_workspace *workspace,
-                       struct model_history *history, const struct batch *batch)
+                       struct kv_cache *cache, const struct batch *batch)
 {
     float cpu[SCORES_MAX], plain[SCORES_MAX], kept[SCORES_MAX];
     struct error err;
@@ -30,7 +48,7 @@ static void check_kept(const struct model *model, struct model_workspace *worksp
     CHECK(batch->N <= SCORES_MAX);
     memset(kept, 0xff, sizeof kept);
     models_score_on_cpu(model, batch, cpu);
-    CHECK_STATUS(OK, model_score_kept(model, workspace, history, batch, kept, &err));
+    CHECK_STATUS(OK, model_score_cached(model, workspace, cache, batch, kept, &err));
     CHECK_STATUS(OK, model_score(model, workspace, batch, plain, &err));
     for (int32_t i = 0; i < batch->N; i++) {
         CHECK_NEAR((double)cpu[i], (double)kept[i], TOLERANCE * (1 + fabs((double)cpu[i])));
@@ -53,7 +71,7 @@ TEST(cuda_kept_histories_grow_change_and_are_begun_anew)
     cuemu_need_emulator();
     models_backend_is_cuda();
     for (int number = 0; number < 2; number++) {
-        struct model_history *history = model_history_create();
+        struct kv_cache *cache = cache_of(1 << 20);
         struct random random;
         struct model_config config;
         struct model *model;
@@ -67,19 +85,19 @@ TEST(cuda_kept_histories_grow_change_and_are_begun_anew)
         for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
             shorten(&jagged, lengths[i], 1 + (int32_t)i);
             jagged.request_time_ms[0] += 70000; /* time passes: no row of a history changes */
-            check_kept(model, workspace, history, &jagged.batch);
+            check_kept(model, workspace, cache, &jagged.batch);
         }
         jagged.item[7] = (jagged.item[7] + 1) % 40; /* from here on another history */
-        check_kept(model, workspace, history, &jagged.batch);
+        check_kept(model, workspace, cache, &jagged.batch);
         shorten(&jagged, 25, 0); /* nothing to score */
-        check_kept(model, workspace, history, &jagged.batch);
+        check_kept(model, workspace, cache, &jagged.batch);
         for (size_t k = 0; k < model_tensor(model, 3).count; k++)
             model_tensor(model, 3).data[k] *= .9f;
         struct error err;
         CHECK_STATUS(OK, model_prepare(model, &err));
         shorten(&jagged, 25, 5);
-        check_kept(model, workspace, history, &jagged.batch);
-        model_history_destroy(history);
+        check_kept(model, workspace, cache, &jagged.batch);
+        kv_cache_destroy(cache);
         model_destroy(model);
     }
     model_workspace_destroy(workspace);
@@ -91,7 +109,7 @@ TEST(cuda_kept_history_follows_its_context)
 {
     const struct jagged_size size = {20, 5};
     struct model_workspace *workspace = model_workspace_create();
-    struct model_history *history = model_history_create();
+    struct kv_cache *cache = cache_of(1 << 20);
 
     cuemu_need_emulator();
     models_backend_is_cuda();
@@ -108,13 +126,198 @@ TEST(cuda_kept_history_follows_its_context)
         const int32_t lengths[] = {11, 20, 0, 7};
         for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
             shorten(&jagged, lengths[i], 2 + (int32_t)i);
-            check_kept(model, workspace, history, &jagged.batch);
+            check_kept(model, workspace, cache, &jagged.batch);
         }
         jagged.context[0]++;
-        check_kept(model, workspace, history, &jagged.batch);
+        check_kept(model, workspace, cache, &jagged.batch);
         model_destroy(model);
     }
-    model_history_destroy(history);
+    kv_cache_destroy(cache);
+    model_workspace_destroy(workspace);
+    CHECK_INT(0, cuemu_reports());
+}
+
+/* ---- pages of many histories ---- */
+
+#define USERS 4
+#define LONG  40
+#define ASKED 3 /* requests of a batch */
+
+/* Histories of one stream of tokens each, of which a request sees the first count. */
+static struct {
+    int32_t count[USERS], item[USERS][LONG], action[USERS][LONG];
+    int64_t time_ms[USERS][LONG];
+} users;
+
+static int32_t below(struct random *random, int32_t bound)
+{
+    return (int32_t)random_below(random, (uint64_t)bound);
+}
+
+static void users_begin(struct random *random)
+{
+    for (int u = 0; u < USERS; u++)
+        for (int32_t j = 0; j < LONG; j++) {
+            users.count[u] = below(random, LONG);
+            users.item[u][j] = below(random, 40);
+            users.action[u][j] = 1 + below(random, 3);
+            users.time_ms[u][j] = 1700000000000 + j * 100000 + below(random, 90000);
+        }
+}
+
+/* Something happens to one of them; a batch of some of them, maybe twice the same, into jagged. */
+static void users_ask(const struct model_config *config, struct random *random)
+{
+    struct jagged_size sizes[ASKED];
+    int32_t who[ASKED], count = 1 + below(random, ASKED), lives = below(random, USERS);
+
+    users.count[lives] = below(random, 3) == 0 ? below(random, LONG + 1) : users.count[lives];
+    if (below(random, 4) == 0)
+        users.item[lives][below(random, LONG)] = below(random, 40);
+    for (int32_t b = 0; b < count; b++) {
+        who[b] = below(random, USERS);
+        sizes[b] = (struct jagged_size){users.count[who[b]], 1 + below(random, 20)};
+    }
+    jagged_fill(&jagged, config, sizes, count, (uint64_t)below(random, 1 << 20));
+    memset(jagged.context, 0, sizeof jagged.context);
+    for (int32_t b = 0; b < count; b++) {
+        int32_t first = jagged.history_start[b];
+
+        for (int32_t j = 0; j < sizes[b].n; j++) {
+            jagged.item[first + j] = users.item[who[b]][j];
+            jagged.action[first + j] = users.action[who[b]][j];
+            jagged.time_ms[first + j] = users.time_ms[who[b]][j];
+        }
+    }
+}
+
+/* Bytes of so many pages. */
+static int64_t bytes_of(const struct model_config *config, int32_t pages)
+{
+    return pages * (kv_page_floats((struct kv_shape){.L = config->L, .C = config->C}) * 4 + 40);
+}
+
+/* Requests of one batch have different parts of their histories in pages, new pages take the place
+ * of old ones, and every call is a graph, made for shapes and not for what is kept. */
+TEST(cuda_pages_change_no_bit_of_batches_whatever_is_in_them)
+{
+    static const int32_t pages[] = {2, 6, 100};
+    struct model_workspace *workspace = model_workspace_create();
+
+    cuemu_need_emulator();
+    models_backend_is_cuda();
+    graphs_allow(true);
+    for (int number = 0; number < 3; number++) {
+        struct random random;
+        struct model_config config;
+        struct kv_cache *cache;
+        struct model *model;
+
+        random_seed(&random, test_seed() + (uint64_t)number);
+        config = models_config(number, &random);
+        config.contexts = number == 1 ? 2 : 0;
+        config.L = 1 + number % 2;
+        config.P = LONG + config.contexts;
+        model = models_rough(&config, test_seed());
+        cache = cache_of(bytes_of(&config, pages[number]));
+        users_begin(&random);
+        for (int step = 0; step < 14; step++) {
+            int64_t before = cuemu_replays();
+
+            users_ask(&config, &random);
+            cuemu_schedule((enum cuemu_order)(step % CUEMU_ORDERS), (uint64_t)step);
+            check_kept(model, workspace, cache, &jagged.batch);
+            CHECK_INT(before + 2, cuemu_replays());
+        }
+        CHECK_INT(pages[number], stats_of(cache).pages);
+        CHECK(stats_of(cache).rows_found > 0);
+        CHECK((stats_of(cache).pages_dropped > 0) == (number < 2));
+        kv_cache_destroy(cache);
+        model_destroy(model);
+    }
+    model_workspace_destroy(workspace);
+    CHECK_INT(0, cuemu_reports());
+}
+
+/* Graphs give the bits of plain launches, with pages too, and each cache has its own. */
+TEST(cuda_pages_give_the_same_with_graphs_and_without)
+{
+    struct model_workspace *workspace = model_workspace_create();
+    struct kv_cache *caches[3]; /* the first of plain launches */
+    float scores[3][SCORES_MAX];
+    struct model_config config;
+    struct random random;
+    struct model *model;
+    struct error err;
+
+    cuemu_need_emulator();
+    models_backend_is_cuda();
+    cuemu_schedule(CUEMU_IN_ORDER, 0);
+    random_seed(&random, 9);
+    config = models_config(0, &random);
+    model = models_rough(&config, 9);
+    for (int c = 0; c < 3; c++)
+        caches[c] = cache_of(bytes_of(&config, 9));
+    users_begin(&random);
+    for (int step = 0; step < 8; step++) {
+        users_ask(&config, &random);
+        for (int c = 0; c < 3; c++) {
+            graphs_allow(c > 0);
+            CHECK_STATUS(OK, model_score_cached(model, workspace, caches[c], &jagged.batch,
+                                                scores[c], &err));
+        }
+        for (int32_t i = 0; i < jagged.batch.N; i++) {
+            CHECK_NEAR((double)scores[0][i], (double)scores[1][i], 0);
+            CHECK_NEAR((double)scores[0][i], (double)scores[2][i], 0);
+        }
+    }
+    CHECK(stats_of(caches[0]).rows_found > 0);
+    for (int c = 0; c < 3; c++) {
+        CHECK_INT(stats_of(caches[0]).rows_found, stats_of(caches[c]).rows_found);
+        kv_cache_destroy(caches[c]);
+    }
+    model_destroy(model);
+    model_workspace_destroy(workspace);
+    CHECK_INT(0, cuemu_reports());
+}
+
+/* A model that scores on the host asks for pages there: on a GPU's it goes without, until it is
+ * told to take the cache. */
+TEST(cuda_pages_are_not_those_of_a_model_of_the_host)
+{
+    const struct jagged_size size = {40, 9};
+    struct model_workspace *workspace = model_workspace_create();
+    struct kv_cache *cache = cache_of(1 << 20);
+    struct model_config config;
+    struct random random;
+    struct model *model, *host;
+    float want[SCORES_MAX], got[SCORES_MAX];
+    struct error err;
+
+    cuemu_need_emulator();
+    models_backend_is_cuda();
+    random_seed(&random, 3);
+    config = models_config(0, &random);
+    model = models_rough(&config, 3);
+    CHECK_STATUS(OK, model_copy_rounded(&host, model, &err));
+    jagged_fill(&jagged, &config, &size, 1, 3);
+    check_kept(model, workspace, cache, &jagged.batch);
+    for (int call = 0; call < 3; call++) {
+        CHECK_STATUS(OK, model_score(host, workspace, &jagged.batch, want, &err));
+        CHECK_STATUS(OK, model_score_cached(host, workspace, cache, &jagged.batch, got, &err));
+        CHECK(memcmp(want, got, (size_t)jagged.batch.N * sizeof *got) == 0);
+        CHECK_INT(call == 2 ? 3 : 0, stats_of(cache).pages_dropped);
+        if (call == 1)
+            CHECK_STATUS(OK, model_reserve_cache(host, cache, &err));
+    }
+    check_kept(model, workspace, cache, &jagged.batch);
+    CHECK_STATUS(OK, model_reserve_cache(model, cache, &err));
+    check_kept(model, workspace, cache, &jagged.batch);
+    CHECK_INT(6, stats_of(cache).pages_dropped);
+    CHECK_INT(3, stats_of(cache).pages_used);
+    kv_cache_destroy(cache);
+    model_destroy(host);
+    model_destroy(model);
     model_workspace_destroy(workspace);
     CHECK_INT(0, cuemu_reports());
 }
@@ -260,7 +463,7 @@ TEST(cuda_kept_histories_are_begun_anew_by_a_model_that_is_rounded)
 {
     const struct jagged_size size = {40, 9};
     struct model_workspace *workspace = model_workspace_create();
-    struct model_history *history = model_history_create();
+    struct kv_cache *cache = cache_of(1 << 20);
     struct model_config config;
     struct random random;
     struct model *model;
@@ -273,13 +476,13 @@ TEST(cuda_kept_histories_are_begun_anew_by_a_model_that_is_rounded)
     config = models_config(0, &random);
     model = models_rough(&config, 3);
     jagged_fill(&jagged, &config, &size, 1, 3);
-    CHECK_STATUS(OK, model_score_kept(model, workspace, history, &jagged.batch, kept, &err));
+    CHECK_STATUS(OK, model_score_cached(model, workspace, cache, &jagged.batch, kept, &err));
     CHECK_STATUS(OK, model_round(model, &err));
-    CHECK_STATUS(OK, model_score_kept(model, workspace, history, &jagged.batch, kept, &err));
+    CHECK_STATUS(OK, model_score_cached(model, workspace, cache, &jagged.batch, kept, &err));
     CHECK_STATUS(OK, model_score(model, workspace, &jagged.batch, plain, &err));
     for (int32_t i = 0; i < jagged.batch.N; i++)
         CHECK_NEAR((double)plain[i], (double)kept[i], 0);
-    model_history_destroy(history);
+    kv_cache_destroy(cache);
     model_destroy(model);
     model_workspace_destroy(workspace);
     CHECK_INT(0, cuemu_reports());
@@ -319,7 +522,7 @@ TEST(cuda_serving_allocates_nothing_once_the_largest_request_was_seen)
 {
     const struct jagged_size size = {40, 30};
     struct model_workspace *workspace = model_workspace_create();
-    struct model_history *history = model_history_create();
+    struct kv_cache *cache = cache_of(1 << 20);
     struct model_config config;
     struct random random;
     struct model *model;
@@ -333,16 +536,17 @@ TEST(cuda_serving_allocates_nothing_once_the_largest_request_was_seen)
     jagged_fill(&jagged, &config, &size, 1, 2);
     cuemu_schedule(CUEMU_IN_ORDER, 0);
     CHECK_STATUS(OK, model_score(model, workspace, &jagged.batch, scores, &err));
-    CHECK_STATUS(OK, model_score_kept(model, workspace, history, &jagged.batch, scores, &err));
+    CHECK_STATUS(OK, model_score_cached(model, workspace, cache, &jagged.batch, scores, &err));
+    CHECK_STATUS(OK, model_score(model, workspace, &jagged.batch, scores, &err));
     before = cuemu_allocations();
     for (int32_t n = 40; n >= 0; n -= 13) {
         shorten(&jagged, n, 30 - n / 2);
         CHECK_STATUS(OK, model_score(model, workspace, &jagged.batch, scores, &err));
-        CHECK_STATUS(OK, model_score_kept(model, workspace, history, &jagged.batch, scores, &err));
+        CHECK_STATUS(OK, model_score_cached(model, workspace, cache, &jagged.batch, scores, &err));
         CHECK_STATUS(OK, model_prepare(model, &err)); /* new weights find room too */
     }
     CHECK_INT(before, cuemu_allocations());
-    model_history_destroy(history);
+    kv_cache_destroy(cache);
     model_destroy(model);
     model_workspace_destroy(workspace);
     CHECK_INT(0, cuemu_reports());
@@ -448,24 +652,33 @@ TEST(cuda_graphs_follow_weights_and_memory)
 
 TEST(cuda_graphs_are_of_few_shapes_and_large_requests_go_without)
 {
-    const int32_t
-        given[][3] = {{1, 0, 1}, {1, 64, 65}, {2, 65, 200}, {9, 4096, 1}, {64, 4096, 4096}},
-        rounded[][3] = {{1, 64, 64}, {1, 64, 128}, {8, 128, 256}, {16, 4096, 64}, {64, 4096, 4096}},
-        large[][3] = {{65, 1, 1}, {1, 4097, 1}, {1, 1, 4097}};
+    const int32_t given[][4] = {{1, 0, 1, 0},
+                                {1, 64, 65, 64},
+                                {2, 65, 200, 300},
+                                {9, 4096, 1, 4097},
+                                {64, 4096, 4096, 65536}},
+                  rounded[][4] = {{1, 64, 64, 64},
+                                  {1, 64, 128, 64},
+                                  {8, 128, 256, 512},
+                                  {16, 4096, 64, 8192},
+                                  {64, 4096, 4096, 65536}},
+                  large[][4] = {
+                      {65, 1, 1, 1}, {1, 4097, 1, 4097}, {1, 1, 4097, 1}, {1, 1, 1, 65537}};
 
     for (int i = 0; i < 5; i++) {
-        int32_t B = given[i][0], T = given[i][1], N = given[i][2];
+        int32_t B = given[i][0], T = given[i][1], N = given[i][2], tokens = given[i][3];
 
-        CHECK(graphs_shape(&B, &T, &N));
+        CHECK(graphs_shape(&B, &T, &N, &tokens));
         CHECK_INT(rounded[i][0], B);
         CHECK_INT(rounded[i][1], T);
         CHECK_INT(rounded[i][2], N);
+        CHECK_INT(rounded[i][3], tokens);
     }
-    for (int i = 0; i < 3; i++) {
-        int32_t B = large[i][0], T = large[i][1], N = large[i][2];
+    for (int i = 0; i < 4; i++) {
+        int32_t B = large[i][0], T = large[i][1], N = large[i][2], tokens = large[i][3];
 
-        CHECK(!graphs_shape(&B, &T, &N));
-        CHECK(B == large[i][0] && T == large[i][1] && N == large[i][2]);
+        CHECK(!graphs_shape(&B, &T, &N, &tokens));
+        CHECK(B == large[i][0] && T == large[i][1] && N == large[i][2] && tokens == large[i][3]);
     }
 }
 

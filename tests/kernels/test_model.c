@@ -4,6 +4,7 @@
  */
 #include "kernels/model.h"
 
+#include "kernels/kv_cache.h"
 #include "kernels/network.h"
 #include "ops/random.h"
 #include "tests/kernels/jagged.h"
@@ -331,21 +332,30 @@ TEST(model_rounded_products_that_come_out_wrong_are_seen)
     model_destroy(model);
 }
 
-/* What the history keeps changes no bit of what the batch scores without it. */
-static void check_kept(const struct model *model, struct model_history *history,
-                       const struct batch *batch)
+static struct kv_cache *cache_of_a_megabyte(void)
+{
+    struct kv_cache *cache;
+    struct error err;
+
+    CHECK_STATUS(OK, kv_cache_create(&cache, 1 << 20, &err));
+    return cache;
+}
+
+/* What the cache holds changes no bit of what the batch scores without it. */
+static void check_cached(const struct model *model, struct kv_cache *cache,
+                         const struct batch *batch)
 {
     struct model_workspace *workspace = model_workspace_create();
     float want[64], got[64];
     struct error err;
 
     CHECK_STATUS(OK, model_score(model, workspace, batch, want, &err));
-    CHECK_STATUS(OK, model_score_kept(model, workspace, history, batch, got, &err));
+    CHECK_STATUS(OK, model_score_cached(model, workspace, cache, batch, got, &err));
     CHECK(memcmp(want, got, (size_t)batch->N * sizeof *got) == 0);
     model_workspace_destroy(workspace);
 }
 
-TEST(model_kept_keys_and_values_change_no_bit_for_any_split)
+TEST(model_cached_keys_and_values_change_no_bit_for_any_split)
 {
     static const struct jagged_size one[] = {{30, 7}};
 
@@ -355,53 +365,47 @@ TEST(model_kept_keys_and_values_change_no_bit_for_any_split)
 
         jagged_fill(&jagged, config, one, 1, test_seed());
         for (int32_t split = 0; split <= 30; split++) {
-            struct model_history *history = model_history_create();
+            struct kv_cache *cache = cache_of_a_megabyte();
 
             jagged.history_start[1] = jagged.batch.T = split;
-            check_kept(model, history, &jagged.batch);
+            check_cached(model, cache, &jagged.batch);
             jagged.history_start[1] = jagged.batch.T = 30;
-            check_kept(model, history, &jagged.batch); /* grown */
-            check_kept(model, history, &jagged.batch); /* all of it is there */
+            check_cached(model, cache, &jagged.batch); /* grown */
+            check_cached(model, cache, &jagged.batch); /* all of it is there */
             jagged.history_start[1] = jagged.batch.T = split;
-            check_kept(model, history, &jagged.batch); /* a part of it */
-            model_history_destroy(history);
+            check_cached(model, cache, &jagged.batch); /* a part of it */
+            kv_cache_destroy(cache);
         }
         model_destroy(model);
     }
 }
 
-TEST(model_kept_history_of_other_tokens_or_weights_begins_anew)
+TEST(model_cached_history_of_other_tokens_or_weights_begins_anew)
 {
     struct model_config config = tiny(MODEL_ATTENTION_SILU, MODEL_HEAD_CROSS, SWITCHES - 1);
     struct model *model = rough_model(&config, test_seed());
-    struct model_history *history = model_history_create();
-    struct model_workspace *workspace = model_workspace_create();
-    float scores[64];
-    struct error err;
+    struct kv_cache *cache = cache_of_a_megabyte();
 
     jagged_fill(&jagged, &config, sizes, SIZES, test_seed());
-    CHECK_STATUS(ERR_LIMIT,
-                 model_score_kept(model, workspace, history, &jagged.batch, scores, &err));
+    check_cached(model, cache, &jagged.batch);
     for (int round = 0; round < 2; round++)
         for (int32_t b = 0; b < SIZES; b++) {
             jagged_one(&alone, &jagged, b);
-            check_kept(model, history, &alone.batch);
+            check_cached(model, cache, &alone.batch);
         }
     jagged_one(&alone, &jagged, 3);
-    check_kept(model, history, &alone.batch);
+    check_cached(model, cache, &alone.batch);
     alone.item[14] = 1 + alone.item[14] % 22;
-    check_kept(model, history, &alone.batch);
+    check_cached(model, cache, &alone.batch);
     alone.action[13] = 1 + alone.action[13] % 4;
-    check_kept(model, history, &alone.batch);
+    check_cached(model, cache, &alone.batch);
     alone.time_ms[0] -= 5000000;
-    check_kept(model, history, &alone.batch);
+    check_cached(model, cache, &alone.batch);
     alone.context[0] = 5 + alone.context[0] % 2;
-    check_kept(model, history, &alone.batch);
+    check_cached(model, cache, &alone.batch);
     roughen(model, 77);
-    check_kept(model, history, &alone.batch);
-    model_history_destroy(history);
-    model_history_destroy(NULL);
-    model_workspace_destroy(workspace);
+    check_cached(model, cache, &alone.batch);
+    kv_cache_destroy(cache);
     model_destroy(model);
 }
 
