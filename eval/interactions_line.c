@@ -223,6 +223,20 @@ static enum status map_columns(struct interactions_line *r, const char *map,
     return OK;
 }
 
+/* Which of two columns of one name is meant nobody can tell. */
+static enum status check_single(const struct text *columns, int count, const int places[3],
+                                struct error *err)
+{
+    for (int p = 0; p < 3; p++)
+        for (int i = places[p] + 1; places[p] >= 0 && i < count; i++)
+            if (columns[i].bytes == columns[places[p]].bytes &&
+                strncasecmp(columns[i].at, columns[places[p]].at, columns[i].bytes) == 0)
+                return error_set(err, ERR_MALFORMED, "two columns are named \"%.*s\"",
+                                 (int)(columns[i].bytes < 40 ? columns[i].bytes : 40),
+                                 columns[i].at);
+    return OK;
+}
+
 enum status interactions_line_begin(struct interactions_line *r, struct text *line, bool header,
                                     const char *map, struct error *err)
 {
@@ -257,6 +271,8 @@ enum status interactions_line_begin(struct interactions_line *r, struct text *li
         status = no_column(columns, count, "user", err);
     if (status == OK && r->item < 0)
         status = no_column(columns, count, "item", err);
+    if (status == OK)
+        status = check_single(columns, count, (const int[3]){r->user, r->item, r->time}, err);
     r->timed = r->time >= 0;
     return status;
 }

@@ -35,8 +35,9 @@ bool interactions_line_is_empty(struct text line);
 
 /* The first line that is not empty: the header of a csv, else the first pair; a byte order mark is
  * cut off *line. map as in struct interactions_options.
- * Errors: ERR_CONFIG (the map), ERR_MALFORMED (a column is missing: lists those there are; or pairs
- *         are wanted, and the line is a header that names users and items) */
+ * Errors: ERR_CONFIG (the map), ERR_MALFORMED (a column is missing: lists those there are; or two
+ *         that are read have one name; or pairs are wanted, and the line is a header that names
+ *         users and items) */
 MUST_CHECK enum status interactions_line_begin(struct interactions_line *reader, struct text *line,
                                                bool header, const char *map, struct error *err);
 /* False: not a line that can be used. */

@@ -265,6 +265,14 @@ static enum status read_header(struct event_file *file, const struct event_file_
     for (int field = FIELD_TIME; field <= FIELD_ITEM; field++)
         if (file->columns[field] < 0)
             return missing_column(columns, count, text_of(field_names[field]), err);
+    for (int field = 0; field < FIELD_COUNT; field++) {
+        int at = file->columns[field];
+
+        if (at >= 0 && find_column(columns + at + 1, count - at - 1, columns[at]) >= 0)
+            return error_set(err, ERR_MALFORMED, "two columns are named \"%.*s\"",
+                             (int)(columns[at].bytes < 40 ? columns[at].bytes : 40),
+                             columns[at].at);
+    }
     *has_rating = find_column(columns, count, text_of("rating")) >= 0;
     return OK;
 }

@@ -58,8 +58,9 @@ struct event_file_options {
 /**
  * Opens the file and reads as much as tells its form. The schema must outlive it.
  * Errors: ERR_NOT_FOUND, ERR_IO, ERR_NOMEM, ERR_LIMIT (the first line is too long); ERR_CONFIG (a
- * map or action or unit that is none); ERR_MALFORMED (the form cannot be told, or a column is
- * missing: the message lists those there are) Owner: the caller, event_file_close().
+ * map or action or unit that is none); ERR_MALFORMED (the form cannot be told; or a column is
+ * missing: the message lists those there are; or two that are read have one name)
+ * Owner: the caller, event_file_close().
  */
 struct event_file;
 MUST_CHECK enum status event_file_open(struct event_file **file, const char *path,

@@ -43,6 +43,17 @@ TEST(interactions_refuse_files_without_anything_of_use)
     CHECK(data.count == 0 && data.start == NULL);
 }
 
+TEST(interactions_refuse_two_columns_of_one_name)
+{
+    CHECK_STATUS(ERR_MALFORMED, load(INTERACTIONS_CSV, "user,item,USER\n1,2,3\n", NULL));
+    CHECK(strstr(err.text, "two columns are named \"USER\"") != NULL);
+    CHECK_STATUS(ERR_MALFORMED, load(INTERACTIONS_CSV, "ts,user,item,ts\n1,2,3,4\n", NULL));
+    CHECK_STATUS(ERR_MALFORMED, load(INTERACTIONS_CSV, "user,sku,sku\n1,2,3\n", "item=sku"));
+    CHECK_STATUS(OK, load(INTERACTIONS_CSV, "user,item,x,x\n1,2,3,4\n", NULL)); /* not read */
+    CHECK_STATUS(OK, load(INTERACTIONS_CSV, "uid,item,user,user\n1,2,3,4\n", "user=uid"));
+    interactions_clear(&data);
+}
+
 TEST(interactions_number_users_and_items_as_they_come)
 {
     CHECK_STATUS(OK, load(INTERACTIONS_USER_ITEM, "7 a\n9 b\n7 b\n7 a\n", NULL));

@@ -211,6 +211,9 @@ TEST(event_file_open_says_what_is_wrong)
     start();
     CHECK_STATUS(ERR_MALFORMED, open_text("time,user,item\n", NULL));
     CHECK(strstr(err.text, "no column \"ts\"") != NULL && strstr(err.text, "time user item"));
+    CHECK_STATUS(ERR_MALFORMED, open_text("ts,user,item,action,user\n", NULL));
+    CHECK(strstr(err.text, "two columns are named \"user\"") != NULL);
+    CHECK_STATUS(OK, open_text("ts,user,item,x,x\n", NULL)); /* not read */
     CHECK_STATUS(ERR_MALFORMED, open_text("what is this file\n", NULL));
     CHECK_STATUS(ERR_MALFORMED, open_text("user\titem\n", NULL));
     CHECK_STATUS(ERR_MALFORMED, open_text("\"ts,user,item\n", NULL));
