@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define PLOT_COLUMNS_MAX 160
@@ -381,6 +382,15 @@ static void put_quality(struct json_writer *w, const char *key, double value)
         json_put_real(w, round(value * 1e4) / 1e4);
 }
 
+/* What was measured is known to six digits at the most; counts are told whole. */
+static void put_measured(struct json_writer *w, const char *key, double value)
+{
+    char digits[32];
+
+    (void)snprintf(digits, sizeof digits, "%.6g", value);
+    json_real(w, key, strtod(digits, NULL));
+}
+
 static void put_sample(struct json_writer *w, const struct demo_sample *s)
 {
     json_object_begin(w);
@@ -420,7 +430,7 @@ size_t demo_view_json(const struct demo_numbers *n, char *into, size_t bytes)
     json_object_begin(&w);
     json_text(&w, "phase", text_of(n->phase));
     json_text(&w, "broker", text_of(n->broker));
-    json_real(&w, "elapsed_s", n->elapsed_s);
+    put_measured(&w, "elapsed_s", n->elapsed_s);
     json_real(&w, "total_s", n->total_s);
     json_real(&w, "delivered", n->delivered);
     json_real(&w, "applied", n->applied);
@@ -428,22 +438,22 @@ size_t demo_view_json(const struct demo_numbers *n, char *into, size_t bytes)
     json_real(&w, "late", n->late);
     json_real(&w, "dropped", n->dropped);
     json_real(&w, "dead", n->dead);
-    json_real(&w, "events_per_s", n->events_per_s);
-    json_real(&w, "fresh_p50_s", n->fresh_p50_s);
-    json_real(&w, "fresh_p99_s", n->fresh_p99_s);
+    put_measured(&w, "events_per_s", n->events_per_s);
+    put_measured(&w, "fresh_p50_s", n->fresh_p50_s);
+    put_measured(&w, "fresh_p99_s", n->fresh_p99_s);
     json_real(&w, "lists", n->lists);
-    json_real(&w, "lists_per_s", n->lists_per_s);
+    put_measured(&w, "lists_per_s", n->lists_per_s);
     json_real(&w, "degraded", n->degraded);
-    json_real(&w, "request_p50_s", n->request_p50_s);
-    json_real(&w, "request_p99_s", n->request_p99_s);
+    put_measured(&w, "request_p50_s", n->request_p50_s);
+    put_measured(&w, "request_p99_s", n->request_p99_s);
     json_text(&w, "version", text_of(n->version));
-    json_real(&w, "model_age_s", n->model_age_s);
+    put_measured(&w, "model_age_s", n->model_age_s);
     json_bool(&w, "model_present", n->model_present);
     json_real(&w, "published", n->published);
     json_real(&w, "refused", n->refused);
     put_verdicts(&w, n);
     json_text(&w, "gate_report", text_of(n->gate_report));
-    json_real(&w, "drift_psi", n->drift);
+    put_measured(&w, "drift_psi", n->drift);
     json_int(&w, "restarts", n->restarts);
     put_hints(&w, n);
     json_real(&w, "shift_at_s", n->shift_at_s);

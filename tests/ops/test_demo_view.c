@@ -217,11 +217,15 @@ TEST(demo_view_json_is_whole_when_empty_and_when_full)
 
         fill(n, seconds);
         (void)demo_view_verdict(n, "published \"v1\"\nok");
+        n->fresh_p99_s = 2.0 / 3;
+        n->delivered = 12345678;
         bytes = demo_view_json(n, text, sizeof text);
         CHECK(bytes > 0);
         CHECK_STATUS(OK, json_parse(parser, (struct text){text, bytes}, &root, &err));
         CHECK(json_member(root, "samples") != NULL);
         CHECK(json_member(root, "verdicts") != NULL);
+        CHECK(strstr(text, "\"fresh_p99_s\":0.666667,") != NULL); /* no digits of chance */
+        CHECK(strstr(text, "\"delivered\":12345678,") != NULL);
         free(n);
     }
     CHECK_INT(0, (int)demo_view_json(&(struct demo_numbers){.phase = "", .broker = ""}, text, 8));
