@@ -153,6 +153,8 @@ static uint64_t print_of(const struct eval *e)
         print = hash64_mix(print, hash64(f->texts,
                                          (size_t)e->data.items * (size_t)f->text * sizeof *f->texts,
                                          CHECKPOINT_FORMAT));
+    if (e->result->bf16)
+        print = hash64_mix(print, CHECKPOINT_FORMAT);
     return print;
 }
 
@@ -335,8 +337,11 @@ static enum status fit_network(struct eval *e, struct error *err)
     if (e->stop_ranks == NULL)
         return error_set(err, ERR_NOMEM, "no memory to validate");
     status = fit_create(&e->fit, &e->split, &e->result->fit, err);
-    if (status == OK)
-        status = resume(e, err);
+    if (status != OK)
+        return status;
+    e->result->bf16 = fit_is_bf16(e->fit);
+    e->result->products = fit_products(e->fit);
+    status = resume(e, err);
     return status == OK ? fit_all(e, err) : status;
 }
 

@@ -103,6 +103,8 @@ struct eval_result {
     struct eval_epoch curve[EVAL_EPOCHS_MAX];
     int epochs, best_epoch, epochs_planned; /* best_epoch counts from 1 */
     struct fit_options fit;
+    bool bf16;              /* steps were of bf16 */
+    const char *products;   /* that in words, or why not; NULL without a network */
     struct fusion fusion;   /* the model's */
     struct fusion ensemble; /* model_ensemble's: with the learnt baselines */
     struct fusion_report fusion_report;

@@ -36,6 +36,7 @@ static const struct option_row options[] = {
     {"plot", OPTION_TEXT, "FILE", NULL, "write the learning curve there, as SVG"},
     {"learning-rate", OPTION_REAL, "RATE", "0", "0: the preset's"},
     {"warmup", OPTION_INT, "STEPS", "100", "steps in which the learning rate grows; 0: none"},
+    {"bf16", OPTION_FLAG, NULL, NULL, "train with products of bf16, on a GPU that multiplies it"},
     {"dropout", OPTION_REAL, "SHARE", "-1", "of what a layer says, below 1; below 0: .1"},
     {"negatives", OPTION_INT, "N", "0", "items beside each next one; 0: the preset's"},
     {"negatives-block", OPTION_INT, "N", "-1",
@@ -166,6 +167,7 @@ static int read_options(struct command_line *line, struct eval_options *how)
     how->fit.epochs = (int)command_int(line, "epochs");
     how->fit.seed = (uint64_t)command_int(line, "seed");
     how->fit.threads = (int)command_int(line, "threads");
+    how->fit.bf16 = command_flag(line, "bf16");
     if (command_real(line, "learning-rate") > 0)
         how->fit.learning_rate = (float)command_real(line, "learning-rate");
     how->fit.warmup_steps = (int)command_int(line, "warmup");

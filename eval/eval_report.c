@@ -117,6 +117,7 @@ static void put_settings(struct json_writer *w, const struct eval_result *r,
     json_text(w, "attention", text_of(attention_name(r)));
     json_int(w, "seed", (int64_t)r->fit.seed);
     json_int(w, "threads", r->fit.threads);
+    json_bool(w, "bf16", r->bf16);
     json_bool(w, "keep_seen", o->keep_seen);
     json_int(w, "epochs_planned", r->epochs_planned);
     json_int(w, "step_targets", r->fit.step_targets);
@@ -350,6 +351,8 @@ void eval_report_table(const struct eval_result *r, const struct eval_options *o
     if (r->epochs > 0)
         (void)fprintf(to, "lists of model and network: overlap (RBO) %.3f, same first item %.3f\n",
                       r->stability, r->same_first);
+    if (r->fit.bf16 && r->products != NULL)
+        (void)fprintf(to, "\ntraining: %s\n", r->products);
     if (r->epochs > 0)
         (void)fprintf(
             to,

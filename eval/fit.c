@@ -109,6 +109,7 @@ static enum status create_trainer(struct fit *f, struct error *err)
     trainer_defaults(&config);
     config.learning_rate = f->options.learning_rate;
     config.threads = f->options.threads;
+    config.bf16 = f->options.bf16;
     config.dropout = f->options.dropout;
     config.warmup_steps = f->options.warmup_steps;
     config.seed = hash64_mix(f->options.seed, SALT_TRAINER);
@@ -176,6 +177,16 @@ void fit_destroy(struct fit *f)
     free(f->assembly.next);
     free(f->assembly.time_ms);
     free(f);
+}
+
+bool fit_is_bf16(const struct fit *fit)
+{
+    return trainer_is_bf16(fit->trainer);
+}
+
+const char *fit_products(const struct fit *fit)
+{
+    return trainer_products(fit->trainer);
 }
 
 /* ---- one epoch ---- */

@@ -28,11 +28,12 @@ struct fit_options {
     const float *texts; /* (V, text), borrowed until fit_create() has returned */
     uint64_t seed;
     int threads;
-    int epochs;                      /* planned: what the learning rate falls over */
-    int step_targets;                /* about so many in a step */
-    int negatives;                   /* drawn for */
-    int negatives_block;             /* so many targets; 0: for a whole step */
-    float negatives_power;           /* drawn in proportion to counts to this power; 0: uniformly */
+    bool bf16;             /* products of steps, on a GPU that multiplies it (kernels/trainer.h) */
+    int epochs;            /* planned: what the learning rate falls over */
+    int step_targets;      /* about so many in a step */
+    int negatives;         /* drawn for */
+    int negatives_block;   /* so many targets; 0: for a whole step */
+    float negatives_power; /* drawn in proportion to counts to this power; 0: uniformly */
     float learning_rate, rate_floor; /* the last step's share of the first's */
     int warmup_steps;                /* in which the rate grows to learning_rate; 0: none */
     float dropout;
@@ -50,6 +51,10 @@ struct fit;
 MUST_CHECK enum status fit_create(struct fit **fit, const struct split *split,
                                   const struct fit_options *options, struct error *err);
 void fit_destroy(struct fit *fit); /* NULL is fine */
+
+/* Whether its steps are of bf16, and that, or why they are not, for people (trainer_products()). */
+bool fit_is_bf16(const struct fit *fit);
+const char *fit_products(const struct fit *fit);
 
 struct fit_epoch {
     double loss; /* mean over targets, before each step */

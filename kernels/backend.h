@@ -35,6 +35,7 @@ struct device_learner; /* a trainer's weights, moments and memory on the device 
 struct backend {
     const char *name; /* "cpu" or "cuda" */
     char why[240];    /* for people: "no device: CUDA driver version is insufficient ..." */
+    bool bf16;        /* a GPU that multiplies bf16: compute capability 8.0 or more */
 
     /* All NULL for the CPU.
      *

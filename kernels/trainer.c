@@ -260,6 +260,21 @@ int64_t trainer_steps(const struct trainer *trainer)
     return trainer->steps;
 }
 
+bool trainer_is_bf16(const struct trainer *trainer)
+{
+    return trainer->config.bf16 && trainer->backend != NULL && trainer->backend->bf16;
+}
+
+const char *trainer_products(const struct trainer *trainer)
+{
+    if (trainer_is_bf16(trainer))
+        return "products of bf16, added up in f32";
+    if (!trainer->config.bf16)
+        return "f32 is asked for";
+    return trainer->backend == NULL ? "a CPU learns in f32 alone"
+                                    : "this GPU multiplies no bf16 (below compute capability 8.0)";
+}
+
 static struct trainer_counts count_batch(const struct batch *batch,
                                          const struct trainer_objective *objective, int32_t V)
 {

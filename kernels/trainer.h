@@ -38,6 +38,7 @@ struct trainer_config {
     int32_t threads; /* 1 */
     uint64_t seed;   /* of negatives and dropout */
     float dropout;   /* 0; of tokens and of each layer's gated output */
+    bool bf16;       /* false; see trainer_is_bf16() */
 };
 
 /* What to minimise: the weighted sum of the terms below. A term whose weight is 0, or that
@@ -138,6 +139,14 @@ MUST_CHECK enum status trainer_evaluate(struct trainer *trainer, const struct mo
 void trainer_forget_item(struct trainer *trainer, int32_t row);
 
 int64_t trainer_steps(const struct trainer *trainer); /* made so far */
+
+/* Whether matrix products, forward and back, are of numbers rounded to bf16 and added up in f32
+ * (kernels/cuda/tape.h): config.bf16 asked for it, and a GPU learns that multiplies them (compute
+ * capability 8.0 or more). Else they are f32, as always on a CPU. Weights, moments and the saved
+ * state are float either way, and one goes on where the other stopped. */
+bool trainer_is_bf16(const struct trainer *trainer);
+/* For people who asked for bf16: "products of bf16, added up in f32", or why there are none. */
+const char *trainer_products(const struct trainer *trainer);
 
 /**
  * The optimiser's state as bytes, for a checkpoint: steps, random state, moments. The weights

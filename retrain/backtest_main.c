@@ -485,6 +485,7 @@ static enum status backtest_file(struct command_line *line, const struct config 
     how.learner.switches = model_rows_switches(config);
     how.learner.robots = robot_limits_of(config);
     how.learner.objective = config_text(config, "retrain.objective");
+    how.learner.bf16 = strcmp(config_text(config, "retrain.bf16"), "on") == 0;
     how.learner.items.admit_after = (int)config_int(config, "retrain.admit_after");
     how.learner.cold_items = (int)config_int(config, "retrain.cold_items");
     status = backtest_create(&backtest, &how, err);

@@ -8,6 +8,7 @@
 #include "features/list_memory.h"
 #include "features/scalars.h"
 #include "ops/hash.h"
+#include "ops/log.h"
 #include "retrain/learner_inside.h"
 
 #include <assert.h>
@@ -52,6 +53,7 @@ static enum status create_trainer(struct learner *l, struct error *err)
     trainer_defaults(&config);
     config.learning_rate = l->options.learning_rate;
     config.threads = l->options.threads;
+    config.bf16 = l->options.bf16;
     config.seed = hash64_mix(l->options.seed, SALT_TRAINER);
     trainer_destroy(l->trainer);
     l->trainer = NULL;
@@ -90,7 +92,12 @@ static enum status create_model(struct learner *l, struct error *err)
         return status;
     begin_with_priors(l->model);
     status = model_prepare(l->model, err);
-    return status == OK ? create_trainer(l, err) : status;
+    if (status == OK)
+        status = create_trainer(l, err);
+    if (status == OK && l->options.bf16)
+        log_event(LOG_INFO, trainer_is_bf16(l->trainer) ? "learns_in_bf16" : "learns_in_f32",
+                  trainer_products(l->trainer));
+    return status;
 }
 
 static enum status create_objectives(struct learner *l, struct error *err)

@@ -50,6 +50,7 @@ struct learner_options {
     const char *objective; /* of shown lists: "point", "pair", "list", "mix" */
     uint64_t seed;
     int threads;
+    bool bf16; /* products of steps, on a GPU that multiplies it (kernels/trainer.h) */
     int64_t users_max;
     struct item_tables_options items;
     struct lists_options shown, recalled; /* seeds are derived */

@@ -76,6 +76,10 @@ const struct config_row retrain_config_rows[] = {
      "optimiser steps of a round at most; a round ends earlier when nothing new is left"},
     {"retrain.threads", CONFIG_INT, "1", 1, 64, NULL,
      "of a training step; the weights' last bits depend on it"},
+    {"retrain.bf16", CONFIG_CHOICE, "off", 0, 0, "off|on",
+     "a step's matrix products of numbers rounded to bf16, on a GPU of compute capability 8.0 or "
+     "more: it reads half of the bytes and multiplies on tensor cores, and each number has 8 bits; "
+     "nobody has measured on a GPU what it gains or costs (docs/operating.md). CPUs learn in f32"},
     {"retrain.nice", CONFIG_INT, "10", 0, 19, NULL,
      "how far it stands back for others on its machine (nice(1)): ingest and serve go first"},
     {"retrain.seed", CONFIG_INT, "1", 0, 9e15, NULL, "of weights, samples and negatives"},
@@ -173,6 +177,7 @@ static enum status create_parts(struct role *role, struct error *err)
     options.objective = config_text(role->config, "retrain.objective");
     options.seed = role->settings.seed;
     options.threads = (int)config_int(role->config, "retrain.threads");
+    options.bf16 = strcmp(config_text(role->config, "retrain.bf16"), "on") == 0;
     options.users_max = config_int(role->config, "retrain.users_max");
     options.items.admit_after = (int)config_int(role->config, "retrain.admit_after");
     options.cold_items = (int)config_int(role->config, "retrain.cold_items");

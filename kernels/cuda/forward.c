@@ -882,6 +882,7 @@ enum status cuda_backend_open(struct backend *backend, struct error *err)
         return status;
     backend->name = "cuda";
     capability = probe.capability;
+    backend->bf16 = capability >= BF16_CAPABILITY;
     (void)snprintf(backend->why, sizeof backend->why, "%s", probe.text);
     backend->put = put;
     backend->drop = drop_model;

@@ -1,14 +1,15 @@
 /*
  * kernels/cuda/half.cu - floats as bf16, for products of half the bytes; next-item scores of those.
  *
- * Flow: weights, last states -> [half] -> product | [listed];  norm, gate and head write bf16
- * themselves
+ * Flow: weights, last states, gradients -> [half] -> product | [listed];  norm, gate and head write
+ * bf16 themselves
  *
- * Limited by memory: 6 bytes an element, once for each change of the weights. A listed candidate is
+ * Limited by memory: 6 bytes an element, of weights once for each change of them; 14 where a
+ * gradient is multiplied by a slope on the way. A listed candidate is
  * a scattered row of 2 C bytes, which a warp reads 8 bytes a lane: half of what next.cu reads.
  */
 #include "kernels/cuda/cuda.h"
-#include "kernels/cuda/ops.h"
+#include "kernels/cuda/ops_back.h"
 
 #define WARPS   8
 #define THREADS (WARPS * WARP_LANES)
@@ -20,6 +21,20 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
     if (i < count)
         store4_half(out + i, load4(in + i));
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    multiply_half_kernel(uint16_t *half, float *y, const float *x, int64_t count)
+{
+    int64_t i = 4 * ((int64_t)blockIdx.x * THREADS + threadIdx.x);
+
+    if (i >= count)
+        return;
+
+    float4 a = load4(y + i), b = load4(x + i);
+    a = make_float4(a.x * b.x, a.y * b.y, a.z * b.z, a.w * b.w);
+    store4(y + i, a);
+    store4_half(half + i, a);
 }
 
 /* Four neighbours, in one load of 8 bytes. */
@@ -74,6 +89,19 @@ enum status cuda_half(cudaStream_t stream, uint16_t *out, const float *in, int64
         return OK;
     LAUNCH(half_kernel, (unsigned)((fours + THREADS - 1) / THREADS), THREADS, 0, stream, out, in,
            count);
+    CUDA_TRY(err, cudaGetLastError());
+    return OK;
+}
+
+enum status cuda_multiply_half(cudaStream_t stream, uint16_t *half, float *y, const float *x,
+                               int64_t count, struct error *err)
+{
+    int64_t fours = count / 4;
+
+    if (count == 0)
+        return OK;
+    LAUNCH(multiply_half_kernel, (unsigned)((fours + THREADS - 1) / THREADS), THREADS, 0, stream,
+           half, y, x, count);
     CUDA_TRY(err, cudaGetLastError());
     return OK;
 }

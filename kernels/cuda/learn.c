@@ -14,6 +14,7 @@ struct device_learner {
     cublasHandle_t blas;
     struct device_floats block, emb, m, v, items_m, items_v, gradient;
     struct device_floats items, text;    /* with text: the rows that are trained, and their texts */
+    struct device_bytes half;            /* block as bf16, where products are of those */
     struct device_bytes memory, staging; /* of a step; what goes up and comes back, pinned */
     int32_t moments_V;                   /* rows whose moments are those of the trainer; 0: none */
     int32_t *scratch;
@@ -34,6 +35,7 @@ void cuda_learn_drop(struct device_learner *learner)
                                    &learner->items_v, &learner->gradient, &learner->text};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         device_floats_clear(all[i]);
+    device_bytes_clear(&learner->half);
     device_bytes_clear(&learner->memory);
     pinned_bytes_clear(&learner->staging);
     free(learner->scratch);
@@ -138,6 +140,24 @@ static enum status weights_stay(struct device_learner *learner, const struct net
                            BLAS_AS_IT_IS, config->V, config->text, config->C, 1, err);
 }
 
+static uint16_t *halves_of(const struct device_learner *learner)
+{
+    return (uint16_t *)(void *)learner->half.at;
+}
+
+/* The weights that products of this step read. */
+static enum status weights_round(struct device_learner *learner, const struct network_state *state,
+                                 struct error *err)
+{
+    int64_t count = state->layout->floats;
+    enum status status = device_bytes_reserve(&learner->half, (size_t)count * sizeof(uint16_t),
+                                              err);
+
+    if (status != OK)
+        return status;
+    return cuda_half(learner->stream, halves_of(learner), learner->block.at, count, err);
+}
+
 static enum status moments_up(struct device_learner *learner, struct trainer *trainer,
                               struct error *err)
 {
@@ -198,9 +218,12 @@ static enum status lesson_up(struct device_learner *learner, const struct traine
                           .objective = trainer->work.objective,
                           .counts = &trainer->work.counts,
                           .dropout = trainer->work.dropout,
+                          .bf16 = trainer_is_bf16(trainer),
                           .Z = state->layout->Z,
                           .weights = &learner->weights,
-                          .emb = learner->emb.at};
+                          .emb = learner->emb.at,
+                          .block = learner->block.at,
+                          .block_half = halves_of(learner)};
     lesson_count(&tape->in, trainer);
     staged = tape->in;
     lesson_carve(&tape->in, trainer, &count);
@@ -300,6 +323,8 @@ static enum status learn(struct device_learner **made, struct trainer *trainer,
     if (status == OK)
         status = trainer->ahead ? weights_stay(learner, state, err)
                                 : weights_up(learner, state, trainer->running, err);
+    if (status == OK && trainer_is_bf16(trainer))
+        status = weights_round(learner, state, err);
     if (status == OK)
         status = lesson_up(learner, trainer, state, &parts, err);
     if (status != OK)

@@ -13,7 +13,7 @@
 
 #define WARPS 8
 
-/* u NULL: 1. normed and rstd NULL: nobody will learn from them. half not NULL: in place of out. */
+/* u NULL: 1. normed and rstd NULL: nobody will learn from them. out or half may be NULL. */
 extern "C" __global__ void __launch_bounds__(WARPS *WARP_LANES)
     norm_kernel(float *out, uint16_t *half, float *normed, float *rstd, const float *x,
                 const float *u, int32_t u_pitch, int32_t R, int32_t C, float epsilon)
@@ -54,7 +54,7 @@ extern "C" __global__ void __launch_bounds__(WARPS *WARP_LANES)
         four = make_float4(four.x * by.x, four.y * by.y, four.z * by.z, four.w * by.w);
         if (half != NULL)
             store4_half(half + row * C + c, four);
-        else
+        if (out != NULL)
             store4(out + row * C + c, four);
     }
 }
@@ -83,17 +83,17 @@ enum status cuda_gate(cudaStream_t stream, float *y, const float *o, const float
     return launch(stream, y, NULL, NULL, NULL, o, u, u_pitch, R, C, epsilon, err);
 }
 
-enum status cuda_norm_tape(cudaStream_t stream, float *out, float *rstd, const float *x, int32_t R,
-                           int32_t C, float epsilon, struct error *err)
+enum status cuda_norm_tape(cudaStream_t stream, float *out, uint16_t *half, float *rstd,
+                           const float *x, int32_t R, int32_t C, float epsilon, struct error *err)
 {
-    return launch(stream, out, NULL, NULL, rstd, x, NULL, 0, R, C, epsilon, err);
+    return launch(stream, out, half, NULL, rstd, x, NULL, 0, R, C, epsilon, err);
 }
 
-enum status cuda_gate_tape(cudaStream_t stream, float *y, float *normed, float *rstd,
-                           const float *o, const float *u, int32_t u_pitch, int32_t R, int32_t C,
-                           float epsilon, struct error *err)
+enum status cuda_gate_tape(cudaStream_t stream, float *y, uint16_t *half, float *normed,
+                           float *rstd, const float *o, const float *u, int32_t u_pitch, int32_t R,
+                           int32_t C, float epsilon, struct error *err)
 {
-    return launch(stream, y, NULL, normed, rstd, o, u, u_pitch, R, C, epsilon, err);
+    return launch(stream, y, half, normed, rstd, o, u, u_pitch, R, C, epsilon, err);
 }
 
 enum status cuda_norm_half(cudaStream_t stream, uint16_t *out, const float *x, int32_t R, int32_t C,

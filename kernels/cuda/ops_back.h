@@ -24,13 +24,15 @@ extern "C" {
 
 /* ---- forward, with what the way back needs ---- */
 
-/* cuda_norm() with rstd (R); cuda_gate() with normed (R, C) and rstd (R) of o; cuda_after() with
- * SiLU and its slope, shaped as out. */
-MUST_CHECK enum status cuda_norm_tape(cudaStream_t stream, float *out, float *rstd, const float *x,
+/* cuda_norm() with rstd (R); cuda_gate() with normed (R, C) and rstd (R) of o; half: the result as
+ * bf16, beside it or, for the gate where y is NULL, alone, or NULL; cuda_after() with SiLU and its
+ * slope, shaped as out. */
+MUST_CHECK enum status cuda_norm_tape(cudaStream_t stream, float *out, uint16_t *half, float *rstd,
+                                      const float *x, int32_t R, int32_t C, float epsilon,
+                                      struct error *err);
+MUST_CHECK enum status cuda_gate_tape(cudaStream_t stream, float *y, uint16_t *half, float *normed,
+                                      float *rstd, const float *o, const float *u, int32_t u_pitch,
                                       int32_t R, int32_t C, float epsilon, struct error *err);
-MUST_CHECK enum status cuda_gate_tape(cudaStream_t stream, float *y, float *normed, float *rstd,
-                                      const float *o, const float *u, int32_t u_pitch, int32_t R,
-                                      int32_t C, float epsilon, struct error *err);
 MUST_CHECK enum status cuda_silu_tape(cudaStream_t stream, float *out, float *slope, int32_t pitch,
                                       const float *bias, int32_t R, int32_t N, struct error *err);
 
@@ -62,6 +64,11 @@ MUST_CHECK enum status cuda_gate_backward(cudaStream_t stream, float *du, float 
 /* y *= x, y += x; count floats. Bytes: 12 each. Limit: memory. */
 MUST_CHECK enum status cuda_multiply(cudaStream_t stream, float *y, const float *x, int64_t count,
                                      struct error *err);
+
+/* y *= x with the result as bf16 beside it; count a multiple of 4. Bytes: 14 each. Limit: memory.
+ */
+MUST_CHECK enum status cuda_multiply_half(cudaStream_t stream, uint16_t *half, float *y,
+                                          const float *x, int64_t count, struct error *err);
 
 MUST_CHECK enum status cuda_add(cudaStream_t stream, float *y, const float *x, int64_t count,
                                 struct error *err);

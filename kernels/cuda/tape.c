@@ -1,7 +1,7 @@
 /*
  * kernels/cuda/tape.c - forward with a tape, losses, and the way back.
  *
- * Reads top down: memory, layers, head, losses; then back: head, layers, tables.
+ * Reads top down: memory, products, layers, head, losses; then back: head, layers, tables.
  */
 #include "kernels/cuda/tape.h"
 
@@ -41,6 +41,18 @@ static int64_t most(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
+/* Room for bf16, where the tape is of them. */
+static uint16_t *halves(const struct tape *t, struct carve *carve, int64_t count)
+{
+    return t->bf16 ? carve_part(carve, count, sizeof(uint16_t)) : NULL;
+}
+
+/* Not by the lesson's pointer, which is NULL while memory is counted. */
+static bool drops(const struct tape *t)
+{
+    return t->dropout > 0;
+}
+
 static void carve_forward(struct tape *t, struct carve *carve)
 {
     int64_t rows = rows_of(t), C = t->config->C, N = t->in.N, W = t->config->W, Z = t->Z;
@@ -58,7 +70,9 @@ static void carve_forward(struct tape *t, struct carve *carve)
         layer->o = floats(carve, rows * C);
         layer->gated = floats(carve, rows * C);
         layer->rstd_o = floats(carve, rows);
-        layer->y = floats(carve, rows * C);
+        layer->y = t->bf16 && !drops(t) ? NULL : floats(carve, rows * C);
+        layer->normed_half = halves(t, carve, rows * C);
+        layer->y_half = halves(t, carve, rows * C);
         layer->log_total = t->config->attention == MODEL_ATTENTION_SOFTMAX
                                ? floats(carve, rows * t->config->H)
                                : NULL;
@@ -72,9 +86,12 @@ static void carve_forward(struct tape *t, struct carve *carve)
         return;
     t->head_z = floats(carve, N * Z);
     t->now[0] = t->head_z;
+    t->now_half[0] = halves(t, carve, N * Z);
     for (int32_t l = 0; l < t->config->crosses; l++) {
         t->now[l + 1] = floats(carve, N * Z);
-        t->low[l] = floats(carve, N * t->config->R);
+        t->now_half[l + 1] = halves(t, carve, N * Z);
+        t->low[l] = t->bf16 ? NULL : floats(carve, N * t->config->R);
+        t->low_half[l] = halves(t, carve, N * t->config->R);
         t->wide[l] = floats(carve, N * Z);
     }
     t->hidden = floats(carve, N * W);
@@ -107,10 +124,15 @@ static void carve_backward(struct tape *t, struct carve *carve)
     t->d_head = floats(carve, N * Z);
     t->g = floats(carve, N * Z);
     t->t = floats(carve, N * most(Z, crosses(t) ? t->config->W : 0));
-    t->d_low = floats(carve, N * (crosses(t) ? t->config->R : 0));
+    t->d_low = t->bf16 ? NULL : floats(carve, N * (crosses(t) ? t->config->R : 0));
+    t->d_low_half = halves(t, carve, N * (crosses(t) ? t->config->R : 0));
     t->d_rows = floats(carve, uses * C);
     t->chunks = floats(carve, chunks * C);
     t->slots = floats(carve, (int64_t)in->items.count * C);
+    t->rounded = halves(t, carve,
+                        most(most(rows * 4 * C, N * most(Z, crosses(t) ? t->config->W : 0)),
+                             t->config->text > 0 ? (int64_t)in->items.count * C : 0));
+    t->texts_half = halves(t, carve, (int64_t)in->items.count * t->config->text);
 }
 
 void tape_carve(struct tape *tape, struct carve *carve, bool learning)
@@ -118,6 +140,53 @@ void tape_carve(struct tape *tape, struct carve *carve, bool learning)
     carve_forward(tape, carve);
     if (learning)
         carve_backward(tape, carve);
+}
+
+/* ---- products ---- */
+
+/* What a product reads: floats, or in a tape of bf16 what they were rounded to. */
+struct operand {
+    const float *at;
+    const uint16_t *half;
+    int32_t pitch;
+    enum blas_form form;
+};
+
+static struct operand as_it_is(const float *at, const uint16_t *half, int32_t pitch)
+{
+    return (struct operand){at, half, pitch, BLAS_AS_IT_IS};
+}
+
+static struct operand turned(struct operand x)
+{
+    x.form = BLAS_TRANSPOSED;
+    return x;
+}
+
+static struct operand weights_of(const struct tape *t, const float *w, int32_t pitch)
+{
+    return as_it_is(w, t->bf16 ? t->block_half + (w - t->block) : NULL, pitch);
+}
+
+/* out (R, N) = x w, or += it; half, where there is one: in place of out. */
+static enum status multiply(const struct tape *t, float *out, uint16_t *half, int32_t out_pitch,
+                            struct operand x, struct operand w, int32_t R, int32_t K, int32_t N,
+                            int add, struct error *err)
+{
+    if (!t->bf16)
+        return blas_product_of(t->blas, out, out_pitch, (struct blas_matrix){x.at, x.pitch}, x.form,
+                               (struct blas_matrix){w.at, w.pitch}, w.form, R, K, N, add, err);
+    return blas_product_half_of(t->blas, half == NULL ? (void *)out : half, out_pitch, half != NULL,
+                                (struct blas_half){x.half, x.pitch}, x.form,
+                                (struct blas_half){w.half, w.pitch}, w.form, R, K, N, add, err);
+}
+
+/* x (R, N) as products read it; until the next one of bf16. */
+static enum status round_rows(const struct tape *t, struct operand *out, const float *x, int64_t R,
+                              int32_t N, struct error *err)
+{
+    *out = as_it_is(x, t->rounded, N);
+    return t->bf16 ? cuda_half(t->stream, t->rounded, x, R * N, err) : OK;
 }
 
 /* ---- layers ---- */
@@ -166,11 +235,26 @@ static float gate_epsilon(const struct model_config *config)
 /* rows (T + N, C) *= the mask of the tokens, or of a layer's gated output. */
 static enum status drop(const struct tape *t, float *rows, int32_t l, struct error *err)
 {
-    if (t->in.dropped == NULL)
+    if (!drops(t))
         return OK;
     return cuda_dropout(t->stream, rows, t->in.dropped, (int32_t)rows_of(t), t->config->C,
                         t->dropout, l == TOKENS ? 0 : dropout_layer_seed(0, l),
                         l == t->config->L - 1, err);
+}
+
+/* y = gate of o, dropped; of bf16, y itself is written only where it is still to be dropped. */
+static enum status gate_forward(const struct tape *t, int32_t l, struct error *err)
+{
+    const struct tape_layer *own = &t->layers[l];
+    int32_t C = t->config->C, R = (int32_t)rows_of(t);
+    enum status status = cuda_gate_tape(t->stream, own->y, drops(t) ? NULL : own->y_half,
+                                        own->gated, own->rstd_o, own->o, own->z, 4 * C, R, C,
+                                        gate_epsilon(t->config), err);
+
+    THEN(status, drop(t, own->y, l, err));
+    if (t->bf16 && drops(t))
+        THEN(status, cuda_half(t->stream, own->y_half, own->y, (int64_t)R * C, err));
+    return status;
 }
 
 static enum status layer_forward(const struct tape *t, int32_t l, struct error *err)
@@ -178,20 +262,19 @@ static enum status layer_forward(const struct tape *t, int32_t l, struct error *
     const struct network_layer *w = &t->weights->layers[l];
     const struct tape_layer *own = &t->layers[l];
     int32_t C = t->config->C, R = (int32_t)rows_of(t);
-    struct blas_matrix normed = {own->normed, C}, w1 = {w->w1, 4 * C};
-    struct blas_matrix y = {own->y, C}, w2 = {w->w2, C};
-    enum status status = cuda_norm_tape(t->stream, own->normed, own->rstd, t->x[l], R, C,
-                                        NETWORK_EPSILON, err);
+    struct operand normed = as_it_is(own->normed, own->normed_half, C);
+    struct operand y = as_it_is(own->y, own->y_half, C);
+    enum status status = cuda_norm_tape(t->stream, own->normed, own->normed_half, own->rstd,
+                                        t->x[l], R, C, NETWORK_EPSILON, err);
 
-    THEN(status, blas_product(t->blas, own->z, 4 * C, normed, w1, R, C, 4 * C, 0, err));
+    THEN(status, multiply(t, own->z, NULL, 4 * C, normed, weights_of(t, w->w1, 4 * C), R, C, 4 * C,
+                          0, err));
     THEN(status, cuda_silu_tape(t->stream, own->z, own->slope, 4 * C, w->b1, R, 4 * C, err));
     THEN(status, cuda_attention(t->stream, own->o, own->z, attention_of(t, l), t->in.tiles,
                                 t->in.tiles_count, err));
-    THEN(status, cuda_gate_tape(t->stream, own->y, own->gated, own->rstd_o, own->o, own->z, 4 * C,
-                                R, C, gate_epsilon(t->config), err));
-    THEN(status, drop(t, own->y, l, err));
+    THEN(status, gate_forward(t, l, err));
     THEN(status, copy(t, t->x[l + 1], t->x[l], (int64_t)R * C, err));
-    THEN(status, blas_product(t->blas, t->x[l + 1], C, y, w2, R, C, C, 1, err));
+    THEN(status, multiply(t, t->x[l + 1], NULL, C, y, weights_of(t, w->w2, C), R, C, C, 1, err));
     THEN(status, cuda_after(t->stream, t->x[l + 1], C, w->b2, R, C, CUDA_AFTER_BIAS, err));
     return status;
 }
@@ -206,14 +289,15 @@ static const float *candidates_of(const struct tape *t)
 static enum status cross_forward(const struct tape *t, int32_t l, struct error *err)
 {
     int32_t N = t->in.N, Z = t->Z, R = t->config->R;
-    struct blas_matrix now = {t->now[l], Z}, low = {t->low[l], R};
-    struct blas_matrix down = {t->weights->down[l], R}, up = {t->weights->up[l], Z};
-    enum status status = blas_product(t->blas, t->low[l], R, now, down, N, Z, R, 0, err);
+    enum status status = multiply(t, t->low[l], t->low_half[l], R,
+                                  as_it_is(t->now[l], t->now_half[l], Z),
+                                  weights_of(t, t->weights->down[l], R), N, Z, R, 0, err);
 
-    THEN(status, blas_product(t->blas, t->wide[l], Z, low, up, N, R, Z, 0, err));
+    THEN(status, multiply(t, t->wide[l], NULL, Z, as_it_is(t->low[l], t->low_half[l], R),
+                          weights_of(t, t->weights->up[l], Z), N, R, Z, 0, err));
     THEN(status, copy(t, t->now[l + 1], t->now[l], (int64_t)N * Z, err));
-    THEN(status, cuda_head_cross(t->stream, t->now[l + 1], NULL, t->head_z, t->wide[l],
-                                 t->weights->up_b[l], N, Z, err));
+    THEN(status, cuda_head_cross(t->stream, t->now[l + 1], t->now_half[l + 1], t->head_z,
+                                 t->wide[l], t->weights->up_b[l], N, Z, err));
     return status;
 }
 
@@ -221,17 +305,17 @@ static enum status head_forward(const struct tape *t, struct error *err)
 {
     const struct network_tensors *w = t->weights;
     int32_t N = t->in.N, C = t->config->C, F = t->in.F, Z = t->Z, W = t->config->W;
-    struct blas_matrix z = {t->head_z, Z}, mlp = {w->mlp, W};
     enum status status;
 
     if (!crosses(t))
         return cuda_head_dot(t->stream, t->scores, candidates_of(t), t->e, t->in.scalars, w->mean,
                              w->scale, w->w_f, w->b_f, N, C, F, err);
-    status = cuda_head_inputs(t->stream, t->head_z, NULL, candidates_of(t), t->e, t->in.scalars,
-                              w->mean, w->scale, N, C, F, Z, err);
+    status = cuda_head_inputs(t->stream, t->head_z, t->now_half[0], candidates_of(t), t->e,
+                              t->in.scalars, w->mean, w->scale, N, C, F, Z, err);
     for (int32_t l = 0; l < t->config->crosses; l++)
         THEN(status, cross_forward(t, l, err));
-    THEN(status, blas_product(t->blas, t->hidden, W, z, mlp, N, Z, W, 0, err));
+    THEN(status, multiply(t, t->hidden, NULL, W, as_it_is(t->head_z, t->now_half[0], Z),
+                          weights_of(t, w->mlp, W), N, Z, W, 0, err));
     THEN(status, cuda_head_scores(t->stream, t->scores, t->head_z, t->now[t->config->crosses],
                                   t->hidden, w->mlp_b, w->head_w, w->head_b, N, Z, W, err));
     return status;
@@ -322,7 +406,8 @@ enum status tape_forward(const struct tape *t, bool learning, struct error *err)
 
 /* ---- back: head ---- */
 
-/* out (1, N) = a (K) . b (K, N): a weighted sum of rows. */
+/* out (1, N) = a (K) . b (K, N): a weighted sum of rows. Of floats always: it reads b once, so
+ * that rounding b first would only cost. */
 static enum status weighted_rows(const struct tape *t, float *out, const float *a, const float *b,
                                  int32_t K, int32_t N, struct error *err)
 {
@@ -332,23 +417,27 @@ static enum status weighted_rows(const struct tape *t, float *out, const float *
 }
 
 /* out (K, N) = a^T b for a (R, K), b (R, N). */
-static enum status weights_gradient(const struct tape *t, float *out, const float *a, int32_t K,
-                                    const float *b, int32_t N, int32_t R, struct error *err)
+static enum status weights_gradient(const struct tape *t, float *out, struct operand a,
+                                    struct operand b, int32_t R, struct error *err)
 {
-    struct blas_matrix x = {a, K}, w = {b, N};
-
-    return blas_product_of(t->blas, out, N, x, BLAS_TRANSPOSED, w, BLAS_AS_IT_IS, K, R, N, 0, err);
+    return multiply(t, out, NULL, b.pitch, turned(a), b, a.pitch, R, b.pitch, 0, err);
 }
 
 /* out (R, K) = g w^T for g (R, N), w (K, N); or += it. */
-static enum status inputs_gradient(const struct tape *t, float *out, const float *g, int32_t N,
-                                   const float *weights, int32_t K, int32_t R, int add,
-                                   struct error *err)
+static enum status inputs_gradient(const struct tape *t, float *out, struct operand g,
+                                   const float *w, int32_t K, int32_t R, int add, struct error *err)
 {
-    struct blas_matrix x = {g, N}, w = {weights, N};
+    return multiply(t, out, NULL, K, g, turned(weights_of(t, w, g.pitch)), R, g.pitch, K, add, err);
+}
 
-    return blas_product_of(t->blas, out, K, x, BLAS_AS_IT_IS, w, BLAS_TRANSPOSED, R, N, K, add,
-                           err);
+/* x (R, N) *= slope, and that as products read it. */
+static enum status slope_rows(const struct tape *t, struct operand *out, float *x,
+                              const float *slope, int64_t R, int32_t N, struct error *err)
+{
+    *out = as_it_is(x, t->rounded, N);
+    if (t->bf16)
+        return cuda_multiply_half(t->stream, t->rounded, x, slope, R * N, err);
+    return cuda_multiply(t->stream, x, slope, R * N, err);
 }
 
 static enum status sums(const struct tape *t, float *out, const float *x, int32_t pitch, int64_t R,
@@ -362,14 +451,19 @@ static enum status cross_backward(const struct tape *t, const struct network_ten
 {
     const struct network_tensors *w = t->weights;
     int32_t N = t->in.N, Z = t->Z, R = t->config->R;
+    struct operand now = as_it_is(t->now[l], t->now_half[l], Z);
+    struct operand low = as_it_is(t->low[l], t->low_half[l], R);
+    struct operand d_low = as_it_is(t->d_low, t->d_low_half, R), d_wide;
     enum status status = cuda_head_cross_backward(t->stream, t->d_head, t->t, t->g, t->head_z,
                                                   t->wide[l], w->up_b[l], N, Z, err);
 
     THEN(status, sums(t, gradient->up_b[l], t->t, Z, N, Z, err));
-    THEN(status, weights_gradient(t, gradient->up[l], t->low[l], R, t->t, Z, N, err));
-    THEN(status, inputs_gradient(t, t->d_low, t->t, Z, w->up[l], R, N, 0, err));
-    THEN(status, weights_gradient(t, gradient->down[l], t->now[l], Z, t->d_low, R, N, err));
-    THEN(status, inputs_gradient(t, t->g, t->d_low, R, w->down[l], Z, N, 1, err));
+    THEN(status, round_rows(t, &d_wide, t->t, N, Z, err));
+    THEN(status, weights_gradient(t, gradient->up[l], low, d_wide, N, err));
+    THEN(status, multiply(t, t->d_low, t->d_low_half, R, d_wide, turned(weights_of(t, w->up[l], Z)),
+                          N, Z, R, 0, err));
+    THEN(status, weights_gradient(t, gradient->down[l], now, d_low, N, err));
+    THEN(status, inputs_gradient(t, t->g, d_low, w->down[l], Z, N, 1, err));
     return status;
 }
 
@@ -379,15 +473,16 @@ static enum status mlp_backward(const struct tape *t, const struct network_tenso
 {
     const struct network_tensors *w = t->weights;
     int32_t N = t->in.N, Z = t->Z, W = t->config->W;
+    struct operand z = as_it_is(t->head_z, t->now_half[0], Z), d_hidden;
     enum status status = copy(t, t->t, t->hidden, (int64_t)N * W, err);
 
     THEN(status, cuda_silu_tape(t->stream, t->t, t->hidden_slope, W, w->mlp_b, N, W, err));
     THEN(status, weighted_rows(t, gradient->head_w + 2 * (int64_t)Z, t->ds, t->t, N, W, err));
     THEN(status, cuda_head_outer(t->stream, t->t, t->ds, w->head_w + 2 * (int64_t)Z, N, W, err));
-    THEN(status, cuda_multiply(t->stream, t->t, t->hidden_slope, (int64_t)N * W, err));
+    THEN(status, slope_rows(t, &d_hidden, t->t, t->hidden_slope, N, W, err));
     THEN(status, sums(t, gradient->mlp_b, t->t, W, N, W, err));
-    THEN(status, weights_gradient(t, gradient->mlp, t->head_z, Z, t->t, W, N, err));
-    THEN(status, inputs_gradient(t, t->d_head, t->t, W, w->mlp, Z, N, 1, err));
+    THEN(status, weights_gradient(t, gradient->mlp, z, d_hidden, N, err));
+    THEN(status, inputs_gradient(t, t->d_head, d_hidden, w->mlp, Z, N, 1, err));
     return status;
 }
 
@@ -463,23 +558,39 @@ static enum status layer_backward(const struct tape *t, int32_t l,
     const struct network_layer *w = &t->weights->layers[l];
     const struct tape_layer *own = &t->layers[l];
     int32_t C = t->config->C, R = (int32_t)rows_of(t);
-    enum status status = weights_gradient(t, gradient->w2, own->y, C, t->dx, C, R, err);
+    struct operand normed = as_it_is(own->normed, own->normed_half, C);
+    struct operand y = as_it_is(own->y, own->y_half, C), dx, dz;
+    enum status status = round_rows(t, &dx, t->dx, R, C, err);
 
+    THEN(status, weights_gradient(t, gradient->w2, y, dx, R, err));
     THEN(status, sums(t, gradient->b2, t->dx, C, R, C, err));
-    THEN(status, inputs_gradient(t, t->dy, t->dx, C, w->w2, C, R, 0, err));
+    THEN(status, inputs_gradient(t, t->dy, dx, w->w2, C, R, 0, err));
     THEN(status, drop(t, t->dy, l, err));
     THEN(status, cuda_gate_backward(t->stream, t->dz, t->d_o, t->dy, own->gated, own->rstd_o,
                                     own->z, 4 * C, R, C, err));
     THEN(status, attention_backward(t, l, gradient, err));
-    THEN(status, cuda_multiply(t->stream, t->dz, own->slope, (int64_t)R * 4 * C, err));
-    THEN(status, weights_gradient(t, gradient->w1, own->normed, C, t->dz, 4 * C, R, err));
+    THEN(status, slope_rows(t, &dz, t->dz, own->slope, R, 4 * C, err));
+    THEN(status, weights_gradient(t, gradient->w1, normed, dz, R, err));
     THEN(status, sums(t, gradient->b1, t->dz, 4 * C, R, 4 * C, err));
-    THEN(status, inputs_gradient(t, t->dy, t->dz, 4 * C, w->w1, C, R, 0, err));
+    THEN(status, inputs_gradient(t, t->dy, dz, w->w1, C, R, 0, err));
     THEN(status, cuda_norm_backward(t->stream, t->dx, t->dy, own->normed, own->rstd, R, C, err));
     return status;
 }
 
 /* ---- back: tables ---- */
+
+/* Each touched item row's gradient goes through its text. */
+static enum status text_backward(const struct tape *t, float *out, struct error *err)
+{
+    int32_t width = t->config->text, count = t->in.items.count;
+    struct operand texts = as_it_is(t->in.texts, t->texts_half, width), slots;
+    enum status status = round_rows(t, &slots, t->slots, count, t->config->C, err);
+
+    if (t->bf16)
+        THEN(status, cuda_half(t->stream, t->texts_half, t->in.texts, (int64_t)count * width, err));
+    THEN(status, weights_gradient(t, out, texts, slots, count, err));
+    return status;
+}
 
 static enum status table_gradient(const struct tape *t, float *out, const float *rows,
                                   const struct lesson_segments *s, struct error *err)
@@ -509,9 +620,8 @@ static enum status tables_backward(const struct tape *t, const struct network_te
     THEN(status, table_gradient(t, gradient->hour, t->dx, &in->hour, err));
     if (t->config->contexts > 0)
         THEN(status, table_gradient(t, gradient->context, t->dx, &in->context, err));
-    if (t->config->text > 0) /* each touched item row's gradient goes through its text */
-        THEN(status, weights_gradient(t, gradient->text_w, in->texts, t->config->text, t->slots,
-                                      t->config->C, in->items.count, err));
+    if (t->config->text > 0)
+        THEN(status, text_backward(t, gradient->text_w, err));
     return status;
 }
 

@@ -5,6 +5,7 @@
 #include "kernels/trainer.h"
 
 #include "kernels/network.h"
+#include "kernels/trainer_private.h"
 #include "ops/random.h"
 #include "tests/kernels/jagged.h"
 #include "tests/kernels/literal.h"
@@ -316,6 +317,31 @@ TEST(trainer_runs_of_one_seed_give_the_same_bits)
         model_destroy(a);
         model_destroy(b);
     }
+}
+
+/* Whatever is asked for, and it says so; tests/cuemu has the GPU's. */
+TEST(trainer_on_the_cpu_learns_in_f32)
+{
+    struct model_config config = tiny(MODEL_ATTENTION_SILU, MODEL_HEAD_CROSS);
+    struct model *a = rough_model(&config, 4), *b = rough_model(&config, 4);
+    struct trainer *asked, *plain = new_trainer(b, 1, TRAINER_ITEMS_ADAMW);
+    struct trainer_config settings = plain->config;
+    struct error err;
+
+    settings.bf16 = true;
+    CHECK_STATUS(OK, trainer_create(&asked, a, &settings, &err));
+    if (asked->backend != NULL)
+        SKIP("a GPU learns here");
+    CHECK(!trainer_is_bf16(asked) && !trainer_is_bf16(plain));
+    CHECK_TEXT("a CPU learns in f32 alone", trainer_products(asked));
+    CHECK_TEXT("f32 is asked for", trainer_products(plain));
+    step(asked, a, 1);
+    step(plain, b, 1);
+    check_same_weights(a, b);
+    trainer_destroy(asked);
+    trainer_destroy(plain);
+    model_destroy(a);
+    model_destroy(b);
 }
 
 TEST(trainer_that_was_saved_and_loaded_goes_on_to_the_bit)
