@@ -13,7 +13,7 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 70
 home=$(sh tests/cuemu/toolkit.sh "${FETCH:-}")
-folder=build/cuemu/ptx
+folder=${PTX_FOLDER:-build/cuemu/ptx}
 rm -rf "$folder"
 if [ -z "$home" ]; then
     echo "skipped cuda_ptx: no nvcc here; make cuda-deps fetches one"
@@ -24,15 +24,38 @@ targets="75 80 90 100 120" run=yes
 [ -z "${QUICK:-}" ] || targets="75 120"
 [ "${1:-}" != compile ] || { targets="${*:2}" run=; }
 passed=0 failed=0 skipped=0
+files=${FILES:-$(echo kernels/cuda/*.cu)} # some, for a test of the gates
 # Those that are meant to load 16 bytes at a time.
 wide="attention_kernel embed_kernel norm_kernel half_kernel keep_kernel dropout_kernel head_inputs_kernel head_cross_kernel"
+
+# What nvcc and ptxas made of the same sources before, good results only: both take most of a run.
+cache=${FRESHET_CACHE:-${HOME:-/var/tmp}/.cache/freshet}/for-tests/ptx
+mkdir -p "$cache" && find "$cache" -type f -mtime +30 -delete
+common=$({ "$home/bin/nvcc" --version && cat kernels/*.h kernels/cuda/*.h ops/*.h schemas/*.h; } | md5sum)
+
+# Makes FOLDER/TARGET/FILE.ptx and .ptxas; says what is wrong.
+translate() { # FILE TARGET
+    local made=$folder/$2/$(basename "$1" .cu) key
+    key=$cache/$({ echo "$common" "$2" && cat "$1"; } | md5sum | cut -c 1-32)
+    if [ -e "$key.ptx" ] && [ -e "$key.ptxas" ]; then
+        cp "$key.ptx" "$made.ptx" && cp "$key.ptxas" "$made.ptxas"
+        return
+    fi
+    "$home/bin/nvcc" -O3 -std=c++17 -ptx -arch="compute_$2" -I. -D_GNU_SOURCE -o "$made.ptx" "$1" 2>&1 ||
+        { echo "nvcc failed"; return; }
+    "$home/bin/ptxas" -v -warn-spills -warn-lmem-usage -Werror -arch="sm_$2" -o /dev/null "$made.ptx" \
+        >"$made.ptxas" 2>&1 || { echo "ptxas:"; cat "$made.ptxas"; return; }
+    # Others may look at the same time: each file is whole when it has its name.
+    cp "$made.ptx" "$key.ptx.$BASHPID" && mv "$key.ptx.$BASHPID" "$key.ptx"
+    cp "$made.ptxas" "$key.ptxas.$BASHPID" && mv "$key.ptxas.$BASHPID" "$key.ptxas"
+}
 
 judge() { # FILE TARGET; says what is wrong
     local name ptx entries bounds
     name=$(basename "$1" .cu)
     ptx=$folder/$2/$name.ptx
-    "$home/bin/nvcc" -O3 -std=c++17 -ptx -arch="compute_$2" -I. -D_GNU_SOURCE -o "$ptx" "$1" 2>&1 ||
-        { echo "nvcc failed"; return; }
+    translate "$1" "$2"
+    [ -e "$ptx" ] || return
     entries=$(grep -c '^\.visible \.entry\|^\.entry' "$ptx")
     bounds=$(grep -c '^\.maxntid' "$ptx")
     [ "$entries" -gt 0 ] || echo "no kernel in it"
@@ -44,19 +67,17 @@ judge() { # FILE TARGET; says what is wrong
         awk "/entry $kernel\\(/,/^}/" "$ptx" | grep -qE 'ld\.global[.a-z]*\.v4' || echo "$kernel loads no 16 bytes at a time"
     done
     ! grep -nE '^[[:space:]]*call' "$ptx" || echo "a call: something was not inlined"
-    "$home/bin/ptxas" -v -warn-spills -warn-lmem-usage -Werror -arch="sm_$2" -o /dev/null "$ptx" \
-        >"$folder/$2/$name.ptxas" 2>&1 || { echo "ptxas:"; cat "$folder/$2/$name.ptxas"; }
 }
 
 for target in $targets; do
     mkdir -p "$folder/$target"
-    for file in kernels/cuda/*.cu; do
+    for file in $files; do
         judge "$file" "$target" >"$folder/$target/$(basename "$file" .cu).wrong" &
         while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
     done
 done
 wait
-for file in kernels/cuda/*.cu; do
+for file in $files; do
     wrong=
     for target in $targets; do
         said=$(cat "$folder/$target/$(basename "$file" .cu).wrong")

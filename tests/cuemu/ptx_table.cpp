@@ -4,9 +4,9 @@
  * A row is a name with all its modifiers, so nothing that is not written here is taken for
  * something like it. Meanings are those of NVIDIA's "Parallel Thread Execution ISA", version 9.0.
  *
- * Approximations (.approx) are as wrong as the ISA lets them be: the right value, rounded, times 1
- * + e, e between plus and minus the bound, by a hash of the argument. So a test that passes does
- * not live off the CPU's better exp2. What the ISA states exactly (0, infinities, NaN) is exact.
+ * Approximations (.approx) are as wrong as the ISA lets them be: the right value off by a part of
+ * the bound, either way, by a hash of the argument. So a test that passes does not live off the
+ * CPU's better exp2. What the ISA states exactly (0, infinities, NaN) is exact.
  */
 #include "tests/cuemu/ptx.h"
 
@@ -14,6 +14,8 @@
 #include <math.h>
 #include <string.h>
 
+#include <algorithm>
+#include <map>
 #include <type_traits>
 
 namespace
@@ -245,17 +247,35 @@ uint64_t reciprocal(uint64_t a, uint64_t, uint64_t)
     return bits(1.0f / as<float>(a));
 }
 
-/* ---- approximations ---- */
+/* ---- approximations ----
+ *
+ * Bounds, by section of the ISA 9.0 ("floating point instructions"): 9.7.3.8 div.approx 2 ulp for
+ * 2^-126 <= |b| <= 2^126, above that 0; div.full 2 ulp. 9.7.3.13 rcp.approx 1 ulp. 9.7.3.15
+ * sqrt.approx 2^-23 of the result. 9.7.3.16 rsqrt.approx 2^-22.9 of it. 9.7.3.20 lg2.approx 2^-22,
+ * as it is for arguments between 0.5 and 2, else of the result. 9.7.3.21 ex2.approx 2 ulp of the
+ * rounded result. What comes of it is rounded once more, so it may be half an ulp further off. */
 
-/* right, wrong by up to bound, the same for the same argument. */
-uint64_t within(double right, double bound, uint64_t argument)
+/* -1..1, the same for the same argument. */
+double error_of(uint64_t argument)
 {
     uint64_t hash = ((uint32_t)argument + 1u) * 0x9e3779b97f4a7c15u;
-    double e = ((double)(hash >> 11) / (double)(1ull << 53) * 2 - 1) * bound;
 
+    return (double)(hash >> 11) / (double)(1ull << 53) * 2 - 1;
+}
+/* right, wrong by up to so much of it. */
+uint64_t within(double right, double bound, uint64_t argument)
+{
     if (right == 0 || isinf(right) || isnan(right))
         return bits((float)right);
-    return bits((float)(right * (1 + e)));
+    return bits((float)(right * (1 + error_of(argument) * bound)));
+}
+/* right, wrong by up to so many of what lies between it and the next float. */
+uint64_t within_ulps(double right, int ulps, uint64_t argument)
+{
+    if (right == 0 || isinf(right) || isnan(right) || fabs(right) >= 0x1p128)
+        return bits((float)right);
+    return bits(
+        (float)(right + error_of(argument) * ldexp(ulps, std::max(ilogb(right), -126) - 23)));
 }
 float flushed(uint64_t a)
 {
@@ -271,7 +291,7 @@ uint64_t power_of_2(uint64_t a, uint64_t, uint64_t)
 {
     float x = as<float>(a);
 
-    return x == 0 ? bits(1.0f) : within(exp2((double)x), 0x1p-22, a);
+    return x == 0 ? bits(1.0f) : within_ulps(exp2((double)x), 2, a);
 }
 uint64_t power_of_2_flushed(uint64_t a, uint64_t, uint64_t)
 {
@@ -279,7 +299,11 @@ uint64_t power_of_2_flushed(uint64_t a, uint64_t, uint64_t)
 }
 uint64_t log_2(uint64_t a, uint64_t, uint64_t)
 {
-    return within(log2((double)as<float>(a)), 0x1p-22, a);
+    float x = as<float>(a);
+
+    if (x > 0.5f && x < 2.0f)
+        return bits((float)(log2((double)x) + error_of(a) * 0x1p-22));
+    return within(log2((double)x), 0x1p-22, a);
 }
 uint64_t log_2_flushed(uint64_t a, uint64_t, uint64_t)
 {
@@ -287,7 +311,7 @@ uint64_t log_2_flushed(uint64_t a, uint64_t, uint64_t)
 }
 uint64_t reciprocal_about(uint64_t a, uint64_t, uint64_t)
 {
-    return within(1.0 / (double)as<float>(a), 0x1p-23, a);
+    return within_ulps(1.0 / (double)as<float>(a), 1, a);
 }
 uint64_t reciprocal_flushed(uint64_t a, uint64_t, uint64_t)
 {
@@ -299,11 +323,19 @@ uint64_t root_about(uint64_t a, uint64_t, uint64_t)
 }
 uint64_t inverse_root(uint64_t a, uint64_t, uint64_t)
 {
-    return within(1.0 / sqrt((double)as<float>(a)), 0x1p-22, a);
+    return within(1.0 / sqrt((double)as<float>(a)), 0x1.125fcp-23, a); /* 2^-22.9 */
+}
+uint64_t divide_full(uint64_t a, uint64_t b, uint64_t)
+{
+    return within_ulps((double)as<float>(a) / (double)as<float>(b), 2, a ^ b);
 }
 uint64_t divide_about(uint64_t a, uint64_t b, uint64_t)
 {
-    return within((double)as<float>(a) / (double)as<float>(b), 0x1p-22, a ^ b);
+    float x = as<float>(a), y = as<float>(b);
+
+    if (fabsf(y) > 0x1p126f && !isinf(y))
+        return bits(isinf(x) || isnan(x) ? NAN : copysignf(0.0f, x * copysignf(1.0f, y)));
+    return divide_full(a, b, 0);
 }
 
 /* ---- conversions ---- */
@@ -547,7 +579,7 @@ const ptx_operation table[] = {
     {"sqrt.approx.f32", root_about, 1, PTX_SPECIAL},
     {"rsqrt.approx.f32", inverse_root, 1, PTX_SPECIAL},
     {"div.approx.f32", divide_about, 2, PTX_SPECIAL},
-    {"div.full.f32", divide_about, 2, PTX_SPECIAL},
+    {"div.full.f32", divide_full, 2, PTX_SPECIAL},
 
     CONVERTS("u8", uint8_t),
     CONVERTS("s16", int16_t),

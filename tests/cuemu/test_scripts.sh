@@ -1,6 +1,7 @@
 #!/bin/bash
 # tests/cuemu/test_scripts.sh - what runs only where a GPU or nvcc is, with programs that stand in for
-# both: gpu.sh counts and skips, and each gate of ptx.sh can fail.
+# both: gpu.sh counts and skips, each gate of ptx.sh and of widening.sh can fail, and no kernel
+# fails the latter.
 #
 # Ends with "N passed, N failed, N skipped".
 set -u
@@ -38,6 +39,66 @@ says "no sanitizer" "5 passed, 0 failed, 2 skipped" "$(bash tests/cuemu/gpu.sh "
 says "a hazard" "25 passed, 1 failed" "$(bash tests/cuemu/gpu.sh "$folder/good" "$folder/finds")"
 says "a failing test" "4 passed, 1 failed" "$(bash tests/cuemu/gpu.sh "$folder/bad" "$folder/nothing")"
 says "a death" "0 passed, 1 failed" "$(bash tests/cuemu/gpu.sh "$folder/dies" "$folder/nothing")"
+
+# ---- the gates of ptx.sh: a toolkit whose nvcc gives this text for every file ----
+
+mkdir -p "$folder/bin" "$folder/include"
+touch "$folder/include/cublas_v2.h"
+program bin/nvcc '[ "$1" = --version ] && exit
+[ -z "${NVCC_FAILS:-}" ] || { echo "error: nonsense"; exit 1; }
+while [ $# -gt 1 ]; do [ "$1" != -o ] || cp "$PTX_TEXT" "$2"; shift; done'
+program bin/ptxas '[ -z "${PTXAS_SAYS:-}" ] || { echo "$PTXAS_SAYS"; exit 1; }'
+files=2
+export FILES="kernels/cuda/norm.cu kernels/cuda/top.cu"
+gate() { # NAME WANT TEXT [NAME=VALUE]: what the gates say of a text
+    printf '%s\n' "$3" >"$folder/text"
+    says "$1" "$2" "$(env ${4:+"$4"} PTX_TEXT="$folder/text" CUDA_HOME="$folder" FRESHET_CACHE="$folder/cache" \
+        PTX_FOLDER="$folder/ptx" bash tests/cuemu/ptx.sh compile 75 2>&1)"
+    rm -rf "$folder/cache"
+}
+good='.visible .entry some_kernel(
+.maxntid 256, 1, 1
+{
+    ld.global.f32 %f1, [%rd1];
+}'
+gate "a good text" "$files passed, 0 failed" "$good"
+gate "nvcc fails" "error: nonsense" "$good" NVCC_FAILS=1
+gate "no kernel" "no kernel in it" ".version 9.0"
+gate "no launch bounds" "1 kernels, 0 launch bounds" "${good/.maxntid 256, 1, 1/}"
+gate "double" "double arithmetic" "${good/ld.global.f32 %f1/ld.global.f64 %fd1}"
+gate "local memory" "local memory" "${good/ld.global/.local .b8 __local_depot0[16]; ld.global}"
+gate "a call" "a call: something was not inlined" "${good/ld.global/call (retval0), expf; ld.global}"
+gate "narrow loads" "norm_kernel loads no 16 bytes at a time" "${good/some_/norm_}"
+gate "wide loads" "$files passed, 0 failed" "$(sed 's/some_/norm_/; s/ld.global.f32 %f1/ld.global.v4.f32 {%f1, %f2, %f3, %f4}/' <<<"$good")"
+gate "spills" "registers are spilled" "$good" "PTXAS_SAYS=warning: registers are spilled to local memory"
+
+# What was made is taken from the cache, and only by who has the same sources and toolkit.
+printf '%s\n' "$good" >"$folder/text"
+cached() { # NAME=VALUE
+    env "$1" PTX_TEXT="$folder/text" CUDA_HOME="$folder" FRESHET_CACHE="$folder/cache" PTX_FOLDER="$folder/ptx" \
+        bash tests/cuemu/ptx.sh compile 75 2>&1
+}
+cached A=1 >/dev/null
+says "the cache" "$files passed, 0 failed" "$(cached NVCC_FAILS=1)"
+program bin/nvcc '[ "$1" = --version ] && echo another; exit 1'
+says "another toolkit" "0 passed, $files failed" "$(cached A=1)"
+
+# ---- widening.sh ----
+
+if command -v clang-tidy >/dev/null; then
+    cat >"$folder/wide.cu" <<'END'
+#include "kernels/cuda/cuda.h"
+extern "C" __global__ void __launch_bounds__(256) wide_kernel(float *x, int R, int C)
+{
+    x[R * C] = 0;
+}
+END
+    says "an index product of 32 bits" "0 passed, 1 failed" "$(bash tests/cuemu/widening.sh "$folder/wide.cu")"
+    sed -i 's/R \* C/(int64_t)R * C/' "$folder/wide.cu"
+    says "and one of 64" "1 passed, 0 failed" "$(bash tests/cuemu/widening.sh "$folder/wide.cu")"
+    # shellcheck disable=SC2046
+    says "all kernels" " 0 failed" "$(bash tests/cuemu/widening.sh $(ls kernels/cuda/*.cu))"
+fi
 
 printf '%d passed, %d failed, 0 skipped\n' "$passed" "$failed"
 [ "$failed" = 0 ]
