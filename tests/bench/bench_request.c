@@ -3,7 +3,12 @@
  *
  *     bench_request [JOB PRESET N M [--scores K]]    request small 64 200
  *
- * JOB is "request" (ids and times in, scores out, the last layer's history reduced to K and V).
+ * JOB is what of the history is known from before, in a cache as serve has it
+ * (serve.history_cache); ids and times in, scores out, the last layer's history reduced to K and V:
+ *     request    nothing: there is no cache
+ *     first      nothing: a user who comes for the first time, and is kept in the place of another
+ *     returning  everything: the same history as before, other candidates and times or not
+ *     next       all but one event, of histories of N - 11 to N
  * FRESHET_GOLDEN names a folder written by another implementation (tests/bench/golden.h): its
  * weights and requests are used, and every score is first compared with its own within 1e-4.
  * Without one, or where its sizes differ: fresh weights and random requests of the default
@@ -13,11 +18,14 @@
  * FRESHET_BF16=1 rounds them to bf16 (model_round()), by the best way that this machine has; scores
  * may then differ by .05.
  *
+ * Without arguments it reports "request", and for "returning" and "next" the same sizes.
  * Prints one JSON object: {"name", "min_ms", "median_ms", "verified", "max_error", "isa"}.
  * --scores K prints request K's scores, one a line, instead.
  */
+#include "kernels/kv_cache.h"
 #include "kernels/model.h"
 #include "kernels/ops.h"
+#include "ops/hash.h"
 #include "ops/random.h"
 #include "tests/bench/figure.h"
 #include "tests/bench/golden.h"
@@ -36,6 +44,10 @@
 #define SERVED_ITEMS  3400
 #define SERVED_F      16
 #define ROTATION      8
+#define CACHE_BYTES   (64 << 20) /* serve.history_cache */
+
+enum job { JOB_REQUEST, JOB_FIRST, JOB_RETURNING, JOB_NEXT, JOBS };
+static const char *const job_names[JOBS] = {"request", "first", "returning", "next"};
 
 static double now(void)
 {
@@ -133,26 +145,90 @@ static double verify(const struct golden *g, struct model_workspace *workspace, 
     return worst;
 }
 
-static int timed(const struct golden *g, struct model_workspace *workspace, float *scores,
-                 double *ms)
+/* The first event is another one: nothing of this history is known. */
+static void make_new(struct golden_request *r)
 {
-    double start = now(), end = start + WARM_SECONDS;
-    int calls = 0;
+    r->time_ms[0]--;
+}
+
+/* Makes a request what the job asks for; true: it is scored once more before it is timed. */
+static bool make_next(struct golden *g, enum job job, struct golden_request *r)
+{
+    int32_t least = g->n - (KV_PAGE_ROWS - 1);
+    bool begins = job == JOB_NEXT && r->batch.T == g->n;
+
+    if (job == JOB_FIRST || begins)
+        make_new(r);
+    if (job == JOB_NEXT)
+        r->batch.T = r->history_start[1] = begins ? least - 1 : r->batch.T + 1;
+    return begins;
+}
+
+static void score_one(struct golden *g, enum job job, int call, struct model_workspace *workspace,
+                      struct kv_cache *cache, float *scores, double *ms)
+{
+    struct golden_request *r = &g->requests[call % g->requests_count];
     struct error err;
 
-    for (int k = 0; now() < end; k++)
-        check(model_score(g->model, workspace, &g->requests[k % g->requests_count].batch, scores,
-                          &err),
-              &err);
-    end = now() + TIMED_SECONDS;
-    while (calls < CALLS_MAX && (now() < end || calls < 8)) {
-        const struct batch *batch = &g->requests[calls % g->requests_count].batch;
-        double t = now();
-
-        check(model_score(g->model, workspace, batch, scores, &err), &err);
-        ms[calls++] = (now() - t) * 1e3;
+    if (make_next(g, job, r)) {
+        check(model_score_cached(g->model, workspace, cache, &r->batch, scores, &err), &err);
+        (void)make_next(g, job, r);
     }
+    double t = now();
+    check(model_score_cached(g->model, workspace, cache, &r->batch, scores, &err), &err);
+    *ms = (now() - t) * 1e3;
+}
+
+/* All its memory was touched: what the first touch costs is paid once in a process. */
+static bool full(const struct kv_cache *cache)
+{
+    struct kv_cache_stats stats;
+
+    kv_cache_stats(cache, &stats);
+    return stats.pages_used + KV_PAGE_ROWS > stats.pages;
+}
+
+/* Fills ms, ascending; returns how many. */
+static int timed(struct golden *g, enum job job, struct model_workspace *workspace, float *scores,
+                 double *ms)
+{
+    double end = now() + WARM_SECONDS;
+    struct kv_cache *cache = NULL;
+    struct error err;
+    int calls = 0;
+
+    if (job != JOB_REQUEST)
+        check(kv_cache_create(&cache, CACHE_BYTES, &err), &err);
+    for (int k = 0; now() < end || (job == JOB_FIRST && !full(cache)); k++)
+        score_one(g, job, k, workspace, cache, scores, ms);
+    end = now() + TIMED_SECONDS;
+    for (; calls < CALLS_MAX && (now() < end || calls < 8); calls++)
+        score_one(g, job, calls, workspace, cache, scores, &ms[calls]);
+    kv_cache_destroy(cache);
+    for (int32_t k = 0; k < g->requests_count; k++) /* the next job's, whole again */
+        g->requests[k].batch.T = g->requests[k].history_start[1] = g->n;
+    qsort(ms, (size_t)calls, sizeof *ms, ascending);
     return calls;
+}
+
+static void report(enum job job, bool golden, const double *ms, int calls)
+{
+    char name[64];
+
+    if (job == JOB_REQUEST)
+        (void)snprintf(name, sizeof name, "rerank%s_64x200_ms", golden ? "" : "_model");
+    else
+        (void)snprintf(name, sizeof name, "rerank_%s_64x200_ms", job_names[job]);
+    figure_report(name, ms[calls / 2], "ms", "best of the calls", ms[0]);
+}
+
+static enum job job_of(const char *name)
+{
+    enum job job = JOB_REQUEST;
+
+    while (job < JOBS && strcmp(job_names[job], name) != 0)
+        job++;
+    return job;
 }
 
 int main(int argc, char **argv)
@@ -176,10 +252,12 @@ int main(int argc, char **argv)
         argv = standard;
         argc = 5;
     }
-    if (argc < 5 || strcmp(argv[1], "request") != 0) {
-        (void)fprintf(stderr, "usage: bench_request request PRESET N M [--scores K]\n");
+    if (argc < 5 || job_of(argv[1]) == JOBS) {
+        (void)fprintf(stderr, "usage: bench_request request|first|returning|next PRESET N M "
+                              "[--scores K]\n");
         return 2;
     }
+    check(hash_start(&err), &err);
     n = atoi(argv[3]);
     m = atoi(argv[4]);
     if (m < 1 || m > BATCH_LIST_MAX || n < 0)
@@ -211,13 +289,15 @@ int main(int argc, char **argv)
             (void)printf("%.9g\n", (double)scores[i]);
         return 0;
     }
-    calls = timed(&g, workspace, scores, ms);
-    qsort(ms, (size_t)calls, sizeof *ms, ascending);
-    if (figures) {
-        figure_report(golden ? "rerank_64x200_ms" : "rerank_model_64x200_ms", ms[calls / 2], "ms",
-                      "best of the calls", ms[0]);
-        return 0;
+    for (enum job each = JOB_REQUEST; figures && each < JOBS; each++) {
+        if (each == JOB_FIRST)
+            continue; /* "request" and what keeping costs */
+        calls = timed(&g, each, workspace, scores, ms);
+        report(each, golden, ms, calls);
     }
+    if (figures)
+        return 0;
+    calls = timed(&g, job_of(argv[1]), workspace, scores, ms);
     (void)printf("{\"name\":\"rerank%s_%dx%d_ms\",\"min_ms\":%.4f,\"median_ms\":%.4f,"
                  "\"calls\":%d,\"verified\":%s,\"max_error\":%.2e,\"isa\":\"%s\"}\n",
                  golden ? "" : "_model", (int)n, (int)m, ms[0], ms[calls / 2], calls,

@@ -3,19 +3,30 @@
  *
  *   rerank_served_64x200_ms  ids to order in process: hash 200 candidate ids, look them up, counts,
  *                            batch, model with the cross head, order; 64 history events; median
+ *   rerank_served_returning_64x200_ms
+ *                            the same of eight users who come back, each with a new last event:
+ *                            the rest of the history is known (serve.history_cache)
  *   http_rerank_p50_ms, http_rerank_p99_ms
  *                            POST /v1/rerank with 100 candidates, 200 requests/s, open loop
- * (latency from the planned time), Redis read included, serve in a process of its own; the median
- * of 5 rounds of 2,000 requests http_empty_p99_ms        the same clients, rate and rounds asking
- * the same process for a path that does not exist: what of it is the machine's and the protocol's
+ *                            (latency from the planned time), Redis read included, serve in a
+ *                            process of its own; the median of 5 rounds of 2,000 requests
+ *   http_empty_p99_ms        the same clients, rate and rounds asking the same process for a path
+ *                            that does not exist: what of it is the machine's and the protocol's
+ *   http_rerank_returning_p50_ms, http_rerank_returning_p99_ms
+ *                            the same requests of 400 users in place of 5,000; with
+ *                            FRESHET_SERVE_HISTORY_CACHE=0B in the environment: without the cache
+ *   serve_cpu_us, serve_returning_cpu_us
+ *                            processor time of the process for each of these requests
  *   serve_rss_mb
  *
  *     build/release/bench/bench_serve build/release/freshet
- *     build/release/bench/bench_serve --rank    the first alone, as one JSON object
+ *     build/release/bench/bench_serve --rank         the first alone, as one JSON object
+ *     build/release/bench/bench_serve --returning    the second
  */
 #include "features/redis_call.h"
 #include "features/redis_dataset.h"
 #include "features/scalars.h"
+#include "kernels/kv_cache.h"
 #include "kernels/model_file.h"
 #include "ops/clock.h"
 #include "ops/file.h"
@@ -45,6 +56,8 @@
 #define CANDIDATES 100
 #define REQUESTS   (RATE * SECONDS)
 #define ROUNDS     5
+#define RETURNING  400 /* users of whom the cache has room for all */
+#define ROTATION   8
 
 static char folder[64];
 static struct rules rules;
@@ -139,13 +152,14 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static void bench_rank(bool json)
+static void bench_rank(bool json, bool returning)
 {
     static char names[200][16];
     static double ms[400];
+    static struct user_entry histories[ROTATION][64];
+    const char *name = returning ? "rerank_served_returning_64x200_ms" : "rerank_served_64x200_ms";
     struct ranker ranker = {.model = model, .tables = tables};
     struct rank_scratch *scratch;
-    struct user_entry history[64];
     struct ranked ranked[20];
     int32_t candidates[200];
     struct random random;
@@ -153,8 +167,10 @@ static void bench_rank(bool json)
 
     random_seed(&random, 5);
     figure_must(rank_scratch_create(&scratch, &err), &err);
-    figure_must(model_fold(model, &err), &err); /* as serve does with what it loads */
+    if (returning)
+        figure_must(kv_cache_create(&ranker.histories, 64 << 20, &err), &err);
     for (int n = -20; n < 400; n++) {
+        struct user_entry *history = histories[(n + 20) % ROTATION];
         struct rank_request request = {.history = history,
                                        .history_count = 64,
                                        .running = 64,
@@ -167,7 +183,9 @@ static void bench_rank(bool json)
         enum degraded degraded;
         int count;
 
-        fill_history(history, 64, &random);
+        if (n < 0 || !returning)
+            fill_history(history, 64, &random);
+        history[63].item = hash_of((int)random_below(&random, ITEMS));
         for (int i = 0; i < 200; i++)
             (void)snprintf(names[i], sizeof names[i], "item-%05d",
                            (int)random_below(&random, ITEMS));
@@ -179,11 +197,12 @@ static void bench_rank(bool json)
             ms[n] = (now() - begun) * 1e3;
     }
     rank_scratch_destroy(scratch);
+    kv_cache_destroy(ranker.histories);
     if (json)
-        (void)printf("{\"name\":\"rerank_served_64x200_ms\",\"median_ms\":%.4f,\"min_ms\":%.4f}\n",
+        (void)printf("{\"name\":\"%s\",\"median_ms\":%.4f,\"min_ms\":%.4f}\n", name,
                      figure_quantile(ms, 400, 0.5), figure_quantile(ms, 400, 0));
     else
-        figure_report("rerank_served_64x200_ms", figure_quantile(ms, 400, 0.5), "ms", "", 0);
+        figure_report(name, figure_quantile(ms, 400, 0.5), "ms", "", 0);
 }
 
 /* ---- over HTTP ---- */
@@ -298,11 +317,12 @@ static void start_serve(const char *program)
 
 static int64_t begin_us;
 static bool empty; /* this round asks for nothing */
+static int asking; /* users of this round */
 
 static size_t write_request(struct random *random, char *body, size_t bytes)
 {
     size_t used = (size_t)snprintf(body, bytes, "{\"user\":\"user-%05d\",\"candidates\":[",
-                                   (int)random_below(random, USERS));
+                                   (int)random_below(random, (uint64_t)asking));
 
     for (int i = 0; i < CANDIDATES; i++)
         used += (size_t)snprintf(body + used, bytes - used, "%s\"item-%05d\"", i == 0 ? "" : ",",
@@ -348,11 +368,31 @@ static void *work(void *context)
     return NULL;
 }
 
-static void run_round(bool with_nothing, double *p50, double *p99)
+/* Of the process that serves: user and system, in seconds. */
+static double serve_cpu(void)
+{
+    unsigned long user = 0, system = 0;
+    char path[40];
+    FILE *file;
+
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)serve.pid);
+    file = fopen(path, "re");
+    if (file == NULL || fscanf(file, "%*d %*s %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
+                               &user, &system) != 2)
+        user = system = 0;
+    if (file != NULL)
+        (void)fclose(file);
+    return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+}
+
+/* users 0: asks for nothing. */
+static void run_round(int users, double *p50, double *p99, double *cpu_us)
 {
     pthread_t workers[WORKERS];
+    double cpu = serve_cpu();
 
-    empty = with_nothing;
+    empty = users == 0;
+    asking = users == 0 ? USERS : users; /* that are not asked for */
     begin_us = clock_monotonic_us() + 100000;
     for (intptr_t i = 0; i < WORKERS; i++)
         if (pthread_create(&workers[i], NULL, work, (void *)i) != 0)
@@ -361,20 +401,31 @@ static void run_round(bool with_nothing, double *p50, double *p99)
         (void)pthread_join(workers[i], NULL);
     *p50 = figure_quantile(latency_ms, REQUESTS, 0.5);
     *p99 = figure_quantile(latency_ms, REQUESTS, 0.99);
+    *cpu_us = (serve_cpu() - cpu) * 1e6 / REQUESTS;
 }
 
 static void bench_http(void)
 {
     double p50[ROUNDS], p99[ROUNDS], empty_p50[ROUNDS], empty_p99[ROUNDS];
+    double returning_p50[ROUNDS], returning_p99[ROUNDS];
+    double cpu[ROUNDS], returning_cpu[ROUNDS], empty_cpu;
 
     for (int i = 0; i < ROUNDS; i++) {
-        run_round(true, &empty_p50[i], &empty_p99[i]);
-        run_round(false, &p50[i], &p99[i]);
+        run_round(0, &empty_p50[i], &empty_p99[i], &empty_cpu);
+        run_round(USERS, &p50[i], &p99[i], &cpu[i]);
+        run_round(RETURNING, &returning_p50[i], &returning_p99[i], &returning_cpu[i]);
     }
     double least = figure_quantile(empty_p99, ROUNDS, 0.5);
     figure_report("http_rerank_p50_ms", figure_quantile(p50, ROUNDS, 0.5), "ms", "an empty request",
                   figure_quantile(empty_p50, ROUNDS, 0.5));
     figure_report("http_rerank_p99_ms", figure_quantile(p99, ROUNDS, 0.5), "ms", "promised", 8);
+    figure_report("http_rerank_returning_p50_ms", figure_quantile(returning_p50, ROUNDS, 0.5), "ms",
+                  "of all users", figure_quantile(p50, ROUNDS, 0.5));
+    figure_report("http_rerank_returning_p99_ms", figure_quantile(returning_p99, ROUNDS, 0.5), "ms",
+                  "promised", 8);
+    figure_report("serve_cpu_us", figure_quantile(cpu, ROUNDS, 0.5), "us", "", 0);
+    figure_report("serve_returning_cpu_us", figure_quantile(returning_cpu, ROUNDS, 0.5), "us",
+                  "of all users", figure_quantile(cpu, ROUNDS, 0.5));
     figure_report("http_empty_p99_ms", least, "ms", "", 0);
     figure_report("http_rerank_failures", failures, "requests", "", 0);
     figure_report("serve_rss_mb", figure_rss_mb(serve.pid), "MB", "", 0);
@@ -383,10 +434,11 @@ static void bench_http(void)
 int main(int argc, char **argv)
 {
     struct error err;
+    bool returning_only = argc == 2 && strcmp(argv[1], "--returning") == 0;
     bool rank_only = argc == 2 && strcmp(argv[1], "--rank") == 0;
 
     if (argc != 2) {
-        (void)fprintf(stderr, "usage: bench_serve PATH_OF_FRESHET | --rank\n");
+        (void)fprintf(stderr, "usage: bench_serve PATH_OF_FRESHET | --rank | --returning\n");
         return 2;
     }
     figure_must(hash_start(&err), &err);
@@ -395,8 +447,12 @@ int main(int argc, char **argv)
         return 1;
     make_tables();
     publish();
-    bench_rank(rank_only);
-    if (!rank_only) {
+    figure_must(model_fold(model, &err), &err); /* as serve does with what it loads */
+    if (!returning_only)
+        bench_rank(rank_only, false);
+    if (!rank_only)
+        bench_rank(returning_only, true);
+    if (!rank_only && !returning_only) {
         start_redis();
         fill_redis();
         start_serve(argv[1]);
