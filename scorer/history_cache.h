@@ -19,8 +19,9 @@
 
 #include <stdint.h>
 
-#define HISTORY_CACHE_LEAST (1 << 20) /* below it some users' histories are all there is room for  \
-                                       */
+#define HISTORY_CACHE_LEAST                                                                        \
+    (1 << 20) /* below it some users' histories are all there is room for                          \
+               */
 
 /* serve.history_cache is 0 or at least HISTORY_CACHE_LEAST. Errors: ERR_CONFIG */
 MUST_CHECK enum status history_cache_check(const struct config *config, struct error *err);
