@@ -218,8 +218,8 @@ static void check_request(const struct world *w, const struct rank_request *requ
         CHECK_INT(without.ranked[i].index, with.ranked[i].index);
         CHECK(with.ranked[i].score == without.ranked[i].score);
     }
-    CHECK(memcmp(with.why.parts, without.why.parts,
-                 (size_t)with.count * RANK_PARTS * sizeof *with.why.parts) == 0);
+    for (int i = 0; i < with.count * RANK_PARTS; i++)
+        CHECK(with.why.parts[i] == without.why.parts[i]);
 }
 
 static void check_user(const struct world *w, int user)
