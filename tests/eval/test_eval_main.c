@@ -77,7 +77,7 @@ TEST(eval_json_holds_the_rows_that_programs_read)
     eval_fixture_write(path_of("data"), 8, false);
     CHECK_INT(EXIT_DONE,
               run("data", "--format user-item --protocol leave-one-out --preset small "
-                          "--epochs 8 --learning-rate 0.003 --seed 1 --threads 2 --json"));
+                          "--epochs 8 --learning-rate 0.003 --seed 1 --threads 2 --bf16 --json"));
     root = command_run_json(&result, parser);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         for (size_t k = 0; k < sizeof metrics / sizeof *metrics; k++)
@@ -87,6 +87,7 @@ TEST(eval_json_holds_the_rows_that_programs_read)
     CHECK(json_real_or(json_member(root, "training_s"), -1) >= 0);
     CHECK_INT(8, json_int_or(json_member(json_member(root, "settings"), "epochs_planned"), -1));
     CHECK_NEAR(.1, json_real_or(json_member(json_member(root, "settings"), "dropout"), -1), 1e-6);
+    CHECK(json_member(json_member(root, "settings"), "bf16") != NULL); /* false, but for a GPU */
     CHECK(json_member(json_member(root, "settings"), "fusion_alone") != NULL);
     CHECK(json_real_or(json_member(json_member(root, "settings"), "fusion_validation_ndcg@10"),
                        -1) > .2);
