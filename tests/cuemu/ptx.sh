@@ -26,7 +26,7 @@ targets="75 80 90 100 120" run=yes
 passed=0 failed=0 skipped=0
 files=${FILES:-$(echo kernels/cuda/*.cu)} # some, for a test of the gates
 # Those that are meant to load 16 bytes at a time.
-wide="attention_kernel embed_kernel norm_kernel half_kernel keep_kernel dropout_kernel head_inputs_kernel head_cross_kernel"
+wide="attention_kernel embed_kernel norm_kernel half_kernel multiply_half_kernel keep_kernel dropout_kernel head_inputs_kernel head_cross_kernel"
 
 # What nvcc and ptxas made of the same sources before, good results only: both take most of a run.
 cache=${FRESHET_CACHE:-${HOME:-/var/tmp}/.cache/freshet}/for-tests/ptx
