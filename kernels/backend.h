@@ -43,6 +43,7 @@ struct backend {
      * score: as model_score() for a batch that was checked; *pass is made by the first call and
      * grows to the largest batch seen, after that nothing is allocated.
      * score_next: as model_next_all() when whole, else as model_next_candidates().
+     * next_top: as model_next_top(), k at least 1.
      * pool: NULL, or pages of K and V; leases (B): what a request finds there is read, and not
      * computed, and places that it has beside are written. Nothing writes them after the return.
      * make_pool: such pages, of any alignment that rows want.
@@ -60,6 +61,9 @@ struct backend {
     enum status (*score_next)(struct device_pass **pass, const struct device_model *device,
                               const struct batch *batch, bool whole, float *scores,
                               struct error *err);
+    enum status (*next_top)(struct device_pass **pass, const struct device_model *device,
+                            const struct batch *batch, int32_t k, int32_t *rows, float *scores,
+                            struct error *err);
     enum status (*make_pool)(float **pool, size_t bytes, struct error *err);
     void (*drop_pool)(float *pool);
     enum status (*learn)(struct device_learner **learner, struct trainer *trainer,

@@ -261,6 +261,13 @@ struct network_state model_network(const struct model *model)
                                   model->text,    model->emb,      model->device != NULL};
 }
 
+struct network_scorer model_scorer(const struct model *model)
+{
+    assert(model->prepared);
+    return (struct network_scorer){&model->network, model->inverse_norm, model->layout.Z,
+                                   model->backend, model->device};
+}
+
 void model_changed(struct model *model)
 {
     model->prepared = false;
@@ -615,6 +622,22 @@ static enum status reserve(struct model_workspace *workspace, size_t bytes, stru
     workspace->memory = memory;
     workspace->bytes = bytes;
     return OK;
+}
+
+enum status model_workspace_reserve(struct model_workspace *workspace, size_t bytes, char **memory,
+                                    struct error *err)
+{
+    enum status status = reserve(workspace, bytes, err);
+
+    *memory = workspace->memory;
+    return status;
+}
+
+struct device_pass **model_workspace_pass(struct model_workspace *workspace,
+                                          const struct backend *backend)
+{
+    workspace->backend = backend;
+    return &workspace->device;
 }
 
 /* Starts at 0, never falls, ends at the count, and no request is longer than longest. */

@@ -166,6 +166,23 @@ void model_away(struct model *model, bool away); /* the newest weights are on a 
 /* Brings network.emb up to date after item rows or text.w changed; nothing without text. */
 void model_blend(const struct model *model);
 
+/* What model.c hands to model_next.c: what scores, none of it changed meanwhile. */
+struct network_scorer {
+    const struct network *network;
+    const float *inverse_norm; /* (V) of item rows */
+    int32_t Z;
+    const struct backend *backend;
+    const struct device_model *device; /* NULL on the CPU */
+};
+struct network_scorer model_scorer(const struct model *model); /* prepared */
+/* At least so many bytes of the workspace's memory, 64-byte aligned and finite numbers; what was
+ * there is lost where it grows. Errors: ERR_NOMEM */
+MUST_CHECK enum status model_workspace_reserve(struct model_workspace *workspace, size_t bytes,
+                                               char **memory, struct error *err);
+/* Where the workspace has its pass on that device. */
+struct device_pass **model_workspace_pass(struct model_workspace *workspace,
+                                          const struct backend *backend);
+
 /* ERR_LIMIT when the batch breaks what schemas/batch.h or the config promises. */
 MUST_CHECK enum status network_check_batch(const struct model_config *config,
                                            const struct batch *batch, struct error *err);

@@ -19,6 +19,7 @@
 #include "kernels/next.h"
 #include "kernels/norm.h"
 #include "kernels/optimizer.h"
+#include "kernels/top.h"
 
 #include <stdbool.h>
 
@@ -52,6 +53,7 @@
     X(next_norms)                                                                                  \
     X(next_scores)                                                                                 \
     X(next_scores_of)                                                                              \
+    X(top_offer)                                                                                   \
     X(adamw_update)                                                                                \
     X(adamw_coast)                                                                                 \
     X(adagrad_update)                                                                              \
