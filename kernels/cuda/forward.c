@@ -18,6 +18,7 @@
 #include "kernels/network.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,6 +45,7 @@ struct call {
     float *pool;                   /* NULL, or pages of K and V */
     const struct kv_lease *leases; /* (B), with a pool: what of it is there, and what is to be */
     bool next, whole; /* next-item scores: of the batch's candidates, or of the whole table */
+    int32_t k;        /* of the whole table the best alone; 0: all scores */
 };
 
 /* Of a batch; pointers that kernels read are of the device. */
@@ -75,12 +77,20 @@ struct device_pass {
     int32_t history_tiles, tiles_count;
     size_t in_bytes;
     struct arrays in;
+    struct cuda_top top;      /* of the best next items */
+    uint64_t *lists, *others; /* (B, top.room, k) */
+    int32_t *best;            /* (B, k) rows, then (B, k) scores */
     float *x, *normed, *z, *o, *e, *head_z, *head_now, *head_wide, *low, *hidden, *states, *scores;
     float *head_half;      /* room for bf16 of head_now, in a model of bf16 */
     uint16_t *states_half; /* states as bf16, where next-item scores are of those */
 };
 
 /* ---- weights ---- */
+
+#ifndef FORWARD_SLICE /* tests want many slices of a small table */
+#define FORWARD_SLICE (1 << 22)
+#endif
+#define SLICE_FLOATS FORWARD_SLICE /* scores at a time, when the best are looked for: 16 MB */
 
 #define BF16_CAPABILITY 80 /* 8.0: below it cuBLAS has no product of bf16 */
 
@@ -290,14 +300,35 @@ static void carve_arrays(struct carve *carve, struct arrays *in, const struct de
                                       .hour = in->rows.hour};
 }
 
-/* How many numbers come out. */
+/* Item rows whose scores are there at a time, when the best are looked for. */
+static int32_t slice_of(const struct device_pass *pass)
+{
+    int32_t V = pass->model->config.V, width = pass->top.width;
+    int32_t rows = SLICE_FLOATS / pass->top.B / width * width;
+
+    rows = rows < width ? width : rows;
+    return rows < V ? rows : V;
+}
+
+/* How many scores are computed; unless the best are looked for, as many come out. */
 static int64_t scores_of(const struct device_pass *pass)
 {
     const struct batch *batch = pass->call.batch;
 
+    if (pass->call.k > 0)
+        return (int64_t)batch->B * slice_of(pass);
     if (pass->call.whole)
         return (int64_t)batch->B * pass->model->config.V;
     return pass->call.next ? batch->N : pass->N;
+}
+
+static void carve_top(struct carve *carve, struct device_pass *pass)
+{
+    int64_t words = (int64_t)pass->top.B * pass->top.room * pass->top.k;
+
+    pass->lists = carve_part(carve, words, sizeof *pass->lists);
+    pass->others = carve_part(carve, words, sizeof *pass->others);
+    pass->best = carve_part(carve, (int64_t)pass->top.B * pass->top.k, 2 * sizeof *pass->best);
 }
 
 static void carve_activations(struct carve *carve, struct device_pass *pass,
@@ -314,6 +345,7 @@ static void carve_activations(struct carve *carve, struct device_pass *pass,
     pass->e = carve_part(carve, N * C, sizeof(float));
     pass->states = carve_part(carve, pass->call.next ? B * C : 0, sizeof(float));
     pass->scores = carve_part(carve, scores_of(pass), sizeof(float));
+    carve_top(carve, pass);
     pass->head_z = carve_part(carve, cross ? N * model->Z : 0, sizeof(float));
     pass->head_now = carve_part(carve, cross ? N * model->Z : 0, sizeof(float));
     pass->head_wide = carve_part(carve, cross ? N * model->Z : 0, sizeof(float));
@@ -470,8 +502,26 @@ static void count_rows(struct device_pass *pass)
     }
 }
 
-/* Makes room, and lays out what the kernels read. Scores of a batch come back through the same
- * pinned memory; those of a whole table go to the caller's. */
+/* One list of the slices before, and one of each part of a slice. */
+static void plan_top(struct device_pass *pass)
+{
+    pass->top = (struct cuda_top){.width = 1};
+    if (pass->call.k == 0)
+        return;
+    pass->top = (struct cuda_top){
+        .B = pass->B, .k = pass->call.k, .width = cuda_top_width(pass->call.k)};
+    pass->top.room = 1 + (slice_of(pass) + pass->top.width - 1) / pass->top.width;
+}
+
+/* What comes back through pinned memory; scores of a whole table go to the caller's. */
+static size_t out_bytes_of(const struct device_pass *pass)
+{
+    if (pass->call.k > 0)
+        return (size_t)pass->B * (size_t)pass->call.k * 2 * sizeof *pass->best;
+    return pass->call.whole ? 0 : (size_t)scores_of(pass) * sizeof(float);
+}
+
+/* Makes room, and lays out what the kernels read. */
 static enum status begin(struct device_pass *pass, const struct device_model *model,
                          struct call call, struct error *err)
 {
@@ -483,9 +533,10 @@ static enum status begin(struct device_pass *pass, const struct device_model *mo
     pass->model = model;
     pass->call = call;
     count_rows(pass);
+    plan_top(pass);
     carve_arrays(&count, &staged, pass);
     pass->in_bytes = count.used;
-    out_bytes = call.whole ? 0 : (size_t)scores_of(pass) * sizeof(float);
+    out_bytes = out_bytes_of(pass);
     carve_activations(&count, pass, model);
     status = device_bytes_reserve(&pass->memory, count.used, err);
     if (status == OK)
@@ -708,19 +759,22 @@ static enum status head(const struct device_pass *pass, struct error *err)
 
 /* ---- next-item scores ---- */
 
-/* scores (B, V) = states times the rows of the table, whose lengths come after. */
-static enum status next_products(const struct device_pass *pass, struct error *err)
+/* scores (B, rows) = states times item rows first, first + 1, ..., whose lengths come after. */
+static enum status next_products(const struct device_pass *pass, int32_t first, int32_t rows,
+                                 struct error *err)
 {
     const struct device_model *model = pass->model;
-    int32_t B = pass->call.batch->B, C = model->config.C, V = model->config.V;
-    struct blas_matrix states = {pass->states, C}, items = {model->emb.at, C};
-    struct blas_half half_states = {pass->states_half, C}, half_items = {emb_half(model), C};
+    int32_t B = pass->call.batch->B, C = model->config.C;
+    int64_t at = (int64_t)first * C;
+    struct blas_matrix states = {pass->states, C}, items = {model->emb.at + at, C};
+    struct blas_half half_states = {pass->states_half, C}, half_items = {NULL, C};
 
-    if (model->bf16_next)
-        return blas_product_half_of(pass->blas, pass->scores, V, 0, half_states, BLAS_AS_IT_IS,
-                                    half_items, BLAS_TRANSPOSED, B, C, V, 0, err);
-    return blas_product_of(pass->blas, pass->scores, V, states, BLAS_AS_IT_IS, items,
-                           BLAS_TRANSPOSED, B, C, V, 0, err);
+    if (!model->bf16_next)
+        return blas_product_of(pass->blas, pass->scores, rows, states, BLAS_AS_IT_IS, items,
+                               BLAS_TRANSPOSED, B, C, rows, 0, err);
+    half_items.at = emb_half(model) + at;
+    return blas_product_half_of(pass->blas, pass->scores, rows, 0, half_states, BLAS_AS_IT_IS,
+                                half_items, BLAS_TRANSPOSED, B, C, rows, 0, err);
 }
 
 static enum status next_listed(const struct device_pass *pass, struct error *err)
@@ -737,7 +791,34 @@ static enum status next_listed(const struct device_pass *pass, struct error *err
                             C, err);
 }
 
-static enum status next_scores(const struct device_pass *pass, struct error *err)
+/* The best of the first slice; of it and the next one; and so on: memory does not grow with V. */
+static enum status next_top(struct device_pass *pass, struct error *err)
+{
+    const struct device_model *model = pass->model;
+    int32_t V = model->config.V, slice = slice_of(pass);
+    enum status status = OK;
+
+    for (int32_t first = 0, rows; first < V && status == OK; first += rows) {
+        int32_t before = first > 0;
+
+        rows = V - first < slice ? V - first : slice;
+        status = next_products(pass, first, rows, err);
+        if (status == OK)
+            status = cuda_top_parts(pass->stream, pass->lists + (int64_t)before * pass->top.k,
+                                    pass->scores, model->inverse_norm.at + first, pass->top, first,
+                                    rows, err);
+        if (status == OK)
+            status = cuda_top_merge(pass->stream, &pass->lists, &pass->others, pass->top,
+                                    before + (rows + pass->top.width - 1) / pass->top.width, err);
+    }
+    if (status == OK)
+        status = cuda_top_rows(pass->stream, pass->best,
+                               (float *)(void *)(pass->best + (int64_t)pass->top.B * pass->top.k),
+                               pass->lists, pass->top, err);
+    return status;
+}
+
+static enum status next_scores(struct device_pass *pass, struct error *err)
 {
     const struct device_model *model = pass->model;
     const struct batch *batch = pass->call.batch;
@@ -751,8 +832,10 @@ static enum status next_scores(const struct device_pass *pass, struct error *err
                            err);
     if (status == OK && !pass->call.whole)
         return next_listed(pass, err);
+    if (status == OK && pass->call.k > 0)
+        return next_top(pass, err);
     if (status == OK)
-        status = next_products(pass, err);
+        status = next_products(pass, 0, V, err);
     if (status == OK)
         status = cuda_next_scale(pass->stream, pass->scores, model->inverse_norm.at, batch->B, V,
                                  err);
@@ -780,8 +863,9 @@ static enum status compute(struct device_pass *pass, struct error *err)
 /* One copy in, the kernels, one copy out. */
 static enum status queue(struct device_pass *pass, float *whole, struct error *err)
 {
-    size_t bytes = (size_t)scores_of(pass) * sizeof *whole;
-    float *to = pass->call.whole ? whole : (float *)(void *)pass->staging.at;
+    bool top = pass->call.k > 0, all = pass->call.whole && !top;
+    size_t bytes = all ? (size_t)scores_of(pass) * sizeof *whole : out_bytes_of(pass);
+    const void *from = top ? (const void *)pass->best : pass->scores;
     enum status status;
 
     CUDA_TRY(err, cudaMemcpyAsync(pass->memory.at, pass->staging.at, pass->in_bytes,
@@ -789,7 +873,8 @@ static enum status queue(struct device_pass *pass, float *whole, struct error *e
     status = compute(pass, err);
     if (status != OK)
         return status;
-    CUDA_TRY(err, cudaMemcpyAsync(to, pass->scores, bytes, cudaMemcpyDeviceToHost, pass->stream));
+    CUDA_TRY(err, cudaMemcpyAsync(all ? (void *)whole : pass->staging.at, from, bytes,
+                                  cudaMemcpyDeviceToHost, pass->stream));
     return OK;
 }
 
@@ -873,6 +958,31 @@ static enum status score_next(struct device_pass **pass, const struct device_mod
                err);
 }
 
+/* A request without history has a state of zeros, and so no best. */
+static enum status score_top(struct device_pass **pass, const struct device_model *model,
+                             const struct batch *batch, int32_t k, int32_t *rows, float *scores,
+                             struct error *err)
+{
+    struct call call = {.batch = batch, .next = true, .whole = true, .k = k};
+    int64_t count = (int64_t)batch->B * k;
+    enum status status = run(pass, model, call, NULL, err);
+
+    if (status != OK)
+        return status;
+    memcpy(rows, (*pass)->staging.at, (size_t)count * sizeof *rows);
+    memcpy(scores, (*pass)->staging.at + (size_t)count * sizeof *rows,
+           (size_t)count * sizeof *scores);
+    for (int32_t b = 0; b < batch->B; b++) {
+        if (batch->history_start[b + 1] > batch->history_start[b])
+            continue;
+        for (int64_t i = (int64_t)b * k; i < (int64_t)(b + 1) * k; i++) {
+            rows[i] = -1;
+            scores[i] = -INFINITY;
+        }
+    }
+    return OK;
+}
+
 enum status cuda_backend_open(struct backend *backend, struct error *err)
 {
     struct probe probe;
@@ -889,6 +999,7 @@ enum status cuda_backend_open(struct backend *backend, struct error *err)
     backend->multiplies_bf16 = multiplies_bf16;
     backend->score = score;
     backend->score_next = score_next;
+    backend->next_top = score_top;
     backend->make_pool = make_pool;
     backend->drop_pool = drop_pool;
     backend->learn = cuda_learn;

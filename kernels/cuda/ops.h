@@ -194,18 +194,37 @@ MUST_CHECK enum status cuda_next_listed_half(cudaStream_t stream, float *scores,
                                              const int32_t *candidate_start, const int32_t *listed,
                                              int32_t B, int32_t V, int32_t C, struct error *err);
 
-/* ---- the best of each list ---- */
+/* ---- the best of each request's scores (kernels/top.h): of parts, then of those ---- */
 
-/**
- * best (B, k): the candidates of each request in order of falling score, as numbers within their
- * request; equal scores by that number, NaN behind all others. -1 where a request has fewer than k.
- * scores (start[B]); start (B + 1), at most longest apart; longest at most CUDA_TOP_MAX.
- * Bytes: 4 read a score, 4 written a place. Limit: shared memory; a block sorts a list in it.
- */
-#define CUDA_TOP_MAX 4096
-MUST_CHECK enum status cuda_top(cudaStream_t stream, int32_t *best, const float *scores,
-                                const int32_t *start, int32_t B, int32_t k, int32_t longest,
-                                struct error *err);
+#define CUDA_TOP_WIDTH 4096 /* words that a block sorts at most: 32 KB of shared memory */
+#define CUDA_TOP_K_MAX 1024
+struct cuda_top {
+    int32_t B, k;  /* requests; how many of each are wanted, 0..CUDA_TOP_K_MAX */
+    int32_t width; /* words that a block sorts: cuda_top_width(k), or another power of two, at least
+                      2 k and 2, at most CUDA_TOP_WIDTH */
+    int32_t room;  /* lists of k words that there is memory for, a request */
+};
+int32_t cuda_top_width(int32_t k); /* at least 4 k: four lists become one, or more */
+
+/* lists (B, room, k): from list 0 on the k best of each `width` of the scores (B, rows), times
+ * inverse_norm (rows), which are those of item rows first, first + 1, ...; for lists that are not
+ * the first of a request, the caller's pointer is k words a list further. Row 0 of the items and
+ * NaN are nothing, which is behind all.
+ * Bytes: 4 read a score and 4 an inverse norm, 8 k written a part. Limit: shared memory, log2(w)
+ * (log2(w) + 1) / 2 steps over w words of 8 bytes: 27 pairs a score for w = 1024, 39 for 4096. */
+MUST_CHECK enum status cuda_top_parts(cudaStream_t stream, uint64_t *lists, const float *scores,
+                                      const float *inverse_norm, struct cuda_top top, int32_t first,
+                                      int32_t rows, struct error *err);
+
+/* The best of `count` lists of each request: then list 0 of *lists, which has changed places with
+ * *other, both (B, room, k), as often as there were rounds. Bytes: 8 read a word, 8 k written a
+ * group of width / k lists. Limit: as cuda_top_parts(). */
+MUST_CHECK enum status cuda_top_merge(cudaStream_t stream, uint64_t **lists, uint64_t **other,
+                                      struct cuda_top top, int32_t count, struct error *err);
+
+/* rows (B, k), scores (B, k) of list 0 of each request; -1 and -INFINITY of nothing. */
+MUST_CHECK enum status cuda_top_rows(cudaStream_t stream, int32_t *rows, float *scores,
+                                     const uint64_t *lists, struct cuda_top top, struct error *err);
 
 #ifdef __cplusplus
 }

@@ -369,74 +369,123 @@ TEST(cuda_dot_head_is_that_of_its_formula)
     device_for_shapes(dot_head_shape);
 }
 
-/* ---- the best of each list ---- */
+/* ---- the best of each request's scores ---- */
 
 static const float *sorted_by; /* of better_first() */
 
 static int better_first(const void *a, const void *b)
 {
     int32_t i = *(const int32_t *)a, j = *(const int32_t *)b;
-    float x = sorted_by[i], y = sorted_by[j];
 
-    if (isnan(x) != isnan(y))
-        return isnan(x) ? 1 : -1;
-    if (x != y && !isnan(x))
-        return x > y ? -1 : 1;
+    if (sorted_by[i] != sorted_by[j])
+        return sorted_by[i] > sorted_by[j] ? -1 : 1;
     return i < j ? -1 : 1;
 }
 
-static void top_shape(int number, struct random *random)
+/* Few values, so ties, and odd ones among others. */
+static void make_odd(float *scores, int64_t count, struct random *random)
 {
     const float odd[] = {NAN, INFINITY, -INFINITY, 0.0f, -0.0f, 1e-42f, -1e-42f, 3e38f};
-    int32_t B = size_of(number, random, 5), longest = 0, k = device_below(random, 40);
-    int32_t *start = calloc((size_t)B + 1, sizeof *start), *order;
-    float *scores, *got;
 
-    CHECK(start != NULL);
-    for (int32_t b = 0; b < B; b++) {
-        int32_t count = device_below(random, 4) == 0 ? device_below(random, 3)
-                                                     : device_below(random, 150);
-
-        start[b + 1] = start[b] + count;
-        longest = count > longest ? count : longest;
-    }
-    scores = device_random_floats(random, start[B]);
-    for (int32_t i = 0; i < start[B]; i++) {
+    for (int64_t i = 0; i < count; i++) {
         if (device_below(random, 3) == 0)
             scores[i] = odd[device_below(random, 8)];
         else if (device_below(random, 3) == 0)
             scores[i] = (float)device_below(random, 4);
     }
-    order = calloc((size_t)start[B] + 1, sizeof *order);
-    CHECK(order != NULL);
-    int32_t *best = (int32_t *)(void *)device_floats((int64_t)B * k);
+}
+
+/* As forward.c does it: slice after slice of a table, the best before beside each. */
+static void top_by_slices(struct cuda_top top, const float *scores, const float *inverse_norm,
+                          int32_t V, int32_t slice, int32_t *rows, float *best)
+{
+    uint64_t *lists, *other;
     struct error err;
-    CHECK_STATUS(OK, cuda_top(NULL, best, DEVICE_PUT(scores, start[B]), DEVICE_PUT(start, B + 1), B,
-                              k, longest, &err));
-    got = device_get((const float *)(const void *)best, (int64_t)B * k);
-    for (int32_t b = 0; b < B; b++) {
-        int32_t count = start[b + 1] - start[b];
 
-        for (int32_t i = 0; i < count; i++)
-            order[i] = i;
-        sorted_by = scores + start[b];
+    top.room = 1 + (slice + top.width - 1) / top.width;
+    lists = (uint64_t *)(void *)device_floats(2 * (int64_t)top.B * top.room * top.k);
+    other = (uint64_t *)(void *)device_floats(2 * (int64_t)top.B * top.room * top.k);
+    for (int32_t first = 0, count; first < V; first += count) {
+        int32_t before = first > 0;
+        float *part;
+
+        count = V - first < slice ? V - first : slice;
+        part = calloc((size_t)top.B * (size_t)count + 1, sizeof *part);
+        CHECK(part != NULL);
+        for (int64_t b = 0; b < top.B; b++)
+            memcpy(part + b * count, scores + b * V + first, (size_t)count * sizeof *part);
+        CHECK_STATUS(OK, cuda_top_parts(NULL, lists + (int64_t)before * top.k,
+                                        DEVICE_PUT(part, (int64_t)top.B * count),
+                                        DEVICE_PUT(inverse_norm + first, count), top, first, count,
+                                        &err));
+        CHECK_STATUS(OK, cuda_top_merge(NULL, &lists, &other, top,
+                                        before + (count + top.width - 1) / top.width, &err));
+        free(part);
+    }
+    CHECK_STATUS(OK, cuda_top_rows(NULL, rows, best, lists, top, &err));
+}
+
+static void check_top(struct cuda_top top, const float *scores, const float *inverse_norm,
+                      int32_t V, const float *rows, const float *best)
+{
+    float *scaled = calloc((size_t)V + 1, sizeof *scaled);
+    int32_t *order = calloc((size_t)V + 1, sizeof *order);
+
+    CHECK(scaled != NULL && order != NULL);
+    for (int64_t b = 0; b < top.B; b++) {
+        int32_t count = 0;
+
+        for (int32_t v = 0; v < V; v++) {
+            scaled[v] = scores[b * V + v] * inverse_norm[v];
+            if (v > 0 && !isnan(scaled[v]))
+                order[count++] = v;
+        }
+        sorted_by = scaled;
         qsort(order, (size_t)count, sizeof *order, better_first);
-        for (int32_t i = 0; i < k; i++) {
-            int32_t place;
+        for (int32_t i = 0; i < top.k; i++) {
+            float score = i < count ? scaled[order[i]] : -INFINITY;
+            int32_t row;
 
-            memcpy(&place, got + (int64_t)b * k + i, sizeof place);
-            if (place != (i < count ? order[i] : -1))
-                test_fail(__FILE__, __LINE__, "list %d place %d: want %d, got %d", (int)b, (int)i,
-                          i < count ? (int)order[i] : -1, (int)place);
+            memcpy(&row, rows + b * top.k + i, sizeof row);
+            if (row != (i < count ? order[i] : -1))
+                test_fail(__FILE__, __LINE__, "request %d place %d: want %d, got %d", (int)b,
+                          (int)i, i < count ? (int)order[i] : -1, (int)row);
+            CHECK(best[b * top.k + i] == score);
         }
     }
-    free(start);
+    free(scaled);
     free(order);
+}
+
+static void top_shape(int number, struct random *random)
+{
+    struct cuda_top top = {.B = size_of(number, random, 4), .k = device_below(random, 20)};
+    int32_t V = number < 4 ? 1 + number / 2 : 1 + device_below(random, 400), slice;
+    float *scores = device_random_floats(random, (int64_t)top.B * V);
+    float *inverse_norm = device_random_floats(random, V), *got, *got_rows;
+    int32_t *rows = (int32_t *)(void *)device_floats((int64_t)top.B * top.k);
+    float *best = device_floats((int64_t)top.B * top.k);
+
+    top.width = 2;
+    while (top.width < 2 * top.k || device_below(random, 2) == 0)
+        top.width *= 2;
+    top.width = top.width > 128 ? 128 : top.width;
+    slice = top.width * (1 + device_below(random, 5));
+    make_odd(scores, (int64_t)top.B * V, random);
+    make_odd(inverse_norm, number % 4 == 0 ? V : 0, random);
+    top_by_slices(top, scores, inverse_norm, V, slice, rows, best);
+    got_rows = device_get((const float *)(const void *)rows, (int64_t)top.B * top.k);
+    got = device_get(best, (int64_t)top.B * top.k);
+    check_top(top, scores, inverse_norm, V, got_rows, got);
     free(scores);
+    free(inverse_norm);
+    free(got_rows);
     free(got);
 }
 
-TEST(cuda_top_is_a_stable_sort_with_nan_behind_all)
+TEST(cuda_top_is_a_stable_sort_of_what_are_numbers)
 {
     device_for_shapes(top_shape);
+    CHECK(cuda_top_width(0) == 1024 && cuda_top_width(256) == 1024 && cuda_top_width(257) == 2048);
+    CHECK(cuda_top_width(CUDA_TOP_K_MAX) == CUDA_TOP_WIDTH);
 }

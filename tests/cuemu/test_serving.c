@@ -459,6 +459,74 @@ TEST(cuda_next_item_scores_of_a_rounded_model)
     CHECK_INT(0, cuemu_reports());
 }
 
+/* The front of a sort of what the device says of all rows, which is the same product, in slices of
+ * another shape. */
+static void check_next_top(const struct model *model, struct model_workspace *workspace, int32_t k)
+{
+    int32_t V = model_config(model)->V, B = jagged.batch.B;
+    float *all = calloc((size_t)B * (size_t)V, sizeof *all);
+    float *best = calloc((size_t)B * (size_t)k, sizeof *best);
+    int32_t *rows = calloc((size_t)B * (size_t)k, sizeof *rows);
+    struct error err;
+
+    CHECK(all != NULL && best != NULL && rows != NULL);
+    CHECK_STATUS(OK, model_next_all(model, workspace, &jagged.batch, all, &err));
+    CHECK_STATUS(OK, model_next_top(model, workspace, &jagged.batch, k, rows, best, &err));
+    for (int32_t b = 0; b < B; b++) {
+        bool none = jagged.history_start[b + 1] == jagged.history_start[b];
+
+        for (int32_t i = 0; i < k; i++) {
+            int32_t row = rows[(int64_t)b * k + i], better = 0;
+            float score = best[(int64_t)b * k + i];
+
+            if (none || i >= V - 1) {
+                CHECK(row == -1 && score == -INFINITY);
+                continue;
+            }
+            CHECK(row > 0 && row < V);
+            CHECK_NEAR((double)all[(int64_t)b * V + row], (double)score,
+                       TOLERANCE * (1 + fabs((double)score)));
+            for (int32_t v = 1; v < V; v++)
+                better += all[(int64_t)b * V + v] >
+                          score + TOLERANCE * (1 + fabsf(score)); /* surely in front of it */
+            CHECK(better <= i);
+            for (int32_t j = 0; j < i; j++)
+                CHECK(rows[(int64_t)b * k + j] != row);
+            CHECK(i == 0 || score <= best[(int64_t)b * k + i - 1]);
+        }
+    }
+    free(all);
+    free(best);
+    free(rows);
+}
+
+TEST(cuda_next_top_is_the_front_of_a_sort_of_all)
+{
+    const struct jagged_size sizes[] = {{17, 6}, {0, 3}, {20, 1}, {5, 0}};
+    const int32_t ks[] = {30, 7, 60};
+    struct model_workspace *workspace = model_workspace_create();
+
+    models_backend_is_cuda();
+    for (int number = 0; number < 3; number++) {
+        struct random random;
+        struct model_config config;
+        struct model *model;
+
+        random_seed(&random, test_seed() + (uint64_t)number);
+        config = models_config(number, &random);
+        config.contexts = number == 2 ? 3 : 0;
+        config.P += config.contexts;
+        config.V = number == 0 ? 2500 : 40; /* of the emulator three slices (rules.mk) */
+        model = models_rough(&config, test_seed() + (uint64_t)number);
+        jagged_fill(&jagged, &config, sizes, 4, test_seed());
+        cuemu_schedule((enum cuemu_order)(number % CUEMU_ORDERS), (uint64_t)number);
+        check_next_top(model, workspace, ks[number]);
+        model_destroy(model);
+    }
+    model_workspace_destroy(workspace);
+    CHECK_INT(0, cuemu_reports());
+}
+
 TEST(cuda_kept_histories_are_begun_anew_by_a_model_that_is_rounded)
 {
     const struct jagged_size size = {40, 9};
@@ -526,7 +594,8 @@ TEST(cuda_serving_allocates_nothing_once_the_largest_request_was_seen)
     struct model_config config;
     struct random random;
     struct model *model;
-    float scores[SCORES_MAX];
+    float scores[SCORES_MAX], best[30];
+    int32_t rows[30];
     struct error err;
     int64_t before;
 
@@ -538,9 +607,12 @@ TEST(cuda_serving_allocates_nothing_once_the_largest_request_was_seen)
     CHECK_STATUS(OK, model_score(model, workspace, &jagged.batch, scores, &err));
     CHECK_STATUS(OK, model_score_cached(model, workspace, cache, &jagged.batch, scores, &err));
     CHECK_STATUS(OK, model_score(model, workspace, &jagged.batch, scores, &err));
+    CHECK_STATUS(OK, model_next_top(model, workspace, &jagged.batch, 30, rows, best, &err));
     before = cuemu_allocations();
     for (int32_t n = 40; n >= 0; n -= 13) {
         shorten(&jagged, n, 30 - n / 2);
+        CHECK_STATUS(
+            OK, model_next_top(model, workspace, &jagged.batch, 17 + n % 13, rows, best, &err));
         CHECK_STATUS(OK, model_score(model, workspace, &jagged.batch, scores, &err));
         CHECK_STATUS(OK, model_score_cached(model, workspace, cache, &jagged.batch, scores, &err));
         CHECK_STATUS(OK, model_prepare(model, &err)); /* new weights find room too */
