@@ -62,8 +62,8 @@ struct backend {
                               const struct batch *batch, bool whole, float *scores,
                               struct error *err);
     enum status (*next_top)(struct device_pass **pass, const struct device_model *device,
-                            const struct batch *batch, int32_t k, int32_t *rows, float *scores,
-                            struct error *err);
+                            const struct batch *batch, int32_t V, int32_t k, int32_t *rows,
+                            float *scores, struct error *err);
     enum status (*make_pool)(float **pool, size_t bytes, struct error *err);
     void (*drop_pool)(float *pool);
     enum status (*learn)(struct device_learner **learner, struct trainer *trainer,

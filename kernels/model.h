@@ -263,21 +263,22 @@ MUST_CHECK enum status model_next_candidates(const struct model *model,
                                              struct error *err);
 
 /**
- * The k best item rows of each request by the scores of model_next_all(), without that matrix:
- * rows (B, k) best first, equal scores by row, -1 from where there are no more; scores (B, k)
- * beside them, -INFINITY there. Row 0 is never among them, nor a score that is NaN. A request
- * without history has none. Candidates and scalars are not read.
+ * The k best of the item rows 1 .. V - 1 of each request by the scores of model_next_all(), without
+ * that matrix; V at most the model's, which may have rows that are nobody's yet. rows (B, k) best
+ * first, equal scores by row, -1 from where there are no more; scores (B, k) beside them, -INFINITY
+ * there. Row 0 is never among them, nor a score that is NaN. A request without history has none.
+ * Candidates and scalars are not read.
  *
  * Cost: V x C multiply-adds a request and the table read once for 16 requests on the CPU; memory of
  * the workspace 16 k bytes a request of those 16. k at most MODEL_NEXT_TOP_MAX; 0 is fine.
- * Errors: as model_score(), and ERR_LIMIT for another k. Thread: as model_score().
+ * Errors: as model_score(), and ERR_LIMIT for another k or V. Thread: as model_score().
  * Accuracy: on the CPU the scores, to the bit, of model_next_all() (0 for -0), so the order is that
  * of a sort of them; on a GPU within what it promises, so rows that close may change places.
  */
 #define MODEL_NEXT_TOP_MAX 1024
 MUST_CHECK enum status model_next_top(const struct model *model, struct model_workspace *workspace,
-                                      const struct batch *batch, int32_t k, int32_t *rows,
-                                      float *scores, struct error *err);
+                                      const struct batch *batch, int32_t V, int32_t k,
+                                      int32_t *rows, float *scores, struct error *err);
 
 /* The Platt pair: probability = sigmoid(a * score + b). (1, 0) until it is set. */
 float model_probability(const struct model *model, float score);

@@ -22,7 +22,7 @@
 /* Requests first .. first + count - 1 of a batch on their way. */
 struct group {
     const struct network_scorer *scorer;
-    int32_t first, count, k;
+    int32_t first, count, V, k;
     char *pass;     /* memory of one request's pass */
     float *states;  /* (GROUP, C) */
     uint64_t *keys; /* (GROUP, 2 k) */
@@ -54,7 +54,7 @@ static void find_states(struct group *group, const struct batch *batch)
 static void walk_table(struct group *group)
 {
     const struct network *net = group->scorer->network;
-    int32_t C = net->config.C, V = net->config.V, step = BLOCK_FLOATS / C;
+    int32_t C = net->config.C, V = group->V, step = BLOCK_FLOATS / C;
     float scores[BLOCK_ROWS];
 
     step = step < BLOCK_ROWS ? step : BLOCK_ROWS;
@@ -112,10 +112,10 @@ static enum status carve(struct group *group, struct model_workspace *workspace,
 
 static enum status top_on_cpu(const struct network_scorer *scorer,
                               struct model_workspace *workspace, const struct batch *batch,
-                              int32_t k, int32_t *rows, float *scores, struct error *err)
+                              int32_t V, int32_t k, int32_t *rows, float *scores, struct error *err)
 {
     const struct model_config *config = &scorer->network->config;
-    struct group group = {.scorer = scorer, .k = k};
+    struct group group = {.scorer = scorer, .V = V, .k = k};
     size_t most = 0;
     enum status status;
 
@@ -136,8 +136,8 @@ static enum status top_on_cpu(const struct network_scorer *scorer,
 }
 
 enum status model_next_top(const struct model *model, struct model_workspace *workspace,
-                           const struct batch *batch, int32_t k, int32_t *rows, float *scores,
-                           struct error *err)
+                           const struct batch *batch, int32_t V, int32_t k, int32_t *rows,
+                           float *scores, struct error *err)
 {
     struct network_scorer scorer = model_scorer(model);
     enum status status = network_check_batch(&scorer.network->config, batch, err);
@@ -147,10 +147,13 @@ enum status model_next_top(const struct model *model, struct model_workspace *wo
     if (k < 0 || k > MODEL_NEXT_TOP_MAX)
         return error_set(err, ERR_LIMIT, "%d next items are asked for, 0 to %d can be", (int)k,
                          MODEL_NEXT_TOP_MAX);
+    if (V < 1 || V > scorer.network->config.V)
+        return error_set(err, ERR_LIMIT, "next items among %d rows, the model has %d", (int)V,
+                         (int)scorer.network->config.V);
     if (k == 0 || batch->B == 0)
         return OK;
     if (scorer.device != NULL)
         return scorer.backend->next_top(model_workspace_pass(workspace, scorer.backend),
-                                        scorer.device, batch, k, rows, scores, err);
-    return top_on_cpu(&scorer, workspace, batch, k, rows, scores, err);
+                                        scorer.device, batch, V, k, rows, scores, err);
+    return top_on_cpu(&scorer, workspace, batch, V, k, rows, scores, err);
 }

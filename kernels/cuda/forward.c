@@ -45,7 +45,7 @@ struct call {
     float *pool;                   /* NULL, or pages of K and V */
     const struct kv_lease *leases; /* (B), with a pool: what of it is there, and what is to be */
     bool next, whole; /* next-item scores: of the batch's candidates, or of the whole table */
-    int32_t k;        /* of the whole table the best alone; 0: all scores */
+    int32_t k, V;     /* of so many rows of the table the k best alone; k 0: all scores */
 };
 
 /* Of a batch; pointers that kernels read are of the device. */
@@ -303,7 +303,7 @@ static void carve_arrays(struct carve *carve, struct arrays *in, const struct de
 /* Item rows whose scores are there at a time, when the best are looked for. */
 static int32_t slice_of(const struct device_pass *pass)
 {
-    int32_t V = pass->model->config.V, width = pass->top.width;
+    int32_t V = pass->call.V, width = pass->top.width;
     int32_t rows = SLICE_FLOATS / pass->top.B / width * width;
 
     rows = rows < width ? width : rows;
@@ -795,7 +795,7 @@ static enum status next_listed(const struct device_pass *pass, struct error *err
 static enum status next_top(struct device_pass *pass, struct error *err)
 {
     const struct device_model *model = pass->model;
-    int32_t V = model->config.V, slice = slice_of(pass);
+    int32_t V = pass->call.V, slice = slice_of(pass);
     enum status status = OK;
 
     for (int32_t first = 0, rows; first < V && status == OK; first += rows) {
@@ -960,10 +960,10 @@ static enum status score_next(struct device_pass **pass, const struct device_mod
 
 /* A request without history has a state of zeros, and so no best. */
 static enum status score_top(struct device_pass **pass, const struct device_model *model,
-                             const struct batch *batch, int32_t k, int32_t *rows, float *scores,
-                             struct error *err)
+                             const struct batch *batch, int32_t V, int32_t k, int32_t *rows,
+                             float *scores, struct error *err)
 {
-    struct call call = {.batch = batch, .next = true, .whole = true, .k = k};
+    struct call call = {.batch = batch, .next = true, .whole = true, .k = k, .V = V};
     int64_t count = (int64_t)batch->B * k;
     enum status status = run(pass, model, call, NULL, err);
 

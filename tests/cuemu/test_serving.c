@@ -471,7 +471,7 @@ static void check_next_top(const struct model *model, struct model_workspace *wo
 
     CHECK(all != NULL && best != NULL && rows != NULL);
     CHECK_STATUS(OK, model_next_all(model, workspace, &jagged.batch, all, &err));
-    CHECK_STATUS(OK, model_next_top(model, workspace, &jagged.batch, k, rows, best, &err));
+    CHECK_STATUS(OK, model_next_top(model, workspace, &jagged.batch, V, k, rows, best, &err));
     for (int32_t b = 0; b < B; b++) {
         bool none = jagged.history_start[b + 1] == jagged.history_start[b];
 
@@ -607,12 +607,12 @@ TEST(cuda_serving_allocates_nothing_once_the_largest_request_was_seen)
     CHECK_STATUS(OK, model_score(model, workspace, &jagged.batch, scores, &err));
     CHECK_STATUS(OK, model_score_cached(model, workspace, cache, &jagged.batch, scores, &err));
     CHECK_STATUS(OK, model_score(model, workspace, &jagged.batch, scores, &err));
-    CHECK_STATUS(OK, model_next_top(model, workspace, &jagged.batch, 30, rows, best, &err));
+    CHECK_STATUS(OK, model_next_top(model, workspace, &jagged.batch, 40, 30, rows, best, &err));
     before = cuemu_allocations();
     for (int32_t n = 40; n >= 0; n -= 13) {
         shorten(&jagged, n, 30 - n / 2);
         CHECK_STATUS(
-            OK, model_next_top(model, workspace, &jagged.batch, 17 + n % 13, rows, best, &err));
+            OK, model_next_top(model, workspace, &jagged.batch, 40, 17 + n % 13, rows, best, &err));
         CHECK_STATUS(OK, model_score(model, workspace, &jagged.batch, scores, &err));
         CHECK_STATUS(OK, model_score_cached(model, workspace, cache, &jagged.batch, scores, &err));
         CHECK_STATUS(OK, model_prepare(model, &err)); /* new weights find room too */

@@ -44,8 +44,8 @@ static struct model *model_of(int32_t V, int32_t C, int contexts)
     return model;
 }
 
-static void check_sorted(const struct batch *batch, int32_t V, const float *all, int32_t k,
-                         const int32_t *rows, const float *best)
+static void check_sorted(const struct batch *batch, int32_t V, int32_t pitch, const float *all,
+                         int32_t k, const int32_t *rows, const float *best)
 {
     int32_t *order = calloc((size_t)V + 1, sizeof *order);
 
@@ -54,7 +54,7 @@ static void check_sorted(const struct batch *batch, int32_t V, const float *all,
         bool none = batch->history_start[b + 1] == batch->history_start[b];
         int32_t count = 0;
 
-        sorted_by = all + (int64_t)b * V;
+        sorted_by = all + (int64_t)b * pitch;
         for (int32_t v = 1; v < V && !none; v++)
             if (!isnan(sorted_by[v]))
                 order[count++] = v;
@@ -82,9 +82,14 @@ static void next_top_is_a_sort(int32_t V, int32_t C, int contexts, int32_t B, in
         sizes[b] = (struct jagged_size){b * 7 % 20, b % 3};
     jagged_fill(&jagged, model_config(model), sizes, B, test_seed() + (uint64_t)V);
     CHECK_STATUS(OK, model_next_all(model, workspace, &jagged.batch, all, &err));
-    CHECK_STATUS(OK, model_next_top(model, workspace, &jagged.batch, k, rows, best, &err));
-    check_sorted(&jagged.batch, V, all, k, rows, best);
+    CHECK_STATUS(OK, model_next_top(model, workspace, &jagged.batch, V, k, rows, best, &err));
+    check_sorted(&jagged.batch, V, V, all, k, rows, best);
 
+    if (V > 2) { /* of the first rows alone */
+        CHECK_STATUS(OK,
+                     model_next_top(model, workspace, &jagged.batch, V / 2, k, rows, best, &err));
+        check_sorted(&jagged.batch, V / 2, V, all, k, rows, best);
+    }
     /* What it left in the workspace harms nobody. */
     scores = calloc((size_t)jagged.batch.N + 1, sizeof *scores);
     CHECK(scores != NULL);
@@ -126,7 +131,7 @@ TEST(model_next_top_leaves_rows_that_are_no_numbers_out)
     for (int32_t v = 10; v < 20; v++)
         model_item(model, v)[v] = NAN;
     CHECK_STATUS(OK, model_prepare(model, &err));
-    CHECK_STATUS(OK, model_next_top(model, workspace, &jagged.batch, 50, rows, best, &err));
+    CHECK_STATUS(OK, model_next_top(model, workspace, &jagged.batch, 50, 50, rows, best, &err));
     for (int i = 0; i < 50; i++) {
         CHECK(rows[i] != 0 && (rows[i] < 10 || rows[i] >= 20));
         CHECK((rows[i] == -1) == (i >= 39) && !isnan(best[i]));
@@ -145,11 +150,17 @@ TEST(model_next_top_refuses_what_it_cannot_hold)
     struct error err;
 
     jagged_fill(&jagged, model_config(model), &size, 1, test_seed());
-    CHECK_STATUS(ERR_LIMIT, model_next_top(model, workspace, &jagged.batch, MODEL_NEXT_TOP_MAX + 1,
-                                           &row, &best, &err));
-    CHECK_STATUS(ERR_LIMIT, model_next_top(model, workspace, &jagged.batch, -1, &row, &best, &err));
+    CHECK_STATUS(ERR_LIMIT, model_next_top(model, workspace, &jagged.batch, 9,
+                                           MODEL_NEXT_TOP_MAX + 1, &row, &best, &err));
+    CHECK_STATUS(ERR_LIMIT,
+                 model_next_top(model, workspace, &jagged.batch, 9, -1, &row, &best, &err));
+    CHECK_STATUS(ERR_LIMIT,
+                 model_next_top(model, workspace, &jagged.batch, 10, 1, &row, &best, &err));
+    CHECK_STATUS(ERR_LIMIT,
+                 model_next_top(model, workspace, &jagged.batch, 0, 1, &row, &best, &err));
     jagged.history_start[1] = 2;
-    CHECK_STATUS(ERR_LIMIT, model_next_top(model, workspace, &jagged.batch, 1, &row, &best, &err));
+    CHECK_STATUS(ERR_LIMIT,
+                 model_next_top(model, workspace, &jagged.batch, 9, 1, &row, &best, &err));
     model_workspace_destroy(workspace);
     model_destroy(model);
 }
