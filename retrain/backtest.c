@@ -239,8 +239,10 @@ static enum status rank_by_model(struct backtest *b, const struct event *event, 
     struct ranker ranker = {.model = learner_progress(b->learner)->lists > 0 ? model : NULL,
                             .tables = learner_tables(b->learner),
                             .actions = b->rules.actions};
-    struct rank_request request = {
-        .history_known = true, .now_ms = event->time_ms, .k = BACKTEST_LISTED};
+    struct rank_request request = {.history_known = true,
+                                   .now_ms = event->time_ms,
+                                   .k = BACKTEST_LISTED,
+                                   .recall_next = b->options.recall_next};
     enum degraded degraded;
     enum status status;
     int count = 0;

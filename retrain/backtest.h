@@ -5,14 +5,13 @@
  *
  * Test-then-train on a virtual clock: each evaluated event is first ranked for its user by every
  * arm with what was known before it, then applied to the in-memory store, the item tables and the
- * learner. The model's arm is what `freshet serve` would answer: recall by popularity and
- * co-visitation, the model's head over it (scorer/rank.h), everything not recalled a miss.
- * Candidates are all items seen so far without the user's own; a repeated (user, item) is neither
- * target nor counted by the baselines; a brand-new item is a miss for all.
- * Shown lists are learnt from when their labels are complete, as `freshet retrain` does it, and
- * before that judged as logged lists (retrain/logged.h).
- * Deterministic for a seed: no clock decides anything.
- * Thread: one.
+ * learner. The model's arm is what `freshet serve` would answer: recall by popularity,
+ * co-visitation and (recall_next) next-item scores, the model's head over it (scorer/rank.h),
+ * everything not recalled a miss. Candidates are all items seen so far without the user's own; a
+ * repeated (user, item) is neither target nor counted by the baselines; a brand-new item is a miss
+ * for all. Shown lists are learnt from when their labels are complete, as `freshet retrain` does
+ * it, and before that judged as logged lists (retrain/logged.h). Deterministic for a seed: no clock
+ * decides anything. Thread: one.
  */
 #ifndef RETRAIN_BACKTEST_H
 #define RETRAIN_BACKTEST_H
@@ -26,12 +25,13 @@
 #include <stdint.h>
 
 #define BACKTEST_ROWS_MAX 8
-#define BACKTEST_SPANS    20  /* of evaluated events, in which a study is followed */
-#define BACKTEST_LISTED   600 /* places of the model's arm that are looked at */
+#define BACKTEST_SPANS    20   /* of evaluated events, in which a study is followed */
+#define BACKTEST_LISTED   1100 /* places of the model's arm that are looked at: all of recall's */
 
 struct backtest_options {
     struct learner_options learner; /* rules set by the caller */
     int k;                          /* of HR@k and NDCG@k */
+    int recall_next;                /* of rank_request */
     bool model;                     /* false: the baselines alone */
     int train_every;                /* events between two trainings; as many lists a step */
     /* 0: the model scores with its newest weights. Else with a copy taken that often: how fresh

@@ -481,6 +481,7 @@ static enum status backtest_file(struct command_line *line, const struct config 
     how.cadence_ms = command_duration_ms(line, "cadence");
     how.learner.seed = (uint64_t)command_int(line, "seed");
     how.learner.threads = (int)command_int(line, "threads");
+    how.recall_next = how.learner.recall_next = (int)config_int(config, "serve.recall_next");
     how.learner.preset = config_text(config, "model.preset");
     how.learner.switches = model_rows_switches(config);
     how.learner.robots = robot_limits_of(config);

@@ -230,7 +230,8 @@ static enum status compare_scalars(struct evaluator *e, const struct holdout_eve
 static enum status judge(struct evaluator *e, const struct holdout_event *event,
                          const struct sequences_view *before, struct error *err)
 {
-    struct rank_request request = {.history = before->entries,
+    struct rank_request request = {.recall_next = e->options.recall_next,
+                                   .history = before->entries,
                                    .history_count = before->count,
                                    .running = before->running,
                                    .history_known = true,

@@ -82,6 +82,7 @@ struct evaluator_options {
     const struct lists *pool; /* recalled lists not yet learnt from, borrowed and not changed; or
                                  NULL: scalars are not compared */
     const struct item_tables *tables; /* that the pool's rows are indices of; with a pool */
+    int recall_next;                  /* of rank_request: as serve has it */
     uint64_t seed;
 };
 MUST_CHECK enum status evaluator_create(struct evaluator **evaluator,

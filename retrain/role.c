@@ -153,6 +153,7 @@ static void read_settings(struct role *role)
         .expire_after_ms = config_duration_ms(c, "retrain.expire_after"),
         .keep = (int)config_int(c, "retrain.keep"),
         .measure_bf16 = measures_bf16(c),
+        .recall_next = (int)config_int(c, "serve.recall_next"),
         .seed = (uint64_t)config_int(c, "retrain.seed"),
         .gate = {.events_min = config_int(c, "retrain.holdout_min"),
                  .champion_slack = config_real(c, "retrain.champion_slack")},
@@ -182,6 +183,7 @@ static enum status create_parts(struct role *role, struct error *err)
     options.items.admit_after = (int)config_int(role->config, "retrain.admit_after");
     options.cold_items = (int)config_int(role->config, "retrain.cold_items");
     options.robots = robot_limits_of(role->config);
+    options.recall_next = role->settings.recall_next;
     options.recalled_share = config_real(role->config, "retrain.recalled_share");
     options.shown_gap_ms = role->dataset.rules.join_window_ms;
     options.holdout_max = HOLDOUT_EVENTS;

@@ -38,6 +38,7 @@ struct role_settings {
     double holdout_share;
     int holdout_min, holdout_max;
     int keep;
+    int recall_next; /* serve.recall_next: what is judged is what will serve */
     bool measure_bf16;
     int64_t expire_after_ms; /* 0: never */
     uint64_t seed;

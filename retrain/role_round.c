@@ -129,6 +129,7 @@ static enum status judge(struct role *role, struct evaluation *evaluation, struc
         .champion = role->champion,
         .pool = learner_recalled_lists(role->learner),
         .tables = learner_tables(role->learner),
+        .recall_next = role->settings.recall_next,
         .seed = hash64_mix(role->settings.seed, (uint64_t)role->rounds),
     };
     struct evaluator *evaluator = NULL;

@@ -23,7 +23,9 @@
 /* New items that recall brings for the floor, and how many of the newest it looks at. */
 #define RECALL_NEW      64
 #define RECALL_NEW_LOOK 4096
-#define RECALL_MAX      (2 * RECALL_EACH + RECALL_NEW)
+#define RECALL_MAX      (2 * RECALL_EACH + RANK_NEXT_MAX + RECALL_NEW)
+/* Places where a recalled item is noted, by a hash of its index: at most half full. */
+#define ONCE_SLOTS 4096
 /* Weight of popularity beside co-visitation where no model is at hand: the baseline "covisitation"
  * that reports show beside the model (data rules: both divided by their maximum). */
 #define BASELINE_POPULARITY 0.3f
@@ -40,8 +42,11 @@ struct rank_scratch {
     int builder_history_max;
     int builder_rows_max;
     struct model_workspace *workspace;
-    int32_t recalled[2 * RECALL_EACH]; /* both sources, before they are one list */
-    uint64_t negative[SEQUENCE_MAX];   /* items whose newest action by this user is negative */
+    int32_t popular[RECALL_EACH], related[RECALL_EACH]; /* sources, before they are one list */
+    int32_t next[MODEL_NEXT_TOP_MAX];                   /* rows, then indices */
+    float next_scores[MODEL_NEXT_TOP_MAX];
+    int32_t once[ONCE_SLOTS];        /* indices + 1; 0: nobody */
+    uint64_t negative[SEQUENCE_MAX]; /* items whose newest action by this user is negative */
     int negative_count;
     int capacity; /* of the arrays below */
     int32_t *indices;
@@ -194,42 +199,41 @@ static int recall_new(const struct item_tables *tables, const struct rank_floor 
     return count;
 }
 
-/* Adds those that are not in the list of `count` yet; returns how many there are then. */
-static int join_new(int32_t *into, int count, const int32_t *fresh, int fresh_count)
+/* Appends an item unless it was before; returns how many there are then. */
+static int join(struct rank_scratch *s, int32_t *into, int count, int32_t index)
 {
-    int all = count;
+    uint32_t at = (uint32_t)index * 2654435761u >> 20;
 
-    for (int i = 0; i < fresh_count; i++) {
-        bool twice = false;
-
-        for (int j = 0; j < count && !twice; j++)
-            twice = into[j] == fresh[i];
-        if (!twice)
-            into[all++] = fresh[i];
-    }
-    return all;
+    _Static_assert(ONCE_SLOTS == 1 << 12 && 2 * RECALL_MAX <= ONCE_SLOTS, "a slot is 12 bits");
+    while (s->once[at] != 0 && s->once[at] != index + 1)
+        at = (at + 1) % ONCE_SLOTS;
+    if (s->once[at] != 0)
+        return count;
+    s->once[at] = index + 1;
+    into[count] = index;
+    return count + 1;
 }
 
-/* Popular and related items, one of each in turn, no item twice. */
+/* One of each source in turn, so that none is behind all of another; no item twice. */
 static int recall(const struct ranker *ranker, struct rank_scratch *s,
-                  const struct item_query *query, int32_t *into)
+                  const struct item_query *query, int next_count, int32_t *into)
 {
-    int32_t *popular = s->recalled;
-    int32_t *related = s->recalled + RECALL_EACH;
-    int popular_count = item_tables_popular(ranker->tables, s->items, query, RECALL_EACH, popular);
-    int related_count = item_tables_related(ranker->tables, s->items, query, RECALL_EACH, related);
+    int popular_count = item_tables_popular(ranker->tables, s->items, query, RECALL_EACH,
+                                            s->popular);
+    int related_count = item_tables_related(ranker->tables, s->items, query, RECALL_EACH,
+                                            s->related);
     int count = 0;
 
-    for (int i = 0; i < RECALL_EACH; i++) {
+    memset(s->once, 0, sizeof s->once);
+    for (int i = 0; i < related_count; i++)
+        (void)join(s, into, 0, s->related[i]); /* noted: they have places of their own */
+    for (int i = 0; i < RECALL_EACH || i < next_count; i++) {
         if (i < related_count)
-            into[count++] = related[i];
-        if (i < popular_count) {
-            bool twice = false;
-            for (int j = 0; j < related_count && !twice; j++)
-                twice = related[j] == popular[i];
-            if (!twice)
-                into[count++] = popular[i];
-        }
+            into[count++] = s->related[i];
+        if (i < popular_count)
+            count = join(s, into, count, s->popular[i]);
+        if (i < next_count)
+            count = join(s, into, count, s->next[i]);
     }
     return count;
 }
@@ -345,6 +349,69 @@ static bool uses_model(const struct ranker *ranker, const struct rank_request *r
     return ranker->model != NULL && !request->baseline;
 }
 
+/* How many items the model's next-item scores are asked for. */
+static int next_wanted(const struct ranker *ranker, const struct rank_request *request)
+{
+    assert(request->recall_next >= RANK_NEXT_AUTO && request->recall_next <= RANK_NEXT_MAX);
+    if (!uses_model(ranker, request) || request->history_count == 0)
+        return 0;
+    return rank_next_of(request->recall_next, item_tables_rows(ranker->tables));
+}
+
+/* Items of the model's best next-item scores that take part, best first, into next. More rows are
+ * asked for, because what the user has is among the best; rows behind those given out are the
+ * unknown item's noise and not looked at. */
+static enum status recall_next(const struct ranker *ranker, struct rank_scratch *s,
+                               const struct rank_request *request, int *count, struct error *err)
+{
+    int wanted = next_wanted(ranker, request), asked = wanted + request->history_count;
+    int rows = item_tables_rows(ranker->tables), V;
+    enum status status;
+
+    *count = 0;
+    if (wanted == 0)
+        return OK;
+    asked = asked > MODEL_NEXT_TOP_MAX ? MODEL_NEXT_TOP_MAX : asked;
+    V = model_config(ranker->model)->V < rows ? model_config(ranker->model)->V : rows;
+    status = ready_builder(ranker->model, s, err);
+    if (status != OK)
+        return status;
+    struct batch_request history = rows_of(request, NULL, NULL, 0);
+    batch_builder_reset(s->builder);
+    status = batch_builder_add(s->builder, ranker->tables, &history, err);
+    if (status == OK)
+        status = model_next_top(ranker->model, s->workspace, batch_builder_batch(s->builder), V,
+                                asked, s->next, s->next_scores, err);
+    if (status != OK)
+        return status;
+    find_negative(ranker, s, request);
+    for (int i = 0; i < asked && *count < wanted; i++) {
+        int32_t index = item_tables_at_row(ranker->tables, s->next[i]);
+
+        if (index != ITEM_NONE && item_tables_row(ranker->tables, index) == s->next[i] &&
+            takes_part(ranker, s, request, index))
+            s->next[(*count)++] = index;
+    }
+    return OK;
+}
+
+/* All sources of recall as one list. */
+static enum status recall_all(const struct ranker *ranker, struct rank_scratch *s,
+                              const struct rank_request *request, const struct item_query *query,
+                              int32_t *into, int *count, struct error *err)
+{
+    int32_t fresh[RECALL_NEW];
+    int fresh_count = recall_new(ranker->tables, &request->floor, fresh), next_count;
+    enum status status = recall_next(ranker, s, request, &next_count, err);
+
+    if (status != OK)
+        return status;
+    *count = recall(ranker, s, query, next_count, into);
+    for (int i = 0; i < fresh_count; i++)
+        *count = join(s, into, *count, fresh[i]);
+    return OK;
+}
+
 /* Selects, counts and scores; *count candidates are then in the scratch. */
 static enum status prepare(const struct ranker *ranker, struct rank_scratch *s,
                            const struct rank_request *request, int *count, struct error *err)
@@ -354,7 +421,7 @@ static enum status prepare(const struct ranker *ranker, struct rank_scratch *s,
         .history = request->history,
         .history_count = request->history_count,
     };
-    int32_t recalled[RECALL_MAX], fresh[RECALL_NEW];
+    int32_t recalled[RECALL_MAX];
     const int32_t *given = request->candidates;
     int given_count = request->candidates_count;
     enum status status;
@@ -363,9 +430,9 @@ static enum status prepare(const struct ranker *ranker, struct rank_scratch *s,
         return error_set(err, ERR_LIMIT, "%d candidates, at most %d", given_count,
                          RERANK_CANDIDATES_MAX);
     if (given == NULL) {
-        given_count = recall(ranker, s, &query, recalled);
-        given_count = join_new(recalled, given_count, fresh,
-                               recall_new(ranker->tables, &request->floor, fresh));
+        status = recall_all(ranker, s, request, &query, recalled, &given_count, err);
+        if (status != OK)
+            return status;
         given = recalled;
     }
     status = reserve(s, given_count, err);

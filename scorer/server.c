@@ -365,6 +365,7 @@ static enum status rank_job(struct scorer *s, struct job *job, const struct serv
         .keep_seen = job->request.keep_seen,
         .baseline = in_holdout(server, job->request.user),
         .floor = server->options.floor,
+        .recall_next = server->options.recall_next,
         .context = job->request.context,
     };
     enum status status;

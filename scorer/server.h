@@ -32,6 +32,7 @@ struct server_options {
     int64_t redis_budget_ms;       /* of reading the sequence; 0: 15 */
     double holdout;                /* share of users that get popularity, 0..1 */
     struct context_names contexts; /* members of a request's context that the model reads */
+    int recall_next;               /* of rank_request */
     struct rank_floor floor;       /* places of every list that are for new items */
     struct kv_cache *histories;    /* borrowed (history_cache.h); NULL: none */
     bool stream_clock;             /* now = newest event time the tables know, not the wall clock */

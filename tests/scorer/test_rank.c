@@ -576,3 +576,131 @@ TEST(rank_scores_know_neither_the_future_nor_each_other_whatever_is_switched)
     }
     teardown(&f);
 }
+
+/* ---- the model's own candidates ---- */
+
+#define MANY 900 /* items, of which popularity brings the 300 with the most clicks */
+
+struct next_fixture {
+    struct fixture f;
+    int32_t indices[MANY];
+    float scores[MANY + 1]; /* by row */
+    struct ranked ranked[2000];
+};
+
+/* Item i was clicked 2 + i / 100 times; the model knows all of them. */
+static void setup_next(struct next_fixture *n)
+{
+    struct item_tables_options options = {.items_max = 1000};
+    struct batch_builder_options builder_options = {.rows_max = MANY + 1};
+    struct batch_builder *builder;
+    struct model_workspace *workspace = model_workspace_create();
+    struct model_config config;
+    struct error err;
+
+    setup(&n->f, false);
+    item_tables_destroy(n->f.tables);
+    CHECK_STATUS(OK, item_tables_create(&n->f.tables, &options, &err));
+    for (int i = 0; i < MANY; i++) {
+        n->indices[i] = item_tables_index(n->f.tables, item_hash(i), text_of("x"), NOW - HOUR);
+        for (int c = 0; c < 2 + i / 100; c++)
+            item_tables_observe(n->f.tables, n->indices[i], NOW - HOUR + c, NULL, 0);
+        CHECK_INT(i + 1, item_tables_row(n->f.tables, n->indices[i]));
+    }
+    CHECK(model_preset(&config, "small", MANY + 1 + 64, scalars_count)); /* rows of nobody */
+    CHECK_STATUS(OK, model_create(&n->f.model, &config, 7, &err));
+    n->f.ranker = (struct ranker){
+        .model = n->f.model, .tables = n->f.tables, .actions = n->f.actions};
+    builder_options.history_max = model_history_max(n->f.model);
+    CHECK_STATUS(OK, batch_builder_create(&builder, &builder_options, &err));
+    struct batch_request history = {
+        .history = n->f.history, .history_count = 5, .running = 5, .request_time_ms = NOW};
+    CHECK_STATUS(OK, batch_builder_add(builder, n->f.tables, &history, &err));
+    float all[MANY + 1 + 64];
+    CHECK_STATUS(OK,
+                 model_next_all(n->f.model, workspace, batch_builder_batch(builder), all, &err));
+    memcpy(n->scores, all, sizeof n->scores);
+    batch_builder_destroy(builder);
+    model_workspace_destroy(workspace);
+}
+
+static int recalled(struct next_fixture *n, int recall_next, int history_count, bool keep_seen)
+{
+    struct rank_request request = request_of(&n->f, NULL, 0);
+    struct error err;
+
+    request.recall_next = recall_next;
+    request.history_count = history_count;
+    request.keep_seen = keep_seen;
+    request.k = 2000;
+    CHECK_STATUS(OK, rank(&n->f.ranker, n->f.scratch, &request, n->ranked, &n->f.count,
+                          &n->f.degraded, &err));
+    return n->f.count;
+}
+
+static bool offered(const struct next_fixture *n, int item)
+{
+    for (int i = 0; i < n->f.count; i++)
+        if (n->ranked[i].index == n->indices[item])
+            return true;
+    return false;
+}
+
+/* How many of the items that may be shown have a better next-item score. */
+static int better_next(const struct next_fixture *n, int item, bool keep_seen)
+{
+    int better = 0;
+
+    for (int i = keep_seen ? 0 : 5; i < MANY; i++)
+        better += !item_tables_gone(n->f.tables, n->indices[i]) &&
+                  n->scores[i + 1] > n->scores[item + 1];
+    return better;
+}
+
+TEST(rank_recalls_the_items_with_the_best_next_item_scores)
+{
+    static struct next_fixture n;
+
+    setup_next(&n);
+    item_tables_set_gone(n.f.tables, n.indices[17], true);
+    item_tables_set_gone(n.f.tables, n.indices[500], true);
+    for (int keep = 0; keep < 2; keep++) {
+        int unlike = 0;
+
+        CHECK_INT(300, recalled(&n, 0, 5, keep == 1));
+        CHECK(recalled(&n, 40, 5, keep == 1) > 300 && n.f.count <= 340);
+        for (int i = 0; i < MANY; i++) {
+            bool seen = i < 5 && keep == 0, gone = i == 17 || i == 500;
+
+            if (seen || gone)
+                CHECK(!offered(&n, i));
+            else if (better_next(&n, i, keep == 1) < 40)
+                CHECK(offered(&n, i));
+            else
+                unlike += !offered(&n, i);
+            for (int j = 0, found = 0; j < n.f.count; j++) {
+                found += n.ranked[j].index == n.indices[i];
+                CHECK(found < 2);
+            }
+        }
+        CHECK(unlike > 400);
+    }
+    n.f.history[3] = entry(item_hash(800), NOW - 2 * HOUR, HIDE);
+    (void)recalled(&n, RANK_NEXT_MAX, 5, true);
+    CHECK(!offered(&n, 800));
+    teardown(&n.f);
+}
+
+TEST(rank_recalls_by_next_items_only_where_there_is_a_history_and_a_model)
+{
+    static struct next_fixture n;
+
+    setup_next(&n);
+    CHECK_INT(300, recalled(&n, RANK_NEXT_MAX, 0, true)); /* no history */
+    CHECK(recalled(&n, RANK_NEXT_AUTO, 5, true) > 300 && n.f.count <= 300 + RANK_NEXT_DEFAULT);
+    n.f.ranker.model = NULL;
+    CHECK_INT(300, recalled(&n, RANK_NEXT_MAX, 5, true));
+    CHECK_INT(0, rank_next_of(RANK_NEXT_AUTO, RANK_NEXT_ROWS + 1));
+    CHECK_INT(7, rank_next_of(7, RANK_NEXT_ROWS + 1));
+    teardown(&n.f);
+}
