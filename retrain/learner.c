@@ -11,6 +11,8 @@
 #include "ops/log.h"
 #include "retrain/learner_inside.h"
 
+#include "scorer/rank.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,7 +124,7 @@ static enum status create_objectives(struct learner *l, struct error *err)
 
 static enum status create_scratch(struct learner *l, struct error *err)
 {
-    size_t rows = (size_t)l->options.recall_each * 2 + LIST_ROWS_MAX;
+    size_t rows = (size_t)l->options.recall_each * 2 + RANK_NEXT_MAX + LIST_ROWS_MAX;
 
     l->recent = calloc(LEARNER_RECENT, sizeof *l->recent);
     l->scratch = item_scratch_create();
@@ -199,6 +201,8 @@ void learner_destroy(struct learner *l)
     free(l->owners);
     item_scratch_destroy(l->scratch);
     batch_builder_destroy(l->builder);
+    batch_builder_destroy(l->next_builder);
+    model_workspace_destroy(l->next_workspace);
     free(l->kept);
     free(l->recent);
     free(l->pick);

@@ -55,6 +55,7 @@ struct learner_options {
     struct item_tables_options items;
     struct lists_options shown, recalled; /* seeds are derived */
     int recall_each;                      /* items of each source of recall */
+    int recall_next;                      /* of next-item scores: as rank_request */
     int recalled_rows;                    /* of a recalled list, the chosen one included */
     double recalled_share;                /* of the events that make one, 0..1 */
     /* Of one step: */

@@ -51,7 +51,12 @@ struct learner {
 
     /* Scratch. */
     struct item_scratch *scratch;
-    struct user_entry *kept; /* (sequence_max) of a history */
+    struct user_entry *kept;            /* (sequence_max) of a history */
+    struct batch_builder *next_builder; /* of recall by next-item scores, with the rest */
+    int next_builder_rows;
+    struct model_workspace *next_workspace;
+    int32_t next[MODEL_NEXT_TOP_MAX];
+    float next_scores[MODEL_NEXT_TOP_MAX];
     struct batch_builder *builder;
     int builder_rows;
     int32_t *pick;    /* (2 * recall_each) */

@@ -1,12 +1,15 @@
 /*
  * retrain/learner_recall.c - a list from an event: the choice among what recall would have offered.
  *
- * The scorer orders the union of popular and related items. So that is what the head is trained
+ * The scorer orders the union of popular and related items, and where it is told to of the model's
+ * best next items, too. So that is what the head is trained
  * on, in the same way: the union at that moment, of which a random part (a softmax over a uniform
  * sample needs no correction) stands beside the choice. What the user already has is in it, since
  * requests may keep it; where nobody chooses a thing twice the head learns that from the lists.
  */
 #include "retrain/learner_inside.h"
+
+#include "scorer/rank.h"
 
 #include <string.h>
 
@@ -24,13 +27,65 @@ static bool note(struct learner *l, int32_t index)
     return true;
 }
 
-/* Fills pick with the union, each once; *chosen_at is the place of the choice in it, or -1. */
-static int offer(struct learner *l, const struct item_query *query, int32_t chosen, int *chosen_at)
+static enum status ready_next(struct learner *l, struct error *err)
 {
-    int each = l->options.recall_each, count = 0;
-    int found = item_tables_related(l->tables, l->scratch, query, each, l->indices);
+    struct batch_builder_options options = {.history_max = model_history_max(l->model),
+                                            .rows_max = model_config(l->model)->V};
+    enum status status = learner_ready(l, err);
 
-    found += item_tables_popular(l->tables, l->scratch, query, each, l->indices + found);
+    if (l->next_workspace == NULL)
+        l->next_workspace = model_workspace_create();
+    if (status != OK || (l->next_builder != NULL && l->next_builder_rows == options.rows_max))
+        return status;
+    batch_builder_destroy(l->next_builder);
+    l->next_builder = NULL;
+    l->next_builder_rows = options.rows_max;
+    return batch_builder_create(&l->next_builder, &options, err);
+}
+
+/* As scorer/rank.c does it, by the weights there are: the head has to see what it is going to
+ * order. (Brought to a head that never saw them, the model's own candidates gained half as much.)
+ */
+static enum status next_items(struct learner *l, const struct sequences_view *before,
+                              const struct item_query *query, int32_t *into, int *count,
+                              struct error *err)
+{
+    int rows = item_tables_rows(l->tables), V = model_config(l->model)->V;
+    int wanted = rank_next_of(l->options.recall_next, rows), asked = wanted + before->count;
+    struct batch_request history = {.history = before->entries,
+                                    .history_count = before->count,
+                                    .running = before->running,
+                                    .request_time_ms = query->now_ms};
+    enum status status;
+
+    *count = 0;
+    if (wanted == 0 || before->count == 0 || l->progress.steps == 0)
+        return OK;
+    asked = asked < MODEL_NEXT_TOP_MAX ? asked : MODEL_NEXT_TOP_MAX;
+    status = ready_next(l, err);
+    if (status != OK)
+        return status;
+    batch_builder_reset(l->next_builder);
+    status = batch_builder_add(l->next_builder, l->tables, &history, err);
+    if (status == OK)
+        status = model_next_top(l->model, l->next_workspace, batch_builder_batch(l->next_builder),
+                                rows < V ? rows : V, asked, l->next, l->next_scores, err);
+    for (int i = 0; status == OK && i < asked && *count < wanted; i++) {
+        int32_t index = item_tables_at_row(l->tables, l->next[i]);
+
+        if (index != ITEM_NONE && !item_tables_gone(l->tables, index) &&
+            !sequences_view_has(before, item_tables_hash(l->tables, index)))
+            into[(*count)++] = index;
+    }
+    return status;
+}
+
+/* Fills pick with the union of what was found, each once; *chosen_at is the place of the choice in
+ * it, or -1. */
+static int offer(struct learner *l, int found, int32_t chosen, int *chosen_at)
+{
+    int count = 0;
+
     memset(l->once, 0, (size_t)l->once_slots * sizeof *l->once);
     *chosen_at = -1;
     for (int i = 0; i < found; i++) {
@@ -41,6 +96,19 @@ static int offer(struct learner *l, const struct item_query *query, int32_t chos
         l->pick[count++] = l->indices[i];
     }
     return count;
+}
+
+static enum status find(struct learner *l, const struct sequences_view *before,
+                        const struct item_query *query, int *found, struct error *err)
+{
+    int each = l->options.recall_each, next;
+    enum status status;
+
+    *found = item_tables_related(l->tables, l->scratch, query, each, l->indices);
+    *found += item_tables_popular(l->tables, l->scratch, query, each, l->indices + *found);
+    status = next_items(l, before, query, l->indices + *found, &next, err);
+    *found += next;
+    return status;
 }
 
 /* The choice first, then a random part of the others: the first rows of pick. */
@@ -68,13 +136,16 @@ enum status learner_recall(struct learner *l, uint64_t user, const struct user_e
     struct item_query query = {
         .now_ms = entry->time_ms, .history = before.entries, .history_count = before.count};
     struct list *list;
-    int count, rows, chosen_at;
+    int found, count, rows, chosen_at;
     enum status status;
 
     /* Drawn first, so that the numbers drawn do not depend on what is in the tables. */
     if (!(random_unit(&l->random) < l->options.recalled_share) || l->options.recalled_rows < 2)
         return OK;
-    count = offer(l, &query, chosen, &chosen_at);
+    status = find(l, &before, &query, &found, err);
+    if (status != OK)
+        return status;
+    count = offer(l, found, chosen, &chosen_at);
     if (chosen_at < 0 || count < 2) {
         l->progress.not_recalled++;
         return OK;

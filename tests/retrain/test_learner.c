@@ -83,6 +83,36 @@ TEST(learner_makes_the_same_bits_of_the_same_events)
     learner_destroy(b);
 }
 
+static struct learner *narrow_learner(int recall_next)
+{
+    struct learner_options options;
+    struct learner *learner;
+
+    retrain_learner_options(&options);
+    options.recall_each = 2;
+    options.recall_next = recall_next;
+    CHECK_STATUS(OK, learner_create(&learner, &options, &err));
+    for (int part = 0; part < 4; part++) {
+        retrain_feed(learner, part * 100, part * 100 + 100);
+        retrain_train(learner, 4);
+    }
+    return learner;
+}
+
+TEST(learner_makes_lists_of_the_models_own_candidates_too)
+{
+    struct learner *without = narrow_learner(0), *with = narrow_learner(100);
+    struct learner *again = narrow_learner(100);
+
+    CHECK_INT(learner_progress(without)->recalled + learner_progress(without)->not_recalled,
+              learner_progress(with)->recalled + learner_progress(with)->not_recalled);
+    CHECK(learner_progress(with)->recalled > 2 * learner_progress(without)->recalled);
+    check_same_weights(with, again);
+    learner_destroy(without);
+    learner_destroy(with);
+    learner_destroy(again);
+}
+
 TEST(learner_of_another_seed_makes_other_weights)
 {
     struct learner_options options;
