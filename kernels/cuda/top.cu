@@ -27,7 +27,9 @@ static __device__ __forceinline__ uint64_t word_of(float score, int32_t row)
     } as = {score == 0.0f ? 0.0f : score}; /* -0 is 0 */
     uint32_t rising = (as.bits & 0x80000000u) != 0 ? ~as.bits : as.bits | 0x80000000u;
 
-    return score == score ? (uint64_t)~rising << 32 | (uint32_t)row : NOTHING;
+    uint64_t lowest = (uint64_t)0xffffffffu << 32 | (uint32_t)row;
+
+    return score == score ? (uint64_t)rising << 32 ^ lowest : NOTHING;
 }
 
 static __device__ __forceinline__ float score_of(uint64_t word)
@@ -81,11 +83,11 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     int32_t count = (int32_t)(left < top.width ? left : top.width);
 
     scores += b * rows + at;
+    first += (int32_t)at; /* below V, which fits */
     for (int32_t i = (int32_t)threadIdx.x; i < sorted; i += THREADS) {
-        int64_t row = first + at + i;
+        int32_t row = first + i;
 
-        words[i] = i < count && row != 0 ? word_of(scores[i] * inverse_norm[at + i], (int32_t)row)
-                                         : NOTHING;
+        words[i] = i < count && row != 0 ? word_of(scores[i] * inverse_norm[at + i], row) : NOTHING;
     }
     __syncthreads(); /* all words are there */
     sort(words, sorted);
