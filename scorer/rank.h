@@ -42,11 +42,12 @@ struct rank_floor {
 /* Recall brings co-visited and popular items, and those of the model's best next-item scores: so
  * many, or where it is RANK_NEXT_AUTO, RANK_NEXT_DEFAULT unless the tables have given out more than
  * RANK_NEXT_ROWS rows: the model looks at all of them for a request, which of 64 channels takes
- * some 2 ms for 200,000. For a user without history, and without a model, there are none. */
+ * a millisecond for 50,000 (tests/bench/bench_next.c). For a user without history, and without a
+ * model, there are none. */
 #define RANK_NEXT_AUTO    (-1)
 #define RANK_NEXT_DEFAULT 200
 #define RANK_NEXT_MAX     500
-#define RANK_NEXT_ROWS    200000
+#define RANK_NEXT_ROWS    50000
 /* What is said, of tables that have given out so many rows. */
 static inline int rank_next_of(int said, int rows)
 {

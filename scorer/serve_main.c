@@ -85,8 +85,9 @@ const struct config_row serve_config_rows[] = {
      .max = 500,
      .help = "Items that the model's next-item scores bring to a list nobody gave candidates for, "
              "beside 300 popular and 300 co-visited ones. The model looks at every item for it: "
-             "on a core some 1 ms for 100,000 items of 64 channels, and its candidates are "
-             "scored like the others. -1: 200, or 0 above 200,000 items."},
+             "on a core some 2 ms for 100,000 items of 64 channels, and its candidates are "
+             "scored like the others. retrain makes and judges lists in the same way, which "
+             "costs it a request's time an event. -1: 200, or 0 above 50,000 items."},
     {.key = "serve.holdout",
      .type = CONFIG_REAL,
      .fallback = "0.01",
