@@ -298,7 +298,8 @@ static void tell_ready(struct role *role, enum status status, const struct error
     served_release(role->slot, served);
 }
 
-static void refresh_until_stopped(struct role *role, int64_t period_ms)
+/* Until a signal (OK), or until the device that scores has failed (ERR_DEVICE). */
+static enum status refresh_until_stopped(struct role *role, int64_t period_ms, struct error *why)
 {
     struct pollfd stop = {.fd = command_stop_descriptor(), .events = POLLIN};
     struct log_limit limit = {0};
@@ -308,6 +309,12 @@ static void refresh_until_stopped(struct role *role, int64_t period_ms)
         bool changed;
         enum status status = served_refresh(role->slot, &changed, &err);
 
+        if (status == ERR_DEVICE) {
+            *why = err;
+            return status;
+        }
+        if (server_check(role->server, why) != OK)
+            return why->status;
         if (status != OK && status != ERR_NOT_FOUND && log_every(&limit, 30000))
             log_event(LOG_WARN, "bundle_refused", err.text,
                       log_text("remedy", "`freshet model list` shows the versions; the old one "
@@ -315,6 +322,7 @@ static void refresh_until_stopped(struct role *role, int64_t period_ms)
         tell_ready(role, status, &err);
         (void)poll(&stop, 1, (int)period_ms);
     }
+    return OK;
 }
 
 /* Where the demo and tests find ports that the system chose. */
@@ -358,10 +366,10 @@ static int run_serve(struct command_line *line)
     }
     log_event(LOG_INFO, "serving", "answers requests", log_int("port", http_server_port(role.http)),
               log_int("admin_port", admin_port(role.admin)));
-    refresh_until_stopped(&role, config_duration_ms(config, "serve.refresh"));
+    status = refresh_until_stopped(&role, config_duration_ms(config, "serve.refresh"), &err);
     log_event(LOG_INFO, "stopping", "drains and exits");
     close_role(&role);
-    return EXIT_DONE;
+    return status == OK ? EXIT_DONE : command_fail(line, &err);
 }
 
 static const struct option_row serve_options[] = {

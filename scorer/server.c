@@ -95,6 +95,8 @@ struct server {
     pthread_t threads[SCORERS_MAX];
     int threads_count;
     atomic_bool draining;
+    atomic_bool broken; /* set once, after why */
+    struct error why;
     uint64_t recent_seed;
 
     pthread_mutex_t recent_lock;
@@ -389,6 +391,17 @@ static enum status rank_job(struct scorer *s, struct job *job, const struct serv
     return job->request.explain ? explain(s, &ranker, &request, answer, err) : OK;
 }
 
+/* A device that failed fails every request from here on: who runs the server is told, and ends. */
+static void note_failure(struct server *server, const struct error *err)
+{
+    (void)pthread_mutex_lock(&server->recent_lock);
+    if (err->status == ERR_DEVICE && !atomic_load(&server->broken)) {
+        server->why = *err;
+        atomic_store(&server->broken, true);
+    }
+    (void)pthread_mutex_unlock(&server->recent_lock);
+}
+
 static void answer_job(struct scorer *s, struct job *job)
 {
     const struct served *served;
@@ -416,6 +429,7 @@ static void answer_job(struct scorer *s, struct job *job)
                    : "the answer is too large: ask with a smaller k");
     } else if (bytes == 0) {
         log_event(LOG_ERROR, "rank_failed", err.text);
+        note_failure(s->server, &err);
         refuse(job->http, REFUSED_FAILED, 500, "could not rank");
     } else {
         remember(s->server, job, &answer);
@@ -563,6 +577,14 @@ void server_destroy(struct server *server)
     free(server->jobs);
     (void)pthread_mutex_destroy(&server->recent_lock);
     free(server);
+}
+
+enum status server_check(const struct server *server, struct error *err)
+{
+    if (!atomic_load(&server->broken))
+        return OK;
+    *err = server->why;
+    return err->status;
 }
 
 size_t server_recent(struct server *server, char *into, size_t bytes)

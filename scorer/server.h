@@ -46,6 +46,10 @@ MUST_CHECK enum status server_create(struct server **server, const struct server
 void server_drain(struct server *server, int64_t timeout_ms);
 void server_destroy(struct server *server); /* NULL is fine */
 
+/* OK; or, once a request failed by its GPU, ERR_DEVICE and why: none will be ranked any more, and
+ * the process is to end and be started anew, when it looks at the GPU again. Thread: any. */
+MUST_CHECK enum status server_check(const struct server *server, struct error *err);
+
 /* For http_server_options.routes, with the server as context. */
 extern const struct http_route server_routes[];
 
