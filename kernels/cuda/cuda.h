@@ -101,6 +101,46 @@ static __device__ __forceinline__ void store4(float *at, float4 four)
     *reinterpret_cast<float4 *>(at) = four;
 }
 
+/* The same of the last of an array that may end sooner: left of them, at least 1, then zeros. */
+static __device__ __forceinline__ float4 load4_of(const float *at, int64_t left)
+{
+    return left >= 4 ? load4(at)
+                     : make_float4(at[0], left > 1 ? at[1] : 0.0f, left > 2 ? at[2] : 0.0f, 0.0f);
+}
+
+static __device__ __forceinline__ void store4_of(float *at, float4 four, int64_t left)
+{
+    if (left >= 4) {
+        store4(at, four);
+        return;
+    }
+    at[0] = four.x;
+    if (left > 1)
+        at[1] = four.y;
+    if (left > 2)
+        at[2] = four.z;
+}
+
+static __device__ __forceinline__ float4 add4(float4 a, float4 b)
+{
+    return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
+}
+
+static __device__ __forceinline__ float4 mul4(float4 a, float4 b)
+{
+    return make_float4(a.x * b.x, a.y * b.y, a.z * b.z, a.w * b.w);
+}
+
+static __device__ __forceinline__ float4 scale4(float4 a, float by)
+{
+    return make_float4(a.x * by, a.y * by, a.z * by, a.w * by);
+}
+
+static __device__ __forceinline__ float sum4(float4 a)
+{
+    return a.x + a.y + a.z + a.w;
+}
+
 /* The bits of the nearest bf16, of two equally near the even one; NaN stays NaN. */
 static __device__ __forceinline__ uint32_t half_bits(float x)
 {

@@ -3,7 +3,8 @@
  *
  * Flow: layers -> [inputs -> (product, product, cross) x crosses -> product -> scores] -> rank
  *
- * All limited by memory: elements are read and written once; a score is a warp's sum over a row.
+ * All limited by memory: elements are read and written once, 16 bytes at a time; a score is a
+ * warp's sum over a row, and the weights of the sum are every row's, from L1.
  */
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/ops.h"
@@ -79,10 +80,15 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
     if (row >= N)
         return; /* the whole warp leaves together */
-    for (int32_t k = lane; k < Z; k += WARP_LANES)
-        sum += z[row * Z + k] * w[k] + now[row * Z + k] * w[Z + k];
-    for (int32_t k = lane; k < W; k += WARP_LANES)
-        sum += silu(hidden[row * W + k] + bias[k]) * w[2 * (int64_t)Z + k];
+    for (int32_t k = 4 * lane; k < Z; k += 4 * WARP_LANES)
+        sum += sum4(mul4(load4(z + row * Z + k), load4(w + k))) +
+               sum4(mul4(load4(now + row * Z + k), load4(w + Z + k)));
+    for (int32_t k = 4 * lane; k < W; k += 4 * WARP_LANES) {
+        float4 a = add4(load4(hidden + row * W + k), load4(bias + k));
+
+        sum += sum4(mul4(make_float4(silu(a.x), silu(a.y), silu(a.z), silu(a.w)),
+                         load4(w + 2 * (int64_t)Z + k)));
+    }
     sum = warp_sum(sum);
     if (lane == 0)
         scores[row] = sum + b[0];
@@ -99,8 +105,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
     if (row >= N)
         return; /* the whole warp leaves together */
-    for (int32_t c = lane; c < C; c += WARP_LANES)
-        dot += x[row * C + c] * e[row * C + c];
+    for (int32_t c = 4 * lane; c < C; c += 4 * WARP_LANES)
+        dot += sum4(mul4(load4(x + row * C + c), load4(e + row * C + c)));
     for (int32_t f = lane; f < F; f += WARP_LANES)
         sum += (scalars[row * F + f] - mean[f]) * scale[f] * w[f];
     sum = warp_sum(dot / sqrtf((float)C) + sum);

@@ -4,23 +4,25 @@
  * Flow: gradient of scores -> [outer -> (cross, products) x crosses -> inputs] -> gradient of x and
  * e
  *
- * All limited by memory: a thread an element, each read and written once.
+ * All limited by memory: a thread four neighbours, each read and written once, 16 bytes at a time.
+ * (F scalars a row are few, and F is any number: a thread each.)
  */
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/ops_back.h"
 
 #define THREADS 256
 
+/* The first of a thread's four. */
 static __device__ __forceinline__ int64_t own_index(void)
 {
-    return (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    return 4 * ((int64_t)blockIdx.x * THREADS + threadIdx.x);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     head_scalars_kernel(float *f, const float *scalars, const float *mean, const float *scale,
                         int32_t N, int32_t F)
 {
-    int64_t i = own_index();
+    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
 
     if (i < (int64_t)N * F)
         f[i] = (scalars[i] - mean[i % F]) * scale[i % F];
@@ -36,8 +38,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         return;
 
     float d = ds[i / C] / sqrtf((float)C);
-    dx[i] = d * e[i];
-    de[i] = d * x[i];
+    store4(dx + i, scale4(load4(e + i), d));
+    store4(de + i, scale4(load4(x + i), d));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
@@ -46,7 +48,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     int64_t i = own_index();
 
     if (i < (int64_t)N * K)
-        out[i] = ds[i / K] * w[i % K];
+        store4(out + i, scale4(load4(w + i % K), ds[i / K]));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
@@ -57,8 +59,10 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
     if (i >= (int64_t)N * Z)
         return;
-    dz[i] += g[i] * (wide[i] + bias[i % Z]);
-    t[i] = g[i] * z[i];
+
+    float4 by = load4(g + i), behind = add4(load4(wide + i), load4(bias + i % Z));
+    store4(dz + i, add4(load4(dz + i), mul4(by, behind)));
+    store4(t + i, mul4(by, load4(z + i)));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
@@ -70,15 +74,15 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     if (i >= (int64_t)N * C)
         return;
 
-    int64_t row = i / C, c = i % C;
-    float product = dz[row * Z + C + c];
-    dx[i] = dz[row * Z + c] + product * e[i];
-    de[i] = product * x[i];
+    const float *from = dz + i / C * Z + i % C;
+    float4 product = load4(from + C);
+    store4(dx + i, add4(load4(from), mul4(product, load4(e + i))));
+    store4(de + i, mul4(product, load4(x + i)));
 }
 
-static unsigned blocks_of(int64_t count)
+static unsigned blocks_of(int64_t threads)
 {
-    return (unsigned)((count + THREADS - 1) / THREADS);
+    return (unsigned)((threads + THREADS - 1) / THREADS);
 }
 
 enum status cuda_head_scalars(cudaStream_t stream, float *f, const float *scalars,
@@ -99,8 +103,8 @@ enum status cuda_head_dot_backward(cudaStream_t stream, float *dx, float *de, co
 {
     if (N == 0)
         return OK;
-    LAUNCH(head_dot_backward_kernel, blocks_of((int64_t)N * C), THREADS, 0, stream, dx, de, ds, x,
-           e, N, C);
+    LAUNCH(head_dot_backward_kernel, blocks_of((int64_t)N * C / 4), THREADS, 0, stream, dx, de, ds,
+           x, e, N, C);
     CUDA_TRY(err, cudaGetLastError());
     return OK;
 }
@@ -110,7 +114,7 @@ enum status cuda_head_outer(cudaStream_t stream, float *out, const float *ds, co
 {
     if (N == 0)
         return OK;
-    LAUNCH(head_outer_kernel, blocks_of((int64_t)N * K), THREADS, 0, stream, out, ds, w, N, K);
+    LAUNCH(head_outer_kernel, blocks_of((int64_t)N * K / 4), THREADS, 0, stream, out, ds, w, N, K);
     CUDA_TRY(err, cudaGetLastError());
     return OK;
 }
@@ -121,8 +125,8 @@ enum status cuda_head_cross_backward(cudaStream_t stream, float *dz, float *t, c
 {
     if (N == 0)
         return OK;
-    LAUNCH(head_cross_backward_kernel, blocks_of((int64_t)N * Z), THREADS, 0, stream, dz, t, g, z,
-           wide, bias, N, Z);
+    LAUNCH(head_cross_backward_kernel, blocks_of((int64_t)N * Z / 4), THREADS, 0, stream, dz, t, g,
+           z, wide, bias, N, Z);
     CUDA_TRY(err, cudaGetLastError());
     return OK;
 }
@@ -133,8 +137,8 @@ enum status cuda_head_inputs_backward(cudaStream_t stream, float *dx, float *de,
 {
     if (N == 0)
         return OK;
-    LAUNCH(head_inputs_backward_kernel, blocks_of((int64_t)N * C), THREADS, 0, stream, dx, de, dz,
-           x, e, N, C, Z);
+    LAUNCH(head_inputs_backward_kernel, blocks_of((int64_t)N * C / 4), THREADS, 0, stream, dx, de,
+           dz, x, e, N, C, Z);
     CUDA_TRY(err, cudaGetLastError());
     return OK;
 }

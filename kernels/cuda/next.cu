@@ -4,7 +4,7 @@
  *
  * Flow: layers -> [states -> (product, scale) | listed] -> scores;  weights -> [norms]
  *
- * All limited by memory; a row of C floats is a warp's.
+ * All limited by memory; a row of C floats is a warp's, 16 bytes a lane.
  */
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/ops.h"
@@ -18,8 +18,8 @@ static __device__ __forceinline__ float warp_dot(const float *a, const float *b,
 {
     float sum = 0.0f;
 
-    for (int32_t c = lane; c < C; c += WARP_LANES)
-        sum += a[c] * b[c];
+    for (int32_t c = 4 * lane; c < C; c += 4 * WARP_LANES)
+        sum += sum4(mul4(load4(a + c), load4(b + c)));
     return warp_sum(sum);
 }
 
@@ -31,7 +31,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
     if (row >= V)
         return; /* the whole warp leaves together */
-    float square = warp_dot(emb + row * C, emb + row * C, C, lane);
+    float square = warp_dot(emb + row * C, emb + row * C, C, lane); /* one load for both */
     if (lane == 0)
         inverse_norm[row] = 1.0f / sqrtf(square + 1e-12f);
 }
@@ -51,20 +51,38 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     const float *last = x + (none ? 0 : end - 1) * C;
     float square = none ? 0.0f : warp_dot(last, last, C, lane);
     float scale = inverse_tau / sqrtf(square + 1e-12f);
-    for (int32_t c = lane; c < C; c += WARP_LANES)
-        states[b * C + c] = none ? 0.0f : last[c] * scale;
+    for (int32_t c = 4 * lane; c < C; c += 4 * WARP_LANES)
+        store4(states + b * C + c,
+               none ? make_float4(0.0f, 0.0f, 0.0f, 0.0f) : scale4(load4(last + c), scale));
 }
 
+static __device__ __forceinline__ float scaled(float score, const float *inverse_norm, int32_t v)
+{
+    return v == 0 ? -INFINITY : score * inverse_norm[v];
+}
+
+/* A row's last column is followed by the next row's first. */
+static __device__ __forceinline__ int32_t next_of(int32_t v, int32_t V)
+{
+    return v + 1 < V ? v + 1 : 0;
+}
+
+/* A thread four neighbours, which may be of two rows: V is any number. */
 extern "C" __global__ void __launch_bounds__(THREADS)
     next_scale_kernel(float *scores, const float *inverse_norm, int32_t B, int32_t V)
 {
-    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    int64_t i = 4 * ((int64_t)blockIdx.x * THREADS + threadIdx.x), left = (int64_t)B * V - i;
 
-    if (i >= (int64_t)B * V)
+    if (left <= 0)
         return;
 
-    int64_t v = i % V;
-    scores[i] = v == 0 ? -INFINITY : scores[i] * inverse_norm[v];
+    float4 four = load4_of(scores + i, left);
+    int32_t v = (int32_t)(i % V);
+    four.x = scaled(four.x, inverse_norm, v);
+    four.y = scaled(four.y, inverse_norm, v = next_of(v, V));
+    four.z = scaled(four.z, inverse_norm, v = next_of(v, V));
+    four.w = scaled(four.w, inverse_norm, next_of(v, V));
+    store4_of(scores + i, four, left);
 }
 
 /* A block a request: its warps take its candidates in turn. */
@@ -119,7 +137,7 @@ enum status cuda_next_scale(cudaStream_t stream, float *scores, const float *inv
 {
     if (B == 0 || V == 0)
         return OK;
-    LAUNCH(next_scale_kernel, blocks_of((int64_t)B * V, THREADS), THREADS, 0, stream, scores,
+    LAUNCH(next_scale_kernel, blocks_of((int64_t)B * V, 4 * THREADS), THREADS, 0, stream, scores,
            inverse_norm, B, V);
     CUDA_TRY(err, cudaGetLastError());
     return OK;

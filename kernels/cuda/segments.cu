@@ -5,44 +5,49 @@
  * Flow: gradient of token rows -> [embed] -> [segments of chunks -> segments] -> updates
  *
  * Which tokens used a row the host knows: it sorts their numbers, so that a sum has one order and
- * no two warps add to one row. A warp adds up a segment; the host cuts long ones (the target action
+ * no two threads add to one float. A thread adds up four channels of a segment, so that narrow rows
+ * leave no lane idle; the host cuts long ones (the target action
  * is every candidate's) into chunks, whose sums are then segments themselves. Limited by memory.
  */
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/ops_back.h"
 
-#define WARPS   8
-#define THREADS (WARPS * WARP_LANES)
+#define THREADS 256
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     embed_backward_kernel(float *out, const float *dx, const float *de, int32_t T, int32_t N,
                           int32_t C)
 {
-    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x, history = (int64_t)T * C;
+    int64_t i = 4 * ((int64_t)blockIdx.x * THREADS + threadIdx.x), history = (int64_t)T * C;
 
     if (i >= history + (int64_t)N * C)
         return;
-    out[i] = sqrtf((float)C) * (i >= history ? dx[i] + de[i - history] : dx[i]);
+
+    float4 sum = load4(dx + i);
+    if (i >= history)
+        sum = add4(sum, load4(de + i - history));
+    store4(out + i, scale4(sum, sqrtf((float)C)));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     segments_kernel(float *out, const float *in, const int32_t *order, const int32_t *start,
                     int32_t count, int32_t C)
 {
-    int64_t s = (int64_t)blockIdx.x * WARPS + threadIdx.x / WARP_LANES;
-    int32_t lane = (int32_t)threadIdx.x % WARP_LANES;
+    int64_t at = 4 * ((int64_t)blockIdx.x * THREADS + threadIdx.x), s = at / C, c = at % C;
+    float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 
     if (s >= count)
-        return; /* nothing below waits for other lanes */
+        return;
 
     int32_t first = start[s], end = start[s + 1];
-    for (int32_t c = lane; c < C; c += WARP_LANES) {
-        float sum = 0.0f;
+    for (int32_t i = first; i < end; i++)
+        sum = add4(sum, load4(in + (int64_t)(order != NULL ? order[i] : i) * C + c));
+    store4(out + at, sum);
+}
 
-        for (int32_t i = first; i < end; i++)
-            sum += in[(int64_t)(order != NULL ? order[i] : i) * C + c];
-        out[s * C + c] = sum;
-    }
+static unsigned blocks_of(int64_t floats)
+{
+    return (unsigned)((floats / 4 + THREADS - 1) / THREADS);
 }
 
 enum status cuda_embed_backward(cudaStream_t stream, float *out, const float *dx, const float *de,
@@ -52,8 +57,7 @@ enum status cuda_embed_backward(cudaStream_t stream, float *out, const float *dx
 
     if (count == 0)
         return OK;
-    LAUNCH(embed_backward_kernel, (unsigned)((count + THREADS - 1) / THREADS), THREADS, 0, stream,
-           out, dx, de, T, N, C);
+    LAUNCH(embed_backward_kernel, blocks_of(count), THREADS, 0, stream, out, dx, de, T, N, C);
     CUDA_TRY(err, cudaGetLastError());
     return OK;
 }
@@ -63,8 +67,8 @@ enum status cuda_segments(cudaStream_t stream, float *out, const float *in, cons
 {
     if (count == 0)
         return OK;
-    LAUNCH(segments_kernel, ((unsigned)count + WARPS - 1) / WARPS, THREADS, 0, stream, out, in,
-           order, start, count, C);
+    LAUNCH(segments_kernel, blocks_of((int64_t)count * C), THREADS, 0, stream, out, in, order,
+           start, count, C);
     CUDA_TRY(err, cudaGetLastError());
     return OK;
 }

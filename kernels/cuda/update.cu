@@ -3,7 +3,8 @@
  *
  * Flow: gradients -> [squares] -> host: clip? -> [adamw, adamw of item rows, adagrad] -> weights
  *
- * Limited by memory: every array is read and written once.
+ * Limited by memory: every array is read and written once, 16 bytes at a time. A tensor's last one
+ * to three floats, where it is no multiple of four, go one by one.
  */
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/ops_back.h"
@@ -23,14 +24,30 @@ static __device__ __forceinline__ void move(float *w, float *m, float *v, float 
          s->rate / s->c1 * first / (sqrtf(second) / sqrtf(s->c2) + s->epsilon);
 }
 
+/* Four neighbours, or the last left of them. */
+static __device__ __forceinline__ void move4(float *w, float *m, float *v, float4 g, int64_t left,
+                                             const struct cuda_adamw *s)
+{
+    float4 now = load4_of(w, left), first = load4_of(m, left), second = load4_of(v, left);
+
+    move(&now.x, &first.x, &second.x, g.x, s);
+    move(&now.y, &first.y, &second.y, g.y, s);
+    move(&now.z, &first.z, &second.z, g.z, s);
+    move(&now.w, &first.w, &second.w, g.w, s);
+    store4_of(w, now, left);
+    store4_of(m, first, left);
+    store4_of(v, second, left);
+}
+
 extern "C" __global__ void __launch_bounds__(THREADS)
     adamw_kernel(float *w, float *m, float *v, const float *gradient, int64_t n,
                  struct cuda_adamw settings)
 {
-    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    int64_t i = 4 * ((int64_t)blockIdx.x * THREADS + threadIdx.x), left = n - i;
 
-    if (i < n)
-        move(w + i, m + i, v + i, gradient[i] * settings.scale, &settings);
+    if (left > 0)
+        move4(w + i, m + i, v + i, scale4(load4_of(gradient + i, left), settings.scale), left,
+              &settings);
 }
 
 /* Rows that a step did not touch move by their momentum. */
@@ -38,14 +55,16 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     adamw_rows_kernel(float *w, float *m, float *v, const float *slots, const int32_t *slot_of,
                       int32_t V, int32_t C, struct cuda_adamw settings)
 {
-    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    int64_t i = 4 * ((int64_t)blockIdx.x * THREADS + threadIdx.x);
 
     if (i >= (int64_t)V * C)
         return;
 
     int64_t slot = slot_of[i / C];
-    float g = slot >= 0 ? slots[slot * C + i % C] * settings.scale : 0.0f;
-    move(w + i, m + i, v + i, g, &settings);
+    float4 g = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    if (slot >= 0)
+        g = scale4(load4(slots + slot * C + i % C), settings.scale);
+    move4(w + i, m + i, v + i, g, 4, &settings);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
@@ -54,16 +73,20 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 {
     int64_t s = (int64_t)blockIdx.x * WARPS + threadIdx.x / WARP_LANES;
     int32_t lane = (int32_t)threadIdx.x % WARP_LANES;
+    int32_t first = 4 * lane;
+    float4 kept = make_float4(0.0f, 0.0f, 0.0f, 0.0f); /* of a row of up to 128 all is kept */
     float squares = 0.0f;
 
     if (s >= count)
         return; /* the whole warp leaves together */
 
     int64_t row = row_of[s];
-    for (int32_t c = lane; c < C; c += WARP_LANES) {
-        float g = slots[s * C + c] * scale;
+    if (first < C)
+        kept = load4(slots + s * C + first);
+    for (int32_t c = first; c < C; c += 4 * WARP_LANES) {
+        float4 g = scale4(c == first ? kept : load4(slots + s * C + c), scale);
 
-        squares += g * g;
+        squares += sum4(mul4(g, g));
     }
     squares = warp_sum(squares) / (float)C;
     float now = forget * accumulator[row] + squares;
@@ -71,8 +94,11 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     if (lane == 0)
         accumulator[row] = now;
     float step = rate * scale / (sqrtf(now) + epsilon);
-    for (int32_t c = lane; c < C; c += WARP_LANES)
-        w[row * C + c] -= step * slots[s * C + c];
+    for (int32_t c = first; c < C; c += 4 * WARP_LANES) {
+        float4 g = c == first ? kept : load4(slots + s * C + c);
+
+        store4(w + row * C + c, add4(load4(w + row * C + c), scale4(g, -step)));
+    }
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
@@ -83,8 +109,12 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     int32_t warp = (int32_t)threadIdx.x / WARP_LANES;
     float sum = 0.0f;
 
-    for (int64_t i = first + threadIdx.x; i < (end < n ? end : n); i += THREADS)
-        sum += x[i] * x[i];
+    end = end < n ? end : n;
+    for (int64_t i = first + 4 * (int64_t)threadIdx.x; i < end; i += 4 * (int64_t)THREADS) {
+        float4 four = load4_of(x + i, end - i);
+
+        sum += sum4(mul4(four, four));
+    }
     sum = warp_sum(sum);
     if (threadIdx.x % WARP_LANES == 0)
         of_warp[warp] = sum;
@@ -106,7 +136,8 @@ enum status cuda_adamw(cudaStream_t stream, float *w, float *m, float *v, const 
 {
     if (n == 0)
         return OK;
-    LAUNCH(adamw_kernel, blocks_of(n, THREADS), THREADS, 0, stream, w, m, v, gradient, n, settings);
+    LAUNCH(adamw_kernel, blocks_of(n, 4 * THREADS), THREADS, 0, stream, w, m, v, gradient, n,
+           settings);
     CUDA_TRY(err, cudaGetLastError());
     return OK;
 }
@@ -117,7 +148,7 @@ enum status cuda_adamw_rows(cudaStream_t stream, float *w, float *m, float *v, c
 {
     if (V == 0)
         return OK;
-    LAUNCH(adamw_rows_kernel, blocks_of((int64_t)V * C, THREADS), THREADS, 0, stream, w, m, v,
+    LAUNCH(adamw_rows_kernel, blocks_of((int64_t)V * C, 4 * THREADS), THREADS, 0, stream, w, m, v,
            slots, slot_of, V, C, settings);
     CUDA_TRY(err, cudaGetLastError());
     return OK;

@@ -46,8 +46,9 @@ const char *cuemu_failed(void); /* the name of what failed; NULL: not so many ca
 int64_t cuemu_held(void);
 
 /* What a kernel asked of device memory since the last call: bytes loaded and stored by all threads,
- * and how many of 4-byte words each launch touched at all, in bytes: what had to be moved at least,
- * were caches perfect. One call of row for each kernel that ran; then all is forgotten. */
+ * and of how many 4-byte words, in bytes, each launch read what was there before or wrote at all:
+ * what had to be moved at least, were caches perfect. One call of row for each kernel that ran;
+ * then all is forgotten. */
 struct cuemu_traffic {
     int64_t launches, threads, loaded, stored, distinct;
     int block_threads;            /* of the last launch */

@@ -210,7 +210,8 @@ void remember(cell &c, access_kind kind, const access &now, bool shared)
         c.reads[1] = now;
 }
 
-/* A word is new to a launch when nothing of it remembers that launch. */
+/* A word is new to a launch when nothing of it remembers that launch; one that is read and then
+ * written is moved twice. */
 void count(const region &of, size_t offset, size_t bytes, access_kind kind)
 {
     (kind == READ ? moving->loaded : moving->stored) += (int64_t)bytes;
@@ -218,7 +219,8 @@ void count(const region &of, size_t offset, size_t bytes, access_kind kind)
         const cell &c = of.cells[i];
         uint64_t now = machine.launch_number;
 
-        if (c.write.launch != now && c.reads[0].launch != now && c.reads[1].launch != now)
+        if (c.write.launch != now &&
+            (kind == WRITE || (c.reads[0].launch != now && c.reads[1].launch != now)))
             moving->distinct += 4;
     }
 }

@@ -157,7 +157,7 @@ static double after_of(double a, enum cuda_after after)
 static void product_shape(int number, struct random *random)
 {
     int32_t R = size_of(number, random, 30), K = 1 + device_below(random, 40);
-    int32_t N = 1 + device_below(random, 70), pitch = N + device_below(random, 5);
+    int32_t N = 4 + 4 * device_below(random, 18), pitch = N + 4 * device_below(random, 3);
     int add = number % 2;
     enum cuda_after after = number % 3 == 0 ? CUDA_AFTER_BIAS : CUDA_AFTER_SILU;
     float *x = device_random_floats(random, (int64_t)R * (K + 2));

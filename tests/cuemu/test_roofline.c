@@ -2,8 +2,8 @@
  * Counts what the kernels ask of device memory and compute, and prints it as tables: `make
  * roofline`.
  *
- * Exact: bytes that threads ask for; "least", the distinct words of each launch, the traffic with
- * perfect caches (between the two lies what L1 and L2 must catch); where nvcc is, instructions of
+ * Exact: bytes that threads ask for; "least", the words that each launch reads and those that it
+ * writes, once each, the traffic with perfect caches (between the two lies what L1 and L2 must catch); where nvcc is, instructions of
  * its PTX by kind, bytes of shared memory, and what ptxas gives out of registers and shared memory.
  * Estimates: the floor, below which no launch can end: the longer of least / bandwidth and floating
  * point / rate of a named device. Overheads, latencies and cuBLAS's products are not in it, and
