@@ -85,8 +85,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     store4_of(scores + i, four, left);
 }
 
-/* A block a request: its warps take its candidates in turn. */
-extern "C" __global__ void __launch_bounds__(THREADS)
+/* A block a request: its warps take its candidates in turn. At least 2 blocks a multiprocessor:
+ * without the number ptxas wants more of them on sm_90, and spills. */
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
     next_listed_kernel(float *scores, const float *states, const float *emb,
                        const float *inverse_norm, const int32_t *candidate_start,
                        const int32_t *listed, int32_t V, int32_t C)
