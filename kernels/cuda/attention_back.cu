@@ -13,8 +13,8 @@
  * costs two products of five. Tiles, slices and wide heads are as in attention.cu. The biases'
  * gradients are added up in shared memory over all tiles of a block.
  *
- * ptxas, sm_80: rows 128 registers, 17.9 KB shared and P + 1 floats: 4 blocks, 512 of 2048 threads
- * a multiprocessor; keys at most 128, 15.9 KB: the same.
+ * Global and shared memory are read 16 bytes at a time: 5 shared loads for 16 multiply-adds of a
+ * score, 3 for 8 of a sum.
  */
 #include "kernels/bucket.h"
 #include "kernels/cuda/cuda.h"
@@ -30,8 +30,8 @@
 #define SUMS     (WIDE / PARTS)
 
 /* What a block shares. A row number below 0 is of nothing: zeros. */
-struct workshop {
-    float a[OWN_ROWS][SLICE + 1], b[OTHERS][SLICE + 1];
+struct alignas(16) workshop {
+    float a[OWN_ROWS][SLICE + 4], b[OTHERS][SLICE + 4]; /* 8 lanes' fours lie in all 32 banks */
     float wide[OTHERS][WIDE];
     float weight[OWN_ROWS][OTHERS + 1], slope[OWN_ROWS][OTHERS + 1];
     int32_t own[OWN_ROWS], other[OTHERS]; /* rows of z */
@@ -62,6 +62,18 @@ static __device__ __forceinline__ struct part_of part_of_block(const struct cuda
     return it;
 }
 
+/* Where sum i of a thread stands among WIDE channels; i a multiple of 4. */
+static __device__ __forceinline__ int32_t own_channel(int i)
+{
+    return i * PARTS + 4 * ((int32_t)threadIdx.x % PARTS);
+}
+
+/* Four of that row of x, or zeros. */
+static __device__ __forceinline__ void fetch4(float *to, const float *x, int32_t row, int64_t pitch)
+{
+    store4(to, row >= 0 ? load4(x + row * pitch) : make_float4(0.0f, 0.0f, 0.0f, 0.0f));
+}
+
 /* sums[i] = row own[mine] of x . row other[part + i * PARTS] of y, over D channels. Begins behind a
  * barrier that has shown own and other; ends behind one. */
 static __device__ __forceinline__ void dots(float sums[EACH], struct workshop *s, const float *x,
@@ -73,20 +85,18 @@ static __device__ __forceinline__ void dots(float sums[EACH], struct workshop *s
     for (int i = 0; i < EACH; i++)
         sums[i] = 0.0f;
     for (int32_t d = 0; d < D; d += SLICE) {
-        for (int32_t i = thread; i < OWN_ROWS * SLICE; i += THREADS) {
-            int32_t row = s->own[i / SLICE];
-
-            s->a[i / SLICE][i % SLICE] = row >= 0 ? x[row * x_pitch + d + i % SLICE] : 0.0f;
-        }
-        for (int32_t i = thread; i < OTHERS * SLICE; i += THREADS) {
-            int32_t row = s->other[i / SLICE];
-
-            s->b[i / SLICE][i % SLICE] = row >= 0 ? y[row * y_pitch + d + i % SLICE] : 0.0f;
-        }
+        for (int32_t i = 4 * thread; i < OWN_ROWS * SLICE; i += 4 * THREADS)
+            fetch4(&s->a[i / SLICE][i % SLICE], x + d + i % SLICE, s->own[i / SLICE], x_pitch);
+        for (int32_t i = 4 * thread; i < OTHERS * SLICE; i += 4 * THREADS)
+            fetch4(&s->b[i / SLICE][i % SLICE], y + d + i % SLICE, s->other[i / SLICE], y_pitch);
         __syncthreads();
-        for (int c = 0; c < SLICE; c++)
+        UNROLL(1)
+        for (int c = 0; c < SLICE; c += 4) {
+            float4 a = load4(&s->a[mine][c]);
+
             for (int i = 0; i < EACH; i++)
-                sums[i] += s->a[mine][c] * s->b[part + i * PARTS][c];
+                sums[i] += sum4(mul4(a, load4(&s->b[part + i * PARTS][c])));
+        }
         __syncthreads(); /* before the next slice is written */
     }
 }
@@ -95,11 +105,33 @@ static __device__ __forceinline__ void dots(float sums[EACH], struct workshop *s
 static __device__ __forceinline__ void fetch(struct workshop *s, const float *x, int64_t pitch,
                                              int32_t width)
 {
-    for (int32_t i = (int32_t)threadIdx.x; i < OTHERS * WIDE; i += THREADS) {
-        int32_t row = s->other[i / WIDE], c = i % WIDE;
+    for (int32_t i = 4 * (int32_t)threadIdx.x; i < OTHERS * WIDE; i += 4 * THREADS) {
+        int32_t c = i % WIDE;
 
-        s->wide[i / WIDE][c] = row >= 0 && c < width ? x[row * pitch + c] : 0.0f;
+        fetch4(&s->wide[i / WIDE][c], x + c, c < width ? s->other[i / WIDE] : -1, pitch);
     }
+}
+
+/* sums += by * the row's channels of this thread: fours, PARTS of them apart. */
+static __device__ __forceinline__ void add_row(float sums[SUMS], float by, const float *row)
+{
+    for (int i = 0; i < SUMS; i += 4) {
+        float4 four = load4(row + own_channel(i));
+
+        sums[i] += by * four.x;
+        sums[i + 1] += by * four.y;
+        sums[i + 2] += by * four.z;
+        sums[i + 3] += by * four.w;
+    }
+}
+
+static __device__ __forceinline__ void store_sums(float *to, const float sums[SUMS], float scale,
+                                                  int32_t width)
+{
+    for (int i = 0; i < SUMS; i += 4)
+        if (own_channel(i) < width)
+            store4(to + own_channel(i),
+                   scale4(make_float4(sums[i], sums[i + 1], sums[i + 2], sums[i + 3]), scale));
 }
 
 /* A pair's weight and dS; both 0 where the score is -INFINITY: not seen. */
@@ -125,20 +157,18 @@ static __device__ __forceinline__ float row_sum(float value)
     return value;
 }
 
-/* delta (rows, H) = d_o . o of each head; a warp a row and head. */
+/* delta (rows, H) = d_o . o of each head; PARTS threads a row and head. */
 extern "C" __global__ void __launch_bounds__(THREADS)
     attention_delta_kernel(float *delta, const float *d_o, const float *o, int64_t count, int32_t D)
 {
-    int64_t at = (int64_t)blockIdx.x * (THREADS / WARP_LANES) + threadIdx.x / WARP_LANES;
-    int32_t lane = (int32_t)threadIdx.x % WARP_LANES;
+    int64_t at = (int64_t)blockIdx.x * OWN_ROWS + threadIdx.x / PARTS;
+    int32_t part = (int32_t)threadIdx.x % PARTS;
     float sum = 0.0f;
 
-    if (at >= count)
-        return; /* the whole warp leaves together */
-    for (int32_t d = lane; d < D; d += WARP_LANES)
-        sum += d_o[at * D + d] * o[at * D + d];
-    sum = warp_sum(sum);
-    if (lane == 0)
+    for (int32_t d = 4 * part; d < D && at < count; d += 4 * PARTS)
+        sum += sum4(mul4(load4(d_o + at * D + d), load4(o + at * D + d)));
+    sum = row_sum(sum); /* of all lanes */
+    if (part == 0 && at < count)
         delta[at] = sum;
 }
 
@@ -254,9 +284,9 @@ static __device__ __forceinline__ void rows_of_tile(const struct cuda_attention_
                  row.delta);
         }
         __syncthreads(); /* wide and slope are there */
+        UNROLL(4)
         for (int j = 0; j < OTHERS; j++)
-            for (int i = 0; i < SUMS; i++)
-                dq[i] += s->slope[mine][j] * s->wide[j][part + i * PARTS];
+            add_row(dq, s->slope[mine][j], s->wide[j]);
         if (it.from == 0)
             add_biases(pos, times, s, &row, first_position, key, keys, buckets);
         __syncthreads(); /* slope has been read */
@@ -266,22 +296,29 @@ static __device__ __forceinline__ void rows_of_tile(const struct cuda_attention_
         const float *own_d = d_o + (int64_t)row.number * a->C;
         float score = 0.0f, own_dw = 0.0f, weight, slope;
 
-        for (int32_t d = part; d < it.D; d += PARTS) {
-            score += own[2 * (int64_t)a->C + d] * own[3 * (int64_t)a->C + d];
-            own_dw += own_d[d] * own[a->C + d];
+        UNROLL(1)
+        for (int32_t d = 4 * part; d < it.D; d += 4 * PARTS) {
+            score += sum4(
+                mul4(load4(own + 2 * (int64_t)a->C + d), load4(own + 3 * (int64_t)a->C + d)));
+            own_dw += sum4(mul4(load4(own_d + d), load4(own + a->C + d)));
         }
         score = row_sum(score) * scale + a->r_pos[0] + a->r_time[0];
         pair(&weight, &slope, a->form, row.live ? score : -INFINITY, row_sum(own_dw), row.log_total,
              row.delta);
-        for (int i = 0; i < SUMS; i++) {
-            int32_t c = it.from + part + i * PARTS;
+        for (int i = 0; i < SUMS; i += 4) {
+            int32_t c = it.from + own_channel(i);
             float *to = back->dz + row.number * it.pitch + (int64_t)it.head * it.D + c;
 
-            if (!row.live || part + i * PARTS >= it.width)
+            if (!row.live || own_channel(i) >= it.width)
                 continue;
-            dq[i] += slope * own[3 * (int64_t)a->C + c];
-            to[3 * (int64_t)a->C] = slope * own[2 * (int64_t)a->C + c] * scale;
-            to[a->C] = weight * own_d[c];
+            float4 own_k = load4(own + 3 * (int64_t)a->C + c);
+            dq[i] += slope * own_k.x;
+            dq[i + 1] += slope * own_k.y;
+            dq[i + 2] += slope * own_k.z;
+            dq[i + 3] += slope * own_k.w;
+            store4(to + 3 * (int64_t)a->C,
+                   scale4(load4(own + 2 * (int64_t)a->C + c), slope * scale));
+            store4(to + a->C, scale4(load4(own_d + c), weight));
         }
         if (it.from == 0 && part == 0)
             times[mine][0] += slope; /* and of distance 0, once they are added up below */
@@ -292,14 +329,16 @@ static __device__ __forceinline__ void rows_of_tile(const struct cuda_attention_
             for (int r = 0; r < OWN_ROWS; r++)
                 pos[0] += s->slope[r][0];
     }
-    for (int i = 0; i < SUMS; i++)
-        if (row.live && part + i * PARTS < it.width)
-            back->dz[row.number * it.pitch + 2 * (int64_t)a->C + (int64_t)it.head * it.D + it.from +
-                     part + i * PARTS] = dq[i] * scale;
+    if (row.live)
+        store_sums(back->dz + row.number * it.pitch + 2 * (int64_t)a->C + (int64_t)it.head * it.D +
+                       it.from,
+                   dq, scale, it.width);
     __syncthreads(); /* before the next tile's rows are written */
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+/* At least 4 blocks a multiprocessor, here and below: without the number ptxas wants more of them
+ * on some targets, and spills. */
+extern "C" __global__ void __launch_bounds__(THREADS, 4)
     attention_rows_kernel(struct cuda_attention_back back)
 {
     DYN_SHARED(float, pos); /* (P + 1) */
@@ -344,8 +383,6 @@ static __device__ __forceinline__ int32_t viewer(const struct cuda_attention_bac
     return u < later ? it->base + first + u : back->attention.T + candidates + u - later;
 }
 
-/* At least 4 blocks a multiprocessor: without the number ptxas wants more of them on some targets,
- * and spills. */
 extern "C" __global__ void __launch_bounds__(THREADS, 4)
     attention_keys_kernel(struct cuda_attention_back back)
 {
@@ -394,34 +431,28 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
                  score, dw[i], log_total, delta);
         }
         __syncthreads(); /* wide and the pairs are there */
+        UNROLL(4)
         for (int j = 0; j < OTHERS; j++)
-            for (int i = 0; i < SUMS; i++)
-                dv[i] += s.weight[mine][j] * s.wide[j][part + i * PARTS];
+            add_row(dv, s.weight[mine][j], s.wide[j]);
         __syncthreads(); /* wide has been read */
         fetch(&s, q + it.from, it.pitch, it.width);
         __syncthreads();
+        UNROLL(4)
         for (int j = 0; j < OTHERS; j++)
-            for (int i = 0; i < SUMS; i++)
-                dk[i] += s.slope[mine][j] * s.wide[j][part + i * PARTS];
+            add_row(dk, s.slope[mine][j], s.wide[j]);
     }
     if (!live)
         return; /* behind the last barrier */
     float *to = back.dz + ((int64_t)tile.first + mine) * it.pitch + (int64_t)it.head * it.D +
                 it.from;
-    for (int i = 0; i < SUMS; i++) {
-        int32_t c = part + i * PARTS;
-
-        if (c >= it.width)
-            continue;
-        to[a->C + c] = dv[i];
-        to[3 * (int64_t)a->C + c] = dk[i] * scale;
-    }
+    store_sums(to + a->C, dv, 1.0f, it.width);
+    store_sums(to + 3 * (int64_t)a->C, dk, scale, it.width);
 }
 
 enum status cuda_attention_backward(cudaStream_t stream, struct cuda_attention_back back, int32_t T,
                                     int32_t N, struct error *err)
 {
-    int32_t H = back.attention.H, D = back.attention.C / H, warps = THREADS / WARP_LANES;
+    int32_t H = back.attention.H, D = back.attention.C / H;
     int64_t pairs = ((int64_t)T + N) * H;
     unsigned heads = (unsigned)(H * ((D + WIDE - 1) / WIDE));
     dim3 rows((unsigned)(cuda_attention_bias_rows(back.tiles_count, back.blocks, H) / H), heads, 1);
@@ -430,8 +461,8 @@ enum status cuda_attention_backward(cudaStream_t stream, struct cuda_attention_b
     if (back.tiles_count == 0)
         return OK;
     if (back.attention.form == CUDA_ATTENTION_SOFTMAX) {
-        LAUNCH(attention_delta_kernel, (unsigned)((pairs + warps - 1) / warps), THREADS, 0, stream,
-               back.delta, back.d_o, back.o, pairs, D);
+        LAUNCH(attention_delta_kernel, (unsigned)((pairs + OWN_ROWS - 1) / OWN_ROWS), THREADS, 0,
+               stream, back.delta, back.d_o, back.o, pairs, D);
         CUDA_TRY(err, cudaGetLastError());
     }
     LAUNCH(attention_rows_kernel, rows, THREADS, ((size_t)back.P + 1) * sizeof(float), stream,

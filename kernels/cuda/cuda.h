@@ -37,6 +37,14 @@
     type *name = reinterpret_cast<type *>(dyn_shared_)
 #endif
 
+/* In front of a loop: so many turns at a time, where all of them would take too many registers. */
+#if defined(__CUDACC__)
+#define UNROLL_(text) _Pragma(#text)
+#define UNROLL(turns) UNROLL_(unroll turns)
+#else
+#define UNROLL(turns)
+#endif
+
 /* Runs one call of the runtime; on failure returns ERR_DEVICE with its text from the enclosing
  * function. Most CUDA errors are sticky, so the process is to be restarted; one that is not is told
  * once, and not by the next launch again. */

@@ -5,8 +5,10 @@
  *
  * A thread owns candidates: it alone adds to their gradients, in the order of the others. Sums over
  * a list go through shared memory in the order of threads. Pairs of a list are its length squared,
- * which at 4096 keeps the arithmetic units busy; all else is limited by memory. In f32, where the
- * CPU sums in double: sums are of at most 4096 terms a thread's share.
+ * which at 4096 keeps the arithmetic units busy: a block looks at them in shared memory, THREADS at
+ * a time. All else is limited by memory; a list begins anywhere, so its floats are read one by one,
+ * and what is read again comes from L1. In f32, where the CPU sums in double: sums are of at most
+ * 4096 terms a thread's share.
  */
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/ops_back.h"
@@ -50,6 +52,29 @@ static __device__ __forceinline__ struct list list_of_block(const struct cuda_li
 static __device__ __forceinline__ float weight_of(const struct list *list, int32_t i)
 {
     return list->weight != NULL ? list->weight[i] : 1.0f;
+}
+
+/* THREADS neighbours of a list, for the whole block to look at. */
+struct shown {
+    float score[THREADS], label[THREADS], weight[THREADS], discount[THREADS];
+};
+
+/* Those from that number on: returns how many. Every thread calls. discount: (m) or NULL. */
+static __device__ __forceinline__ int32_t show(struct shown *s, const struct list *list,
+                                               const float *discount, int32_t from)
+{
+    int32_t thread = (int32_t)threadIdx.x, left = list->m - from;
+
+    __syncthreads(); /* the last ones have been read */
+    if (from + thread < list->m) {
+        s->score[thread] = list->scores[from + thread];
+        s->label[thread] = list->label[from + thread];
+        s->weight[thread] = weight_of(list, from + thread);
+        if (discount != NULL)
+            s->discount[thread] = discount[from + thread];
+    }
+    __syncthreads();
+    return left < THREADS ? left : THREADS;
 }
 
 /* ln of the sum of e^value over the list. */
@@ -126,40 +151,71 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
 }
 
+/* A thread's candidate; the last ones of a block have none, and wait with the others. */
+struct own {
+    bool live;
+    float score, label, weight;
+};
+
+static __device__ __forceinline__ struct own own_of(const struct list *list, int32_t i)
+{
+    struct own own = {i < list->m, 0.0f, 0.0f, 0.0f};
+
+    if (own.live) {
+        own.score = list->scores[i];
+        own.label = list->label[i];
+        own.weight = weight_of(list, i);
+    }
+    return own;
+}
+
 /* Each thread looks at its candidates' pairs from both sides, and counts the loss where its
  * candidate is the better one. */
 extern "C" __global__ void __launch_bounds__(THREADS)
     loss_pair_kernel(float *loss, float *ds, struct cuda_lists lists, float scale, int32_t hinge)
 {
     __shared__ float sums[WARPS];
+    __shared__ struct shown s;
     struct list list = list_of_block(&lists, ds);
     float total = 0.0f, own = 0.0f;
 
-    for (int32_t i = (int32_t)threadIdx.x; i < list.m; i += THREADS)
-        for (int32_t j = 0; j < list.m; j++)
-            if (list.label[i] > list.label[j])
-                total += weight_of(&list, i) * weight_of(&list, j);
+    for (int32_t first = 0; first < list.m; first += THREADS) {
+        struct own mine = own_of(&list, first + (int32_t)threadIdx.x);
+
+        for (int32_t from = 0; from < list.m; from += THREADS) {
+            int32_t count = show(&s, &list, NULL, from);
+
+            for (int32_t j = 0; j < count; j++)
+                if (mine.live && mine.label > s.label[j])
+                    total += mine.weight * s.weight[j];
+        }
+    }
     total = block_sum(total, sums, WARPS);
-    for (int32_t i = (int32_t)threadIdx.x; i < list.m && total > 0.0f; i += THREADS) {
+    for (int32_t first = 0; first < list.m && total > 0.0f; first += THREADS) {
+        struct own mine = own_of(&list, first + (int32_t)threadIdx.x);
         float gradient = 0.0f;
 
-        for (int32_t j = 0; j < list.m; j++) {
-            bool better = list.label[i] > list.label[j];
-            float margin = better ? list.scores[i] - list.scores[j]
-                                  : list.scores[j] - list.scores[i];
-            float w = weight_of(&list, i) * weight_of(&list, j) / total, slope;
+        for (int32_t from = 0; from < list.m; from += THREADS) {
+            int32_t count = show(&s, &list, NULL, from);
 
-            if (list.label[i] == list.label[j])
-                continue;
-            if (hinge)
-                slope = margin < 1.0f ? -w : 0.0f;
-            else
-                slope = -w * sigmoid(-margin);
-            if (better)
-                own += hinge ? w * fmaxf(1.0f - margin, 0.0f) : w * softplus(-margin);
-            gradient += better ? slope : -slope;
+            for (int32_t j = 0; j < count; j++) {
+                bool better = mine.label > s.label[j];
+                float margin = better ? mine.score - s.score[j] : s.score[j] - mine.score;
+                float w = mine.weight * s.weight[j] / total, slope;
+
+                if (!mine.live || mine.label == s.label[j])
+                    continue;
+                if (hinge)
+                    slope = margin < 1.0f ? -w : 0.0f;
+                else
+                    slope = -w * sigmoid(-margin);
+                if (better)
+                    own += hinge ? w * fmaxf(1.0f - margin, 0.0f) : w * softplus(-margin);
+                gradient += better ? slope : -slope;
+            }
         }
-        list.ds[i] += scale * gradient;
+        if (mine.live)
+            list.ds[first + (int32_t)threadIdx.x] += scale * gradient;
     }
     own = block_sum(own, sums, WARPS);
     if (threadIdx.x == 0)
@@ -171,14 +227,16 @@ static __device__ __forceinline__ float gain(float label)
     return exp2f(label) - 1.0f;
 }
 
-/* How many stand in front of i by falling value, equal ones by number. */
-static __device__ __forceinline__ int32_t place_of(const float *values, int32_t m, int32_t i)
+/* before += how many of those shown, the first of which is number from, stand in front of i by
+ * falling label and by falling score, equal ones by number. */
+static __device__ __forceinline__ void count_before(int32_t before[2], const struct shown *s,
+                                                    int32_t count, int32_t from, float label,
+                                                    float score, int32_t i)
 {
-    int32_t before = 0;
-
-    for (int32_t j = 0; j < m; j++)
-        before += values[j] > values[i] || (values[j] == values[i] && j < i);
-    return before;
+    for (int32_t j = 0; j < count; j++) {
+        before[0] += s->label[j] > label || (s->label[j] == label && from + j < i);
+        before[1] += s->score[j] > score || (s->score[j] == score && from + j < i);
+    }
 }
 
 /* discount (N): 1 / log2(place + 2) by score. */
@@ -189,32 +247,49 @@ extern "C" __global__ void __launch_bounds__(THREADS, 8)
                        float *discount_of_all)
 {
     __shared__ float sums[WARPS];
+    __shared__ struct shown s;
     struct list list = list_of_block(&lists, ds);
     float *discount = discount_of_all + lists.start[blockIdx.x], ideal = 0.0f, own = 0.0f;
 
-    for (int32_t i = (int32_t)threadIdx.x; i < list.m; i += THREADS) {
-        ideal += gain(list.label[i]) / log2f((float)place_of(list.label, list.m, i) + 2.0f);
-        discount[i] = 1.0f / log2f((float)place_of(list.scores, list.m, i) + 2.0f);
+    for (int32_t first = 0; first < list.m; first += THREADS) {
+        int32_t i = first + (int32_t)threadIdx.x, before[2] = {0, 0};
+        struct own mine = own_of(&list, i);
+
+        for (int32_t from = 0; from < list.m; from += THREADS) {
+            int32_t count = show(&s, &list, NULL, from);
+
+            count_before(before, &s, count, from, mine.label, mine.score, i);
+        }
+        if (!mine.live)
+            continue; /* into the last barriers of all */
+        ideal += gain(mine.label) / log2f((float)before[0] + 2.0f);
+        discount[i] = 1.0f / log2f((float)before[1] + 2.0f);
     }
     ideal = block_sum(ideal, sums, WARPS); /* its barriers also show every discount */
-    for (int32_t i = (int32_t)threadIdx.x; i < list.m && ideal > 0.0f; i += THREADS) {
-        float gradient = 0.0f;
+    for (int32_t first = 0; first < list.m && ideal > 0.0f; first += THREADS) {
+        int32_t i = first + (int32_t)threadIdx.x;
+        struct own mine = own_of(&list, i);
+        float gradient = 0.0f, own_discount = mine.live ? discount[i] : 0.0f;
 
-        for (int32_t j = 0; j < list.m; j++) {
-            bool better = list.label[i] > list.label[j];
-            float margin = better ? list.scores[i] - list.scores[j]
-                                  : list.scores[j] - list.scores[i];
-            float change = fabsf((gain(list.label[i]) - gain(list.label[j])) *
-                                 (discount[i] - discount[j])) /
-                           ideal * weight_of(&list, i) * weight_of(&list, j);
+        for (int32_t from = 0; from < list.m; from += THREADS) {
+            int32_t count = show(&s, &list, discount, from);
 
-            if (list.label[i] == list.label[j])
-                continue;
-            if (better)
-                own += change * softplus(-margin);
-            gradient += better ? -change * sigmoid(-margin) : change * sigmoid(-margin);
+            for (int32_t j = 0; j < count; j++) {
+                bool better = mine.label > s.label[j];
+                float margin = better ? mine.score - s.score[j] : s.score[j] - mine.score;
+                float change = fabsf((gain(mine.label) - gain(s.label[j])) *
+                                     (own_discount - s.discount[j])) /
+                               ideal * mine.weight * s.weight[j];
+
+                if (!mine.live || mine.label == s.label[j])
+                    continue;
+                if (better)
+                    own += change * softplus(-margin);
+                gradient += better ? -change * sigmoid(-margin) : change * sigmoid(-margin);
+            }
         }
-        list.ds[i] += scale * gradient;
+        if (mine.live)
+            list.ds[i] += scale * gradient;
     }
     own = block_sum(own, sums, WARPS);
     if (threadIdx.x == 0)

@@ -12,19 +12,20 @@
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/ops_back.h"
 
-#define WARPS   4
-#define THREADS (WARPS * WARP_LANES)
+#define WARPS           4
+#define THREADS         (WARPS * WARP_LANES)
+#define PARTS_FLOATS(C) ((C) > 4 * THREADS ? (C) : 4 * THREADS)
 
 /* Brings x to length 1 in unit, for the whole block to read, and returns 1 / |x|. */
 static __device__ __forceinline__ float unit_of(float *unit, const float *x, int32_t C, float *sums)
 {
     float square = 0.0f, inverse;
 
-    for (int32_t c = (int32_t)threadIdx.x; c < C; c += THREADS)
-        square += x[c] * x[c];
+    for (int32_t c = 4 * (int32_t)threadIdx.x; c < C; c += 4 * THREADS)
+        square += sum4(mul4(load4(x + c), load4(x + c)));
     inverse = 1.0f / sqrtf(block_sum(square, sums, WARPS) + 1e-12f);
-    for (int32_t c = (int32_t)threadIdx.x; c < C; c += THREADS)
-        unit[c] = x[c] * inverse;
+    for (int32_t c = 4 * (int32_t)threadIdx.x; c < C; c += 4 * THREADS)
+        store4(unit + c, scale4(load4(x + c), inverse));
     __syncthreads();
     return inverse;
 }
@@ -35,22 +36,27 @@ static __device__ __forceinline__ void look_at(float *cosine, float *inverse, co
 {
     float dot = 0.0f, square = 0.0f;
 
-    for (int32_t c = (int32_t)threadIdx.x % WARP_LANES; c < C; c += WARP_LANES) {
-        dot += unit[c] * row[c];
-        square += row[c] * row[c];
+    for (int32_t c = 4 * ((int32_t)threadIdx.x % WARP_LANES); c < C; c += 4 * WARP_LANES) {
+        float4 of = load4(row + c);
+
+        dot += sum4(mul4(load4(unit + c), of));
+        square += sum4(mul4(of, of));
     }
     *inverse = 1.0f / sqrtf(warp_sum(square) + 1e-12f);
     *cosine = warp_sum(dot) * *inverse;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+/* At least 8 blocks a multiprocessor: without the number ptxas wants more of them on some targets,
+ * and spills. */
+extern "C" __global__ void __launch_bounds__(THREADS, 8)
     next_loss_kernel(float *loss, float *dx, float *d_target, float *units, float *shares,
                      struct cuda_next next)
 {
-    DYN_SHARED(float, unit); /* (C) unit, (C) its gradient, (K) logits, (K) inverse lengths */
+    DYN_SHARED(float, unit); /* (C) unit, parts of its gradient, (K) logits, (K) inverse lengths */
     __shared__ float sums[WARPS], own[2];
-    float *d_unit = unit + next.C, *logit = d_unit + next.C, *inverse = logit + next.K;
     int32_t thread = (int32_t)threadIdx.x, warp = thread / WARP_LANES, C = next.C, K = next.K;
+    int32_t run = C < 4 * THREADS ? C / 4 : THREADS, runs = THREADS / run; /* threads of a row */
+    float *parts = unit + C, *logit = parts + PARTS_FLOATS(C), *inverse = logit + K;
     int64_t p = blockIdx.x, set = next.set[p];
     int32_t target = next.target[p];
     const float *x = next.x + (int64_t)next.row[p] * C, *item = next.emb + (int64_t)target * C;
@@ -96,19 +102,33 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         shares[p * K + k] = logit[k];
     }
     __syncthreads();
-    for (int32_t c = thread; c < C; c += THREADS) {
-        float sum = own_share * own[1] * item[c];
+    for (int32_t c = 4 * (thread % run); c < C && thread < runs * run; c += 4 * run) {
+        float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 
-        for (int32_t k = 0; k < K; k++)
-            sum += logit[k] * inverse[k] * next.emb[(int64_t)negatives[k] * C + c];
-        d_unit[c] = sum;
-        dot += sum * unit[c];
+        for (int32_t k = thread / run; k < K; k += runs)
+            sum = add4(sum, scale4(load4(next.emb + (int64_t)negatives[k] * C + c),
+                                   logit[k] * inverse[k]));
+        store4(parts + thread / run * C + c, sum);
+    }
+    __syncthreads();
+    for (int32_t c = 4 * thread; c < C; c += 4 * THREADS) {
+        float4 sum = scale4(load4(item + c), own_share * own[1]);
+
+        for (int32_t r = 0; r < runs; r++)
+            sum = add4(sum, load4(parts + r * C + c));
+        store4(parts + c, sum); /* nobody else reads these channels */
+        dot += sum4(mul4(sum, load4(unit + c)));
     }
     dot = block_sum(dot, sums, WARPS);
-    for (int32_t c = thread; c < C; c += THREADS) {
-        dx[(int64_t)next.row[p] * C + c] += inverse_x * (d_unit[c] - unit[c] * dot);
-        d_target[p * C + c] = own_share * own[1] * (unit[c] - own[0] * own[1] * item[c]);
-        units[p * C + c] = unit[c];
+    float *to = dx + (int64_t)next.row[p] * C;
+    for (int32_t c = 4 * thread; c < C; c += 4 * THREADS) {
+        float4 u = load4(unit + c), of = load4(item + c);
+        float4 change = add4(load4(parts + c), scale4(u, -dot));
+
+        store4(to + c, add4(load4(to + c), scale4(change, inverse_x)));
+        store4(d_target + p * C + c,
+               scale4(add4(u, scale4(of, -own[0] * own[1])), own_share * own[1]));
+        store4(units + p * C + c, u);
     }
 }
 
@@ -119,6 +139,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 {
     int64_t i = (int64_t)blockIdx.x * WARPS + threadIdx.x / WARP_LANES;
     int32_t lane = (int32_t)threadIdx.x % WARP_LANES, C = next.C, K = next.K;
+    int32_t first = 4 * lane;
+    float4 kept = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
     float square = 0.0f, dot = 0.0f, inverse;
 
     if (i >= (int64_t)next.S * K)
@@ -127,25 +149,32 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     int64_t set = i / K, k = i % K;
     const float *item = next.emb + (int64_t)next.negatives[i] * C;
     float *to = d_negative + i * C;
-    for (int32_t c = lane; c < C; c += WARP_LANES) {
-        float sum = 0.0f;
+    for (int32_t c = first; c < C; c += 4 * WARP_LANES) {
+        float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f), of = load4(item + c);
 
         for (int64_t p = next.set_start[set]; p < next.set_start[set + 1]; p++)
-            sum += shares[p * K + k] * units[p * C + c];
-        to[c] = sum;
-        square += item[c] * item[c];
-        dot += sum * item[c];
+            sum = add4(sum, scale4(load4(units + p * C + c), shares[p * K + k]));
+        if (c == first)
+            kept = sum;
+        else
+            store4(to + c, sum);
+        square += sum4(mul4(of, of));
+        dot += sum4(mul4(sum, of));
     }
     inverse = 1.0f / sqrtf(warp_sum(square) + 1e-12f);
     dot = warp_sum(dot) * inverse * inverse;
-    for (int32_t c = lane; c < C; c += WARP_LANES)
-        to[c] = inverse * (to[c] - dot * item[c]);
+    for (int32_t c = first; c < C; c += 4 * WARP_LANES) {
+        float4 sum = c == first ? kept : load4(to + c), of = load4(item + c);
+
+        store4(to + c, scale4(add4(sum, scale4(of, -dot)), inverse));
+    }
 }
 
 enum status cuda_next_loss(cudaStream_t stream, float *loss, float *dx, float *d_target,
                            float *unit, float *share, struct cuda_next next, struct error *err)
 {
-    size_t shared = 2 * ((size_t)next.C + (size_t)next.K) * sizeof(float);
+    size_t shared = ((size_t)next.C + (size_t)PARTS_FLOATS(next.C) + 2 * (size_t)next.K) *
+                    sizeof(float);
 
     if (next.k == 0)
         return OK;

@@ -30,7 +30,8 @@ files=${FILES:-$(echo kernels/cuda/*.cu)} # some, for a test of the gates
 wide="embed:5 norm:0 half:0 keep:0 dropout:2 head_inputs:12 head_cross:0 head_scores:1 head_dot:61 after:0
     embed_backward:0 segments:17 norm_backward:1 gate_backward:1 multiply:6 add:6 column_sums:4
     head_dot_backward:1 head_outer:1 head_cross_backward:0 head_inputs_backward:0
-    adamw:12 adamw_rows:1 adagrad:2 squares:15 next_norms:0 next_states:2 next_scale:7 next_listed:4"
+    adamw:12 adamw_rows:1 adagrad:2 squares:15 next_norms:0 next_states:2 next_scale:7 next_listed:4
+    next_loss:14 next_negatives:18 attention_delta:0 attention_rows:17 attention_keys:32"
 
 # What nvcc and ptxas made of the same sources before, good results only: both take most of a run.
 cache=${FRESHET_CACHE:-${HOME:-/var/tmp}/.cache/freshet}/for-tests/ptx
