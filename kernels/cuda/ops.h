@@ -11,10 +11,11 @@
  * Rows: the T history tokens of all requests, then the N candidates of all requests.
  * Shapes: beside each pointer; all of device memory, and none overlaps another unless it says so.
  * Rows of C, Z or W floats are read 16 bytes at a time: their pointers are aligned to them, and the
- * widths are multiples of 4; all else is 4-byte aligned. Any count may be 0: then nothing is
- * launched. Errors: ERR_DEVICE when a launch is refused. A fault inside shows at the next
- * synchronization. Thread: any, one stream each. A launcher queues and returns; it neither waits
- * nor allocates. Accuracy: of the CPU's header, f32 throughout; tests/cuemu holds each to 1e-4 * (1
+ * widths are multiples of 4; all else is 4-byte aligned unless it says so. Any count may be 0: then
+ * nothing is launched. Errors: ERR_DEVICE when a launch is refused. A fault inside shows at the
+ * next synchronization. Thread: any, one stream each. A launcher queues and returns; it neither
+ * waits nor allocates. Accuracy: of the CPU's header, f32 throughout; tests/cuemu holds each to
+ * 1e-4 * (1
  * + |ref|). A row's bits depend on its own request alone.
  */
 #ifndef KERNELS_CUDA_OPS_H
@@ -81,7 +82,7 @@ MUST_CHECK enum status cuda_half(cudaStream_t stream, uint16_t *out, const float
                                  struct error *err);
 
 /* What follows a product: out = out + bias, or SiLU of it. out: R rows of N, pitch apart;
- * bias (N). Bytes: N * 8 a row. Limit: memory. */
+ * bias (N); both 16-byte aligned, pitch and N multiples of 4. Bytes: N * 8 a row. Limit: memory. */
 enum cuda_after { CUDA_AFTER_BIAS, CUDA_AFTER_SILU };
 MUST_CHECK enum status cuda_after(cudaStream_t stream, float *out, int32_t pitch, const float *bias,
                                   int32_t R, int32_t N, enum cuda_after after, struct error *err);
@@ -174,7 +175,7 @@ MUST_CHECK enum status cuda_next_states(cudaStream_t stream, float *states, cons
                                         int32_t C, float inverse_tau, struct error *err);
 
 /* scores (B, V), products of states and emb, times inverse_norm (V); column 0, the unknown item, is
- * -INFINITY. Bytes: 8 a score. Limit: memory. */
+ * -INFINITY. scores: 16-byte aligned; V any. Bytes: 8 a score. Limit: memory. */
 MUST_CHECK enum status cuda_next_scale(cudaStream_t stream, float *scores,
                                        const float *inverse_norm, int32_t B, int32_t V,
                                        struct error *err);

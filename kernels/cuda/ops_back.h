@@ -26,7 +26,7 @@ extern "C" {
 
 /* cuda_norm() with rstd (R); cuda_gate() with normed (R, C) and rstd (R) of o; half: the result as
  * bf16, beside it or, for the gate where y is NULL, alone, or NULL; cuda_after() with SiLU and its
- * slope, shaped as out. */
+ * slope, shaped and aligned as out. */
 MUST_CHECK enum status cuda_norm_tape(cudaStream_t stream, float *out, uint16_t *half, float *rstd,
                                       const float *x, int32_t R, int32_t C, float epsilon,
                                       struct error *err);
@@ -61,7 +61,8 @@ MUST_CHECK enum status cuda_gate_backward(cudaStream_t stream, float *du, float 
                                           const float *u, int32_t u_pitch, int32_t R, int32_t C,
                                           struct error *err);
 
-/* y *= x, y += x; count floats. Bytes: 12 each. Limit: memory. */
+/* y *= x, y += x; count floats, any number of them; x and y 16-byte aligned. Bytes: 12 each. Limit:
+ * memory. */
 MUST_CHECK enum status cuda_multiply(cudaStream_t stream, float *y, const float *x, int64_t count,
                                      struct error *err);
 
@@ -73,8 +74,8 @@ MUST_CHECK enum status cuda_multiply_half(cudaStream_t stream, uint16_t *half, f
 MUST_CHECK enum status cuda_add(cudaStream_t stream, float *y, const float *x, int64_t count,
                                 struct error *err);
 
-/* out (N) = sums of the columns of x (R rows of N, pitch apart).
- * scratch: cuda_sums_floats(R, N). Bytes: 4 an element. Limit: memory. */
+/* out (N) = sums of the columns of x (R rows of N, pitch apart; 16 bytes at a time where x and
+ * pitch allow it). scratch: cuda_sums_floats(R, N). Bytes: 4 an element. Limit: memory. */
 #define CUDA_SUMS_ROWS 512
 static inline int64_t cuda_sums_floats(int64_t R, int64_t N)
 {
@@ -210,7 +211,7 @@ struct cuda_adamw {
     float c1, c2; /* 1 - beta^steps */
     float scale;  /* of the gradient */
 };
-/* n floats. Bytes: 28 each. Limit: memory. */
+/* n floats, any number of them; all four 16-byte aligned. Bytes: 28 each. Limit: memory. */
 MUST_CHECK enum status cuda_adamw(cudaStream_t stream, float *w, float *m, float *v,
                                   const float *gradient, int64_t n, struct cuda_adamw settings,
                                   struct error *err);
@@ -223,7 +224,8 @@ MUST_CHECK enum status cuda_adagrad(cudaStream_t stream, float *w, float *accumu
                                     const float *slots, const int32_t *row_of, int32_t count,
                                     int32_t C, float scale, float rate, float forget, float epsilon,
                                     struct error *err);
-/* sums (cuda_squares_count(n)): of squares of parts of x, to be added by the host in double. */
+/* sums (cuda_squares_count(n)): of squares of parts of x, to be added by the host in double.
+ * x 16-byte aligned; n any. */
 #define CUDA_SQUARES_PART 8192
 static inline int64_t cuda_squares_count(int64_t n)
 {

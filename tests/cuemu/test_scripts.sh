@@ -70,6 +70,8 @@ gate "local memory" "local memory" "${good/ld.global/.local .b8 __local_depot0[1
 gate "a call" "a call: something was not inlined" "${good/ld.global/call (retval0), expf; ld.global}"
 gate "narrow loads" "norm_kernel loads no 16 bytes at a time" "${good/some_/norm_}"
 gate "wide loads" "$files passed, 0 failed" "$(sed 's/some_/norm_/; s/ld.global.f32 %f1/ld.global.v4.f32 {%f1, %f2, %f3, %f4}/' <<<"$good")"
+gate "one narrow load" "norm_kernel loads 4 bytes at a time in 1 places, not 0" \
+    "$(sed 's/some_/norm_/; s/ld.global.f32 %f1.*/&\n    ld.global.v4.f32 {%f1, %f2, %f3, %f4}, [%rd1];/' <<<"$good")"
 gate "spills" "registers are spilled" "$good" "PTXAS_SAYS=warning: registers are spilled to local memory"
 
 # What was made is taken from the cache, and only by who has the same sources and toolkit.
