@@ -138,8 +138,8 @@ enum status cuda_next_scale(cudaStream_t stream, float *scores, const float *inv
 {
     if (B == 0 || V == 0)
         return OK;
-    LAUNCH(next_scale_kernel, blocks_of((int64_t)B * V, 4 * THREADS), THREADS, 0, stream, scores,
-           inverse_norm, B, V);
+    LAUNCH(next_scale_kernel, blocks_of((int64_t)B * V, 4 * (int64_t)THREADS), THREADS, 0, stream,
+           scores, inverse_norm, B, V);
     CUDA_TRY(err, cudaGetLastError());
     return OK;
 }

@@ -108,14 +108,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, 8)
         for (int32_t k = thread / run; k < K; k += runs)
             sum = add4(sum, scale4(load4(next.emb + (int64_t)negatives[k] * C + c),
                                    logit[k] * inverse[k]));
-        store4(parts + thread / run * C + c, sum);
+        store4(parts + (int64_t)(thread / run) * C + c, sum);
     }
     __syncthreads();
     for (int32_t c = 4 * thread; c < C; c += 4 * THREADS) {
         float4 sum = scale4(load4(item + c), own_share * own[1]);
 
         for (int32_t r = 0; r < runs; r++)
-            sum = add4(sum, load4(parts + r * C + c));
+            sum = add4(sum, load4(parts + (int64_t)r * C + c));
         store4(parts + c, sum); /* nobody else reads these channels */
         dot += sum4(mul4(sum, load4(unit + c)));
     }

@@ -181,7 +181,8 @@ enum status cuda_multiply(cudaStream_t stream, float *y, const float *x, int64_t
 {
     if (count == 0)
         return OK;
-    LAUNCH(multiply_kernel, blocks_of(count, 4 * THREADS), THREADS, 0, stream, y, x, count);
+    LAUNCH(multiply_kernel, blocks_of(count, 4 * (int64_t)THREADS), THREADS, 0, stream, y, x,
+           count);
     CUDA_TRY(err, cudaGetLastError());
     return OK;
 }
@@ -191,7 +192,7 @@ enum status cuda_add(cudaStream_t stream, float *y, const float *x, int64_t coun
 {
     if (count == 0)
         return OK;
-    LAUNCH(add_kernel, blocks_of(count, 4 * THREADS), THREADS, 0, stream, y, x, count);
+    LAUNCH(add_kernel, blocks_of(count, 4 * (int64_t)THREADS), THREADS, 0, stream, y, x, count);
     CUDA_TRY(err, cudaGetLastError());
     return OK;
 }

@@ -136,8 +136,8 @@ enum status cuda_adamw(cudaStream_t stream, float *w, float *m, float *v, const 
 {
     if (n == 0)
         return OK;
-    LAUNCH(adamw_kernel, blocks_of(n, 4 * THREADS), THREADS, 0, stream, w, m, v, gradient, n,
-           settings);
+    LAUNCH(adamw_kernel, blocks_of(n, 4 * (int64_t)THREADS), THREADS, 0, stream, w, m, v, gradient,
+           n, settings);
     CUDA_TRY(err, cudaGetLastError());
     return OK;
 }
@@ -148,8 +148,8 @@ enum status cuda_adamw_rows(cudaStream_t stream, float *w, float *m, float *v, c
 {
     if (V == 0)
         return OK;
-    LAUNCH(adamw_rows_kernel, blocks_of((int64_t)V * C, 4 * THREADS), THREADS, 0, stream, w, m, v,
-           slots, slot_of, V, C, settings);
+    LAUNCH(adamw_rows_kernel, blocks_of((int64_t)V * C, 4 * (int64_t)THREADS), THREADS, 0, stream,
+           w, m, v, slots, slot_of, V, C, settings);
     CUDA_TRY(err, cudaGetLastError());
     return OK;
 }
