@@ -27,7 +27,7 @@ passed=0 failed=0 skipped=0
 files=${FILES:-$(echo kernels/cuda/*.cu)} # some, for a test of the gates
 # Those that are meant to load 16 bytes at a time, and how many loads of 4 bytes their text may have
 # beside: numbers of rows, tails. A load that went back to 4 bytes is one more.
-wide="attention:78 embed:5 norm:0 half:0 keep:1 dropout:2 head_inputs:12 head_cross:0 head_scores:1 head_dot:61 after:0
+wide="attention:78 multiply_half:0 embed:5 norm:0 half:0 keep:1 dropout:2 head_inputs:12 head_cross:0 head_scores:1 head_dot:61 after:0
     embed_backward:0 segments:17 norm_backward:1 gate_backward:1 multiply:6 add:6 column_sums:4
     head_dot_backward:1 head_outer:1 head_cross_backward:0 head_inputs_backward:0
     adamw:12 adamw_rows:1 adagrad:2 squares:15 next_norms:0 next_states:2 next_scale:7 next_listed:4
