@@ -149,8 +149,8 @@ static __device__ __forceinline__ const float *value_at(const float *z, const st
         return row_of(z, a, it->base + (j - it->kept)) + a->C;
     }
     *k_blocks = 1;
-    return a->pages.at + a->pages.slots[it->page + j / CUDA_PAGE_ROWS] * a->pages.pitch +
-           j % CUDA_PAGE_ROWS * 2 * a->C;
+    return a->pages.at + (int64_t)a->pages.slots[it->page + j / CUDA_PAGE_ROWS] * a->pages.pitch +
+           (int64_t)(j % CUDA_PAGE_ROWS) * 2 * a->C;
 }
 
 /* v of the tile of keys, 0 where nobody sees one. */
@@ -164,7 +164,7 @@ static __device__ __forceinline__ void load_values(float4 (*v)[WIDE / 4], const 
         float4 four = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 
         if (key + j < it->keys && 4 * c < it->width)
-            four = load4(value_at(z, it, a, key + j, &blocks) + it->out + 4 * c);
+            four = load4(value_at(z, it, a, key + j, &blocks) + it->out + 4 * (int64_t)c);
         v[j][c] = four;
     }
 }
@@ -182,9 +182,9 @@ score_keys(float scores[OWN], float4 (*q)[FOURS + 1], float4 (*k)[FOURS + 1], co
         from += blocks * a->C + it->head + 4 * c;
     for (int32_t d = 0; d < D; d += SLICE) {
         if (r < ROWS)
-            q[r][c] = r < it->count
-                          ? load4(row_of(z, a, it->first + r) + 2 * a->C + it->head + d + 4 * c)
-                          : none;
+            q[r][c] = r < it->count ? load4(row_of(z, a, it->first + r) + 2 * (int64_t)a->C +
+                                            it->head + d + 4 * (int64_t)c)
+                                    : none;
         k[r][c] = from != NULL ? load4(from + d) : none;
         __syncthreads();
         NOT_UNROLLED
