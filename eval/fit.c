@@ -296,15 +296,12 @@ static float rate_of(const struct fit *f)
     return f->options.learning_rate * (float)(floor + (1 - floor) * .5 * (1 + cos(M_PI * done)));
 }
 
-enum status fit_epoch(struct fit *f, struct fit_epoch *epoch, struct progress *progress,
-                      struct error *err)
+static enum status steps_of_epoch(struct fit *f, struct fit_epoch *epoch, double *lost,
+                                  struct progress *progress, struct error *err)
 {
     struct trainer_losses losses;
     enum status status = shuffle_pieces(f, err);
-    double lost = 0;
 
-    *epoch = (struct fit_epoch){0};
-    trainer_run_begin(f->trainer);
     for (int64_t next = 0; status == OK && next < f->pieces_count;) {
         assemble(f, &next);
         trainer_set_rate(f->trainer, rate_of(f));
@@ -317,7 +314,7 @@ enum status fit_epoch(struct fit *f, struct fit_epoch *epoch, struct progress *p
         }
         if (status != OK)
             return status;
-        lost += losses.next * (double)losses.targets;
+        *lost += losses.next * (double)losses.targets;
         epoch->targets += losses.targets;
         epoch->steps++;
         if (progress != NULL)
@@ -328,8 +325,23 @@ enum status fit_epoch(struct fit *f, struct fit_epoch *epoch, struct progress *p
         if (f->options.stopping != NULL && f->options.stopping())
             status = error_set(err, ERR_CANCELLED, "stopped in epoch %d", f->epochs + 1);
     }
+    return status;
+}
+
+enum status fit_epoch(struct fit *f, struct fit_epoch *epoch, struct progress *progress,
+                      struct error *err)
+{
+    enum status status, ended;
+    struct error second;
+    double lost = 0;
+
+    *epoch = (struct fit_epoch){0};
+    trainer_run_begin(f->trainer);
+    status = steps_of_epoch(f, epoch, &lost, progress, err);
+    /* Also of an epoch that was given up: fit_load() writes to the model. */
+    ended = trainer_run_end(f->trainer, f->model, status == OK ? err : &second);
     if (status == OK)
-        status = trainer_run_end(f->trainer, f->model, err);
+        status = ended;
     if (status != OK)
         return status;
     f->epochs++;

@@ -333,6 +333,7 @@ enum status model_grow_items(struct model *model, int32_t V, struct error *err)
     size_t C = (size_t)config->C;
     enum status status = check_range("item rows (V)", V, 1, MODEL_ITEMS_MAX, err);
 
+    assert(!model->away);
     if (status != OK || V <= config->V)
         return status;
     if (V > model->emb_capacity) {

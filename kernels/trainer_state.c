@@ -141,6 +141,7 @@ enum status trainer_state_load(struct trainer *t, const void *bytes, size_t coun
     enum status status;
     size_t rows, width;
 
+    assert(!t->ahead);
     if (count < HEADER_BYTES + CHECKSUM_BYTES)
         return error_set(err, ERR_MALFORMED, "trainer state of %zu bytes is cut short", count);
     memcpy(&header, bytes, sizeof header);
@@ -165,6 +166,7 @@ enum status trainer_state_load(struct trainer *t, const void *bytes, size_t coun
         get(&at, t->items_v, rows);
     }
     t->moments_changed = true;
+    t->spoiled = false; /* the model is to be restored with it */
     t->V = header.V;
     t->steps = header.steps;
     memcpy(t->random.s, header.random, sizeof header.random);

@@ -421,7 +421,12 @@ const struct learner_progress *learner_progress(const struct learner *l)
 
 enum status learner_settle(struct learner *l, struct error *err)
 {
-    return trainer_run_end(l->trainer, l->model, err);
+    enum status status = trainer_run_end(l->trainer, l->model, err);
+
+    /* Recall by the model's next-item scores asks it until the next steps. */
+    if (status == OK && l->changed && l->options.recall_next != 0)
+        status = model_prepare(l->model, err);
+    return status;
 }
 
 enum status learner_ready(struct learner *l, struct error *err)

@@ -53,13 +53,13 @@ struct learner {
     struct item_scratch *scratch;
     struct user_entry *kept;            /* (sequence_max) of a history */
     struct batch_builder *next_builder; /* of recall by next-item scores, with the rest */
-    int next_builder_rows;
+    int next_builder_rows, next_history_max;
     struct model_workspace *next_workspace;
     int32_t next[MODEL_NEXT_TOP_MAX];
     float next_scores[MODEL_NEXT_TOP_MAX];
     struct batch_builder *builder;
     int builder_rows;
-    int32_t *pick;    /* (2 * recall_each) */
+    int32_t *pick;    /* (once_slots / 2) */
     int32_t *once;    /* (once_slots) of indices + 1, at most half full */
     int once_slots;   /* a power of two */
     int32_t *indices; /* of a batch's list */

@@ -2,10 +2,10 @@
  * retrain/learner_recall.c - a list from an event: the choice among what recall would have offered.
  *
  * The scorer orders the union of popular and related items, and where it is told to of the model's
- * best next items, too. So that is what the head is trained
- * on, in the same way: the union at that moment, of which a random part (a softmax over a uniform
- * sample needs no correction) stands beside the choice. What the user already has is in it, since
- * requests may keep it; where nobody chooses a thing twice the head learns that from the lists.
+ * best next items, too. So that is what the head is trained on, in the same way: the union at that
+ * moment, of which a random part (a softmax over a uniform sample needs no correction) stands
+ * beside the choice. What the user already has is in it, since requests may keep it; where nobody
+ * chooses a thing twice the head learns that from the lists.
  */
 #include "retrain/learner_inside.h"
 
@@ -31,20 +31,22 @@ static enum status ready_next(struct learner *l, struct error *err)
 {
     struct batch_builder_options options = {.history_max = model_history_max(l->model),
                                             .rows_max = model_config(l->model)->V};
-    enum status status = learner_ready(l, err);
 
     if (l->next_workspace == NULL)
         l->next_workspace = model_workspace_create();
-    if (status != OK || (l->next_builder != NULL && l->next_builder_rows == options.rows_max))
-        return status;
+    if (l->next_builder != NULL && l->next_builder_rows == options.rows_max &&
+        l->next_history_max == options.history_max)
+        return OK;
     batch_builder_destroy(l->next_builder);
     l->next_builder = NULL;
     l->next_builder_rows = options.rows_max;
+    l->next_history_max = options.history_max;
     return batch_builder_create(&l->next_builder, &options, err);
 }
 
-/* As scorer/rank.c does it, by the weights there are: the head has to see what it is going to
- * order. (Brought to a head that never saw them, the model's own candidates gained half as much.)
+/* As scorer/rank.c does it, by the weights that learner_settle() last brought: the head has to see
+ * what it is going to order. (Brought to a head that never saw them, the model's own candidates
+ * gained half as much.)
  */
 static enum status next_items(struct learner *l, const struct sequences_view *before,
                               const struct item_query *query, int32_t *into, int *count,

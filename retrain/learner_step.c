@@ -17,8 +17,8 @@
 #define ROWS_STEP       64
 #define ADAGRAD_ABOVE_V 200000
 
-/* Room for every row the tables have given out. */
-/* Rows that the model gets or gives to others are written on the host. */
+/* Room for every row the tables have given out. Rows that the model gets, or gives to others, are
+ * written on the host. */
 static enum status grow(struct learner *l, struct error *err)
 {
     int rows = item_tables_rows(l->tables);

@@ -150,7 +150,7 @@ enum status blas_product_half_of(cublasHandle_t blas, void *out, int32_t out_pit
                                  struct error *err)
 {
     const float one = 1, keep = add ? 1 : 0;
-    cublasStatus_t status;
+    cublasStatus_t status, restored;
 
     if (R == 0)
         return OK;
@@ -160,8 +160,8 @@ enum status blas_product_half_of(cublasHandle_t blas, void *out, int32_t out_pit
                                     w.at, CUDA_R_16BF, w.pitch, x.at, CUDA_R_16BF, x.pitch, &keep,
                                     out, out_half ? CUDA_R_16BF : CUDA_R_32F, out_pitch,
                                     CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
-    if (status == CUBLAS_STATUS_SUCCESS)
-        status = blas_table.set_math(blas, CUBLAS_PEDANTIC_MATH);
+    restored = blas_table.set_math(blas, CUBLAS_PEDANTIC_MATH);
+    status = status == CUBLAS_STATUS_SUCCESS ? restored : status;
     return status == CUBLAS_STATUS_SUCCESS ? OK : failed("cublasGemmEx", status, err);
 }
 

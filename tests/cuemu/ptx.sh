@@ -41,15 +41,17 @@ common=$({ "$home/bin/nvcc" --version && cat kernels/*.h kernels/cuda/*.h ops/*.
 # Makes FOLDER/TARGET/FILE.ptx and .ptxas; says what is wrong.
 translate() { # FILE TARGET
     local made=$folder/$2/$(basename "$1" .cu) key
-    key=$cache/$({ echo "$common" "$2" && cat "$1"; } | md5sum | cut -c 1-32)
+    key=$cache/$({ echo "$common" "$2" && cat "$1" "$0"; } | md5sum | cut -c 1-32)
     if [ -e "$key.ptx" ] && [ -e "$key.ptxas" ]; then
         cp "$key.ptx" "$made.ptx" && cp "$key.ptxas" "$made.ptxas"
         return
     fi
-    "$home/bin/nvcc" -O3 -std=c++17 -ptx -arch="compute_$2" -I. -D_GNU_SOURCE -o "$made.ptx" "$1" 2>&1 ||
-        { echo "nvcc failed"; return; }
+    "$home/bin/nvcc" -O3 -std=c++17 -ptx -arch="compute_$2" -I. -D_GNU_SOURCE -o "$made.ptx" "$1" >"$made.said" 2>&1 ||
+        { cat "$made.said"; echo "nvcc failed"; return; }
+    cat "$made.said"
     "$home/bin/ptxas" -v -warn-spills -warn-lmem-usage -Werror -arch="sm_$2" -o /dev/null "$made.ptx" \
         >"$made.ptxas" 2>&1 || { echo "ptxas:"; cat "$made.ptxas"; return; }
+    [ ! -s "$made.said" ] || return # a warning, which the next run is to see, too
     # Others may look at the same time: each file is whole when it has its name.
     cp "$made.ptx" "$key.ptx.$BASHPID" && mv "$key.ptx.$BASHPID" "$key.ptx"
     cp "$made.ptxas" "$key.ptxas.$BASHPID" && mv "$key.ptxas.$BASHPID" "$key.ptxas"

@@ -65,7 +65,7 @@ read -r tests_passed tests_failed tests_skipped < <(
 
 # The program of bench-gpu, to its end; and scripts for where a GPU or nvcc is.
 bench_is_good() {
-    timeout 120 build/cuemu/bench --tiny --json="$folder/bench.json" >"$folder/bench.log" 2>&1 &&
+    timeout 300 build/cuemu/bench --tiny --json="$folder/bench.json" >"$folder/bench.log" 2>&1 &&
         grep -q '^emulated: no times$' "$folder/bench.log" && ! grep -q '^cuemu: ' "$folder/bench.log" &&
         grep -q '^training step ' "$folder/bench.log" && ! grep -q '_us.*least_us' "$folder/bench.json" &&
         python3 -c 'import json, sys; assert json.load(open(sys.argv[1]))["emulated"]' "$folder/bench.json"

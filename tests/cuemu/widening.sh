@@ -12,9 +12,14 @@ cd "$(dirname "$0")/../.." || exit 70
 allowed='part \+ i \* PARTS\]'
 
 found() { # FILE
-    clang-tidy --quiet --checks='-*,bugprone-implicit-widening-of-multiplication-result' "$1" -- \
-        -x c++ -std=c++17 -Itests/cuemu/include -I. -D_GNU_SOURCE 2>/dev/null |
-        grep -A 1 -E 'performing an implicit widening|is used as a pointer offset' | grep -v '^--$' | paste - - |
+    local said
+    said=$(clang-tidy --quiet --checks='-*,bugprone-implicit-widening-of-multiplication-result' "$1" -- \
+        -x c++ -std=c++17 -Itests/cuemu/include -I. -D_GNU_SOURCE 2>&1) # not 0 where it warns, too
+    if grep -A 2 clang-diagnostic-error <<<"$said"; then
+        echo "clang-tidy could not read it"
+        return
+    fi
+    grep -A 1 -E 'performing an implicit widening|is used as a pointer offset' <<<"$said" | grep -v '^--$' | paste - - |
         while IFS=$'\t' read -r where line; do
             column=$(cut -d : -f 3 <<<"$where")
             [[ ${line:column-1} == THREADS* ]] || grep -qE "$allowed" <<<"$line" || printf '%s\n    %s\n' "$where" "$line"

@@ -94,6 +94,7 @@ void retrain_train(struct learner *learner, int steps)
         CHECK_STATUS(OK, learner_step(learner, INT64_MAX, &worked, &err));
         CHECK(worked || i > 0); /* what is not new is not learnt again */
     }
+    CHECK_STATUS(OK, learner_settle(learner, &err));
 }
 
 static uint64_t named(char letter, int number, bool user)
