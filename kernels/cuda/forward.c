@@ -1,7 +1,7 @@
 /*
  * kernels/cuda/forward.c - one batch through the layers, and the memory it needs.
  *
- * Reads top down: weights, memory of a pass, what goes in, layers, head. In the last layer history
+ * Reads top down: memory of a pass, what goes in, layers, head. In the last layer history
  * rows matter as K and V alone, as on the CPU (kernels/network.c).
  */
 #include "kernels/cuda/forward.h"
@@ -14,29 +14,17 @@
 #include "kernels/cuda/ops.h"
 #include "kernels/cuda/probe.h"
 #include "kernels/cuda/stage.h"
+#include "kernels/cuda/weights.h"
 #include "kernels/kv_cache.h"
 #include "kernels/network.h"
 
 #include <assert.h>
 #include <math.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 _Static_assert(CUDA_PAGE_ROWS == KV_PAGE_ROWS, "pages of kernels and of the cache are the same");
-
-struct device_model {
-    struct model_config config;
-    int32_t Z;
-    bool bf16;                      /* products of scores are of bf16 numbers */
-    struct device_bytes half;       /* then block as bf16, element by element */
-    bool bf16_next;                 /* and those of next-item scores */
-    struct device_bytes emb_half;   /* then emb as bf16 */
-    uint64_t place;                 /* another one whenever something lies elsewhere than before */
-    struct network_tensors weights; /* pointers into block, on the device */
-    struct device_floats block, emb, inverse_norm; /* the last: (V) of item rows */
-};
 
 /* What is asked of a batch. */
 struct call {
@@ -85,130 +73,12 @@ struct device_pass {
     uint16_t *states_half; /* states as bf16, where next-item scores are of those */
 };
 
-/* ---- weights ---- */
+/* ---- memory of a pass ---- */
 
 #ifndef FORWARD_SLICE /* tests want many slices of a small table */
 #define FORWARD_SLICE (1 << 22)
 #endif
 #define SLICE_FLOATS FORWARD_SLICE /* scores at a time, when the best are looked for: 16 MB */
-
-#define BF16_CAPABILITY 80 /* 8.0: below it cuBLAS has no product of bf16 */
-
-static int capability; /* of the device; set before there is a model */
-
-/* A tensor of the weights as bf16. */
-static uint16_t *half_of(const struct device_model *model, const float *tensor)
-{
-    return (uint16_t *)(void *)model->half.at + (tensor - model->block.at);
-}
-
-static uint16_t *emb_half(const struct device_model *model)
-{
-    return (uint16_t *)(void *)model->emb_half.at;
-}
-
-static bool multiplies_bf16(const struct device_model *model)
-{
-    return model->bf16;
-}
-
-static void drop_model(struct device_model *model)
-{
-    if (model == NULL)
-        return;
-    device_floats_clear(&model->block);
-    device_floats_clear(&model->emb);
-    device_floats_clear(&model->inverse_norm);
-    device_bytes_clear(&model->half);
-    device_bytes_clear(&model->emb_half);
-    free(model);
-}
-
-/* What launches have of a model beside its shape, which stays: where its tensors lie, and how many
- * item rows there are. While these stay, a graph that reads them stays right. */
-struct places {
-    const void *block, *emb, *inverse_norm, *half, *emb_half;
-    int32_t V;
-};
-
-static struct places places_of(const struct device_model *model)
-{
-    return (struct places){.block = model->block.at,
-                           .emb = model->emb.at,
-                           .inverse_norm = model->inverse_norm.at,
-                           .half = model->bf16 ? model->half.at : NULL,
-                           .emb_half = model->bf16_next ? model->emb_half.at : NULL,
-                           .V = model->config.V};
-}
-
-static bool same_places(const struct places *a, const struct places *b)
-{
-    return a->block == b->block && a->emb == b->emb && a->inverse_norm == b->inverse_norm &&
-           a->half == b->half && a->emb_half == b->emb_half && a->V == b->V;
-}
-
-static enum status put_weights(struct device_model *model, const struct network_state *state,
-                               struct error *err)
-{
-    static _Atomic uint64_t last_place;
-    struct places before = places_of(model), after;
-    int64_t block = state->layout->floats;
-    int64_t emb = (int64_t)state->network->config.V * state->network->config.C;
-    enum status status = device_floats_reserve(&model->block, block, err);
-
-    if (status == OK)
-        status = device_floats_reserve(&model->emb, emb, err);
-    if (status == OK)
-        status = device_floats_reserve(&model->inverse_norm, state->network->config.V, err);
-    model->bf16 = state->network->bf16 && capability >= BF16_CAPABILITY;
-    model->bf16_next = model->bf16 && state->network->bf16_next;
-    if (status == OK && model->bf16)
-        status = device_bytes_reserve(&model->half, (size_t)block * sizeof(uint16_t), err);
-    if (status == OK && model->bf16_next)
-        status = device_bytes_reserve(&model->emb_half, (size_t)emb * sizeof(uint16_t), err);
-    if (status != OK)
-        return status;
-    CUDA_TRY(err, cudaMemcpy(model->block.at, state->block, (size_t)block * sizeof(float),
-                             cudaMemcpyHostToDevice));
-    CUDA_TRY(err, cudaMemcpy(model->emb.at, state->network->emb, (size_t)emb * sizeof(float),
-                             cudaMemcpyHostToDevice));
-    status = cuda_next_norms(NULL, model->inverse_norm.at, model->emb.at, state->network->config.V,
-                             state->network->config.C, err);
-    if (status == OK && model->bf16)
-        status = cuda_half(NULL, half_of(model, model->block.at), model->block.at, block, err);
-    if (status == OK && model->bf16_next)
-        status = cuda_half(NULL, emb_half(model), model->emb.at, emb, err);
-    if (status != OK)
-        return status;
-    /* Passes have streams of their own, which do not wait for what is above. */
-    CUDA_TRY(err, cudaDeviceSynchronize());
-    model->config = state->network->config;
-    model->Z = state->layout->Z;
-    network_point(&model->weights, state->layout, model->block.at);
-    after = places_of(model);
-    if (!same_places(&before, &after))
-        model->place = atomic_fetch_add(&last_place, 1) + 1;
-    return OK;
-}
-
-static enum status put(struct device_model **device, const struct network_state *state,
-                       struct error *err)
-{
-    enum status status;
-
-    if (*device == NULL)
-        *device = calloc(1, sizeof **device);
-    if (*device == NULL)
-        return error_set(err, ERR_NOMEM, "no memory for a model on the GPU");
-    status = put_weights(*device, state, err);
-    if (status != OK) {
-        drop_model(*device);
-        *device = NULL;
-    }
-    return status;
-}
-
-/* ---- memory of a pass ---- */
 
 static void drop_pass(struct device_pass *pass)
 {
@@ -239,8 +109,8 @@ static enum status make_pass(struct device_pass **pass, struct error *err)
     }
     status = blas_create(&made->blas, made->stream, err);
     if (status == OK)
-        status = device_bytes_reserve(&made->workspace,
-                                      capability >= 90 ? (size_t)32 << 20 : (size_t)4 << 20, err);
+        status = device_bytes_reserve(
+            &made->workspace, weights_capability() >= 90 ? (size_t)32 << 20 : (size_t)4 << 20, err);
     if (status == OK)
         status = blas_workspace(made->blas, made->workspace.at, made->workspace.bytes, err);
     if (status != OK) {
@@ -565,7 +435,8 @@ static enum status product(const struct device_pass *pass, float *out, int32_t o
 {
     struct blas_matrix floats = {x + from, x_pitch}, weights = {w, w_pitch};
     struct blas_half halves = {(const uint16_t *)(const void *)x + from, x_pitch};
-    struct blas_half half_weights = {pass->model->bf16 ? half_of(pass->model, w) : NULL, w_pitch};
+    struct blas_half half_weights = {pass->model->bf16 ? weights_half(pass->model, w) : NULL,
+                                     w_pitch};
 
     if (pass->model->bf16)
         return blas_product_half(pass->blas, out, out_pitch, out_half, halves, half_weights, R, K,
@@ -772,7 +643,7 @@ static enum status next_products(const struct device_pass *pass, int32_t first, 
     if (!model->bf16_next)
         return blas_product_of(pass->blas, pass->scores, rows, states, BLAS_AS_IT_IS, items,
                                BLAS_TRANSPOSED, B, C, rows, 0, err);
-    half_items.at = emb_half(model) + at;
+    half_items.at = weights_emb_half(model) + at;
     return blas_product_half_of(pass->blas, pass->scores, rows, 0, half_states, BLAS_AS_IT_IS,
                                 half_items, BLAS_TRANSPOSED, B, C, rows, 0, err);
 }
@@ -783,9 +654,9 @@ static enum status next_listed(const struct device_pass *pass, struct error *err
     int32_t B = pass->call.batch->B, C = model->config.C, V = model->config.V;
 
     if (model->bf16_next)
-        return cuda_next_listed_half(pass->stream, pass->scores, pass->states_half, emb_half(model),
-                                     model->inverse_norm.at, pass->in.candidate_start,
-                                     pass->in.listed, B, V, C, err);
+        return cuda_next_listed_half(pass->stream, pass->scores, pass->states_half,
+                                     weights_emb_half(model), model->inverse_norm.at,
+                                     pass->in.candidate_start, pass->in.listed, B, V, C, err);
     return cuda_next_listed(pass->stream, pass->scores, pass->states, model->emb.at,
                             model->inverse_norm.at, pass->in.candidate_start, pass->in.listed, B, V,
                             C, err);
@@ -991,12 +862,12 @@ enum status cuda_backend_open(struct backend *backend, struct error *err)
     if (status != OK)
         return status;
     backend->name = "cuda";
-    capability = probe.capability;
-    backend->bf16 = capability >= BF16_CAPABILITY;
+    weights_set_capability(probe.capability);
+    backend->bf16 = probe.capability >= WEIGHTS_BF16_CAPABILITY;
     (void)snprintf(backend->why, sizeof backend->why, "%s", probe.text);
-    backend->put = put;
-    backend->drop = drop_model;
-    backend->multiplies_bf16 = multiplies_bf16;
+    backend->put = weights_put;
+    backend->drop = weights_drop;
+    backend->multiplies_bf16 = weights_multiply_bf16;
     backend->score = score;
     backend->score_next = score_next;
     backend->next_top = score_top;
