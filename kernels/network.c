@@ -313,11 +313,11 @@ static void exchange_pages(const struct network_pass *pass, int32_t l)
     int64_t C = config->C;
 
     for (int32_t p = 0; pass->pool != NULL && p < lease->pages; p++) {
-        float *page = pass->pool +
-                      ((int64_t)lease->slots[p] * config->L + l) * KV_PAGE_ROWS * 2 * C;
+        float *page;
 
         if (lease->slots[p] == KV_SLOT_NONE)
             return; /* nor is what follows */
+        page = pass->pool + ((int64_t)lease->slots[p] * config->L + l) * KV_PAGE_ROWS * 2 * C;
         for (int32_t r = 0; r < KV_PAGE_ROWS; r++)
             exchange_row(pass->z[0] + ((int64_t)p * KV_PAGE_ROWS + r) * 4 * C, page + r * 2 * C,
                          config->C, p < lease->found);
