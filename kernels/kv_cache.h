@@ -23,7 +23,8 @@
  * model_reserve_cache() does) and cut into that model's pages. A model of another shape (L, C, CPU
  * or GPU) goes without, until KV_STRANGERS of its calls came in a row: then all is cut anew as soon
  * as nobody reads. Of one shape, any number of models share it. Where `bytes` are less than a page,
- * or cannot be had, requests are scored without (stats: pages 0).
+ * or cannot be had, requests are scored without (stats: pages 0). Pages of the host are wiped
+ * before their memory is given back.
  *
  * Thread: any number at once, but for create and destroy.
  */
@@ -63,10 +64,12 @@ struct kv_cache_stats {
 };
 void kv_cache_stats(const struct kv_cache *cache, struct kv_cache_stats *stats);
 
-/* Drops the pages that no request has at the moment, and wipes those that lie in the host's memory:
- * for when weights are gone and nobody can find their pages again. On a GPU they are overwritten by
- * what comes next. Not counted as dropped. NULL is fine. */
-void kv_cache_forget(struct kv_cache *cache);
+/* Drops the pages of these weights (never 0) that no request has at the moment, and wipes those
+ * that lie in the host's memory: for when the weights are gone and nobody can find their pages
+ * again. On a GPU they are overwritten by what comes next. Not counted as dropped. NULL is fine. It
+ * looks at all pages, and takes as long as it takes to write those; no request waits for more than
+ * 256 of them to be looked at. */
+void kv_cache_forget(struct kv_cache *cache, uint64_t version);
 
 /* ---- for model.c, and its tests ---- */
 
@@ -85,6 +88,9 @@ static inline int64_t kv_page_floats(struct kv_shape shape)
 MUST_CHECK enum status kv_cache_reserve(struct kv_cache *cache, struct kv_shape shape,
                                         struct error *err);
 
+/* Whether it has pages of this shape. */
+bool kv_cache_fits(struct kv_cache *cache, struct kv_shape shape);
+
 /* The pages, from page 0 on, for a call that goes with the cache: kv_cache_leave() follows. NULL
  * for one that goes without. */
 float *kv_cache_enter(struct kv_cache *cache, struct kv_shape shape);
@@ -93,6 +99,7 @@ void kv_cache_leave(struct kv_cache *cache);
 /* What one request has of the cache. Page p holds its rows p * KV_PAGE_ROWS on. */
 #define KV_SLOT_NONE (-1)
 struct kv_lease {
+    uint64_t version;     /* of the weights; not 0 */
     int32_t rows;         /* of the request's history */
     int32_t pages;        /* whole ones: rows / KV_PAGE_ROWS */
     int32_t found;        /* the first of them are there, pinned: not to be written */
@@ -101,7 +108,7 @@ struct kv_lease {
                        this request alone may write; or KV_SLOT_NONE, and so all behind it */
 };
 
-/* Fills rows, pages and keys; lease->keys: room for kv_pages_of(request->n). */
+/* Fills version, rows, pages and keys; lease->keys: room for kv_pages_of(request->n). */
 void kv_cache_keys(const struct kv_cache *cache, struct kv_lease *lease, uint64_t version,
                    const struct request *request);
 static inline int32_t kv_pages_of(int32_t rows)
@@ -110,7 +117,8 @@ static inline int32_t kv_pages_of(int32_t rows)
 }
 
 /* Between enter and leave: fills found and slots; give ends it. written: all places that were not
- * found hold what their keys say, and are published; else they are free again. */
+ * found hold what their keys say, and are published; else they are free again. In the host's
+ * memory what is not published (of two that were computed at once, one) is wiped. */
 void kv_cache_take(struct kv_cache *cache, struct kv_lease *lease);
 void kv_cache_give(struct kv_cache *cache, struct kv_lease *lease, bool written);
 

@@ -782,6 +782,16 @@ enum status model_reserve_cache(const struct model *model, struct kv_cache *cach
     return kv_cache_reserve(cache, shape_of(model), err);
 }
 
+bool model_fits_cache(const struct model *model, struct kv_cache *cache)
+{
+    return kv_cache_fits(cache, shape_of(model));
+}
+
+void model_forget_cached(const struct model *model, struct kv_cache *cache)
+{
+    kv_cache_forget(cache, model->version);
+}
+
 /* Grown at once to what is wanted; what they hold is of no use to the next batch. */
 static enum status reserve_leases(struct workspace_leases *leases, int32_t requests, int64_t pages,
                                   struct error *err)

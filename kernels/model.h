@@ -246,6 +246,11 @@ MUST_CHECK enum status model_score_cached(const struct model *model,
  * ERR_NOMEM; ERR_DEVICE. */
 MUST_CHECK enum status model_reserve_cache(const struct model *model, struct kv_cache *cache,
                                            struct error *err);
+/* Whether it has room for models of this one's shape. */
+bool model_fits_cache(const struct model *model, struct kv_cache *cache);
+/* Drops what the cache keeps of this model, and of it alone (kv_cache_forget()): for when nobody
+ * scores with it any more. A model that was never scored with costs a look at the pages. */
+void model_forget_cached(const struct model *model, struct kv_cache *cache);
 
 /**
  * Next-item scores of the last token's state, cosine / tau (the form the next-item loss trains).

@@ -112,22 +112,25 @@ void history_cache_close(struct kv_cache *cache)
     kv_cache_destroy(cache);
 }
 
-void history_cache_fit(struct kv_cache *cache, const struct model *model)
+bool history_cache_fit(struct kv_cache *cache, const struct model *model)
 {
     struct kv_cache_stats stats;
     struct error err;
 
-    if (cache == NULL)
-        return;
+    if (cache == NULL || model == NULL)
+        return true;
     if (model_reserve_cache(model, cache, &err) != OK) {
         log_event(LOG_WARN, "history_cache_off", err.text,
                   log_text("remedy", "each request computes its whole history; set "
                                      "serve.history_cache to what there is room for"));
-        return;
+        return true;
     }
+    if (!model_fits_cache(model, cache))
+        return false;
     kv_cache_stats(cache, &stats);
     log_event(LOG_INFO, "history_cache", "keeps K and V of histories from request to request",
               log_int("bytes", stats.bytes), log_int("events", stats.pages * KV_PAGE_ROWS));
+    return true;
 }
 
 int64_t history_cache_users(int64_t bytes, const struct model_config *config, int64_t events)

@@ -2,7 +2,7 @@
  * scorer/history_cache.h - serve's one cache of histories' K and V: its size, and what operators
  * see.
  *
- * Flow: serve.history_cache -> [open] -> every bundle's model [fit] -> scorer threads (rank.h) ->
+ * Flow: serve.history_cache -> [open] -> the model that serves [fit] -> scorer threads (rank.h) ->
  * [/metrics]
  *
  * What is kept, and how it is found, says kernels/kv_cache.h: a request finds the pages that any
@@ -17,6 +17,7 @@
 #include "ops/config.h"
 #include "ops/status.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define HISTORY_CACHE_LEAST                                                                        \
@@ -36,9 +37,10 @@ MUST_CHECK enum status history_cache_open(struct kv_cache **cache, int64_t bytes
                                           struct error *err);
 void history_cache_close(struct kv_cache *cache); /* NULL is fine */
 
-/* Before this model serves: takes the memory in place of the first request, and logs how much of
- * histories it keeps. Where there is no memory, requests are scored without. NULL is fine. */
-void history_cache_fit(struct kv_cache *cache, const struct model *model);
+/* Once this model serves: takes the memory in place of its requests, and logs how much of histories
+ * it keeps. Where there is no memory, requests are scored without. False: answers of a model of
+ * another shape still read what is there; ask again. NULL is fine. */
+bool history_cache_fit(struct kv_cache *cache, const struct model *model);
 
 /* Users whose last `events` of the history this many bytes keep, context tokens of the model
  * included; INT64_MAX when they are too few for a page, which nothing keeps. */

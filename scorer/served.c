@@ -31,7 +31,8 @@ METRIC_GAUGE(model_present, "freshet_serve_model_present",
 struct weights {
     atomic_int readers;
     struct model *model;
-    struct kv_cache *histories; /* that it is scored with, or NULL */
+    struct served_slot *slot;
+    struct weights *next; /* of those that are gone */
 };
 
 struct version {
@@ -52,8 +53,9 @@ struct file_mark {
 
 struct served_slot {
     char root[PATH_BYTES / 2];
-    pthread_mutex_t lock; /* guards now, and taking a reference to it */
+    pthread_mutex_t lock; /* guards now, and taking a reference to it; and gone */
     struct version *now;
+    struct weights *gone; /* nobody scores with them any more: the refresher buries them */
     char refused[MODEL_VERSION_MAX];
     struct item_tables *base; /* tables of the bundle as published: deltas apply to a copy */
     struct file_mark delta_mark;
@@ -62,15 +64,39 @@ struct served_slot {
     int32_t context_names;       /* print of those that requests are read by */
     enum served_bf16 bf16;
     struct kv_cache *histories;
+    bool fitted; /* to the model that serves, as well as can be */
 };
 
+/* The last to release may be a request: what takes time is left to the refresher. */
 static void weights_release(struct weights *weights)
 {
+    struct served_slot *slot;
+
     if (weights == NULL || atomic_fetch_sub(&weights->readers, 1) != 1)
         return;
-    model_destroy(weights->model);
-    kv_cache_forget(weights->histories); /* of these weights: nobody finds them again */
-    free(weights);
+    slot = weights->slot;
+    (void)pthread_mutex_lock(&slot->lock);
+    weights->next = slot->gone;
+    slot->gone = weights;
+    (void)pthread_mutex_unlock(&slot->lock);
+}
+
+/* Frees weights that are gone, and has the cache forget what was computed with them. */
+static void bury(struct served_slot *slot)
+{
+    struct weights *weights, *next;
+
+    (void)pthread_mutex_lock(&slot->lock);
+    weights = slot->gone;
+    slot->gone = NULL;
+    (void)pthread_mutex_unlock(&slot->lock);
+    for (; weights != NULL; weights = next) {
+        next = weights->next;
+        if (weights->model != NULL)
+            model_forget_cached(weights->model, slot->histories);
+        model_destroy(weights->model);
+        free(weights);
+    }
 }
 
 static void version_release(struct version *version)
@@ -121,6 +147,7 @@ void served_slot_destroy(struct served_slot *slot)
     if (slot == NULL)
         return;
     version_release(slot->now);
+    bury(slot);
     item_tables_destroy(slot->base);
     (void)pthread_mutex_destroy(&slot->lock);
     free(slot);
@@ -263,7 +290,7 @@ static enum status choose_products(const struct served_slot *slot, struct model 
     return OK;
 }
 
-static enum status load_weights(const struct served_slot *slot, struct weights **weights,
+static enum status load_weights(struct served_slot *slot, struct weights **weights,
                                 const char *folder, const struct manifest *manifest,
                                 struct error *err)
 {
@@ -285,6 +312,7 @@ static enum status load_weights(const struct served_slot *slot, struct weights *
     if (*weights == NULL)
         return error_set(err, ERR_NOMEM, "no memory for a model");
     atomic_init(&(*weights)->readers, 1);
+    (*weights)->slot = slot;
     (void)snprintf(path, sizeof path, "%s/%s", folder, MODEL_FILE_NAME);
     status = model_file_load(&(*weights)->model, path, manifest, err);
     if (status == OK)
@@ -293,10 +321,7 @@ static enum status load_weights(const struct served_slot *slot, struct weights *
         status = choose_products(slot, (*weights)->model, manifest, err);
     if (status == OK)
         status = model_fold((*weights)->model, err);
-    if (status == OK) {
-        history_cache_fit(slot->histories, (*weights)->model);
-        (*weights)->histories = slot->histories;
-    } else {
+    if (status != OK) {
         weights_release(*weights);
         *weights = NULL;
     }
@@ -344,6 +369,7 @@ static enum status load_bundle(struct served_slot *slot, const char *name, struc
     item_tables_destroy(slot->base);
     slot->base = base;
     slot->delta_mark = (struct file_mark){0};
+    slot->fitted = false;
     swap_in(slot, version);
     return OK;
 failed:
@@ -453,6 +479,7 @@ enum status served_refresh(struct served_slot *slot, bool *changed, struct error
     struct error why;
 
     *changed = false;
+    bury(slot); /* those that are gone are not kept beside two others */
     status = follow_current(slot, changed, err);
     if (slot->now != NULL) { /* what serves has news too while the newest bundle is no good */
         of_tables = load_delta(slot, changed, &why);
@@ -462,7 +489,10 @@ enum status served_refresh(struct served_slot *slot, bool *changed, struct error
             *err = why;
             status = of_tables;
         }
+        if (!slot->fitted)
+            slot->fitted = history_cache_fit(slot->histories, slot->now->served.model);
     }
+    bury(slot);
     if (status != OK && status != ERR_NOT_FOUND && status != ERR_REJECTED)
         metric_add(&refused, 1);
     return status;

@@ -5,8 +5,9 @@
  *
  * A served version is complete and read-only: weights, item tables with the newest delta applied,
  * and its name, "<bundle>+<delta sequence>". A request acquires one and releases it when it has
- * answered, so an answer names exactly one version, and the old one is freed when its last request
- * is done. Loading happens on the refresher's thread; the swap is one pointer under a lock.
+ * answered, so an answer names exactly one version, and the old one goes when its last request
+ * is done. Loading happens on the refresher's thread; the swap is one pointer under a lock,
+ * and weights are freed by the refresher, too.
  *
  * A bundle that cannot be used is refused, counted and named in the log once; what serves goes on.
  * Thread: acquire and release from any; refresh from one.
@@ -52,10 +53,10 @@ void served_slot_contexts(struct served_slot *slot, const struct context_names *
 enum served_bf16 { SERVED_BF16_OFF, SERVED_BF16_ON, SERVED_BF16_AUTO };
 void served_slot_bf16(struct served_slot *slot, enum served_bf16 bf16);
 
-/* The cache that requests will be scored with: it is made ready for each bundle's model before that
- * serves, and forgets all when a model was answered with for the last time: so nothing of an erased
- * user outlives the weights of its time. Borrowed until the slot is destroyed and the last version
- * released; without this call, or NULL: none. */
+/* The cache that requests will be scored with: it is made ready for each bundle's model as soon as
+ * that serves, and forgets what was made with a model at the refresh after the last answer with it:
+ * so nothing of an erased user outlives the weights of its time by long. No request pays for
+ * either. Borrowed until the slot is destroyed; without this call, or NULL: none. */
 void served_slot_histories(struct served_slot *slot, struct kv_cache *histories);
 void served_slot_destroy(struct served_slot *slot); /* NULL is fine; all must be released */
 

@@ -194,7 +194,7 @@ static void users_ask(const struct model_config *config, struct random *random)
 /* Bytes of so many pages. */
 static int64_t bytes_of(const struct model_config *config, int32_t pages)
 {
-    return pages * (kv_page_floats((struct kv_shape){.L = config->L, .C = config->C}) * 4 + 40);
+    return pages * (kv_page_floats((struct kv_shape){.L = config->L, .C = config->C}) * 4 + 48);
 }
 
 /* Requests of one batch have different parts of their histories in pages, new pages take the place

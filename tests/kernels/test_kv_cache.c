@@ -17,7 +17,7 @@
 
 static const struct kv_shape shape = {.L = 1, .C = 16};
 #define PAGE_BYTES                                                                                 \
-    (KV_PAGE_ROWS * 2 * 16 * 4 + 40) /* a page of that shape and its tables, nearly */
+    (KV_PAGE_ROWS * 2 * 16 * 4 + 48) /* a page of that shape and its tables, nearly */
 
 static struct jagged jagged, alone;
 
@@ -52,7 +52,8 @@ struct held {
 
 static void hold(struct held *held, struct kv_cache *cache, uint64_t name, int32_t pages)
 {
-    held->lease = (struct kv_lease){.rows = pages * KV_PAGE_ROWS + 5,
+    held->lease = (struct kv_lease){.version = name,
+                                    .rows = pages * KV_PAGE_ROWS + 5,
                                     .pages = pages,
                                     .found = -1,
                                     .keys = held->keys,
@@ -219,6 +220,104 @@ TEST(kv_cache_keeps_one_page_of_two_that_were_computed_at_once)
     kv_cache_destroy(cache);
 }
 
+/* Numbers in the whole pool that are not 0, on the host. */
+static int64_t count_kept(struct kv_cache *cache)
+{
+    const float *pool = kv_cache_enter(cache, shape);
+    int64_t floats = stats_of(cache).pages * kv_page_floats(shape), count = 0;
+
+    for (int64_t i = 0; i < floats; i++)
+        count += pool[i] != 0;
+    kv_cache_leave(cache);
+    return count;
+}
+
+/* As a request computes the pages that it did not find. */
+static void compute(struct kv_cache *cache, const struct held *held)
+{
+    float *pool = kv_cache_enter(cache, shape);
+    int64_t floats = kv_page_floats(shape);
+
+    for (int32_t p = held->lease.found; p < held->lease.pages; p++)
+        for (int64_t i = 0; i < floats && held->slots[p] != KV_SLOT_NONE; i++)
+            pool[held->slots[p] * floats + i] = 1;
+    kv_cache_leave(cache);
+}
+
+TEST(kv_cache_wipes_what_was_computed_and_is_not_kept)
+{
+    struct kv_cache *cache = cache_of_pages(8);
+    int64_t floats = kv_page_floats(shape);
+    struct held first, second, failed, other;
+
+    memset(kv_cache_enter(cache, shape), 0, (size_t)(8 * floats) * sizeof(float));
+    kv_cache_leave(cache);
+    hold(&first, cache, 1, 2);
+    hold(&second, cache, 1, 2);
+    hold(&failed, cache, 3, 1);
+    hold(&other, cache, 2, 3);
+    compute(cache, &first);
+    compute(cache, &second);
+    compute(cache, &failed);
+    compute(cache, &other);
+    CHECK_INT(8 * floats, count_kept(cache));
+    kv_cache_give(cache, &failed.lease, false);
+    kv_cache_give(cache, &first.lease, true);
+    CHECK_INT(7 * floats, count_kept(cache));
+    kv_cache_give(cache, &second.lease, true);
+    CHECK_INT(5 * floats, count_kept(cache));
+    kv_cache_give(cache, &other.lease, true);
+    kv_cache_forget(cache, 1); /* and nothing of others */
+    CHECK_INT(3 * floats, count_kept(cache));
+    CHECK_INT(3, stats_of(cache).pages_used);
+    CHECK_INT(0, found(cache, 1, 2));
+    CHECK_INT(3, found(cache, 2, 3));
+    kv_cache_forget(cache, 2);
+    CHECK_INT(0, count_kept(cache));
+    CHECK_INT(0, stats_of(cache).pages_used);
+    CHECK_INT(0, stats_of(cache).pages_dropped);
+    publish(cache, 4, 8); /* all places are free */
+    CHECK_INT(8, found(cache, 4, 8));
+    kv_cache_leave(cache);
+    kv_cache_destroy(cache);
+}
+
+TEST(kv_cache_forgets_no_page_that_is_read)
+{
+    struct kv_cache *cache = cache_of_pages(4);
+    struct held reads;
+
+    publish(cache, 1, 2);
+    hold(&reads, cache, 1, 1);
+    kv_cache_forget(cache, 1);
+    CHECK_INT(1, stats_of(cache).pages_used);
+    kv_cache_give(cache, &reads.lease, true);
+    kv_cache_forget(cache, 1);
+    CHECK_INT(0, stats_of(cache).pages_used);
+    kv_cache_forget(NULL, 1);
+    kv_cache_leave(cache);
+    kv_cache_destroy(cache);
+}
+
+TEST(kv_cache_forgets_nothing_where_it_could_not_be_cut)
+{
+    const struct kv_shape large = {.L = 8, .C = 512};
+    struct kv_cache *cache = cache_of_pages(4);
+    struct error err;
+
+    publish(cache, 1, 3);
+    kv_cache_leave(cache);
+    CHECK(kv_cache_fits(cache, shape) && !kv_cache_fits(cache, large));
+    CHECK_STATUS(ERR_LIMIT, kv_cache_reserve(cache, large, &err));
+    CHECK(!kv_cache_fits(cache, shape) && !kv_cache_fits(cache, large));
+    kv_cache_forget(cache, 1); /* of pages that are no more */
+    CHECK_INT(0, stats_of(cache).pages_used);
+    CHECK_STATUS(OK, kv_cache_reserve(cache, shape, &err));
+    kv_cache_forget(cache, 1);
+    CHECK_INT(4, stats_of(cache).pages);
+    kv_cache_destroy(cache);
+}
+
 TEST(kv_cache_changes_its_shape_for_who_asks_long_enough_while_nobody_reads)
 {
     const struct kv_shape other = {.L = 2, .C = 32};
@@ -358,8 +457,8 @@ static int64_t bytes_of(const struct model *model, int32_t pages)
 {
     const struct model_config *config = model_config(model);
 
-    return pages * (kv_page_floats((struct kv_shape){.L = config->L, .C = config->C}) * 4 + 40) +
-           39;
+    return pages * (kv_page_floats((struct kv_shape){.L = config->L, .C = config->C}) * 4 + 48) +
+           47;
 }
 
 /* Users whose histories go on, slide, and are corrected in the middle, as one stream of tokens. */

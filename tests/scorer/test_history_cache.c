@@ -464,13 +464,26 @@ static int64_t count_kept(const struct world *w)
     const struct model_config *config = model_config(w->models[0]);
     struct kv_shape shape = {.L = config->L, .C = config->C};
     const float *pool = kv_cache_enter(w->cache, shape);
-    int64_t count = 0;
+    int64_t pages = stats_of(w).pages, count = 0;
 
-    for (int64_t i = 0; pool != NULL && i < 8 * kv_page_floats(shape); i++)
+    for (int64_t i = 0; pool != NULL && i < pages * kv_page_floats(shape); i++)
         count += pool[i] != 0;
     if (pool != NULL)
         kv_cache_leave(w->cache);
     return count;
+}
+
+/* What the allocator gave is anything. */
+static void clean(const struct world *w)
+{
+    const struct model_config *config = model_config(w->models[0]);
+    struct kv_shape shape = {.L = config->L, .C = config->C};
+    float *pool = kv_cache_enter(w->cache, shape);
+
+    if (pool == NULL) /* a GPU's */
+        return;
+    memset(pool, 0, (size_t)(stats_of(w).pages * kv_page_floats(shape)) * sizeof *pool);
+    kv_cache_leave(w->cache);
 }
 
 TEST(history_cache_keeps_nothing_of_weights_that_went)
@@ -478,20 +491,30 @@ TEST(history_cache_keeps_nothing_of_weights_that_went)
     const struct served *served;
     struct served_slot *slot;
     struct world w;
-    bool host;
+    bool host, changed;
+    int64_t both;
 
     make_world(&w, ROOM, 0);
     CHECK_STATUS(OK, served_slot_create(&slot, test_folder(), NULL, &err));
     served_slot_histories(slot, w.cache);
     fixture_publish(test_folder(), "v1", w.tables[0], true, false);
     refresh(slot);
+    clean(&w);
     check_served(&w, slot);
     host = count_kept(&w) > 0; /* else a GPU has it */
     served = served_acquire(slot);
     fixture_publish(test_folder(), "v2", w.tables[0], true, false);
     refresh(slot);
     CHECK(stats_of(&w).pages_used > 0 && (count_kept(&w) > 0) == host);
-    served_release(slot, served); /* the last that answered with them */
+    check_served(&w, slot); /* with the new ones, which keep theirs */
+    both = stats_of(&w).pages_used;
+    CHECK(both > 0 && both % 2 == 0);
+    served_release(slot, served);             /* the last that answered with them */
+    CHECK_INT(both, stats_of(&w).pages_used); /* it does not wait for that */
+    CHECK_STATUS(OK, served_refresh(slot, &changed, &err));
+    CHECK_INT(both / 2, stats_of(&w).pages_used);
+    fixture_publish(test_folder(), "v3", w.tables[0], true, false);
+    refresh(slot);
     CHECK(stats_of(&w).pages_used == 0 && count_kept(&w) == 0);
     CHECK_INT(0, stats_of(&w).pages_dropped);
     check_served(&w, slot);
