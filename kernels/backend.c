@@ -47,6 +47,11 @@ static void choose(void)
     }
 }
 
+enum status backend_works(const struct backend *backend, struct error *err)
+{
+    return backend->works == NULL ? OK : backend->works(err);
+}
+
 enum status backend_choose(const struct backend **backend, struct error *err)
 {
     (void)pthread_once(&once, choose);

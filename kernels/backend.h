@@ -76,7 +76,15 @@ struct backend {
                           const struct network_state *state, struct error *err);
     void (*drop_learner)(struct device_learner *learner);
     void (*drop_pass)(struct device_pass *pass);
+
+    /* After an ERR_DEVICE: whether that was one call, or the device is lost. Waits for all that was
+     * queued, and has a few bytes go there and back. */
+    enum status (*works)(struct error *err);
 };
+
+/* OK where the device still does what it is asked, and always for the CPU. Errors: ERR_DEVICE,
+ * ERR_NOMEM (no room for the question). */
+MUST_CHECK enum status backend_works(const struct backend *backend, struct error *err);
 
 /**
  * The choice of this process, for its whole life.

@@ -140,6 +140,7 @@ const struct config_rule serve_config_rules[] = {
 
 /* Everything the role is made of, so that one function can take it apart. */
 struct role {
+    const struct backend *backend;
     struct event_schema *schema;
     struct catalogue *catalogue;
     struct kv_cache *histories;
@@ -190,6 +191,7 @@ static enum status open_server(struct role *role, const struct config *config, s
         .recall_next = (int)config_int(config, "serve.recall_next"),
         .floor = {config_real(config, "serve.new_share"), config_int(config, "serve.new_until")},
         .histories = role->histories,
+        .backend = role->backend,
         .stream_clock = strcmp(config_text(config, "clock"), "stream") == 0,
     };
     struct http_server_options http = {
@@ -298,7 +300,7 @@ static void tell_ready(struct role *role, enum status status, const struct error
     served_release(role->slot, served);
 }
 
-/* Until a signal (OK), or until the device that scores has failed (ERR_DEVICE). */
+/* Until a signal (OK), or until the device that scores works no more (ERR_DEVICE). */
 static enum status refresh_until_stopped(struct role *role, int64_t period_ms, struct error *why)
 {
     struct pollfd stop = {.fd = command_stop_descriptor(), .events = POLLIN};
@@ -309,11 +311,7 @@ static enum status refresh_until_stopped(struct role *role, int64_t period_ms, s
         bool changed;
         enum status status = served_refresh(role->slot, &changed, &err);
 
-        if (status == ERR_DEVICE) {
-            *why = err;
-            return status;
-        }
-        if (server_check(role->server, why) != OK)
+        if (server_check(role->server, status == ERR_DEVICE, why) != OK)
             return why->status;
         if (status != OK && status != ERR_NOT_FOUND && log_every(&limit, 30000))
             log_event(LOG_WARN, "bundle_refused", err.text,
@@ -343,7 +341,6 @@ static enum status write_ports(const struct command_line *line, const struct rol
 static int run_serve(struct command_line *line)
 {
     const struct config *config = command_config(line);
-    const struct backend *backend;
     struct role role = {0};
     struct error err;
     enum status status;
@@ -352,10 +349,10 @@ static int run_serve(struct command_line *line)
         return EXIT_USAGE;
     status = hash_start(&err);
     if (status == OK)
-        status = backend_choose(&backend, &err);
+        status = backend_choose(&role.backend, &err);
     if (status == OK) {
-        log_event(LOG_INFO, "backend", "scores on", log_text("device", backend->name),
-                  log_text("why", backend->why));
+        log_event(LOG_INFO, "backend", "scores on", log_text("device", role.backend->name),
+                  log_text("why", role.backend->why));
         status = open_role(&role, config, &err);
     }
     if (status == OK)

@@ -16,7 +16,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define PATH_BYTES 4096
+#define PATH_BYTES   4096
+#define DEVICE_TRIES 3 /* what a GPU refuses once it may take the next time */
 
 METRIC_COUNTER(swaps, "freshet_serve_model_swaps_total", "served versions swapped in");
 METRIC_COUNTER(refused, "freshet_serve_model_refused_total", "bundles or deltas refused");
@@ -57,6 +58,7 @@ struct served_slot {
     struct version *now;
     struct weights *gone; /* nobody scores with them any more: the refresher buries them */
     char refused[MODEL_VERSION_MAX];
+    int device_tries;         /* of the newest bundle, that the device refused */
     struct item_tables *base; /* tables of the bundle as published: deltas apply to a copy */
     struct file_mark delta_mark;
     struct catalogue *catalogue; /* borrowed, may be NULL */
@@ -467,7 +469,10 @@ static enum status follow_current(struct served_slot *slot, bool *changed, struc
     if (status == OK) {
         *changed = true;
         slot->refused[0] = 0;
-    } else if (status_action(status) == ACTION_SKIP || status == ERR_CONFLICT) {
+        slot->device_tries = 0;
+    } else if (status_action(status) == ACTION_SKIP || status == ERR_CONFLICT ||
+               (status == ERR_DEVICE && ++slot->device_tries >= DEVICE_TRIES)) {
+        slot->device_tries = 0;
         (void)snprintf(slot->refused, sizeof slot->refused, "%s", name);
     }
     return status;

@@ -3,6 +3,7 @@
 
 #include "features/rules.h"
 #include "features/scalars.h"
+#include "kernels/backend.h"
 #include "ops/clock.h"
 #include "ops/hash.h"
 #include "ops/json_writer.h"
@@ -95,8 +96,7 @@ struct server {
     pthread_t threads[SCORERS_MAX];
     int threads_count;
     atomic_bool draining;
-    atomic_bool broken; /* set once, after why */
-    struct error why;
+    atomic_bool suspected; /* a request met ERR_DEVICE since server_check() */
     uint64_t recent_seed;
 
     pthread_mutex_t recent_lock;
@@ -349,11 +349,12 @@ static enum status explain(struct scorer *s, const struct ranker *ranker,
     return OK;
 }
 
-static enum status rank_job(struct scorer *s, struct job *job, const struct served *served,
-                            struct rerank_answer *answer, struct error *err)
+static enum status rank_by(struct scorer *s, struct job *job, const struct served *served,
+                           const struct model *model, struct rerank_answer *answer,
+                           struct error *err)
 {
     struct server *server = s->server;
-    struct ranker ranker = {.model = served == NULL ? NULL : served->model,
+    struct ranker ranker = {.model = model,
                             .tables = served == NULL ? NULL : served->tables,
                             .actions = server->actions,
                             .histories = server->options.histories};
@@ -391,15 +392,19 @@ static enum status rank_job(struct scorer *s, struct job *job, const struct serv
     return job->request.explain ? explain(s, &ranker, &request, answer, err) : OK;
 }
 
-/* A device that failed fails every request from here on: who runs the server is told, and ends. */
-static void note_failure(struct server *server, const struct error *err)
+/* What the device refuses is ranked without the model; who runs the server looks whether the device
+ * works at all. */
+static enum status rank_job(struct scorer *s, struct job *job, const struct served *served,
+                            struct rerank_answer *answer, struct error *err)
 {
-    (void)pthread_mutex_lock(&server->recent_lock);
-    if (err->status == ERR_DEVICE && !atomic_load(&server->broken)) {
-        server->why = *err;
-        atomic_store(&server->broken, true);
-    }
-    (void)pthread_mutex_unlock(&server->recent_lock);
+    enum status status = rank_by(s, job, served, served == NULL ? NULL : served->model, answer,
+                                 err);
+
+    if (status != ERR_DEVICE)
+        return status;
+    if (!atomic_exchange(&s->server->suspected, true))
+        log_event(LOG_ERROR, "device_failed", err->text);
+    return rank_by(s, job, served, NULL, answer, err);
 }
 
 static void answer_job(struct scorer *s, struct job *job)
@@ -429,7 +434,6 @@ static void answer_job(struct scorer *s, struct job *job)
                    : "the answer is too large: ask with a smaller k");
     } else if (bytes == 0) {
         log_event(LOG_ERROR, "rank_failed", err.text);
-        note_failure(s->server, &err);
         refuse(job->http, REFUSED_FAILED, 500, "could not rank");
     } else {
         remember(s->server, job, &answer);
@@ -579,12 +583,16 @@ void server_destroy(struct server *server)
     free(server);
 }
 
-enum status server_check(const struct server *server, struct error *err)
+enum status server_check(struct server *server, bool suspected, struct error *err)
 {
-    if (!atomic_load(&server->broken))
+    const struct backend *backend = server->options.backend;
+    enum status status;
+
+    suspected = atomic_exchange(&server->suspected, false) || suspected;
+    if (!suspected || backend == NULL)
         return OK;
-    *err = server->why;
-    return err->status;
+    status = backend_works(backend, err);
+    return status == ERR_DEVICE ? status : OK; /* short of memory is not lost */
 }
 
 size_t server_recent(struct server *server, char *into, size_t bytes)

@@ -35,6 +35,7 @@ struct server_options {
     int recall_next;               /* of rank_request */
     struct rank_floor floor;       /* places of every list that are for new items */
     struct kv_cache *histories;    /* borrowed (history_cache.h); NULL: none */
+    const struct backend *backend; /* that scores; NULL: the CPU */
     bool stream_clock;             /* now = newest event time the tables know, not the wall clock */
 };
 
@@ -46,9 +47,10 @@ MUST_CHECK enum status server_create(struct server **server, const struct server
 void server_drain(struct server *server, int64_t timeout_ms);
 void server_destroy(struct server *server); /* NULL is fine */
 
-/* OK; or, once a request failed by its GPU, ERR_DEVICE and why: none will be ranked any more, and
- * the process is to end and be started anew, when it looks at the GPU again. Thread: any. */
-MUST_CHECK enum status server_check(const struct server *server, struct error *err);
+/* Asks the backend whether it still works when a request met ERR_DEVICE since the last call, or the
+ * caller did (suspected). OK: it does, or nobody suspects it; else ERR_DEVICE and why: the process
+ * is to end and be started anew, when it looks at the GPU again. Thread: one. */
+MUST_CHECK enum status server_check(struct server *server, bool suspected, struct error *err);
 
 /* For http_server_options.routes, with the server as context. */
 extern const struct http_route server_routes[];

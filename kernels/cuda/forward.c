@@ -854,6 +854,32 @@ static enum status score_top(struct device_pass **pass, const struct device_mode
     return OK;
 }
 
+static enum status ask(void *at, struct error *err)
+{
+    const int32_t sent = 0x5eed;
+    int32_t back = 0;
+
+    CUDA_TRY(err, cudaMemcpyAsync(at, &sent, sizeof sent, cudaMemcpyHostToDevice, NULL));
+    CUDA_TRY(err, cudaMemcpyAsync(&back, at, sizeof back, cudaMemcpyDeviceToHost, NULL));
+    CUDA_TRY(err, cudaDeviceSynchronize());
+    if (back != sent)
+        return error_set(err, ERR_DEVICE, "it does not give back what it was given");
+    return OK;
+}
+
+static enum status works(struct error *err)
+{
+    struct device_bytes bytes = {0};
+    enum status status;
+
+    CUDA_TRY(err, cudaDeviceSynchronize()); /* a lost device has no memory either */
+    status = device_bytes_reserve(&bytes, sizeof(int32_t), err);
+    if (status == OK)
+        status = ask(bytes.at, err);
+    (void)cudaFree(bytes.at);
+    return status;
+}
+
 enum status cuda_backend_open(struct backend *backend, struct error *err)
 {
     struct probe probe;
@@ -878,5 +904,6 @@ enum status cuda_backend_open(struct backend *backend, struct error *err)
     backend->settle = cuda_learn_settle;
     backend->drop_learner = cuda_learn_drop;
     backend->drop_pass = drop_pass;
+    backend->works = works;
     return OK;
 }

@@ -8,6 +8,7 @@
  * the bits of work that was never disturbed when it is tried again. A lost device never answers
  * again.
  */
+#include "kernels/backend.h"
 #include "kernels/cuda/graphs.h"
 #include "kernels/cuda/probe.h"
 #include "kernels/model.h"
@@ -373,6 +374,33 @@ TEST(cuda_faults_of_next_item_scores_are_told)
     fail_all(&(struct task){"next, all", begin_model, next_all_once, result_next, false, 2});
     fail_all(
         &(struct task){"next, listed", begin_model, next_listed_once, result_scores, false, 2});
+}
+
+TEST(cuda_works_after_a_call_was_refused_and_not_after_it_was_lost)
+{
+    struct world world = {0};
+    const struct backend *backend;
+    struct error err;
+    int64_t held;
+
+    cuemu_need_emulator();
+    models_backend_is_cuda();
+    (void)cuemu_reports();
+    CHECK_STATUS(OK, backend_choose(&backend, &err));
+    for (int fault = CUEMU_REFUSED; fault <= CUEMU_LOST; fault++) {
+        begin_warm(&world);
+        held = cuemu_held();
+        CHECK_STATUS(OK, backend_works(backend, &err));
+        cuemu_fail(1, (enum cuemu_fault)fault);
+        CHECK(score_once(&world, &err) != OK);
+        err = (struct error){0};
+        CHECK_STATUS(fault == CUEMU_LOST ? ERR_DEVICE : OK, backend_works(backend, &err));
+        CHECK((err.text[0] != 0) == (fault == CUEMU_LOST));
+        cuemu_fail(0, CUEMU_REFUSED);
+        CHECK_INT(held, cuemu_held());
+        end(&world);
+    }
+    CHECK_INT(0, cuemu_reports());
 }
 
 TEST(cuda_faults_of_training_are_told)

@@ -7,6 +7,7 @@
 #include "features/redis_call.h"
 #include "features/redis_dataset.h"
 #include "features/scalars.h"
+#include "kernels/backend.h"
 #include "ops/clock.h"
 #include "ops/hash.h"
 #include "ops/http_client.h"
@@ -20,6 +21,7 @@
 #include "tests/support/redis_server.h"
 #include "tests/test.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,7 +66,8 @@ static void open_dataset(struct fixture *f)
     CHECK(f->dataset.rules.seed == FIXTURE_SEED);
 }
 
-static struct context_names asked_by; /* of the next server */
+static struct context_names asked_by;  /* of the next server */
+static const struct backend *asked_of; /* of the next server */
 
 enum bundle { NO_BUNDLE, TABLES_ONLY, WITH_MODEL };
 
@@ -99,6 +102,7 @@ static void setup_bundle(struct fixture *f, enum bundle bundle)
     server.schema = f->schema;
     server.histories = f->histories;
     server.contexts = asked_by;
+    server.backend = asked_of;
     CHECK_STATUS(OK, server_create(&f->server, &server, &err));
     http.context = f->server;
     CHECK_STATUS(OK, http_server_open(&f->http, &http, &err));
@@ -548,4 +552,155 @@ TEST(server_tells_the_model_where_it_is_asked_from_and_the_trace_says_so)
     served_release(f.slot, served);
     rank_scratch_destroy(scratch);
     teardown(&f);
+}
+
+/* ---- a device that fails ---- */
+
+static atomic_bool refuses_scores, refuses_weights, lost;
+static atomic_int questions;
+static char on_device; /* stands for a model there */
+
+static enum status put_nothing(struct device_model **device, const struct network_state *state,
+                               struct error *err)
+{
+    (void)state;
+    if (atomic_load(&refuses_weights))
+        return error_set(err, ERR_DEVICE, "no weights today");
+    *device = (struct device_model *)(void *)&on_device;
+    return OK;
+}
+
+static void drop_nothing(struct device_model *device)
+{
+    CHECK(device == NULL || (void *)device == (void *)&on_device);
+}
+
+static bool multiplies_no_bf16(const struct device_model *device)
+{
+    return device == NULL;
+}
+
+static enum status score_zeros(struct device_pass **pass, const struct device_model *device,
+                               float *pool, const struct kv_lease *leases,
+                               const struct batch *batch, float *scores, struct error *err)
+{
+    (void)pass;
+    (void)device;
+    (void)pool;
+    (void)leases;
+    if (atomic_load(&refuses_scores))
+        return error_set(err, ERR_DEVICE, "a launch was refused");
+    memset(scores, 0, (size_t)batch->N * sizeof *scores);
+    return OK;
+}
+
+static enum status make_no_pool(float **pool, size_t bytes, struct error *err)
+{
+    *pool = NULL;
+    return error_set(err, ERR_NOMEM, "no %zu bytes", bytes);
+}
+
+static void drop_no_pass(struct device_pass *pass)
+{
+    CHECK(pass == NULL);
+}
+
+static enum status answer_whether_lost(struct error *err)
+{
+    (void)atomic_fetch_add(&questions, 1);
+    return atomic_load(&lost) ? error_set(err, ERR_DEVICE, "the device is lost") : OK;
+}
+
+static struct backend own;
+
+/* In the place of the process's own choice, until choose_own(). */
+static void choose_fake(void)
+{
+    const struct backend *chosen;
+    struct backend *fake;
+    struct error err;
+
+    CHECK_STATUS(OK, backend_choose(&chosen, &err));
+    own = *chosen;
+    fake = (struct backend *)(uintptr_t)chosen;
+    *fake = (struct backend){.name = "fake",
+                             .put = put_nothing,
+                             .drop = drop_nothing,
+                             .multiplies_bf16 = multiplies_no_bf16,
+                             .score = score_zeros,
+                             .make_pool = make_no_pool,
+                             .drop_pass = drop_no_pass,
+                             .works = answer_whether_lost};
+    asked_of = fake;
+}
+
+static void choose_own(void)
+{
+    *(struct backend *)(uintptr_t)asked_of = own;
+    asked_of = NULL;
+}
+
+#define ASK "{\"user\":\"u1\",\"k\":3,\"candidates\":[\"i1\",\"i9\",\"i5\"]}"
+
+TEST(server_ranks_without_the_model_what_the_device_refuses_and_ends_when_it_is_lost)
+{
+    struct fixture f;
+    struct error err = {0};
+
+    choose_fake();
+    setup(&f, true);
+    post(&f, "/v1/rerank", ASK);
+    CHECK_INT(200, f.code);
+    CHECK_INT(DEGRADED_NONE, f.answer.degraded);
+    CHECK_STATUS(OK, server_check(f.server, false, &err));
+    CHECK_INT(0, questions); /* nobody suspects it */
+    atomic_store(&refuses_scores, true);
+    post(&f, "/v1/rerank", ASK);
+    CHECK_INT(200, f.code);
+    CHECK_TEXT("popularity", f.answer.arm);
+    CHECK_INT(DEGRADED_POPULARITY, f.answer.degraded);
+    CHECK_INT(3, f.answer.items_count);
+    CHECK_STATUS(OK, server_check(f.server, false, &err)); /* it works */
+    CHECK_INT(1, questions);
+    CHECK_STATUS(OK, server_check(f.server, false, &err));
+    CHECK_INT(1, questions);
+    atomic_store(&lost, true);
+    CHECK_STATUS(ERR_DEVICE, server_check(f.server, true, &err));
+    CHECK_TEXT("the device is lost", err.text);
+    atomic_store(&lost, false);
+    atomic_store(&refuses_scores, false);
+    post(&f, "/v1/rerank", ASK);
+    CHECK_TEXT("model", f.answer.arm);
+    CHECK_INT(DEGRADED_NONE, f.answer.degraded);
+    teardown(&f);
+    choose_own();
+}
+
+TEST(server_serves_on_when_the_device_refuses_the_next_bundle)
+{
+    struct fixture f;
+    struct error err;
+    bool changed;
+
+    choose_fake();
+    setup(&f, true);
+    fixture_publish(test_folder(), "v2", f.tables, true, false);
+    atomic_store(&refuses_weights, true);
+    for (int tries = 0; tries < 3; tries++)
+        CHECK_STATUS(ERR_DEVICE, served_refresh(f.slot, &changed, &err));
+    CHECK_STATUS(ERR_REJECTED, served_refresh(f.slot, &changed, &err)); /* for good */
+    CHECK_STATUS(OK, server_check(f.server, true, &err));
+    atomic_store(&refuses_weights, false);
+    post(&f, "/v1/rerank", ASK);
+    CHECK_INT(200, f.code);
+    CHECK_TEXT("v1+0", f.answer.model_version);
+    CHECK_TEXT("model", f.answer.arm);
+    fixture_publish(test_folder(), "v3", f.tables, true, false);
+    atomic_store(&refuses_weights, true);
+    CHECK_STATUS(ERR_DEVICE, served_refresh(f.slot, &changed, &err));
+    atomic_store(&refuses_weights, false);
+    CHECK_STATUS(OK, served_refresh(f.slot, &changed, &err)); /* it was refused once */
+    CHECK(changed);
+    teardown(&f);
+    choose_own();
 }
