@@ -21,14 +21,15 @@
  * start of an assign may outdate it, or be outdated by it (its issues 2190 and 5591), and an offset
  * that was out of range ends the fetching even if another was assigned meanwhile: neither that
  * order nor its error has a version. So that error is believed only of the very offset that is
- * asked for, and whatever has been silent for a while is looked up in the statistics
- * (ops/kafka_stall.h). Where fetching stands it is begun anew.
+ * asked for, or when it comes again and again, and whatever has been silent for a while is looked
+ * up in the statistics (ops/kafka_stall.h). Where fetching stands it is begun anew.
  */
 #include "ops/kafka_consumer.h"
 
 #include "ops/clock.h"
 #include "ops/defence.h"
 #include "ops/kafka_client.h"
+#include "ops/kafka_events.h"
 #include "ops/kafka_stall.h"
 
 #include <assert.h>
@@ -53,6 +54,7 @@
 #define HOLD_MAX_US   30000000
 #define TROUBLE_US    3000000 /* without trouble for so long: it is over */
 #define STALL_MS      20000   /* of silence, until it is asked whether a partition is fetched */
+#define RANGE_TIMES   4       /* in a row, until an error of another offset is believed */
 
 METRIC_COUNTER(consumed, "freshet_kafka_consumed_total", "records read from Kafka");
 METRIC_COUNTER(consumed_bytes, "freshet_kafka_consumed_bytes_total",
@@ -80,8 +82,7 @@ struct partition {
     bool due;           /* to be read from next_offset on, and librdkafka does not know it yet */
     int held_times;     /* in a row */
     int64_t held_to_us; /* 0: it is not held */
-    int64_t heard_us;   /* when it was assigned, gave a record or was last known to be fetched */
-    int64_t stood_at;   /* the offset it stood at by the statistics before; -1: it did not */
+    struct kafka_stall stall;
     uint64_t epoch;
     int64_t next_offset;
 };
@@ -105,44 +106,11 @@ struct kafka_consumer {
     uint64_t epoch;               /* the newest that was given */
     struct partition *partitions; /* (partitions_count), by number */
     int partitions_count;
-    struct kafka_event *events; /* a ring would save a move; there are few */
-    int events_count;
-    int events_capacity;
+    struct kafka_events events;
     struct kafka_health health;
     int wake;                /* eventfd that librdkafka rings; -1 until it is asked for */
     rd_kafka_queue_t *queue; /* it rings for this one */
 };
-
-/* ---- events ----------------------------------------------------------------------------- */
-
-static void put_event(struct kafka_consumer *c, enum kafka_event_kind kind, int32_t partition,
-                      int64_t offset, const char *text)
-{
-    struct kafka_event *event;
-
-    if (c->events_count == c->events_capacity) {
-        int capacity = c->events_capacity == 0 ? KAFKA_EVENTS_MAX : 2 * c->events_capacity;
-        event = realloc(c->events, (size_t)capacity * sizeof *event);
-        assert(event != NULL); /* an event that is not told would break the protocol */
-        c->events = event;
-        c->events_capacity = capacity;
-    }
-    event = &c->events[c->events_count++];
-    *event = (struct kafka_event){.kind = kind, .partition = partition, .offset = offset};
-    (void)snprintf(event->text, sizeof event->text, "%s", text);
-}
-
-static int take_events(struct kafka_consumer *c, struct kafka_event *events)
-{
-    int count = c->events_count < KAFKA_EVENTS_MAX ? c->events_count : KAFKA_EVENTS_MAX;
-
-    if (count == 0)
-        return 0;
-    memcpy(events, c->events, (size_t)count * sizeof *events);
-    c->events_count -= count;
-    memmove(c->events, c->events + count, (size_t)c->events_count * sizeof *events);
-    return count;
-}
 
 /* ---- partitions ------------------------------------------------------------------------- */
 
@@ -264,8 +232,7 @@ static void carry_out_assign(struct kafka_consumer *c)
     c->assign_due = false;
     for (int32_t i = 0; i < c->partitions_count; i++) {
         c->partitions[i].due = c->partitions[i].held_to_us != 0;
-        c->partitions[i].heard_us = c->assigned_us;
-        c->partitions[i].stood_at = -1;
+        kafka_stall_begin(&c->partitions[i].stall, c->assigned_us);
     }
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
         kafka_health_error(&c->health, code, rd_kafka_err2str(code), c->topic);
@@ -280,22 +247,15 @@ static void carry_out_assign(struct kafka_consumer *c)
 static bool is_silent(const struct kafka_consumer *c, const struct partition *p)
 {
     return p->state == PARTITION_READ && !p->paused && !p->due && p->held_to_us == 0 &&
-           c->polled_us - p->heard_us >= c->stall_us;
+           kafka_stall_is_silent(&p->stall, c->polled_us, c->stall_us);
 }
 
 static void judge(struct kafka_consumer *c, const struct kafka_fetching *row)
 {
     struct partition *p = &c->partitions[row->partition];
-    bool stands = row->reachable &&
-                  (!row->active || (row->next <= p->next_offset && row->next < row->end));
 
-    if (!stands || p->stood_at != p->next_offset) { /* twice: a fetch may be on its way */
-        p->heard_us = stands ? p->heard_us : c->polled_us;
-        p->stood_at = stands ? p->next_offset : -1;
+    if (!kafka_stall_judge(&p->stall, row, p->next_offset, c->polled_us))
         return;
-    }
-    p->heard_us = c->polled_us;
-    p->stood_at = -1;
     metric_add(&restarts, 1);
     log_event(LOG_WARN, "kafka_fetch_restarted",
               "a partition was not fetched any more; it is assigned anew",
@@ -341,12 +301,13 @@ static void on_assigned(struct kafka_consumer *c, const rd_kafka_topic_partition
         int32_t number = list->elems[i].partition;
         struct partition *p = partition_made(c, number);
         if (p == NULL) {
-            put_event(c, KAFKA_FATAL, number, KAFKA_OFFSET_NONE, "a partition number beyond use");
+            kafka_events_put(&c->events, KAFKA_FATAL, number, KAFKA_OFFSET_NONE,
+                             "a partition number beyond use");
             continue;
         }
         let_go(c, p);
         *p = (struct partition){.state = PARTITION_OURS, .next_offset = KAFKA_OFFSET_NONE};
-        put_event(c, KAFKA_ASSIGNED, number, KAFKA_OFFSET_NONE, "");
+        kafka_events_put(&c->events, KAFKA_ASSIGNED, number, KAFKA_OFFSET_NONE, "");
     }
     assign_nothing(c, false);
 }
@@ -361,7 +322,8 @@ static void on_revoked(struct kafka_consumer *c, const rd_kafka_topic_partition_
         let_go(c, p);
         p->state = PARTITION_REVOKING;
         c->revoking_count++;
-        put_event(c, KAFKA_REVOKED, list->elems[i].partition, p->next_offset, lost ? "lost" : "");
+        kafka_events_put(&c->events, KAFKA_REVOKED, list->elems[i].partition, p->next_offset,
+                         lost ? "lost" : "");
     }
     c->assign_due = false; /* nothing is read any more */
     if (c->revoking_count == 0)
@@ -386,7 +348,7 @@ static void on_rebalance(rd_kafka_t *client, rd_kafka_resp_err_t code,
 
 static void put_fatal(struct kafka_consumer *c)
 {
-    char why[sizeof c->events->text];
+    char why[sizeof c->events.rows->text];
     rd_kafka_resp_err_t code = rd_kafka_fatal_error(c->client, why, sizeof why);
 
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR || c->fatal_told)
@@ -394,7 +356,7 @@ static void put_fatal(struct kafka_consumer *c)
     c->fatal_told = true;
     kafka_health_error(&c->health, code, why, c->topic);
     bool fenced = DEFENCE(STATIC_FENCE) && code == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID;
-    put_event(c, fenced ? KAFKA_FENCED : KAFKA_FATAL, -1, KAFKA_OFFSET_NONE, why);
+    kafka_events_put(&c->events, fenced ? KAFKA_FENCED : KAFKA_FATAL, -1, KAFKA_OFFSET_NONE, why);
 }
 
 static void on_error(rd_kafka_t *client, int code, const char *reason, void *opaque)
@@ -406,7 +368,7 @@ static void on_error(rd_kafka_t *client, int code, const char *reason, void *opa
     else
         kafka_health_error(&c->health, (rd_kafka_resp_err_t)code, reason, c->topic);
     if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && !c->down_told)
-        put_event(c, KAFKA_DOWN, -1, KAFKA_OFFSET_NONE, reason);
+        kafka_events_put(&c->events, KAFKA_DOWN, -1, KAFKA_OFFSET_NONE, reason);
     c->down_told = c->down_told || code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN;
     rd_kafka_yield(client);
 }
@@ -549,7 +511,7 @@ void kafka_consumer_close(struct kafka_consumer *c)
     if (c->wake >= 0)
         (void)close(c->wake);
     free(c->partitions);
-    free(c->events);
+    kafka_events_clear(&c->events);
     free(c->topic);
     free(c);
 }
@@ -574,20 +536,24 @@ static void take_damage(struct kafka_consumer *c, const rd_kafka_message_t *m, s
 
 /* An offset that is not in the log. The error may be of an assignment that was given up, even when
  * it comes behind the next, and has then perhaps ended the next one's fetching. Behind a gap it
- * names the offset that was asked for, which is not ours: asked for ours, it comes again. */
+ * names the offset that was asked for, which is not ours: asked for ours, it comes again. What
+ * comes again and again without a record is believed, whatever offset it names. */
 static void take_range(struct kafka_consumer *c, const rd_kafka_message_t *m, struct partition *p)
 {
-    if (DEFENCE(STALE_RANGE) && (p->due || m->offset != p->next_offset)) {
+    if (DEFENCE(STALE_RANGE) && p->due) {
+        metric_add(&stale, 1); /* it is fetched anew already */
+        return;
+    }
+    kafka_health_error(&c->health, m->err, rd_kafka_message_errstr(m), c->topic);
+    if (DEFENCE(STALE_RANGE) && m->offset != p->next_offset && p->held_times + 1 < RANGE_TIMES) {
         metric_add(&stale, 1);
-        if (p->due)
-            return; /* it is fetched anew already */
         metric_add(&restarts, 1);
         hold(c, p);
         return;
     }
-    kafka_health_error(&c->health, m->err, rd_kafka_message_errstr(m), c->topic);
     p->state = PARTITION_OURS; /* not read until it is assigned anew */
-    put_event(c, KAFKA_OUT_OF_RANGE, m->partition, p->next_offset, rd_kafka_message_errstr(m));
+    kafka_events_put(&c->events, KAFKA_OUT_OF_RANGE, m->partition, p->next_offset,
+                     rd_kafka_message_errstr(m));
 }
 
 /* A message that carries an error in place of a record. */
@@ -600,7 +566,7 @@ static void take_error(struct kafka_consumer *c, const rd_kafka_message_t *m)
     case RD_KAFKA_RESP_ERR__PARTITION_EOF:
         /* Of a fetch that was given up, behind records that were dropped: not our end. */
         if (ours && !p->due)
-            put_event(c, KAFKA_END, m->partition, m->offset, "");
+            kafka_events_put(&c->events, KAFKA_END, m->partition, m->offset, "");
         return;
     case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
     case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
@@ -667,8 +633,7 @@ static bool take_record(struct kafka_consumer *c, rd_kafka_message_t *m,
         metric_add(&gaps, (uint64_t)(m->offset - p->next_offset));
     p->next_offset = m->offset + 1;
     p->held_times = 0;
-    p->heard_us = c->polled_us;
-    p->stood_at = -1;
+    kafka_stall_hear(&p->stall, c->polled_us);
     *record = (struct kafka_record){
         .partition = m->partition,
         .offset = m->offset,
@@ -720,11 +685,11 @@ int kafka_consumer_poll(struct kafka_consumer *c, int64_t timeout_ms, struct kaf
     carry_out_assign(c);
     if (c->assign_due && wait_ms > ASSIGN_GAP_US / 1000)
         wait_ms = ASSIGN_GAP_US / 1000; /* it is handed over by the next call */
-    if (c->events_count > 0) {
-        *events_count = take_events(c, events);
+    if (c->events.count > 0) {
+        *events_count = kafka_events_take(&c->events, events);
         return 0;
     }
-    while (count < records_max && c->events_count == 0) {
+    while (count < records_max && c->events.count == 0) {
         rd_kafka_message_t *m = rd_kafka_consumer_poll(c->client, count == 0 ? wait_ms : 0);
         if (m == NULL) {
             c->emptied_us = c->polled_us;
@@ -745,7 +710,7 @@ int kafka_consumer_poll(struct kafka_consumer *c, int64_t timeout_ms, struct kaf
     }
     metric_add(&consumed, (uint64_t)count);
     metric_add(&consumed_bytes, bytes);
-    *events_count = take_events(c, events);
+    *events_count = kafka_events_take(&c->events, events);
     return count;
 }
 
@@ -782,6 +747,7 @@ enum status kafka_consumer_assign(struct kafka_consumer *c, int32_t partition, i
                          c->topic);
     let_go(c, p);
     p->held_times = 0;
+    p->stall.times = 0;
     p->state = PARTITION_READ;
     p->next_offset = offset;
     p->epoch = *epoch = ++c->epoch;
@@ -826,7 +792,7 @@ void kafka_consumer_resume(struct kafka_consumer *c, int32_t partition)
     if (p == NULL || !p->paused)
         return;
     p->paused = false;
-    p->heard_us = clock_monotonic_us();
+    kafka_stall_begin(&p->stall, clock_monotonic_us());
     if (p->state == PARTITION_READ)
         set_paused(c, partition, false);
 }

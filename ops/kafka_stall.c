@@ -11,26 +11,32 @@
 
 #define DOCUMENT_BYTES_MAX ((size_t)1 << 28)
 /* A member takes more bytes than this, with its name, colon and comma. */
-#define NODE_BYTES 6
+#define NODE_BYTES  6
+#define DOUBLED_MAX 5 /* of the patience */
 
-static bool is_connected(const struct json_node *brokers, int64_t id)
+/* NULL: not among them. The group's coordinator is there a second time, by another connection. */
+static const struct json_node *broker_of(const struct json_node *brokers, int64_t id)
 {
     for (const struct json_node *b = brokers == NULL ? NULL : brokers->child; b != NULL;
          b = b->next)
-        if (json_int_or(json_member(b, "nodeid"), -1) == id)
-            return text_equal(json_text_or(json_member(b, "state"), ""), text_of("UP"));
-    return false;
+        if (json_int_or(json_member(b, "nodeid"), -1) == id &&
+            !text_equal(json_text_or(json_member(b, "source"), ""), text_of("logical")))
+            return b;
+    return NULL;
 }
 
 static void fill(struct kafka_fetching *row, const struct json_node *partitions,
                  const struct json_node *brokers)
 {
     char name[16];
-    const struct json_node *partition;
+    const struct json_node *partition, *broker;
 
     (void)snprintf(name, sizeof name, "%d", (int)row->partition);
     partition = json_member(partitions, name);
-    row->reachable = is_connected(brokers, json_int_or(json_member(partition, "broker"), -2));
+    broker = broker_of(brokers, json_int_or(json_member(partition, "broker"), -2));
+    row->reachable = text_equal(json_text_or(json_member(broker, "state"), ""), text_of("UP"));
+    row->waiting = json_int_or(json_member(broker, "waitresp_cnt"), 0) > 0;
+    row->answers = json_int_or(json_member(broker, "rx"), -1);
     row->active = text_equal(json_text_or(json_member(partition, "fetch_state"), ""),
                              text_of("active"));
     row->next = json_int_or(json_member(partition, "next_offset"), -1);
@@ -59,4 +65,43 @@ bool kafka_stall_look(struct text statistics, const char *topic, struct kafka_fe
         fill(&rows[i], partitions, json_member(root, "brokers"));
     json_parser_destroy(parser);
     return topics != NULL;
+}
+
+void kafka_stall_begin(struct kafka_stall *stall, int64_t now_us)
+{
+    stall->heard_us = now_us;
+    stall->stood_at = -1;
+}
+
+void kafka_stall_hear(struct kafka_stall *stall, int64_t now_us)
+{
+    kafka_stall_begin(stall, now_us);
+    stall->times = 0;
+}
+
+bool kafka_stall_is_silent(const struct kafka_stall *stall, int64_t now_us, int64_t patience_us)
+{
+    int doubled = stall->times < DOUBLED_MAX ? stall->times : DOUBLED_MAX;
+
+    return now_us - stall->heard_us >= patience_us << doubled;
+}
+
+bool kafka_stall_judge(struct kafka_stall *stall, const struct kafka_fetching *row, int64_t offset,
+                       int64_t now_us)
+{
+    bool behind = !row->active || (row->next <= offset && row->next < row->end);
+    bool before = stall->stood_at == offset;
+    bool slow = before && row->waiting && row->answers == stall->answers; /* the same answer */
+
+    if (!row->reachable || !behind || slow) {
+        kafka_stall_begin(stall, now_us);
+        return false;
+    }
+    stall->answers = row->answers;
+    stall->stood_at = offset;
+    if (!before)
+        return false;
+    kafka_stall_begin(stall, now_us);
+    stall->times++;
+    return true;
 }
