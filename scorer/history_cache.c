@@ -12,10 +12,11 @@
 enum { FROM_CACHE, FROM_LAYERS, SOURCES };
 static const char *const source_names[SOURCES] = {"cache", "computed"};
 
-METRIC_COUNTER_OF(rows_total, "freshet_serve_history_rows_total",
-                  "events of histories that requests were scored with, by where their K and V came "
-                  "from (serve.history_cache)",
-                  "from", source_names, SOURCES);
+METRIC_COUNTER_OF(
+    rows_total, "freshet_serve_history_rows_total",
+    "events and context of histories that requests were scored with, by where their K and V came "
+    "from (serve.history_cache)",
+    "from", source_names, SOURCES);
 METRIC_COUNTER(dropped_total, "freshet_serve_history_pages_dropped_total",
                "pages of 12 events that were dropped to make room for others");
 METRIC_GAUGE(pages_fit, "freshet_serve_history_pages", "pages of 12 events that fit; 0: no cache");

@@ -14,8 +14,8 @@
  * not lost, as it would be in fp16. The losses of next items are no product of matrices here
  * (kernels/cuda/next_loss.cu) and stay f32.
  *
- * Accuracy: 1e-3 of a tensor's largest gradient against the CPU's, of bf16 5e-2, on the rough
- * weights of tests/cuemu/test_learn.c.
+ * Accuracy: 1e-3 of a tensor's largest gradient against the CPU's, of bf16 4e-2, on the rough
+ * weights of tests/cuemu/test_learn_half.c.
  */
 #ifndef KERNELS_CUDA_TAPE_H
 #define KERNELS_CUDA_TAPE_H
