@@ -113,9 +113,15 @@ static void check_histories(const struct config *config, struct doctor_finding *
     int64_t events = config_int(config, "features.sequence_max"), users;
     const struct served *served;
     struct served_slot *slot;
+    struct error err;
 
     if (bytes == 0) {
         doctor_skip(finding, "serve.history_cache is 0: each request computes its whole history");
+        return;
+    }
+    if (history_cache_check(config, &err) != OK) {
+        doctor_fail(finding, "set it as `freshet config check` says: serve will not start", "%s",
+                    err.text);
         return;
     }
     slot = load(config, &served, finding);

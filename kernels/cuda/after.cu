@@ -6,6 +6,10 @@
  * Limited by memory: each element is read and written once, 16 bytes at a time; the bias is every
  * row's, from L1. (cublasLt could do it in the product;
  * that ties us to a second library and its search for an algorithm.)
+ *
+ * Roofline of a launch, by `make roofline`: bytes asked, least; float instructions; on A100, H100
+ * registers, shared bytes, occupancy (ptxas), and the floor in us, an estimate, by bytes or floats.
+ *   after                r    371k    248k    258k   26     0 100% ~0.121b   26     0 100% ~0.074b
  */
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/ops.h"

@@ -17,6 +17,10 @@
  *
  * Where a tile lies depends on its own request alone, and keys are added in their order: so do the
  * bits. Heads wider than 64 channels compute scores once for each 64, which no preset has.
+ *
+ * Roofline of a launch, by `make roofline`: bytes asked, least; float instructions; on A100, H100
+ * registers, shared bytes, occupancy (ptxas), and the floor in us, an estimate, by bytes or floats.
+ *   attention            r   2607k    305k   7468k   72 14592  43% ~0.766f   72 14592  43% ~0.223f
  */
 #include "kernels/bucket.h"
 #include "kernels/cuda/cuda.h"

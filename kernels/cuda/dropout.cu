@@ -5,6 +5,10 @@
  *
  * Limited by memory: the mask is computed anew each time, 9 operations for an element, so nothing
  * is kept for the way back but a seed a row.
+ *
+ * Roofline of a launch, by `make roofline`: bytes asked, least; float instructions; on A100, H100
+ * registers, shared bytes, occupancy (ptxas), and the floor in us, an estimate, by bytes or floats.
+ *   dropout              o   54528   37204    4544   27     0 100% ~0.018b   29     0 100% ~0.011b
  */
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/ops_back.h"

@@ -5,6 +5,13 @@
  *
  * All limited by memory: elements are read and written once, 16 bytes at a time; a score is a
  * warp's sum over a row, and the weights of the sum are every row's, from L1.
+ *
+ * Roofline of a launch, by `make roofline`: bytes asked, least; float instructions; on A100, H100
+ * registers, shared bytes, occupancy (ptxas), and the floor in us, an estimate, by bytes or floats.
+ *   head_inputs          r    281k    222k   14800   22     0 100% ~0.109b   22     0 100% ~0.066b
+ *   head_cross           r    576k    461k   57600   30     0 100% ~0.226b   30     0 100% ~0.138b
+ *   head_scores          r    616k    284k    248k   48     0  62% ~0.139b   54     0  50% ~0.085b
+ *   head_dot             o   25200   22576   13440   82     0  25% ~0.011b   76     0  37% ~0.007b
  */
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/ops.h"

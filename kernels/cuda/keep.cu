@@ -4,6 +4,10 @@
  * Flow: norm -> cuBLAS -> after -> [keep] -> pages; a later request's attention reads them there
  *
  * Limited by memory: each element is read and written once, neighbours by neighbours.
+ *
+ * Roofline of a launch, by `make roofline`: bytes asked, least; float instructions; on A100, H100
+ * registers, shared bytes, occupancy (ptxas), and the floor in us, an estimate, by bytes or floats.
+ *   keep                 n    139k    123k       0   22     0 100% ~0.061b   20     0 100% ~0.037b
  */
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/ops.h"

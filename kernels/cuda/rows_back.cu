@@ -6,6 +6,14 @@
  *
  * Limited by memory: 16 bytes at a time. A row's second pass finds the first 128 channels in
  * registers, and what is behind them in L1.
+ *
+ * Roofline of a launch, by `make roofline`: bytes asked, least; float instructions; on A100, H100
+ * registers, shared bytes, occupancy (ptxas), and the floor in us, an estimate, by bytes or floats.
+ *   norm_backward        s   81792   72988   53392   64     0  50% ~0.036b   64     0  50% ~0.022b
+ *   gate_backward        s   99968   91164   62480   88     0  25% ~0.045b   86     0  25% ~0.027b
+ *   multiply             s    156k    156k   13013   20     0 100% ~0.077b   20     0 100% ~0.047b
+ *   add                  s   72576   72576    6048   20     0 100% ~0.036b   20     0 100% ~0.022b
+ *   column_sums          s   21815   21815    8867   28  4096 100% ~0.011b   28  4096 100% ~0.007b
  */
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/ops_back.h"

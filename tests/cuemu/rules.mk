@@ -63,10 +63,13 @@ mutants-cuda: $(E)/run ## random mistakes in the GPU's kernels, one at a time, a
 		bash tests/cuemu/mutants.sh $(or $(COUNT),80) $(or $(SEED),1)
 
 # Exact counts and estimates from them: tests/cuemu/test_roofline.c. Of nvcc's PTX where nvcc is.
+# HEADERS=write: the heads of the kernels are told; HEADERS=check: are they right?
 .PHONY: roofline
 roofline: $(E)/run ## what each GPU kernel asks for and needs at least, its operations, and the floor they imply
 	@bash tests/cuemu/ptx.sh compile 80 90 >$(E)/roofline.log 2>&1 || { cat $(E)/roofline.log; exit 1; }
-	@ptx=$$(ls -d $(E)/ptx/80 2>/dev/null); ROOFLINE=1 $${ptx:+env CUEMU_PTX=$$ptx CUEMU_PTXAS=$(E)/ptx} $(E)/run cuda_roofline
+	@ptx=$$(ls -d $(E)/ptx/80 2>/dev/null); ROOFLINE=1 $${ptx:+env CUEMU_PTX=$$ptx CUEMU_PTXAS=$(E)/ptx} $(E)/run --jobs=1 cuda_roofline >$(E)/roofline.txt; \
+		status=$$?; cat $(E)/roofline.txt; exit $$status
+	@[ -z "$(HEADERS)" ] || python3 tests/cuemu/roofline_headers.py $(HEADERS) $(E)/roofline.txt
 
 # The host's part of kernels/cuda/, by the emulator's headers: no toolkit is needed to look at it.
 cuda_tidy := $(patsubst %,$(E)/tidy/%.ok,$(wildcard kernels/cuda/*.c))

@@ -3,13 +3,15 @@
  * roofline`.
  *
  * Exact: bytes that threads ask for; "least", the words that each launch reads and those that it
- * writes, once each, the traffic with perfect caches (between the two lies what L1 and L2 must catch); where nvcc is, instructions of
- * its PTX by kind, bytes of shared memory, and what ptxas gives out of registers and shared memory.
+ * writes, once each, the traffic with perfect caches (between the two lies what L1 and L2 must
+ * catch); where nvcc is, instructions of its PTX by kind, bytes of shared memory, and what ptxas
+ * gives out of registers and shared memory.
  * Estimates: the floor, below which no launch can end: the longer of least / bandwidth and floating
  * point / rate of a named device. Overheads, latencies and cuBLAS's products are not in it, and
  * what ptxas makes of a PTX instruction is not counted. As a test it runs on a small request and
  * holds the counts of the norm to what its header says.
  */
+#include "kernels/kv_cache.h"
 #include "kernels/model.h"
 #include "kernels/trainer.h"
 
@@ -142,7 +144,7 @@ TEST(cuda_roofline_counts_what_a_request_and_a_step_move)
     cuemu_schedule(CUEMU_IN_ORDER, 0);
     cuemu_traffic_each(forget);
     CHECK_STATUS(OK, model_score(model, workspace, &jagged.batch, scores, &err));
-    table("one request, preset small, 128 tokens, 200 candidates");
+    table("r: one request, preset small, 128 tokens, 200 candidates");
     /* A layer has a norm of all rows, and a gate, at least of the candidates: 3 loads a channel. */
     CHECK_INT(2 * (int64_t)config.L, norm.launches);
     CHECK(norm.loaded >= config.L * rows * C * 3 * (int64_t)sizeof(float));
@@ -156,11 +158,81 @@ TEST(cuda_roofline_counts_what_a_request_and_a_step_move)
     if (whole) {
         cuemu_traffic_each(forget);
         CHECK_STATUS(OK, trainer_step(trainer, model, &jagged.batch, &objective, NULL, &err));
-        table("one step, preset small, 400 item rows, 29 tokens, 42 candidates");
+        table("s: one step, preset small, 400 item rows, 29 tokens, 42 candidates");
     }
     trainer_destroy(trainer);
     model_destroy(model);
     model_workspace_destroy(workspace);
+    CHECK_INT(0, cuemu_reports());
+}
+
+/* Kernels of the forms that the preset has not: attention's softmax, the dot head, dropout, the
+ * lambda loss, Adagrad. */
+static void other_step(void)
+{
+    const struct jagged_size step[] = {{20, 12}, {9, 30}};
+    const struct trainer_objective objective = {.point = .1f,
+                                                .list = .5f,
+                                                .next = .2f,
+                                                .list_form = TRAINER_LIST_LAMBDA,
+                                                .negatives = 128,
+                                                .negatives_block = 16};
+    struct trainer_config settings;
+    struct model_config config;
+    struct trainer *trainer;
+    struct model *model;
+    struct error err;
+
+    CHECK(model_preset(&config, "small", 400, 5));
+    config.attention = MODEL_ATTENTION_SOFTMAX;
+    config.head = MODEL_HEAD_DOT;
+    model = models_rough(&config, 1);
+    trainer_defaults(&settings);
+    settings.items = TRAINER_ITEMS_ADAGRAD;
+    settings.dropout = .1f;
+    CHECK_STATUS(OK, trainer_create(&trainer, model, &settings, &err));
+    jagged_fill(&jagged, &config, step, 2, 1);
+    cuemu_traffic_each(forget);
+    CHECK_STATUS(OK, trainer_step(trainer, model, &jagged.batch, &objective, NULL, &err));
+    table("o: one step of the other forms, 400 item rows, 29 tokens, 42 candidates");
+    trainer_destroy(trainer);
+    model_destroy(model);
+}
+
+/* Weights rounded to bf16, a request whose K and V are kept, the best next items. */
+static void kept_and_next(void)
+{
+    const struct jagged_size size = {128, 200};
+    struct model_workspace *workspace = model_workspace_create();
+    struct kv_cache *cache;
+    struct model_config config;
+    struct model *model;
+    float scores[256];
+    int32_t rows[20];
+    struct error err;
+
+    CHECK(model_preset(&config, "small", 4000, 5));
+    model = models_rough(&config, 1);
+    CHECK_STATUS(OK, kv_cache_create(&cache, 1 << 20, &err));
+    jagged_fill(&jagged, &config, &size, 1, 1);
+    cuemu_traffic_each(forget);
+    CHECK_STATUS(OK, model_round(model, &err));
+    CHECK_STATUS(OK, model_score_cached(model, workspace, cache, &jagged.batch, scores, &err));
+    CHECK_STATUS(OK, model_next_candidates(model, workspace, &jagged.batch, scores, &err));
+    CHECK_STATUS(OK,
+                 model_next_top(model, workspace, &jagged.batch, config.V, 20, rows, scores, &err));
+    table("n: rounding to bf16, a request that is kept, the best next of 4000 items");
+    model_destroy(model);
+    kv_cache_destroy(cache);
+    model_workspace_destroy(workspace);
+}
+
+TEST(cuda_roofline_of_what_the_preset_has_not)
+{
+    cuemu_need_emulator();
+    cuemu_schedule(CUEMU_IN_ORDER, 0);
+    other_step();
+    kept_and_next();
     CHECK_INT(0, cuemu_reports());
 }
 

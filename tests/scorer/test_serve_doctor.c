@@ -93,8 +93,8 @@ TEST(serve_doctor_says_for_how_many_users_there_is_room)
     CHECK_INT(DOCTOR_OK, look(2)); /* 100 events are 8 pages of 12 KiB */
     CHECK_TEXT("has room for 682 users with 100 events each", finding.text);
     history_cache = "serve.history_cache=64KiB";
-    CHECK_INT(DOCTOR_WARN, look(2));
-    CHECK(strstr(finding.text, "no room for one user with 100 events") != NULL);
+    CHECK_INT(DOCTOR_FAIL, look(2)); /* with which serve would not start */
+    CHECK(strstr(finding.text, "1MiB or more") != NULL);
     history_cache = "serve.history_cache=0B";
     CHECK_INT(DOCTOR_SKIP, look(2));
     CHECK(strstr(finding.text, "serve.history_cache is 0") != NULL);
