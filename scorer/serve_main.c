@@ -245,6 +245,7 @@ static enum status open_slot(struct role *role, const struct config *config, str
     if (status != OK)
         return status;
     served_slot_bf16(role->slot, bf16_of(config));
+    served_slot_recalls(role->slot, config_int(config, "serve.recall_next") != 0);
     served_slot_histories(role->slot, role->histories);
     return OK;
 }

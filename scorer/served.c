@@ -65,6 +65,7 @@ struct served_slot {
     uint64_t catalogue_version;  /* as applied to now */
     int32_t context_names;       /* print of those that requests are read by */
     enum served_bf16 bf16;
+    bool recalls; /* next-item scores are asked for */
     struct kv_cache *histories;
     bool fitted; /* to the model that serves, as well as can be */
 };
@@ -137,6 +138,11 @@ void served_slot_contexts(struct served_slot *slot, const struct context_names *
 void served_slot_bf16(struct served_slot *slot, enum served_bf16 bf16)
 {
     slot->bf16 = bf16;
+}
+
+void served_slot_recalls(struct served_slot *slot, bool recalls)
+{
+    slot->recalls = recalls;
 }
 
 void served_slot_histories(struct served_slot *slot, struct kv_cache *histories)
@@ -278,6 +284,8 @@ static enum status choose_products(const struct served_slot *slot, struct model 
     const char *why = against_bf16(slot, model, most, &trial);
     enum status status = why == NULL ? model_round(model, err) : OK;
 
+    if (status == OK && why == NULL && slot->recalls)
+        status = model_round_next(model, err);
     if (status != OK)
         return status;
     if (why == NULL && !model_is_rounded(model))

@@ -53,6 +53,10 @@ void served_slot_contexts(struct served_slot *slot, const struct context_names *
 enum served_bf16 { SERVED_BF16_OFF, SERVED_BF16_ON, SERVED_BF16_AUTO };
 void served_slot_bf16(struct served_slot *slot, enum served_bf16 bf16);
 
+/* Requests will ask models for their best next items (rank_request.recall_next): where a GPU scores
+ * with bf16 products, those are too, for which the item table lies there once more. Without this
+ * call none ask. Before the first refresh. */
+void served_slot_recalls(struct served_slot *slot, bool recalls);
 /* The cache that requests will be scored with: it is made ready for each bundle's model as soon as
  * that serves, and forgets what was made with a model at the refresh after the last answer with it:
  * so nothing of an erased user outlives the weights of its time by long. No request pays for
