@@ -43,6 +43,7 @@ union wide {
 #define _mm512_castps512_ps256(x)       wide_half((wide_floats)(x), 0)
 #define _mm512_extractf32x8_ps(x, half) wide_half((wide_floats)(x), half)
 #define _mm512_loadu_si512(from)        wide_load(from)
+#define _mm512_cmp_ps_mask(a, b, how)   wide_above_ps((wide_floats)(a), (wide_floats)(b), how)
 #define _mm512_dpbf16_ps(sum, a, b)                                                                \
     wide_dpbf16_ps((wide_floats)(sum), (wide_ints)(a), (wide_ints)(b))
 #define __m512   wide_floats
@@ -103,6 +104,18 @@ WIDE wide_floats wide_fmadd_ps(wide_floats a, wide_floats b, wide_floats c)
     for (int half = 0; half < 2; half++)
         x.halves[half] = _mm256_fmadd_ps(x.halves[half], y.halves[half], z.halves[half]);
     return x.floats;
+}
+
+/* how: _CMP_GT_OQ, the only comparison that is asked for. */
+WIDE uint16_t wide_above_ps(wide_floats a, wide_floats b, int how)
+{
+    uint16_t mask = 0;
+
+    if (how != _CMP_GT_OQ)
+        abort();
+    for (int lane = 0; lane < 16; lane++)
+        mask = (uint16_t)(mask | (a[lane] > b[lane]) << lane);
+    return mask;
 }
 
 /* ---- bf16 ---- */
