@@ -11,7 +11,7 @@
  *
  * Roofline of a launch, by `make roofline`: bytes asked, least; float instructions; on A100, H100
  * registers, shared bytes, occupancy (ptxas), and the floor in us, an estimate, by bytes or floats.
- *   next_loss            s   2784k    122k   2605k   64    32  50% ~0.267f   64    32  50% ~0.078f
+ *   next_loss            s   2784k    122k   2605k   63    32  50% ~0.267f   64    32  50% ~0.078f
  *   next_negatives       s   1581k    185k    502k   56     0  56% ~0.091b   56     0  56% ~0.055b
  */
 #include "kernels/cuda/cuda.h"
@@ -51,6 +51,34 @@ static __device__ __forceinline__ void look_at(float *cosine, float *inverse, co
     *cosine = warp_sum(dot) * *inverse;
 }
 
+/* Logits and inverse lengths of the negatives, a warp each; own: cosine and inverse length of the
+ * target. A negative that is the target counts for nothing. */
+static __device__ __forceinline__ void score_all(float *logit, float *inverse, float *own,
+                                                 const float *unit, const int32_t *negatives,
+                                                 const struct cuda_next *next, int64_t set,
+                                                 int32_t target)
+{
+    int32_t warp = (int32_t)threadIdx.x / WARP_LANES, C = next->C, K = next->K;
+
+    for (int32_t k = warp; k <= K; k += WARPS) {
+        int32_t row = k < K ? negatives[k] : target;
+        float cosine, length;
+
+        look_at(&cosine, &length, unit, next->emb + (int64_t)row * C, C);
+        if (threadIdx.x % WARP_LANES != 0)
+            continue;
+        if (k == K) {
+            own[0] = cosine;
+            own[1] = length;
+        } else {
+            inverse[k] = length;
+            logit[k] = row == target
+                           ? -INFINITY
+                           : cosine * next->inverse_tau + next->negatives_bias[set * K + k];
+        }
+    }
+}
+
 /* At least 8 blocks a multiprocessor: without the number ptxas wants more of them on some targets,
  * and spills. */
 extern "C" __global__ void __launch_bounds__(THREADS, 8)
@@ -59,7 +87,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 8)
 {
     DYN_SHARED(float, unit); /* (C) unit, parts of its gradient, (K) logits, (K) inverse lengths */
     __shared__ float sums[WARPS], own[2];
-    int32_t thread = (int32_t)threadIdx.x, warp = thread / WARP_LANES, C = next.C, K = next.K;
+    int32_t thread = (int32_t)threadIdx.x, C = next.C, K = next.K;
     int32_t run = C < 4 * THREADS ? C / 4 : THREADS, runs = THREADS / run; /* threads of a row */
     float *parts = unit + C, *logit = parts + PARTS_FLOATS(C), *inverse = logit + K;
     int64_t p = blockIdx.x, set = next.set[p];
@@ -69,22 +97,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 8)
     float inverse_x, top, total = 0.0f, dot = 0.0f, own_share;
 
     inverse_x = unit_of(unit, x, C, sums);
-    for (int32_t k = warp; k <= K; k += WARPS) {
-        int32_t row = k < K ? negatives[k] : target;
-        float cosine, length;
-
-        look_at(&cosine, &length, unit, next.emb + (int64_t)row * C, C);
-        if (thread % WARP_LANES != 0)
-            continue;
-        if (k == K) {
-            own[0] = cosine;
-            own[1] = length;
-        } else {
-            inverse[k] = length;
-            logit[k] = row == target ? -INFINITY
-                                     : cosine * next.inverse_tau + next.negatives_bias[set * K + k];
-        }
-    }
+    score_all(logit, inverse, own, unit, negatives, &next, set, target);
     __syncthreads();
 
     float own_logit = own[0] * next.inverse_tau + next.target_bias[p];
