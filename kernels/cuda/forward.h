@@ -9,7 +9,7 @@
  * costs one copy in, its kernels, one copy out and one wait. History K and V stay in z, where every
  * candidate of the request reads them.
  *
- * Accuracy: 1e-4 * (1 + |score|) of the CPU's scores (tests/cuemu/test_model.c).
+ * Accuracy: 1e-4 * (1 + |score|) of the CPU's scores (tests/cuda/test_model.c).
  */
 #ifndef KERNELS_CUDA_FORWARD_H
 #define KERNELS_CUDA_FORWARD_H

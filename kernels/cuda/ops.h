@@ -14,7 +14,7 @@
  * widths are multiples of 4; all else is 4-byte aligned unless it says so. Any count may be 0: then
  * nothing is launched. Errors: ERR_DEVICE when a launch is refused. A fault inside shows at the
  * next synchronization. Thread: any, one stream each. A launcher queues and returns; it neither
- * waits nor allocates. Accuracy: of the CPU's header, f32 throughout; tests/cuemu holds each to
+ * waits nor allocates. Accuracy: of the CPU's header, f32 throughout; tests/cuda holds each to
  * 1e-4 * (1
  * + |ref|). A row's bits depend on its own request alone.
  */

@@ -8,7 +8,7 @@
  * head.h, next.h, loss.h, optimizer.h). Dims, shapes, errors, threads: as kernels/cuda/ops.h. Sums
  * over rows go in a fixed order, in two launches where they are long, and nothing is added by two
  * threads: the same batch gives the same bits.
- * Accuracy: f32 throughout; tests/cuemu holds each to 2e-4 * (1 + |ref|) of formulas in double.
+ * Accuracy: f32 throughout; tests/cuda holds each to 2e-4 * (1 + |ref|) of formulas in double.
  */
 #ifndef KERNELS_CUDA_OPS_BACK_H
 #define KERNELS_CUDA_OPS_BACK_H

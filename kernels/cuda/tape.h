@@ -15,7 +15,7 @@
  * (kernels/cuda/next_loss.cu) and stay f32.
  *
  * Accuracy: 1e-3 of a tensor's largest gradient against the CPU's, of bf16 4e-2, on the rough
- * weights of tests/cuemu/test_learn_half.c.
+ * weights of tests/cuda/test_learn_half.c.
  */
 #ifndef KERNELS_CUDA_TAPE_H
 #define KERNELS_CUDA_TAPE_H

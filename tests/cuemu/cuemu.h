@@ -2,7 +2,7 @@
  * tests/cuemu/cuemu.h - what a test says to the emulator and asks of it.
  *
  * The same tests run on a real device, where schedules do not apply and nothing is reported:
- * tests/cuemu/real_device.c answers there.
+ * tests/cuda/real_device.c answers there.
  */
 #ifndef TESTS_CUEMU_CUEMU_H
 #define TESTS_CUEMU_CUEMU_H

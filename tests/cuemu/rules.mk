@@ -15,7 +15,7 @@ cuemu_kernel_flags := -x c++ -std=c++17 -g -O1 -Wall -Wextra -Werror -fPIE -fcf-
 cuemu_kernel_flags += $(if $(findstring clang,$(CUEMU_CXX)),-fno-sanitize=function)
 cuemu_link := -pie -fsanitize=undefined
 cuemu_kernels := $(patsubst %.cu,$(E)/%.o,$(wildcard kernels/cuda/*.cu))
-cuemu_host := $(patsubst %.c,$(E)/%.o,$(wildcard kernels/cuda/*.c) kernels/backend.c $(filter-out %/real_device.c %/bench_gpu.c,$(wildcard tests/cuemu/*.c))) \
+cuemu_host := $(patsubst %.c,$(E)/%.o,$(wildcard kernels/cuda/*.c) kernels/backend.c $(filter-out %/real_device.c %/bench_gpu.c,$(wildcard tests/cuda/*.c)) $(wildcard tests/cuemu/*.c)) \
 	$(patsubst %.cpp,$(E)/%.o,$(wildcard tests/cuemu/*.cpp))
 cuemu_shared := $(addprefix $(B)/tests/,runner.o kernels/jagged.o)
 
@@ -44,7 +44,7 @@ $(E)/run: $(cuemu_kernels) $(cuemu_host) $(cuemu_shared) $(B)/libfreshet.a
 	@$(CUEMU_CXX) $(cuemu_link) -o $@ $(cuemu_kernels) $(cuemu_host) $(cuemu_shared) $(B)/libfreshet.a $(libraries)
 
 # The same report as bench-gpu's, with no times; for a test, and for who changes it.
-$(E)/bench: $(cuemu_kernels) $(filter-out $(E)/tests/%.o,$(cuemu_host)) $(filter $(E)/tests/%,$(patsubst %.cpp,$(E)/%.o,$(wildcard tests/cuemu/*.cpp))) $(E)/tests/cuemu/bench_gpu.o $(B)/libfreshet.a
+$(E)/bench: $(cuemu_kernels) $(filter-out $(E)/tests/%.o,$(cuemu_host)) $(filter $(E)/tests/%,$(patsubst %.cpp,$(E)/%.o,$(wildcard tests/cuemu/*.cpp))) $(E)/tests/cuda/bench_gpu.o $(B)/libfreshet.a
 	@echo "  LINK  $@"
 	@$(CUEMU_CXX) $(cuemu_link) -o $@ $^ $(libraries)
 
@@ -90,34 +90,4 @@ tidy: $(cuda_tidy)
 test-ptx: $(E)/run ## gates on the compiled kernels and all their tests on the PTX, where nvcc is
 	@QUICK='$(QUICK)' FETCH='$(FETCH)' bash tests/cuemu/ptx.sh
 
-# The same tests on the device, with NVIDIA's headers, runtime and cuBLAS.
-GPU := build/gpu
-gpu_objects := $(patsubst %.c,$(GPU)/%.o,$(filter-out %/bench_gpu.c,$(wildcard tests/cuemu/*.c)))
-$(GPU)/%.o: %.c Makefile tests/cuemu/rules.mk
-	@mkdir -p $(@D)
-	@echo "  CC    $< (gpu)"
-	@$(CC) -isystem $(CUDA)/include $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
-
-$(GPU)/run: $(gpu_objects) $(cuemu_shared) $(B)/libfreshet.a
-	@echo "  LINK  $@"
-	@$(CC) $(LDFLAGS) -o $@ $(gpu_objects) $(cuemu_shared) $(B)/libfreshet.a $(libraries)
-
-$(GPU)/bench: $(GPU)/tests/cuemu/bench_gpu.o $(B)/libfreshet.a
-	@echo "  LINK  $@"
-	@$(CC) $(LDFLAGS) -o $@ $^ $(libraries)
-
-.PHONY: test-gpu bench-gpu
-ifneq ($(CUDA),)
-bench-gpu: $(GPU)/bench ## times of the kernels, requests and steps on a real GPU, beside cuBLAS alone
-	@$(GPU)/bench $(if $(JSON),--json=$(JSON))
-test-gpu: $(GPU)/run ## the kernels' tests on a real GPU, under compute-sanitizer where it is
-	@bash tests/cuemu/gpu.sh $(GPU)/run $(wildcard $(CUDA)/bin/compute-sanitizer)
-else
-bench-gpu:
-	@echo "skipped bench_gpu: no nvcc here; make cuda-deps fetches one"
-test-gpu:
-	@echo "skipped cuda_gpu: no nvcc here; make cuda-deps fetches one"
-	@echo "0 passed, 0 failed, 1 skipped"
-endif
-
--include $(cuemu_kernels:.o=.d) $(cuemu_host:.o=.d) $(gpu_objects:.o=.d)
+-include $(cuemu_kernels:.o=.d) $(cuemu_host:.o=.d)

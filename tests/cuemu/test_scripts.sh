@@ -32,13 +32,13 @@ program bad 'echo "4 passed, 1 failed, 0 skipped"; exit 1'
 program dies 'exit 139'
 program clean 'shift 4; exec "$@"'
 program finds '[ "$2" != racecheck ] || { echo "RACECHECK SUMMARY: 1 hazard"; shift 4; "$@"; exit 9; }; shift 4; exec "$@"'
-says "no device" "0 passed, 0 failed, 1 skipped" "$(bash tests/cuemu/gpu.sh "$folder/none" "$folder/clean")"
-says "no device, said once" "skipped cuda_gpu: no GPU here" "$(bash tests/cuemu/gpu.sh "$folder/none")"
-says "all tools" "25 passed, 0 failed, 5 skipped" "$(bash tests/cuemu/gpu.sh "$folder/good" "$folder/clean")"
-says "no sanitizer" "5 passed, 0 failed, 2 skipped" "$(bash tests/cuemu/gpu.sh "$folder/good" "$folder/nothing")"
-says "a hazard" "25 passed, 1 failed" "$(bash tests/cuemu/gpu.sh "$folder/good" "$folder/finds")"
-says "a failing test" "4 passed, 1 failed" "$(bash tests/cuemu/gpu.sh "$folder/bad" "$folder/nothing")"
-says "a death" "0 passed, 1 failed" "$(bash tests/cuemu/gpu.sh "$folder/dies" "$folder/nothing")"
+says "no device" "0 passed, 0 failed, 1 skipped" "$(bash tests/cuda/gpu.sh "$folder/none" "$folder/clean")"
+says "no device, said once" "skipped cuda_gpu: no GPU here" "$(bash tests/cuda/gpu.sh "$folder/none")"
+says "all tools" "25 passed, 0 failed, 5 skipped" "$(bash tests/cuda/gpu.sh "$folder/good" "$folder/clean")"
+says "no sanitizer" "5 passed, 0 failed, 2 skipped" "$(bash tests/cuda/gpu.sh "$folder/good" "$folder/nothing")"
+says "a hazard" "25 passed, 1 failed" "$(bash tests/cuda/gpu.sh "$folder/good" "$folder/finds")"
+says "a failing test" "4 passed, 1 failed" "$(bash tests/cuda/gpu.sh "$folder/bad" "$folder/nothing")"
+says "a death" "0 passed, 1 failed" "$(bash tests/cuda/gpu.sh "$folder/dies" "$folder/nothing")"
 
 # ---- the gates of ptx.sh: a toolkit whose nvcc gives this text for every file ----
 

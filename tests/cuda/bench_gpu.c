@@ -1,5 +1,5 @@
 /*
- * tests/cuemu/bench_gpu.c - what a GPU takes for each kernel, a whole request and a training step,
+ * tests/cuda/bench_gpu.c - what a GPU takes for each kernel, a whole request and a training step,
  * beside cuBLAS alone for the products of that request.
  *
  *     make bench-gpu [JSON=FILE]

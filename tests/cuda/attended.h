@@ -1,7 +1,7 @@
-/* tests/cuemu/attended.h - random requests in front of attention, for tests of it and of its way
+/* tests/cuda/attended.h - random requests in front of attention, for tests of it and of its way
  * back. */
-#ifndef TESTS_CUEMU_ATTENDED_H
-#define TESTS_CUEMU_ATTENDED_H
+#ifndef TESTS_CUDA_ATTENDED_H
+#define TESTS_CUDA_ATTENDED_H
 
 #include "kernels/cuda/ops.h"
 #include "ops/random.h"

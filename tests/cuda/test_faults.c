@@ -14,8 +14,8 @@
 #include "kernels/model.h"
 #include "kernels/trainer.h"
 
-#include "tests/cuemu/device.h"
-#include "tests/cuemu/models.h"
+#include "tests/cuda/device.h"
+#include "tests/cuda/models.h"
 #include "tests/kernels/jagged.h"
 #include "tests/test.h"
 

@@ -1,8 +1,8 @@
-/* tests/cuemu/attended.c - see attended.h. */
-#include "tests/cuemu/attended.h"
+/* tests/cuda/attended.c - see attended.h. */
+#include "tests/cuda/attended.h"
 
 #include "kernels/bucket.h"
-#include "tests/cuemu/device.h"
+#include "tests/cuda/device.h"
 
 #include <math.h>
 #include <stdlib.h>

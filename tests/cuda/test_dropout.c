@@ -4,7 +4,7 @@
  */
 #include "kernels/cuda/ops_back.h"
 
-#include "tests/cuemu/device.h"
+#include "tests/cuda/device.h"
 #include "tests/test.h"
 
 #include <stdlib.h>

@@ -12,8 +12,8 @@
 #include "kernels/trainer_private.h"
 
 #include "kernels/cuda/ops_back.h"
-#include "tests/cuemu/device.h"
-#include "tests/cuemu/models.h"
+#include "tests/cuda/device.h"
+#include "tests/cuda/models.h"
 #include "tests/kernels/jagged.h"
 #include "tests/test.h"
 

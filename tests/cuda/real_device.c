@@ -1,5 +1,5 @@
 /*
- * tests/cuemu/real_device.c - cuemu.h where the device is real: nothing can be scheduled, and what
+ * tests/cuda/real_device.c - cuemu.h where the device is real: nothing can be scheduled, and what
  * is wrong shows as an error of the runtime or under compute-sanitizer.
  */
 #include "tests/cuemu/cuemu.h"

@@ -7,7 +7,7 @@
 
 #include "kernels/gate.h"
 #include "kernels/norm.h"
-#include "tests/cuemu/device.h"
+#include "tests/cuda/device.h"
 #include "tests/test.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
 #!/bin/bash
-# tests/cuemu/gpu.sh - the kernels' tests on a real GPU, then under each tool of compute-sanitizer.
+# tests/cuda/gpu.sh - the kernels' tests on a real GPU, then under each tool of compute-sanitizer.
 #
-#     tests/cuemu/gpu.sh RUN [SANITIZER]      what `make test-gpu` calls
+#     tests/cuda/gpu.sh RUN [SANITIZER]      what `make test-gpu` calls
 #
 # RUN is the tests, built with NVIDIA's runtime; without a device it says so itself, and nothing
 # else is run. SANITIZER may be missing: that is a skip. A tool fails when a test does or when it has

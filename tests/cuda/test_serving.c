@@ -7,8 +7,8 @@
 #include "kernels/model.h"
 #include "kernels/network.h"
 
-#include "tests/cuemu/device.h"
-#include "tests/cuemu/models.h"
+#include "tests/cuda/device.h"
+#include "tests/cuda/models.h"
 #include "tests/kernels/jagged.h"
 #include "tests/test.h"
 

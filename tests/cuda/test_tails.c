@@ -5,7 +5,7 @@
 #include "kernels/cuda/ops_back.h"
 
 #include "kernels/loss.h"
-#include "tests/cuemu/device.h"
+#include "tests/cuda/device.h"
 #include "tests/test.h"
 
 #include <math.h>

@@ -8,8 +8,8 @@
 #include "kernels/attention.h"
 #include "kernels/gate.h"
 #include "kernels/norm.h"
-#include "tests/cuemu/attended.h"
-#include "tests/cuemu/device.h"
+#include "tests/cuda/attended.h"
+#include "tests/cuda/device.h"
 #include "tests/test.h"
 
 #include <math.h>

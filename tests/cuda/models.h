@@ -1,10 +1,10 @@
 /*
- * tests/cuemu/models.h - models for tests on the GPU, and what the CPU says of them.
+ * tests/cuda/models.h - models for tests on the GPU, and what the CPU says of them.
  *
  * The backend is chosen once a process, so the CPU's side calls kernels/network.h directly.
  */
-#ifndef TESTS_CUEMU_MODELS_H
-#define TESTS_CUEMU_MODELS_H
+#ifndef TESTS_CUDA_MODELS_H
+#define TESTS_CUDA_MODELS_H
 
 #include "kernels/model.h"
 #include "ops/random.h"

@@ -11,8 +11,8 @@
 
 #include "features/scalars.h"
 #include "scorer/rank.h"
-#include "tests/cuemu/device.h"
-#include "tests/cuemu/models.h"
+#include "tests/cuda/device.h"
+#include "tests/cuda/models.h"
 #include "tests/kernels/jagged.h"
 #include "tests/test.h"
 

@@ -1,10 +1,10 @@
 /*
- * tests/cuemu/device.h - memory of a device for tests, and the loop every kernel is tested in.
+ * tests/cuda/device.h - memory of a device for tests, and the loop every kernel is tested in.
  *
  * Works on the emulator and on a real device alike.
  */
-#ifndef TESTS_CUEMU_DEVICE_H
-#define TESTS_CUEMU_DEVICE_H
+#ifndef TESTS_CUDA_DEVICE_H
+#define TESTS_CUDA_DEVICE_H
 
 #include "ops/random.h"
 #include "tests/cuemu/cuemu.h"

@@ -1,10 +1,10 @@
-/* tests/cuemu/models.c - see models.h. */
-#include "tests/cuemu/models.h"
+/* tests/cuda/models.c - see models.h. */
+#include "tests/cuda/models.h"
 
 #include "kernels/backend.h"
 #include "kernels/cuda/graphs.h"
 #include "kernels/network.h"
-#include "tests/cuemu/device.h"
+#include "tests/cuda/device.h"
 #include "tests/test.h"
 
 #include <stdlib.h>

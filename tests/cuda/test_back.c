@@ -5,8 +5,8 @@
 #include "kernels/cuda/ops_back.h"
 
 #include "kernels/bucket.h"
-#include "tests/cuemu/attended.h"
-#include "tests/cuemu/device.h"
+#include "tests/cuda/attended.h"
+#include "tests/cuda/device.h"
 #include "tests/test.h"
 
 #include <math.h>

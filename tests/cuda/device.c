@@ -1,5 +1,5 @@
-/* tests/cuemu/device.c - see device.h. */
-#include "tests/cuemu/device.h"
+/* tests/cuda/device.c - see device.h. */
+#include "tests/cuda/device.h"
 
 #include "tests/test.h"
 

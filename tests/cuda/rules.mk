@@ -1,0 +1,34 @@
+# tests/cuda/rules.mk - tests and times of kernels/cuda on a device, with NVIDIA's headers, runtime and
+# cuBLAS. The same tests on a CPU: tests/cuemu/rules.mk.
+
+GPU := build/gpu
+gpu_objects := $(patsubst %.c,$(GPU)/%.o,$(filter-out %/bench_gpu.c,$(wildcard tests/cuda/*.c)))
+gpu_shared := $(addprefix $(B)/tests/,runner.o kernels/jagged.o)
+$(GPU)/%.o: %.c Makefile tests/cuda/rules.mk
+	@mkdir -p $(@D)
+	@echo "  CC    $< (gpu)"
+	@$(CC) -isystem $(CUDA)/include $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(GPU)/run: $(gpu_objects) $(gpu_shared) $(B)/libfreshet.a
+	@echo "  LINK  $@"
+	@$(CC) $(LDFLAGS) -o $@ $(gpu_objects) $(gpu_shared) $(B)/libfreshet.a $(libraries)
+
+$(GPU)/bench: $(GPU)/tests/cuda/bench_gpu.o $(B)/libfreshet.a
+	@echo "  LINK  $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(libraries)
+
+.PHONY: test-gpu bench-gpu
+ifneq ($(CUDA),)
+bench-gpu: $(GPU)/bench ## times of the kernels, requests and steps on a real GPU, beside cuBLAS alone
+	@$(GPU)/bench $(if $(JSON),--json=$(JSON))
+test-gpu: $(GPU)/run ## the kernels' tests on a real GPU, under compute-sanitizer where it is
+	@bash tests/cuda/gpu.sh $(GPU)/run $(wildcard $(CUDA)/bin/compute-sanitizer)
+else
+bench-gpu:
+	@echo "skipped bench_gpu: no nvcc here; make cuda-deps fetches one"
+test-gpu:
+	@echo "skipped cuda_gpu: no nvcc here; make cuda-deps fetches one"
+	@echo "0 passed, 0 failed, 1 skipped"
+endif
+
+-include $(gpu_objects:.o=.d)
