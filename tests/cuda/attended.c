@@ -48,10 +48,3 @@ void attended_fill(struct attended *a, int number, struct random *random)
     a->r_pos = device_random_floats(random, a->P + 1);
     a->r_time = device_random_floats(random, BUCKET_COUNT);
 }
-
-void attended_clear(struct attended *a)
-{
-    free(a->z);
-    free(a->r_pos);
-    free(a->r_time);
-}

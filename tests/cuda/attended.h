@@ -19,9 +19,7 @@ struct attended {
 };
 
 /* Shape 0 has no request, 1 has one; heads of 16 to 80 channels, every form, empty histories and
- * lists. The three arrays are the caller's, to be freed by attended_clear(). History tiles do not
- * come first. */
+ * lists. History tiles do not come first. What it points at lives until device_clear(). */
 void attended_fill(struct attended *a, int number, struct random *random);
-void attended_clear(struct attended *a);
 
 #endif

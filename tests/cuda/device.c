@@ -8,8 +8,8 @@
 
 #define HELD_MAX 256
 
-static void *held[HELD_MAX];
-static int held_count;
+static void *held[HELD_MAX], *rooms[HELD_MAX];
+static int held_count, rooms_count;
 
 static void *hold(int64_t bytes)
 {
@@ -39,35 +39,63 @@ float *device_floats(int64_t count)
 
 float *device_get(const float *from, int64_t count)
 {
-    float *to = calloc((size_t)count + 1, sizeof *to);
+    float *to = device_room(count, sizeof *to);
 
-    CHECK(to != NULL && cudaDeviceSynchronize() == cudaSuccess);
+    CHECK(cudaDeviceSynchronize() == cudaSuccess);
     if (count > 0)
         CHECK(cudaMemcpy(to, from, (size_t)count * sizeof *to, cudaMemcpyDeviceToHost) ==
               cudaSuccess);
     return to;
 }
 
+void *device_room(int64_t count, size_t bytes)
+{
+    CHECK(rooms_count < HELD_MAX);
+    rooms[rooms_count] = calloc((size_t)count + 1, bytes);
+    CHECK(rooms[rooms_count] != NULL);
+    return rooms[rooms_count++];
+}
+
+double *device_doubles(int64_t count)
+{
+    return device_room(count, sizeof(double));
+}
+
 void device_clear(void)
 {
     for (int i = 0; i < held_count; i++)
         CHECK(cudaFree(held[i]) == cudaSuccess);
-    held_count = 0;
+    for (int i = 0; i < rooms_count; i++)
+        free(rooms[i]);
+    held_count = rooms_count = 0;
 }
 
 float *device_random_floats(struct random *random, int64_t count)
 {
-    float *floats = malloc(((size_t)count + 1) * sizeof *floats);
+    float *floats = device_room(count, sizeof *floats);
 
-    CHECK(floats != NULL);
     for (int64_t i = 0; i < count; i++)
         floats[i] = (float)(2 * random_unit(random) - 1);
     return floats;
 }
 
+int32_t *device_random_ints(struct random *random, int64_t count, int32_t low, int32_t bound)
+{
+    int32_t *made = device_room(count, sizeof *made);
+
+    for (int64_t i = 0; i < count; i++)
+        made[i] = low + device_below(random, bound - low);
+    return made;
+}
+
 int32_t device_below(struct random *random, int32_t bound)
 {
     return (int32_t)random_below(random, (uint64_t)bound);
+}
+
+int32_t device_size(int number, struct random *random, int32_t bound)
+{
+    return number < 2 ? number : 1 + device_below(random, bound);
 }
 
 void device_for_some_shapes(int count, void (*shape)(int number, struct random *random))

@@ -17,15 +17,22 @@
 void *device_put(const void *from, int64_t count, size_t bytes);
 /* Fresh device memory, never written: a kernel that reads it is seen. */
 float *device_floats(int64_t count);
-/* Waits for all work, then copies; frees what is not needed: the caller's, by free(). */
+/* Waits for all work, then copies. */
 float *device_get(const float *from, int64_t count);
+/* Of the host, zeroed; one more than count. As all that is made here, it lives until
+ * device_clear(). */
+void *device_room(int64_t count, size_t bytes);
+double *device_doubles(int64_t count);
 void device_clear(void);
 
 #define DEVICE_PUT(from, count) device_put(from, count, sizeof *(from))
 
-/* Random floats in -1..1; the caller frees. */
+/* Random floats in -1..1; ints in low..bound - 1. */
 float *device_random_floats(struct random *random, int64_t count);
+int32_t *device_random_ints(struct random *random, int64_t count, int32_t low, int32_t bound);
 int32_t device_below(struct random *random, int32_t bound);
+/* Of the shape of that number: 0, 1, then 1..bound. */
+int32_t device_size(int number, struct random *random, int32_t bound);
 
 /**
  * Calls shape(n, random) for 24 shapes, 0 first, then 1, each in one of three orders of execution;

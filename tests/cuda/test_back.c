@@ -16,14 +16,6 @@
 #define TOLERANCE 2e-4 /* kernels/cuda/ops_back.h */
 #define BLOCKS    2
 
-static double *doubles(int64_t count)
-{
-    double *made = calloc((size_t)count + 1, sizeof *made);
-
-    CHECK(made != NULL);
-    return made;
-}
-
 /* What attention makes, and where its gradients go: (rows, C), (rows, 4 C), (P + 1 + buckets). */
 struct want {
     double *o, *dz, *bias;
@@ -147,9 +139,8 @@ static void check_passes(const struct want *want, const struct attended *a, cons
 {
     int64_t rows = (int64_t)a->T + a->N, pitch = a->P + 1 + BUCKET_COUNT;
     int64_t parts = cuda_attention_bias_rows(a->tiles_count, BLOCKS, a->H);
-    float *added = calloc((size_t)pitch, sizeof *added);
+    float *added = device_room(pitch, sizeof *added);
 
-    CHECK(added != NULL);
     for (int64_t i = 0; i < parts * pitch; i++)
         added[i % pitch] += bias[i];
     device_check_all("o", want->o, o, rows * a->C, TOLERANCE);
@@ -157,7 +148,6 @@ static void check_passes(const struct want *want, const struct attended *a, cons
         device_check_all("dz", want->dz + r * 4 * a->C + a->C, dz + r * 4 * a->C + a->C,
                          3 * (int64_t)a->C, TOLERANCE);
     device_check_all("bias", want->bias, added, pitch, TOLERANCE);
-    free(added);
 }
 
 static void attention_back_shape(int number, struct random *random)
@@ -173,7 +163,8 @@ static void attention_back_shape(int number, struct random *random)
     rows = (int64_t)a.T + a.N;
     pitch = a.P + 1 + BUCKET_COUNT;
     parts = cuda_attention_bias_rows(a.tiles_count, BLOCKS, a.H) * pitch;
-    want = (struct want){doubles(rows * a.C), doubles(rows * 4 * a.C), doubles(pitch)};
+    want = (struct want){device_doubles(rows * a.C), device_doubles(rows * 4 * a.C),
+                         device_doubles(pitch)};
     d_o = device_random_floats(random, rows * a.C);
     unset = device_random_floats(random, rows * 4 * a.C); /* U's part stays as it is */
     for (int64_t i = 0; i < rows * 4 * a.C; i++)
@@ -200,14 +191,6 @@ static void attention_back_shape(int number, struct random *random)
     got[2] = device_get(back.bias, parts);
     got[1] = device_get(back.dz, rows * 4 * a.C);
     check_passes(&want, &a, got[0], got[1], got[2]);
-    for (int i = 0; i < 3; i++)
-        free(got[i]);
-    free(want.o);
-    free(want.dz);
-    free(want.bias);
-    free(d_o);
-    free(unset);
-    attended_clear(&a);
 }
 
 TEST(cuda_back_attention_is_the_slope_of_its_formula)
@@ -221,7 +204,7 @@ static void sums_shape(int number, struct random *random)
     int32_t N = 1 + device_below(random, 40), pitch = N + device_below(random, 3);
     float *x = device_random_floats(random, (int64_t)R * pitch), *got;
     float *out = device_floats(N), *scratch = device_floats(cuda_sums_floats(R, N));
-    double *want = doubles(N);
+    double *want = device_doubles(N);
     struct error err;
 
     CHECK_STATUS(OK, cuda_column_sums(NULL, out, DEVICE_PUT(x, (int64_t)R * pitch), pitch, R, N,
@@ -231,9 +214,6 @@ static void sums_shape(int number, struct random *random)
             want[c] += (double)x[r * pitch + c];
     got = device_get(out, N);
     device_check_all("sums", want, got, N, TOLERANCE);
-    free(x);
-    free(got);
-    free(want);
 }
 
 TEST(cuda_back_columns_are_summed_in_one_launch_and_in_two)

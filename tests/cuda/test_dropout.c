@@ -17,12 +17,11 @@ static void dropout_shape(int number, struct random *random)
     float p = 0.1f + 0.5f * (float)random_unit(random);
     uint64_t site = (uint64_t)device_below(random, 1000) << 20;
     struct dropout how = dropout_of(p);
-    struct cuda_dropped *rows = calloc((size_t)R + 1, sizeof *rows);
-    double *want = calloc((size_t)R * (size_t)C + 1, sizeof *want);
+    struct cuda_dropped *rows = device_room(R, sizeof *rows);
+    double *want = device_doubles((int64_t)R * C);
     float *x = device_random_floats(random, (int64_t)R * C), *on_device, *got;
     struct error err;
 
-    CHECK(rows != NULL && want != NULL);
     for (int32_t r = 0; r < R; r++) {
         rows[r].seed = (uint64_t)device_below(random, INT32_MAX) << 31;
         rows[r].row = (uint32_t)device_below(random, 500);
@@ -38,10 +37,6 @@ static void dropout_shape(int number, struct random *random)
     CHECK_STATUS(OK, cuda_dropout(NULL, on_device, DEVICE_PUT(rows, R), R, C, p, site, last, &err));
     got = device_get(on_device, (int64_t)R * C);
     device_check_all("dropped", want, got, (int64_t)R * C, 1e-6);
-    free(rows);
-    free(want);
-    free(x);
-    free(got);
 }
 
 TEST(cuda_dropout_is_the_mask_of_its_header)

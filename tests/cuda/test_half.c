@@ -51,9 +51,9 @@ static float float_of(uint16_t half)
 
 static uint16_t *get_half(const uint16_t *from, int64_t count)
 {
-    uint16_t *to = calloc((size_t)count + 1, sizeof *to);
+    uint16_t *to = device_room(count, sizeof *to);
 
-    CHECK(to != NULL && cudaDeviceSynchronize() == cudaSuccess);
+    CHECK(cudaDeviceSynchronize() == cudaSuccess);
     if (count > 0)
         CHECK(cudaMemcpy(to, from, (size_t)count * sizeof *to, cudaMemcpyDeviceToHost) ==
               cudaSuccess);
@@ -88,8 +88,6 @@ static void rounding_shape(int number, struct random *random)
         if (got[i] != half_ref(x[i]))
             test_fail(__FILE__, __LINE__, "%.9g: want %04x, got %04x", (double)x[i], half_ref(x[i]),
                       got[i]);
-    free(x);
-    free(got);
 }
 
 TEST(cuda_half_is_the_nearest_bf16)
@@ -102,12 +100,10 @@ TEST(cuda_half_is_the_nearest_bf16)
 static uint16_t *random_halves(struct random *random, int64_t count)
 {
     float *floats = device_random_floats(random, count);
-    uint16_t *halves = malloc(((size_t)count + 1) * sizeof *halves);
+    uint16_t *halves = device_room(count, sizeof *halves);
 
-    CHECK(halves != NULL);
     for (int64_t i = 0; i < count; i++)
         halves[i] = half_ref(floats[i]);
-    free(floats);
     return halves;
 }
 
@@ -123,11 +119,10 @@ static void product_shape(int number, struct random *random)
     float *out = DEVICE_PUT(start, (int64_t)R * N);
     struct blas_half on_x = {DEVICE_PUT(x, (int64_t)R * K), K};
     struct blas_half on_w = {DEVICE_PUT(w, (int64_t)K * pitch), pitch};
-    double *want = calloc((size_t)R * (size_t)N + 1, sizeof *want);
+    double *want = device_doubles((int64_t)R * N);
     cublasHandle_t blas;
     struct error err;
 
-    CHECK(want != NULL);
     CHECK_STATUS(OK, blas_open(&err));
     CHECK_STATUS(OK, blas_create(&blas, NULL, &err));
     CHECK_STATUS(OK, blas_product_half(blas, out, N, 0, on_x, on_w, R, K, N, add, &err));
@@ -147,12 +142,6 @@ static void product_shape(int number, struct random *random)
     }
     device_check_all("product", want, got, (int64_t)R * N, 1e-5);
     blas_destroy(blas);
-    free(x);
-    free(w);
-    free(start);
-    free(got);
-    free(got_half);
-    free(want);
 }
 
 TEST(cuda_half_products_are_sums_in_f32_of_rounded_numbers)
@@ -220,10 +209,6 @@ static void form_shape(int number, struct random *random)
         CHECK_NEAR(sum, (double)got[i], 1e-5 * size);
     }
     blas_destroy(blas);
-    free(x.at);
-    free(w.at);
-    free(start);
-    free(got);
 }
 
 TEST(cuda_half_products_of_turned_matrices)
@@ -268,10 +253,6 @@ static void listed_shape(int number, struct random *random)
             CHECK_NEAR(sum, (double)got[i], 1e-5 * size);
         }
     }
-    free(states);
-    free(emb);
-    free(norms);
-    free(got);
 }
 
 TEST(cuda_half_listed_next_items_are_sums_in_f32_of_rounded_numbers)
@@ -290,7 +271,6 @@ static void check_half(const char *what, const double *want, const uint16_t *on_
         if (!(fabs(want[i] - (double)float_of(got[i])) <= HALF_STEP * (1e-3 + fabs(want[i]))))
             test_fail(__FILE__, __LINE__, "%s[%lld]: want %.9g, got %.9g", what, (long long)i,
                       want[i], (double)float_of(got[i]));
-    free(got);
 }
 
 static void norm_shape(int number, struct random *random)
@@ -301,10 +281,9 @@ static void norm_shape(int number, struct random *random)
     float *x = device_random_floats(random, count), *u = device_random_floats(random, 4 * count);
     float *on_device = DEVICE_PUT(x, count);
     uint16_t *normed = room_half(count), *gated = room_half(count);
-    double *want = calloc((size_t)count + 1, sizeof *want);
+    double *want = device_doubles(count);
     struct error err;
 
-    CHECK(want != NULL);
     CHECK_STATUS(OK, cuda_norm_half(NULL, normed, on_device, R, C, 1e-6f, &err));
     CHECK_STATUS(OK, cuda_gate_half(NULL, gated, on_device, DEVICE_PUT(u, 4 * count), 4 * C, R, C,
                                     .1f, &err));
@@ -312,9 +291,6 @@ static void norm_shape(int number, struct random *random)
     check_half("norm", want, normed, count);
     gate_forward_ref(want, x, u, 4 * C, R, C, .1f);
     check_half("gate", want, gated, count);
-    free(x);
-    free(u);
-    free(want);
 }
 
 TEST(cuda_half_norm_and_gate_are_those_of_the_references)

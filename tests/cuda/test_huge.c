@@ -63,7 +63,6 @@ static void check_rows(const char *what, const float *from, int32_t width, doubl
             want[c] = first + step * k;
         device_check_all(what, want, got + (int64_t)k * width, width, tolerance);
     }
-    free(got);
 }
 
 static void embed_rows(const float *table)

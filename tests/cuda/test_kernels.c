@@ -18,30 +18,6 @@
 
 #define TOLERANCE 1e-4 /* the project's for an op in f32; what is seen is far below it */
 
-static double *doubles(int64_t count)
-{
-    double *made = calloc((size_t)count + 1, sizeof *made);
-
-    CHECK(made != NULL);
-    return made;
-}
-
-/* 0, 1, then up to the bound. */
-static int32_t size_of(int number, struct random *random, int32_t bound)
-{
-    return number < 2 ? number : 1 + device_below(random, bound);
-}
-
-static int32_t *ints(struct random *random, int64_t count, int32_t low, int32_t bound)
-{
-    int32_t *made = calloc((size_t)count + 1, sizeof *made);
-
-    CHECK(made != NULL);
-    for (int64_t i = 0; i < count; i++)
-        made[i] = low + device_below(random, bound - low);
-    return made;
-}
-
 /* ---- embed ---- */
 
 static void embed_reference(double *x, double *e, int32_t C, int32_t V, int32_t A,
@@ -66,13 +42,15 @@ static void embed_reference(double *x, double *e, int32_t C, int32_t V, int32_t 
 static void embed_shape(int number, struct random *random)
 {
     int32_t C = 16 * (1 + device_below(random, 6)), V = 1 + device_below(random, 40), A = 5;
-    int32_t T = size_of(number, random, 60), N = size_of(number, random, 30);
+    int32_t T = device_size(number, random, 60), N = device_size(number, random, 30);
     int32_t rows[] = {V, A, BUCKET_GAPS, BUCKET_HOURS};
-    int32_t *ids[] = {ints(random, T + N, -3, V + 3), ints(random, T + N, -1, A + 2),
-                      ints(random, T + N, 0, BUCKET_GAPS), ints(random, T + N, 0, BUCKET_HOURS)};
+    int32_t *ids[] = {device_random_ints(random, T + N, -3, V + 3),
+                      device_random_ints(random, T + N, -1, A + 2),
+                      device_random_ints(random, T + N, 0, BUCKET_GAPS),
+                      device_random_ints(random, T + N, 0, BUCKET_HOURS)};
     float *tables[4], *on_device[4], *x = device_floats((int64_t)(T + N) * C);
     float *e = device_floats((int64_t)N * C), *got_x, *got_e;
-    double *want_x = doubles((int64_t)(T + N) * C), *want_e = doubles((int64_t)N * C);
+    double *want_x = device_doubles((int64_t)(T + N) * C), *want_e = device_doubles((int64_t)N * C);
     struct cuda_tokens tokens = {.T = T, .N = N};
     struct error err;
 
@@ -93,14 +71,6 @@ static void embed_shape(int number, struct random *random)
     got_e = device_get(e, (int64_t)N * C);
     device_check_all("x", want_x, got_x, (int64_t)(T + N) * C, 1e-6);
     device_check_all("e", want_e, got_e, (int64_t)N * C, 1e-6);
-    for (int i = 0; i < 4; i++) {
-        free(ids[i]);
-        free(tables[i]);
-    }
-    free(got_x);
-    free(got_e);
-    free(want_x);
-    free(want_e);
 }
 
 TEST(cuda_embed_is_the_sum_of_its_tables)
@@ -112,34 +82,28 @@ TEST(cuda_embed_is_the_sum_of_its_tables)
 
 static void norm_shape(int number, struct random *random)
 {
-    int32_t R = size_of(number, random, 40), C = 16 * (1 + device_below(random, 9));
+    int32_t R = device_size(number, random, 40), C = 16 * (1 + device_below(random, 9));
     int64_t count = (int64_t)R * C;
     float *x = device_random_floats(random, count), *u = device_random_floats(random, 4 * count);
     float *on_device = DEVICE_PUT(x, count), *u_device = DEVICE_PUT(u, 4 * count);
     float *out = device_floats(count), *got;
-    double *want = doubles(count);
+    double *want = device_doubles(count);
     struct error err;
 
     CHECK_STATUS(OK, cuda_norm(NULL, out, on_device, R, C, 1e-6f, &err));
     norm_forward_ref(want, NULL, x, R, C, 1e-6f);
     got = device_get(out, count);
     device_check_all("norm", want, got, count, 1e-5);
-    free(got);
 
     CHECK_STATUS(OK, cuda_gate(NULL, out, on_device, u_device, 4 * C, R, C, .1f, &err));
     gate_forward_ref(want, x, u, 4 * C, R, C, .1f);
     got = device_get(out, count);
     device_check_all("gate", want, got, count, 1e-5);
-    free(got);
 
     CHECK_STATUS(OK, cuda_norm(NULL, on_device, on_device, R, C, 1e-6f, &err)); /* in place */
     norm_forward_ref(want, NULL, x, R, C, 1e-6f);
     got = device_get(on_device, count);
     device_check_all("norm in place", want, got, count, 1e-5);
-    free(got);
-    free(x);
-    free(u);
-    free(want);
 }
 
 TEST(cuda_norm_and_gate_are_those_of_the_references)
@@ -156,7 +120,7 @@ static double after_of(double a, enum cuda_after after)
 
 static void product_shape(int number, struct random *random)
 {
-    int32_t R = size_of(number, random, 30), K = 1 + device_below(random, 40);
+    int32_t R = device_size(number, random, 30), K = 1 + device_below(random, 40);
     int32_t N = 4 + 4 * device_below(random, 18), pitch = N + 4 * device_below(random, 3);
     int add = number % 2;
     enum cuda_after after = number % 3 == 0 ? CUDA_AFTER_BIAS : CUDA_AFTER_SILU;
@@ -167,7 +131,7 @@ static void product_shape(int number, struct random *random)
     float *out = DEVICE_PUT(start, (int64_t)R * pitch);
     struct blas_matrix on_x = {DEVICE_PUT(x, (int64_t)R * (K + 2)), K + 2};
     struct blas_matrix on_w = {DEVICE_PUT(w, (int64_t)K * pitch), pitch};
-    double *want = doubles((int64_t)R * pitch);
+    double *want = device_doubles((int64_t)R * pitch);
     cublasHandle_t blas;
     struct error err;
 
@@ -189,12 +153,6 @@ static void product_shape(int number, struct random *random)
     got = device_get(out, (int64_t)R * pitch);
     device_check_all("product", want, got, (int64_t)R * pitch, 1e-5);
     blas_destroy(blas);
-    free(x);
-    free(w);
-    free(start);
-    free(bias);
-    free(got);
-    free(want);
 }
 
 TEST(cuda_products_are_row_major_with_bias_and_silu_after)
@@ -209,9 +167,9 @@ static void check_request(const struct attended *a, int32_t b, const float *got)
 {
     int32_t n = a->history_start[b + 1] - a->history_start[b], C = a->C;
     int32_t m = a->candidate_start[b + 1] - a->candidate_start[b], padded = cpu_pad_rows(n);
-    float *z = calloc((size_t)(padded + m + 1) * 4 * (size_t)C, sizeof *z);
-    uint8_t *buckets = calloc((size_t)attention_buckets_bytes(n) + 1, 1);
-    double *want = doubles((int64_t)(padded + m) * C);
+    float *z = device_room((int64_t)(padded + m) * 4 * C, sizeof *z);
+    uint8_t *buckets = device_room((int64_t)attention_buckets_bytes(n), 1);
+    double *want = device_doubles((int64_t)(padded + m) * C);
     const float *history = a->z + (int64_t)a->history_start[b] * 4 * C;
     const float *candidates = a->z + (int64_t)(a->T + a->candidate_start[b]) * 4 * C;
     struct attention attention = {.form = a->form == CUDA_ATTENTION_SILU ? ATTENTION_SILU
@@ -224,7 +182,6 @@ static void check_request(const struct attended *a, int32_t b, const float *got)
                                   .r_time = a->r_time,
                                   .buckets = buckets};
 
-    CHECK(z != NULL && buckets != NULL);
     memcpy(z, history, (size_t)n * 4 * (size_t)C * sizeof *z);
     memcpy(z + (int64_t)padded * 4 * C, candidates, (size_t)m * 4 * (size_t)C * sizeof *z);
     attention_buckets_base(buckets, a->time_ms + a->history_start[b], n, a->request_time_ms[b]);
@@ -233,9 +190,6 @@ static void check_request(const struct attended *a, int32_t b, const float *got)
                      TOLERANCE);
     device_check_all("candidates", want + (int64_t)padded * C,
                      got + (int64_t)(a->T + a->candidate_start[b]) * C, (int64_t)m * C, TOLERANCE);
-    free(z);
-    free(buckets);
-    free(want);
 }
 
 static void attention_shape(int number, struct random *random)
@@ -262,8 +216,6 @@ static void attention_shape(int number, struct random *random)
     got = device_get(o, (int64_t)(a.T + a.N) * a.C);
     for (int32_t b = 0; b < a.B; b++)
         check_request(&a, b, got);
-    free(got);
-    attended_clear(&a);
 }
 
 TEST(cuda_attention_is_that_of_the_reference)
@@ -275,7 +227,7 @@ TEST(cuda_attention_is_that_of_the_reference)
 
 static void cross_head_shape(int number, struct random *random)
 {
-    int32_t N = size_of(number, random, 20), C = 16 * (1 + device_below(random, 3));
+    int32_t N = device_size(number, random, 20), C = 16 * (1 + device_below(random, 3));
     int32_t F = device_below(random, 9), Z = (2 * C + F + 15) / 16 * 16, W = 16 * (1 + number % 3);
     float *x = device_random_floats(random, (int64_t)N * C);
     float *e = device_random_floats(random, (int64_t)N * C);
@@ -287,7 +239,7 @@ static void cross_head_shape(int number, struct random *random)
     float *w = device_random_floats(random, 2 * Z + W), b = .25f;
     float *z = device_floats((int64_t)N * Z), *scores = device_floats(N), *now = NULL, *got;
     uint16_t *half = number % 2 == 0 ? NULL : (uint16_t *)(void *)device_floats((int64_t)N * Z / 2);
-    double *want = doubles(N), *row = doubles(Z);
+    double *want = device_doubles(N), *row = device_doubles(Z);
     struct error err;
 
     CHECK_STATUS(OK, cuda_head_inputs(NULL, z, half, DEVICE_PUT(x, (int64_t)N * C),
@@ -295,7 +247,6 @@ static void cross_head_shape(int number, struct random *random)
                                       DEVICE_PUT(mean, F), DEVICE_PUT(scale, F), N, C, F, Z, &err));
     got = device_get(z, (int64_t)N * Z);
     now = DEVICE_PUT(got, (int64_t)N * Z);
-    free(got);
     CHECK_STATUS(OK, cuda_head_cross(NULL, now, half, z, DEVICE_PUT(wide, (int64_t)N * Z),
                                      DEVICE_PUT(bias, Z), N, Z, &err));
     CHECK_STATUS(OK, cuda_head_scores(NULL, scores, z, now, DEVICE_PUT(hidden, (int64_t)N * W),
@@ -321,11 +272,6 @@ static void cross_head_shape(int number, struct random *random)
     }
     got = device_get(scores, N);
     device_check_all("scores", want, got, N, 2e-5);
-    float *all[] = {x, e, f, mean, scale, wide, bias, hidden_bias, hidden, w, got};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        free(all[i]);
-    free(want);
-    free(row);
 }
 
 TEST(cuda_cross_head_is_that_of_its_formula)
@@ -335,14 +281,14 @@ TEST(cuda_cross_head_is_that_of_its_formula)
 
 static void dot_head_shape(int number, struct random *random)
 {
-    int32_t N = size_of(number, random, 30), C = 16 * (1 + device_below(random, 5));
+    int32_t N = device_size(number, random, 30), C = 16 * (1 + device_below(random, 5));
     int32_t F = device_below(random, 5);
     float *x = device_random_floats(random, (int64_t)N * C);
     float *e = device_random_floats(random, (int64_t)N * C);
     float *f = device_random_floats(random, (int64_t)N * F), b = -.5f;
     float *mean = device_random_floats(random, F), *scale = device_random_floats(random, F);
     float *w = device_random_floats(random, F), *scores = device_floats(N), *got;
-    double *want = doubles(N);
+    double *want = device_doubles(N);
     struct error err;
 
     CHECK_STATUS(OK, cuda_head_dot(NULL, scores, DEVICE_PUT(x, (int64_t)N * C),
@@ -358,10 +304,6 @@ static void dot_head_shape(int number, struct random *random)
     }
     got = device_get(scores, N);
     device_check_all("scores", want, got, N, 1e-5);
-    float *all[] = {x, e, f, mean, scale, w, got};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        free(all[i]);
-    free(want);
 }
 
 TEST(cuda_dot_head_is_that_of_its_formula)
@@ -410,8 +352,7 @@ static void top_by_slices(struct cuda_top top, const float *scores, const float 
         float *part;
 
         count = V - first < slice ? V - first : slice;
-        part = calloc((size_t)top.B * (size_t)count + 1, sizeof *part);
-        CHECK(part != NULL);
+        part = device_room((int64_t)top.B * count, sizeof *part);
         for (int64_t b = 0; b < top.B; b++)
             memcpy(part + b * count, scores + b * V + first, (size_t)count * sizeof *part);
         CHECK_STATUS(OK, cuda_top_parts(NULL, lists + (int64_t)before * top.k,
@@ -420,7 +361,6 @@ static void top_by_slices(struct cuda_top top, const float *scores, const float 
                                         &err));
         CHECK_STATUS(OK, cuda_top_merge(NULL, &lists, &other, top,
                                         before + (count + top.width - 1) / top.width, &err));
-        free(part);
     }
     CHECK_STATUS(OK, cuda_top_rows(NULL, rows, best, lists, top, &err));
 }
@@ -428,10 +368,9 @@ static void top_by_slices(struct cuda_top top, const float *scores, const float 
 static void check_top(struct cuda_top top, const float *scores, const float *inverse_norm,
                       int32_t V, const float *rows, const float *best)
 {
-    float *scaled = calloc((size_t)V + 1, sizeof *scaled);
-    int32_t *order = calloc((size_t)V + 1, sizeof *order);
+    float *scaled = device_room(V, sizeof *scaled);
+    int32_t *order = device_room(V, sizeof *order);
 
-    CHECK(scaled != NULL && order != NULL);
     for (int64_t b = 0; b < top.B; b++) {
         int32_t count = 0;
 
@@ -453,13 +392,11 @@ static void check_top(struct cuda_top top, const float *scores, const float *inv
             CHECK(best[b * top.k + i] == score);
         }
     }
-    free(scaled);
-    free(order);
 }
 
 static void top_shape(int number, struct random *random)
 {
-    struct cuda_top top = {.B = size_of(number, random, 4), .k = device_below(random, 20)};
+    struct cuda_top top = {.B = device_size(number, random, 4), .k = device_below(random, 20)};
     int32_t V = number < 4 ? 1 + number / 2 : 1 + device_below(random, 400), slice;
     float *scores = device_random_floats(random, (int64_t)top.B * V);
     float *inverse_norm = device_random_floats(random, V), *got, *got_rows;
@@ -477,10 +414,6 @@ static void top_shape(int number, struct random *random)
     got_rows = device_get((const float *)(const void *)rows, (int64_t)top.B * top.k);
     got = device_get(best, (int64_t)top.B * top.k);
     check_top(top, scores, inverse_norm, V, got_rows, got);
-    free(scores);
-    free(inverse_norm);
-    free(got_rows);
-    free(got);
 }
 
 TEST(cuda_top_is_a_stable_sort_of_what_are_numbers)

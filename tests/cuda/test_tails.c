@@ -13,14 +13,6 @@
 
 #define TOLERANCE 2e-4 /* kernels/cuda/ops_back.h */
 
-static double *doubles(int64_t count)
-{
-    double *made = calloc((size_t)count + 1, sizeof *made);
-
-    CHECK(made != NULL);
-    return made;
-}
-
 /* 0, 1, 2, 3, ...; then more than a block. */
 static int32_t count_of(int number, struct random *random)
 {
@@ -32,7 +24,6 @@ static void check(const char *what, const double *want, const float *on_device, 
     float *got = device_get(on_device, count);
 
     device_check_all(what, want, got, count, TOLERANCE);
-    free(got);
 }
 
 static void element_shape(int number, struct random *random)
@@ -40,7 +31,7 @@ static void element_shape(int number, struct random *random)
     int32_t count = count_of(number, random);
     float *x = device_random_floats(random, count), *y = device_random_floats(random, count);
     float *by = DEVICE_PUT(x, count), *product = DEVICE_PUT(y, count), *sum = DEVICE_PUT(y, count);
-    double *want[2] = {doubles(count), doubles(count)};
+    double *want[2] = {device_doubles(count), device_doubles(count)};
     struct error err;
 
     CHECK_STATUS(OK, cuda_multiply(NULL, product, by, count, &err));
@@ -51,10 +42,6 @@ static void element_shape(int number, struct random *random)
     }
     check("product", want[0], product, count);
     check("sum", want[1], sum, count);
-    free(x);
-    free(y);
-    free(want[0]);
-    free(want[1]);
 }
 
 TEST(cuda_tails_of_sums_and_products_are_whole)
@@ -67,7 +54,7 @@ static void adamw_shape(int number, struct random *random)
     const struct cuda_adamw s = {.125f, .5f, .75f, .25f, .5f, .5f, .25f, 2};
     int32_t n = count_of(number, random);
     float *from[4], *on[4];
-    double *want[3] = {doubles(n), doubles(n), doubles(n)};
+    double *want[3] = {device_doubles(n), device_doubles(n), device_doubles(n)};
     struct error err;
 
     for (int i = 0; i < 4; i++) {
@@ -85,12 +72,8 @@ static void adamw_shape(int number, struct random *random)
         want[0][k] = (1 - .125 * .5) * (double)from[0][k] -
                      .125 / .5 * want[1][k] / (sqrt(want[2][k]) / sqrt(.25) + .25);
     }
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++)
         check("adamw", want[i], on[i], n);
-        free(want[i]);
-    }
-    for (int i = 0; i < 4; i++)
-        free(from[i]);
 }
 
 TEST(cuda_tails_of_adamw_move_as_the_rest)
@@ -104,15 +87,13 @@ static void squares_shape(int number, struct random *random)
     int64_t n = (number % 3 == 2 ? CUDA_SQUARES_PART - 3 : 0) + count_of(number, random);
     int64_t parts = cuda_squares_count(n);
     float *x = device_random_floats(random, n), *sums = device_floats(parts);
-    double *want = doubles(parts);
+    double *want = device_doubles(parts);
     struct error err;
 
     CHECK_STATUS(OK, cuda_squares(NULL, sums, DEVICE_PUT(x, n), n, &err));
     for (int64_t i = 0; i < n; i++)
         want[i / CUDA_SQUARES_PART] += (double)x[i] * (double)x[i];
     check("squares", want, sums, parts);
-    free(x);
-    free(want);
 }
 
 TEST(cuda_tails_of_squares_are_counted)
@@ -127,7 +108,7 @@ static void scale_shape(int number, struct random *random)
     int64_t count = (int64_t)B * V;
     float *scores = device_random_floats(random, count), *by = device_random_floats(random, V);
     float *on_device = DEVICE_PUT(scores, count), *got;
-    double *want = doubles(count);
+    double *want = device_doubles(count);
     struct error err;
 
     CHECK_STATUS(OK, cuda_next_scale(NULL, on_device, DEVICE_PUT(by, V), B, V, &err));
@@ -139,10 +120,6 @@ static void scale_shape(int number, struct random *random)
             got[i] = (float)want[i]; /* checked above */
     }
     device_check_all("scaled", want, got, count, TOLERANCE);
-    free(scores);
-    free(by);
-    free(got);
-    free(want);
 }
 
 TEST(cuda_tails_of_next_item_scores_are_scaled)
@@ -164,7 +141,8 @@ static void wide_shape(int number, struct random *random)
           *on_rstd = DEVICE_PUT(rstd, R);
     float *on_dx = DEVICE_PUT(dx, count), *d_o = device_floats(count);
     float *du = DEVICE_PUT(u, (int64_t)R * pitch), *got;
-    double *want[3] = {doubles(count), doubles(count), doubles((int64_t)R * pitch)};
+    double *want[3] = {device_doubles(count), device_doubles(count),
+                       device_doubles((int64_t)R * pitch)};
     struct error err;
 
     CHECK_STATUS(OK, cuda_norm_backward(NULL, on_dx, on_g, on_n, on_rstd, R, C, &err));
@@ -196,14 +174,6 @@ static void wide_shape(int number, struct random *random)
     check("d_o", want[1], d_o, count);
     got = device_get(du, (int64_t)R * pitch);
     device_check_all("du", want[2], got, (int64_t)R * pitch, TOLERANCE);
-    free(got);
-    for (int i = 0; i < 3; i++)
-        free(want[i]);
-    free(g);
-    free(n);
-    free(u);
-    free(rstd);
-    free(dx);
 }
 
 TEST(cuda_wide_rows_go_back_through_norm_and_gate)
@@ -217,7 +187,7 @@ static void adagrad_shape(int number, struct random *random)
     float *w = device_random_floats(random, (int64_t)V * C);
     float *slots = device_random_floats(random, (int64_t)count * C);
     float *sums = device_random_floats(random, V), *on_w = DEVICE_PUT(w, (int64_t)V * C), *on_sums;
-    double *want = doubles((int64_t)V * C), *want_sums = doubles(V);
+    double *want = device_doubles((int64_t)V * C), *want_sums = device_doubles(V);
     int32_t row_of[DEVICE_SHAPES];
     struct error err;
 
@@ -242,11 +212,6 @@ static void adagrad_shape(int number, struct random *random)
                                   DEVICE_PUT(row_of, count), count, C, 2, .25f, .5f, .125f, &err));
     check("w", want, on_w, (int64_t)V * C);
     check("accumulator", want_sums, on_sums, V);
-    free(w);
-    free(slots);
-    free(sums);
-    free(want);
-    free(want_sums);
 }
 
 TEST(cuda_wide_rows_are_moved_by_adagrad)
@@ -260,15 +225,14 @@ static void losses_shape(int number, struct random *random)
     const enum cuda_loss kinds[] = {CUDA_LOSS_LOGISTIC, CUDA_LOSS_HINGE, CUDA_LOSS_LAMBDA};
     int32_t m = number % 4 == 0 ? 256 : 100 + device_below(random, 200), N = m + 1;
     int32_t start[] = {0, m, N, N}, order[300];
-    float *scores = device_random_floats(random, N), *label = calloc((size_t)N, sizeof *label);
-    float *weight = device_random_floats(random, N), *ds = calloc((size_t)N, sizeof *ds);
+    float *scores = device_random_floats(random, N), *label = device_room(N, sizeof *label);
+    float *weight = device_random_floats(random, N), *ds = device_room(N, sizeof *ds);
     float *loss = device_floats(3), *on_ds, *got_loss, *got;
     struct loss_list list = {.scores = scores, .labels = label, .m = m};
     double lost;
     struct cuda_lists lists = {.B = 3};
     struct error err;
 
-    CHECK(label != NULL && ds != NULL);
     for (int32_t i = 0; i < N; i++) {
         label[i] = (float)device_below(random, 3);
         weight[i] = fabsf(weight[i]);
@@ -294,12 +258,6 @@ static void losses_shape(int number, struct random *random)
         if (!(fabs((double)ds[i] - (double)got[i]) <= TOLERANCE * (.01 + fabs((double)ds[i]))))
             test_fail(__FILE__, __LINE__, "ds[%d]: want %.9g, got %.9g", (int)i, (double)ds[i],
                       (double)got[i]);
-    free(got);
-    free(got_loss);
-    free(scores);
-    free(label);
-    free(weight);
-    free(ds);
 }
 
 TEST(cuda_tails_of_losses_are_looked_at_in_turns)
