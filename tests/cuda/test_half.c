@@ -8,62 +8,12 @@
 #include "kernels/gate.h"
 #include "kernels/norm.h"
 #include "tests/cuda/device.h"
+#include "tests/cuda/halves.h"
 #include "tests/test.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define HALF_STEP (1.0 / 256) /* twice the largest error of a rounded number, of its size */
-
-/* To the nearest, of two equally near the even one: by looking at both neighbours. */
-static uint16_t half_ref(float x)
-{
-    uint32_t bits, low, high;
-    float down, up;
-
-    memcpy(&bits, &x, sizeof bits);
-    if (isnan(x))
-        return (uint16_t)(bits >> 16 | 0x40);
-    low = bits & 0xffff0000u;
-    high = low + 0x10000u;
-    memcpy(&down, &low, sizeof down);
-    memcpy(&up, &high, sizeof up);
-    if (low == bits)
-        return (uint16_t)(low >> 16);
-    if (isinf(up)) /* as if the next power of two were a number */
-        return (uint16_t)((bits & 0xffffu) >= 0x8000u ? high >> 16 : low >> 16);
-    if (fabs((double)x - (double)down) != fabs((double)up - (double)x))
-        return (uint16_t)((fabs((double)x - (double)down) < fabs((double)up - (double)x) ? low
-                                                                                         : high) >>
-                          16);
-    return (uint16_t)((low >> 16) % 2 == 0 ? low >> 16 : high >> 16);
-}
-
-static float float_of(uint16_t half)
-{
-    uint32_t bits = (uint32_t)half << 16;
-    float x;
-
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-static uint16_t *get_half(const uint16_t *from, int64_t count)
-{
-    uint16_t *to = device_room(count, sizeof *to);
-
-    CHECK(cudaDeviceSynchronize() == cudaSuccess);
-    if (count > 0)
-        CHECK(cudaMemcpy(to, from, (size_t)count * sizeof *to, cudaMemcpyDeviceToHost) ==
-              cudaSuccess);
-    return to;
-}
-
-static uint16_t *room_half(int64_t count)
-{
-    return (uint16_t *)(void *)device_floats((count + 1) / 2);
-}
 
 /* ---- rounding ---- */
 
@@ -74,7 +24,7 @@ static void rounding_shape(int number, struct random *random)
     int64_t count = 4 * (int64_t)(number < 2 ? number : 1 + device_below(random, 400));
     const uint32_t full = 0x7fffffff; /* a NaN that rounding up would make a 0 */
     float *x = device_random_floats(random, count);
-    uint16_t *out = room_half(count), *got;
+    uint16_t *out = halves_room(count);
     struct error err;
 
     for (int64_t i = 0; i < count; i++)
@@ -83,11 +33,7 @@ static void rounding_shape(int number, struct random *random)
     if (count > 0)
         memcpy(&x[count - 1], &full, sizeof full);
     CHECK_STATUS(OK, cuda_half(NULL, out, DEVICE_PUT(x, count), count, &err));
-    got = get_half(out, count);
-    for (int64_t i = 0; i < count; i++)
-        if (got[i] != half_ref(x[i]))
-            test_fail(__FILE__, __LINE__, "%.9g: want %04x, got %04x", (double)x[i], half_ref(x[i]),
-                      got[i]);
+    halves_check_rounded("half", x, out, count);
 }
 
 TEST(cuda_half_is_the_nearest_bf16)
@@ -97,24 +43,15 @@ TEST(cuda_half_is_the_nearest_bf16)
 
 /* ---- products ---- */
 
-static uint16_t *random_halves(struct random *random, int64_t count)
-{
-    float *floats = device_random_floats(random, count);
-    uint16_t *halves = device_room(count, sizeof *halves);
-
-    for (int64_t i = 0; i < count; i++)
-        halves[i] = half_ref(floats[i]);
-    return halves;
-}
-
 static void product_shape(int number, struct random *random)
 {
     int32_t R = number < 2 ? number : 1 + device_below(random, 30),
             K = 1 + device_below(random, 40);
     int32_t N = 1 + device_below(random, 60), pitch = N + device_below(random, 5);
     int add = number % 2;
-    uint16_t *x = random_halves(random, (int64_t)R * K), *got_half;
-    uint16_t *w = random_halves(random, (int64_t)K * pitch), *out_half = room_half((int64_t)R * N);
+    uint16_t *x = halves_random(random, (int64_t)R * K), *got_half;
+    uint16_t *w = halves_random(random, (int64_t)K * pitch),
+             *out_half = halves_room((int64_t)R * N);
     float *start = device_random_floats(random, (int64_t)R * N), *got;
     float *out = DEVICE_PUT(start, (int64_t)R * N);
     struct blas_half on_x = {DEVICE_PUT(x, (int64_t)R * K), K};
@@ -127,16 +64,17 @@ static void product_shape(int number, struct random *random)
     CHECK_STATUS(OK, blas_create(&blas, NULL, &err));
     CHECK_STATUS(OK, blas_product_half(blas, out, N, 0, on_x, on_w, R, K, N, add, &err));
     CHECK_STATUS(OK, blas_product_half(blas, out_half, N, 1, on_x, on_w, R, K, N, 0, &err));
-    CHECK_STATUS(OK, cuda_half(NULL, room_half(4), DEVICE_PUT(((float[4]){0}), 4), 4, &err));
+    CHECK_STATUS(OK, cuda_half(NULL, halves_room(4), DEVICE_PUT(((float[4]){0}), 4), 4, &err));
     got = device_get(out, (int64_t)R * N);
-    got_half = get_half(out_half, (int64_t)R * N);
+    got_half = halves_get(out_half, (int64_t)R * N);
     for (int32_t r = 0; r < R; r++) {
         for (int32_t n = 0; n < N; n++) {
             double sum = 0;
 
             for (int32_t k = 0; k < K; k++)
-                sum += (double)float_of(x[r * K + k]) * (double)float_of(w[k * pitch + n]);
-            CHECK_NEAR(sum, (double)float_of(got_half[r * N + n]), HALF_STEP * (1e-3 + fabs(sum)));
+                sum += (double)halves_float(x[r * K + k]) * (double)halves_float(w[k * pitch + n]);
+            CHECK_NEAR(sum, (double)halves_float(got_half[r * N + n]),
+                       HALVES_STEP * (1e-3 + fabs(sum)));
             want[r * N + n] = sum + (add ? (double)start[r * N + n] : 0);
         }
     }
@@ -162,13 +100,14 @@ static struct halves some_halves(struct random *random, int32_t rows, int32_t co
 
     h.pitch = (h.turned ? rows : columns) + device_below(random, 5);
     h.pitch += h.pitch == 0; /* cuBLAS refuses 0, of nothing, too */
-    h.at = random_halves(random, (int64_t)(h.turned ? columns : rows) * h.pitch);
+    h.at = halves_random(random, (int64_t)(h.turned ? columns : rows) * h.pitch);
     return h;
 }
 
 static double half_at(struct halves h, int32_t row, int32_t column)
 {
-    return (double)float_of(h.turned ? h.at[column * h.pitch + row] : h.at[row * h.pitch + column]);
+    return (double)halves_float(h.turned ? h.at[column * h.pitch + row]
+                                         : h.at[row * h.pitch + column]);
 }
 
 static struct blas_half put_halves(struct halves h, int32_t rows, int32_t columns)
@@ -195,7 +134,7 @@ static void form_shape(int number, struct random *random)
         OK, blas_product_half_of(blas, out, N, 0, put_halves(x, R, K),
                                  x.turned ? BLAS_TRANSPOSED : BLAS_AS_IT_IS, put_halves(w, K, N),
                                  w.turned ? BLAS_TRANSPOSED : BLAS_AS_IT_IS, R, K, N, add, &err));
-    CHECK_STATUS(OK, cuda_half(NULL, room_half(4), DEVICE_PUT(((float[4]){0}), 4), 4, &err));
+    CHECK_STATUS(OK, cuda_half(NULL, halves_room(4), DEVICE_PUT(((float[4]){0}), 4), 4, &err));
     got = device_get(out, count);
     for (int64_t i = 0; i < count; i++) {
         double sum = add ? (double)start[i] : 0, size = fabs(sum);
@@ -222,8 +161,8 @@ static void listed_shape(int number, struct random *random)
 {
     int32_t B = number == 0 ? 0 : 1 + device_below(random, 5), V = 1 + device_below(random, 20);
     int32_t C = 16 * (1 + device_below(random, 12)), start[8] = {0}, listed[64];
-    uint16_t *states = random_halves(random, (int64_t)B * C);
-    uint16_t *emb = random_halves(random, (int64_t)V * C);
+    uint16_t *states = halves_random(random, (int64_t)B * C);
+    uint16_t *emb = halves_random(random, (int64_t)V * C);
     float *norms = device_random_floats(random, V), *got, *out;
     struct error err;
 
@@ -236,7 +175,7 @@ static void listed_shape(int number, struct random *random)
                                            DEVICE_PUT(emb, (int64_t)V * C), DEVICE_PUT(norms, V),
                                            DEVICE_PUT(start, B + 1), DEVICE_PUT(listed, start[B]),
                                            B, V, C, &err));
-    CHECK_STATUS(OK, cuda_half(NULL, room_half(4), DEVICE_PUT(((float[4]){0}), 4), 4, &err));
+    CHECK_STATUS(OK, cuda_half(NULL, halves_room(4), DEVICE_PUT(((float[4]){0}), 4), 4, &err));
     got = device_get(out, start[B]);
     for (int32_t b = 0; b < B; b++) {
         for (int32_t i = start[b]; i < start[b + 1]; i++) {
@@ -244,8 +183,8 @@ static void listed_shape(int number, struct random *random)
             double sum = 0, size = 0;
 
             for (int32_t c = 0; c < C; c++) {
-                double term = (double)float_of(states[b * C + c]) *
-                              (double)float_of(emb[v * C + c]) * (double)norms[v];
+                double term = (double)halves_float(states[b * C + c]) *
+                              (double)halves_float(emb[v * C + c]) * (double)norms[v];
 
                 sum += term;
                 size += fabs(term);
@@ -262,17 +201,6 @@ TEST(cuda_half_listed_next_items_are_sums_in_f32_of_rounded_numbers)
 
 /* ---- norm and gate ---- */
 
-static void check_half(const char *what, const double *want, const uint16_t *on_device,
-                       int64_t count)
-{
-    uint16_t *got = get_half(on_device, count);
-
-    for (int64_t i = 0; i < count; i++)
-        if (!(fabs(want[i] - (double)float_of(got[i])) <= HALF_STEP * (1e-3 + fabs(want[i]))))
-            test_fail(__FILE__, __LINE__, "%s[%lld]: want %.9g, got %.9g", what, (long long)i,
-                      want[i], (double)float_of(got[i]));
-}
-
 static void norm_shape(int number, struct random *random)
 {
     int32_t R = number < 2 ? number : 1 + device_below(random, 40);
@@ -280,7 +208,7 @@ static void norm_shape(int number, struct random *random)
     int64_t count = (int64_t)R * C;
     float *x = device_random_floats(random, count), *u = device_random_floats(random, 4 * count);
     float *on_device = DEVICE_PUT(x, count);
-    uint16_t *normed = room_half(count), *gated = room_half(count);
+    uint16_t *normed = halves_room(count), *gated = halves_room(count);
     double *want = device_doubles(count);
     struct error err;
 
@@ -288,9 +216,9 @@ static void norm_shape(int number, struct random *random)
     CHECK_STATUS(OK, cuda_gate_half(NULL, gated, on_device, DEVICE_PUT(u, 4 * count), 4 * C, R, C,
                                     .1f, &err));
     norm_forward_ref(want, NULL, x, R, C, 1e-6f);
-    check_half("norm", want, normed, count);
+    halves_check_near("norm", want, normed, count);
     gate_forward_ref(want, x, u, 4 * C, R, C, .1f);
-    check_half("gate", want, gated, count);
+    halves_check_near("gate", want, gated, count);
 }
 
 TEST(cuda_half_norm_and_gate_are_those_of_the_references)
