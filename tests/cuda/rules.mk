@@ -31,4 +31,23 @@ test-gpu:
 	@echo "0 passed, 0 failed, 1 skipped"
 endif
 
--include $(gpu_objects:.o=.d)
+# Whether the same builds and links with NVIDIA's headers and runtime, asked where a build has none of them:
+# make test-ptx brings TOOLKIT. One target of the kernels is enough for that.
+LINKED := build/cuemu/linked
+linked_backend := $(patsubst %,$(LINKED)/%.o,$(basename $(wildcard kernels/cuda/*.cu kernels/cuda/*.c)) kernels/backend)
+linked_tests := $(patsubst $(GPU)/%,$(LINKED)/%,$(gpu_objects)) $(gpu_shared)
+linked_runtime = $(firstword $(wildcard $(TOOLKIT)/lib64/libcudart_static.a $(TOOLKIT)/lib/libcudart_static.a)) -ldl -lrt
+$(LINKED)/%.o: %.cu Makefile tests/cuda/rules.mk
+	@mkdir -p $(@D)
+	@$(TOOLKIT)/bin/nvcc $(filter-out -arch=%,$(cuda_flags)) -arch=sm_75 -I. -D_GNU_SOURCE -MMD -MP -c -o $@ $<
+$(LINKED)/%.o: %.c Makefile tests/cuda/rules.mk
+	@mkdir -p $(@D)
+	@$(CC) -isystem $(TOOLKIT)/include $(CPPFLAGS) $(CFLAGS) -DFRESHET_CUDA -MMD -MP -c -o $@ $<
+
+.PHONY: linked
+linked: $(linked_backend) $(linked_tests) $(LINKED)/tests/cuda/bench_gpu.o $(main_object) $(B)/libfreshet.a
+	@$(CC) $(LDFLAGS) -o $(LINKED)/run $(linked_backend) $(linked_tests) $(B)/libfreshet.a $(libraries) $(linked_runtime)
+	@$(CC) $(LDFLAGS) -o $(LINKED)/bench $(linked_backend) $(LINKED)/tests/cuda/bench_gpu.o $(B)/libfreshet.a $(libraries) $(linked_runtime)
+	@$(CC) $(LDFLAGS) -o $(LINKED)/freshet $(linked_backend) $(main_object) $(B)/libfreshet.a $(libraries) $(linked_runtime)
+
+-include $(gpu_objects:.o=.d) $(linked_backend:.o=.d) $(patsubst $(GPU)/%.o,$(LINKED)/%.d,$(gpu_objects))

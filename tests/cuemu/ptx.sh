@@ -4,7 +4,8 @@
 #     QUICK= FETCH= tests/cuemu/ptx.sh [compile TARGET...]
 #
 # For each kernel file and target: ptxas finds no spill and no local memory, and in the PTX there is
-# no double arithmetic, no local memory and no call, and every kernel states its launch bounds. Then
+# no double arithmetic, no local memory and no call, and every kernel states its launch bounds. The
+# programs of `make test-gpu` and `bench-gpu` and freshet itself link with NVIDIA's runtime. Then
 # the emulator runs its tests on the PTX of each target (CUEMU_PTX, tests/cuemu/ptx.h); where two
 # targets have the same text it runs one.
 #
@@ -101,6 +102,28 @@ for file in $files; do
         printf 'FAILED  %s\n%s\n' "$file" "$wrong"
     fi
 done
+
+# What a device would run, with NVIDIA's headers and runtime: it says that there is no GPU, or runs.
+linked_says() { # WHAT COMMAND...
+    grep -qE "$1" <<<"$("${@:2}" 2>&1)" || { echo "${*:2} says nothing of \"$1\":"; "${@:2}" 2>&1 | tail -n 5; }
+}
+programs() {
+    local at=build/cuemu/linked none='no GPU here|^[1-9][0-9]* passed, 0 failed'
+    env -u MAKEFLAGS -u MFLAGS make --no-print-directory -j"$(nproc)" TOOLKIT="$home" linked 2>&1 || { echo "does not build"; return; }
+    linked_says "$none" "$at/run" cuda_embed
+    linked_says 'no GPU here|us' "$at/bench" --tiny
+    linked_says 'but no device|NDCG' env FRESHET_BACKEND=cuda "$at/freshet" eval --epochs 1 --format csv \
+        tests/data/movietweetings/movietweetings100k_events.csv.gz
+}
+if [ -n "$run" ]; then
+    wrong=$(programs | grep -vE '^  (CC|CXX|NVCC|LINK|AR) ')
+    if [ -z "$wrong" ]; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        printf 'FAILED  the programs for a device\n%s\n' "$wrong"
+    fi
+fi
 
 declare -A same
 for target in ${run:+$targets}; do
