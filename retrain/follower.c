@@ -25,6 +25,7 @@ struct follower {
     const char *topic;
     struct follower_offset offsets[FOLLOWER_PARTITIONS_MAX];
     int64_t goals[FOLLOWER_PARTITIONS_MAX]; /* ends of the log at opening */
+    int64_t marks[FOLLOWER_PARTITIONS_MAX]; /* ends of the log at the last follower_mark() */
     int64_t reads[FOLLOWER_PARTITIONS_MAX]; /* next offset to come from the broker */
     bool paused[FOLLOWER_PARTITIONS_MAX];
     struct merge *merge; /* its queues have the places of offsets */
@@ -88,6 +89,7 @@ static enum status take_up(struct follower *f, const struct kafka_limits_answer 
     }
     f->offsets[f->count] = (struct follower_offset){log->partition, from, next};
     f->reads[f->count] = next;
+    f->marks[f->count] = log->high;
     f->goals[f->count++] = log->high;
     return kafka_consumer_assign(f->consumer, log->partition, next, &epoch, err);
 }
@@ -238,15 +240,19 @@ static enum status queue_up(struct follower *f, int n, struct error *err)
 
 /* ---- out of them ---- */
 
+/* The end of a log, as far as is known: the broker says it with the first records. */
+static int64_t end_of(const struct follower *f, int at)
+{
+    int64_t high = kafka_consumer_high(f->consumer, f->offsets[at].partition);
+
+    return high > f->goals[at] ? high : f->goals[at];
+}
+
 /* Says which logs go on, as far as is known. */
 static void expect(struct follower *f)
 {
-    for (int i = 0; i < f->count; i++) {
-        int64_t high = kafka_consumer_high(f->consumer, f->offsets[i].partition);
-
-        high = high > f->goals[i] ? high : f->goals[i];
-        merge_expect(f->merge, i, f->reads[i] + 1 < high); /* as follower_caught_up() */
-    }
+    for (int i = 0; i < f->count; i++)
+        merge_expect(f->merge, i, f->reads[i] + 1 < end_of(f, i)); /* as reached() */
 }
 
 static void drop(struct follower *f, int at)
@@ -340,24 +346,36 @@ const struct follower_offset *follower_offsets(const struct follower *f, int *co
 
 /* The last records of a log may be markers of transactions, which nobody hands out: a high
  * watermark that is one beyond is not waited for. */
-bool follower_caught_up(const struct follower *f)
+static bool reached(const struct follower *f, const int64_t *ends)
 {
     for (int i = 0; i < f->count; i++)
-        if (f->offsets[i].next + 1 < f->goals[i])
+        if (f->offsets[i].next + 1 < ends[i])
             return false;
     return true;
+}
+
+bool follower_caught_up(const struct follower *f)
+{
+    return reached(f, f->goals);
+}
+
+void follower_mark(struct follower *f)
+{
+    for (int i = 0; i < f->count; i++)
+        f->marks[i] = end_of(f, i);
+}
+
+bool follower_reached(const struct follower *f)
+{
+    return reached(f, f->marks);
 }
 
 int64_t follower_lag(struct follower *f)
 {
     int64_t lag = 0;
 
-    for (int i = 0; i < f->count; i++) {
-        int64_t high = kafka_consumer_high(f->consumer, f->offsets[i].partition);
-
-        if (high > f->offsets[i].next)
-            lag += high - f->offsets[i].next;
-    }
+    for (int i = 0; i < f->count; i++)
+        lag += end_of(f, i) > f->offsets[i].next ? end_of(f, i) - f->offsets[i].next : 0;
     return lag;
 }
 

@@ -59,6 +59,10 @@ const char *follower_topic(const struct follower *follower);
 const struct follower_offset *follower_offsets(const struct follower *follower, int *count);
 /* Everything that was in the log when it was opened has been read. */
 bool follower_caught_up(const struct follower *follower);
+/* Marks where the logs end now, as far as known; reached: all of it has been read. Until the first
+ * mark that is what was there when it was opened. */
+void follower_mark(struct follower *follower);
+bool follower_reached(const struct follower *follower);
 int64_t follower_lag(struct follower *follower);        /* records behind, as far as known */
 int64_t follower_lost(const struct follower *follower); /* records that retention took unread */
 

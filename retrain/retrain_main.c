@@ -67,7 +67,8 @@ static int run_retrain(struct command_line *line)
         status = write_ports(line, role, &err);
     if (status == OK) {
         log_event(LOG_INFO, "retraining", "follows and learns",
-                  log_int("admin_port", role_admin_port(role)));
+                  log_int("admin_port", role_admin_port(role)),
+                  log_int("records_behind", role_lag(role)));
         status = role_run(role, once, &published, &err);
     }
     if (status == OK && once && !command_stopping()) {

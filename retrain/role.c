@@ -44,7 +44,6 @@ METRIC_GAUGE(
     drift_loss, "freshet_retrain_drift_loss",
     "moving mean of the champion's list log-loss on new choices, over the log of the rows");
 METRIC_GAUGE(drift_alarm, "freshet_retrain_drift_alarm", "1 after Page-Hinkley has called");
-METRIC_GAUGE(lag_records, "freshet_retrain_lag_records", "records of both topics not read yet");
 METRIC_GAUGE(items_known, "freshet_retrain_items", "items in the tables");
 METRIC_GAUGE(users_known, "freshet_retrain_users", "users with a sequence or a shown list");
 METRIC_GAUGE(pending_lists, "freshet_retrain_examples_pending",
@@ -269,6 +268,7 @@ static enum status load_past(struct role *role, struct checkpoint_role *from, st
 
     if (status == OK) {
         role->rounds = from->rounds;
+        role->unsaved = false;
         for (int i = 0; i < from->events.count; i++)
             role->watermarks_ms[from->events.offsets[i].partition] = from->events.watermarks_ms[i];
         log_event(LOG_INFO, "checkpoint_loaded", "goes on where it stopped",
@@ -439,6 +439,7 @@ enum status role_open(struct role **opened, const struct config *config, struct 
     }
     role->config = config;
     role->lock = -1;
+    role->unsaved = true;
     (void)pthread_mutex_init(&role->verdict_lock, NULL);
     for (int i = 0; i < FOLLOWER_PARTITIONS_MAX; i++)
         role->watermarks_ms[i] = INT64_MIN;
@@ -468,6 +469,7 @@ enum status role_open(struct role **opened, const struct config *config, struct 
     if (status == OK)
         status = wait_for_topic(role, "kafka.topics.examples", &from->examples,
                                 &role->examples_topic, err);
+    behind_init(&role->behind, clock_monotonic_us());
     if (status == OK)
         status = item_decoder_create(&role->item_decoder, err);
     if (status == OK)
@@ -554,8 +556,6 @@ static void show(struct role *role)
     metric_set(&drift_psi, role->drift.psi);
     metric_set(&drift_loss, role->drift.recent_loss);
     metric_set(&drift_alarm, role->drift.alarm);
-    metric_set(&lag_records,
-               (double)(follower_lag(role->events_topic) + follower_lag(role->examples_topic)));
     metric_set(&items_known, item_tables_count(learner_tables(role->learner)));
     metric_set(&users_known, (double)sequences_users(learner_sequences(role->learner)));
     metric_set(&pending_lists, examples_pending(role->examples));
@@ -570,6 +570,21 @@ static void forgive(enum status status, const struct error *err, const char *eve
         return;
     metric_add(&failures_total, 1);
     log_event(LOG_ERROR, event, err->text);
+}
+
+/* Of nothing there is nothing to keep. */
+void role_save_when_due(struct role *role)
+{
+    int64_t waited_us = clock_monotonic_us() - role->checkpoint_us;
+    bool first = role->unsaved && role_caught_up(role) &&
+                 item_tables_count(learner_tables(role->learner)) > 0;
+    struct error err;
+
+    if (!first && waited_us < role->settings.checkpoint_every_ms * 1000)
+        return;
+    role->unsaved = false;
+    forgive(save_checkpoint(role, &err), &err, "checkpoint_failed");
+    role->checkpoint_us = clock_monotonic_us();
 }
 
 static bool refresh_is_due(const struct role *role)
@@ -623,10 +638,6 @@ static void do_chores(struct role *role)
         if (status == OK)
             metric_add(&deltas_total, 1);
     }
-    if (now_us - role->checkpoint_us >= role->settings.checkpoint_every_ms * 1000) {
-        forgive(save_checkpoint(role, &err), &err, "checkpoint_failed");
-        role->checkpoint_us = clock_monotonic_us();
-    }
     if (now_us - role->look_us >= LOOK_US) {
         role->look_us = now_us;
         forgive(follower_look(role->events_topic, &err), &err, "look_failed");
@@ -663,6 +674,7 @@ static enum status turn(struct role *role, bool *over, enum round_result *result
     if (status != OK)
         return status;
     *over = false;
+    role_save_when_due(role);
     if (role->version[0] == 0 && role_caught_up(role) &&
         item_tables_count(learner_tables(role->learner)) > 0 && refresh_is_due(role)) {
         role->delta_us = clock_monotonic_us();
@@ -672,8 +684,7 @@ static enum status turn(struct role *role, bool *over, enum round_result *result
             status = OK;
         }
     }
-    admin_set_ready(role->admin, role->version[0] != 0,
-                    role->version[0] != 0 ? "" : "reading the past, nothing published yet");
+    role_tell_behind(role);
     do_chores(role);
     if (status == OK && role->round.state != ROUND_IDLE)
         return role_go_on(role, over, result, err);

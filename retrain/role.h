@@ -28,6 +28,7 @@ MUST_CHECK enum status role_open(struct role **role, const struct config *config
                                  struct error *err);
 void role_close(struct role *role); /* NULL is fine */
 int role_admin_port(const struct role *role);
+int64_t role_lag(const struct role *role); /* records of both topics that it has still to read */
 
 /* Runs until command_stopping(), or with once until one round is over; *published is its outcome.
  * Saves a checkpoint before it returns OK. Errors: what cannot be waited out. */

@@ -9,6 +9,7 @@
 #include "ops/admin.h"
 #include "ops/arena.h"
 #include "ops/log.h"
+#include "retrain/behind.h"
 #include "retrain/checkpoint.h"
 #include "retrain/drift.h"
 #include "retrain/evaluate.h"
@@ -73,6 +74,8 @@ struct role {
     struct model_workspace *workspace;
     int watched; /* lists scored in this turn */
     bool once;   /* one round, then it ends: what fails now is not waited out */
+    struct behind behind;
+    bool unsaved; /* no checkpoint knows what it has read, nor was one tried */
     struct admin *admin;
     int lock;
 
@@ -93,11 +96,16 @@ struct role {
 
 /* role.c: tells the tables which records they hold. */
 void role_note_offsets(struct role *role);
+/* The first checkpoint is written once all that was there has been read, and before anything is
+ * published: who is killed then knows its histories again. Later ones each checkpoint_every. */
+void role_save_when_due(struct role *role);
 
 /* role_intake.c */
 enum status role_follow(struct role *role, int64_t timeout_ms, int *count,
                         struct error *err) MUST_CHECK;
 bool role_caught_up(const struct role *role);
+/* Says in the log when it is behind, when it stays so and when that is over; and on /readyz. */
+void role_tell_behind(struct role *role);
 /* Begins to read the items topic, from its begin, once there is one; looks for new partitions. It
  * is worth having, not needed: what goes wrong is logged. */
 void role_look_for_items(struct role *role);

@@ -7,6 +7,7 @@
 #include "ops/metric.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #define SCHEMA_LOG_MS 30000
@@ -14,6 +15,9 @@
 #define ITEMS_WAIT_US 60000000
 #define WATCHED_MAX   32 /* choices scored a turn: more would hold up reading */
 
+METRIC_GAUGE(lag_records, "freshet_retrain_lag_records", "records of both topics not read yet");
+METRIC_GAUGE(behind_for, "freshet_retrain_behind_seconds",
+             "since when it has not read what had been in both topics for 10 s; 0: it has");
 METRIC_COUNTER(events_total, "freshet_retrain_events_total", "records of events read");
 METRIC_COUNTER(entered_total, "freshet_retrain_events_entered_total",
                "events that were new and entered a sequence");
@@ -263,4 +267,54 @@ bool role_caught_up(const struct role *role)
 {
     return follower_caught_up(role->events_topic) && follower_caught_up(role->examples_topic) &&
            !lacks_items(role);
+}
+
+/* ---- how far behind it is ---- */
+
+int64_t role_lag(const struct role *role)
+{
+    return follower_lag(role->events_topic) + follower_lag(role->examples_topic);
+}
+
+static void log_behind(enum behind_news news, double seconds, int64_t records)
+{
+    if (news == BEHIND_BEGAN)
+        log_event(LOG_INFO, "behind", "events wait longer than 10 s to be read",
+                  log_int("records", records), log_real("seconds", seconds));
+    else if (news == BEHIND_STAYS)
+        log_event(
+            LOG_WARN, "stays_behind", "does not catch up: counts and models are of older events",
+            log_int("records", records), log_real("seconds", seconds),
+            log_text("remedy", "it lacks processor time, or a broker is slow: docs/operating.md, "
+                               "\"What to watch\""));
+    else if (news == BEHIND_OVER)
+        log_event(LOG_INFO, "caught_up", "reads events as they come", log_int("records", records));
+}
+
+void role_tell_behind(struct role *role)
+{
+    int64_t now_us = clock_monotonic_us(), records = role_lag(role);
+    bool mark, there = role->version[0] != 0;
+    enum behind_news news = behind_look(&role->behind,
+                                        follower_reached(role->events_topic) &&
+                                            follower_reached(role->examples_topic),
+                                        now_us, &mark);
+    double seconds = behind_seconds(&role->behind, now_us);
+    char reason[160] = "";
+
+    if (mark) {
+        follower_mark(role->events_topic);
+        follower_mark(role->examples_topic);
+    }
+    log_behind(news, seconds, records);
+    metric_set(&lag_records, (double)records);
+    metric_set(&behind_for, seconds);
+    if (!there)
+        (void)snprintf(reason, sizeof reason,
+                       "reading the past, nothing published yet: %lld records behind",
+                       (long long)records);
+    else if (seconds > 0)
+        (void)snprintf(reason, sizeof reason, "%lld records behind, for %.0f s", (long long)records,
+                       seconds);
+    admin_set_ready(role->admin, there, reason);
 }

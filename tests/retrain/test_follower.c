@@ -230,6 +230,36 @@ TEST(follower_lag_is_what_is_in_the_log_and_not_read)
     end();
 }
 
+/* Ends of logs that were marked are reached or not, whatever comes behind them. */
+TEST(follower_reaches_what_was_marked)
+{
+    struct seen seen = {.refuse_at = 12};
+    struct follower *follower;
+    enum status status = OK;
+    int64_t until_us = clock_monotonic_us() + PATIENCE_US;
+    int count;
+
+    begin();
+    fill(0, 0, 10);
+    follower = open_at(NULL, 0);
+    CHECK_INT(10, follower_lag(follower)); /* known before the first record comes */
+    CHECK(!follower_reached(follower));
+    follow(follower, &seen, 10);
+    CHECK(follower_reached(follower));
+    fill(0, 10, 20);
+    while (status == OK && clock_monotonic_us() < until_us)
+        status = follower_poll(follower, 20, see, &seen, &count, &err);
+    CHECK_STATUS(ERR_NOMEM, status);
+    CHECK(follower_reached(follower) && follower_lag(follower) > 5);
+    follower_mark(follower);
+    CHECK(!follower_reached(follower) && follower_caught_up(follower));
+    seen.refuse_at = 0;
+    follow(follower, &seen, 30);
+    CHECK(follower_reached(follower));
+    follower_close(follower);
+    end();
+}
+
 TEST(follower_looks_for_partitions_and_finds_none_twice)
 {
     struct seen seen = {0};

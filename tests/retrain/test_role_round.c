@@ -24,7 +24,7 @@ static struct error err;
 
 /* ---- rounds, restarts ---- */
 
-static void check_gate_page(const struct role *role, const char *part)
+static void check_page(const struct role *role, const char *page, int wanted, const char *part)
 {
     struct http_client *client;
     struct text body;
@@ -32,13 +32,18 @@ static void check_gate_page(const struct role *role, const char *part)
     int code;
 
     CHECK_STATUS(OK, http_client_create(&client, 5000, 1 << 16, &err));
-    (void)snprintf(url, sizeof url, "http://127.0.0.1:%d/gate", role_admin_port(role));
+    (void)snprintf(url, sizeof url, "http://127.0.0.1:%d%s", role_admin_port(role), page);
     CHECK_STATUS(OK, http_client_get(client, url, &code, &body, &err));
-    CHECK_INT(200, code);
+    CHECK_INT(wanted, code);
     (void)snprintf(text, sizeof text, "%.*s", TEXT_ARGS(body));
     http_client_destroy(client);
     if (strstr(text, part) == NULL)
         test_fail(__FILE__, __LINE__, "no \"%s\" in \"%s\"", part, text);
+}
+
+static void check_gate_page(const struct role *role, const char *part)
+{
+    check_page(role, "/gate", 200, part);
 }
 
 static void flip_a_byte(const char *path)
@@ -160,6 +165,69 @@ TEST(role_begins_anew_from_the_bundle_when_its_checkpoint_is_damaged)
     role_world_follow(role, 100);
     CHECK(!run_once(role));
     CHECK_TEXT("v000001", role->version);
+    role_close(role);
+    role_world_end();
+}
+
+/* Killed before retrain.checkpoint_every has passed once, it knows its histories again. */
+TEST(role_writes_a_first_checkpoint_before_it_publishes_anything)
+{
+    struct role *role;
+    bool published;
+
+    role_world_begin_judging(100000);
+    role_world_send_events(0, 100);
+    retrain_write(role_world_inside("models"), "x", 1); /* nothing can be published: it ends */
+    role = role_world_open();
+    CHECK(role_run(role, true, &published, &err) != OK && strstr(err.text, "models") != NULL);
+    role_close(role);
+    CHECK(remove(role_world_inside("models")) == 0);
+    role_world_send_events(100, 130);
+    role = role_world_open();
+    CHECK_INT(100, role_world_read(role));
+    CHECK(sequences_users(learner_sequences(role->learner)) > 20);
+    /* There is one now: the next comes when its time has come. */
+    role_world_follow(role, 130);
+    role->checkpoint_us = clock_monotonic_us();
+    role_save_when_due(role);
+    role_close(role);
+    role = role_world_open();
+    CHECK_INT(100, role_world_read(role));
+    role_world_follow(role, 130);
+    role->checkpoint_us = clock_monotonic_us() - role->settings.checkpoint_every_ms * 1000;
+    role_save_when_due(role);
+    role_close(role);
+    role = role_world_open();
+    CHECK_INT(130, role_world_read(role));
+    role_close(role);
+    role_world_end();
+}
+
+static void follow_all(struct role *role)
+{
+    role_world_follow(role, role_world_read(role) + role_lag(role));
+}
+
+TEST(role_says_how_far_behind_it_is)
+{
+    struct role *role;
+
+    role_world_begin_judging(100000);
+    role_world_send_events(0, 100);
+    role = role_world_open();
+    CHECK_INT(100, role_lag(role));
+    role_tell_behind(role);
+    check_page(role, "/readyz", 503, "nothing published yet: 100 records behind\"");
+    role->behind.marked_us -= BEHIND_US; /* ten seconds later */
+    role_tell_behind(role);
+    CHECK(role->behind.since_us > 0);
+    follow_all(role);
+    CHECK_STATUS(OK, role_publish_tables(role, &err));
+    role_tell_behind(role); /* it read what there was, too late */
+    check_page(role, "/readyz", 200, "\"degraded\":\"0 records behind, for 1");
+    role_tell_behind(role);
+    check_page(role, "/readyz", 200, "{\"ready\":true}");
+    CHECK(role->behind.since_us == 0);
     role_close(role);
     role_world_end();
 }
