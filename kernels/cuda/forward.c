@@ -1,8 +1,8 @@
 /*
- * kernels/cuda/forward.c - one batch through the layers, and the memory it needs.
+ * kernels/cuda/forward.c - one batch through the layers: the launches and products of a pass.
  *
- * Reads top down: memory of a pass, what goes in, layers, head. In the last layer history
- * rows matter as K and V alone, as on the CPU (kernels/network.c).
+ * Reads top down: layers, head, next-item scores, the whole. In the last layer history rows matter
+ * as K and V alone, as on the CPU (kernels/network.c).
  */
 #include "kernels/cuda/forward.h"
 
@@ -12,416 +12,14 @@
 #include "kernels/cuda/learn.h"
 #include "kernels/cuda/memory.h"
 #include "kernels/cuda/ops.h"
+#include "kernels/cuda/pass.h"
 #include "kernels/cuda/probe.h"
-#include "kernels/cuda/stage.h"
 #include "kernels/cuda/weights.h"
-#include "kernels/kv_cache.h"
 #include "kernels/network.h"
 
-#include <assert.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-_Static_assert(CUDA_PAGE_ROWS == KV_PAGE_ROWS, "pages of kernels and of the cache are the same");
-
-/* What is asked of a batch. */
-struct call {
-    const struct batch *batch;
-    bool graphs;                   /* may be a graph's: padded to its shape */
-    float *pool;                   /* NULL, or pages of K and V */
-    const struct kv_lease *leases; /* (B), with a pool: what of it is there, and what is to be */
-    bool next, whole; /* next-item scores: of the batch's candidates, or of the whole table */
-    int32_t k, V;     /* of so many rows of the table the k best alone; k 0: all scores */
-};
-
-/* Of a batch; pointers that kernels read are of the device. */
-struct arrays {
-    struct cuda_tokens tokens;
-    struct stage_rows rows;             /* (rows) */
-    int32_t *history_start;             /* (B + 1) */
-    int64_t *time_ms, *request_time_ms; /* (tokens), (B) */
-    int32_t *row_start, *page_start;    /* (B + 1) each, with a pool; so are the next two */
-    int32_t *slots, *keep;              /* (tokens / KV_PAGE_ROWS), (T) */
-    int32_t *candidate_start, *listed;  /* (B + 1), (batch N): for next-item scores */
-    float *scalars;                     /* (N, F) */
-    struct cuda_tile *tiles;            /* history tiles, then candidate tiles */
-};
-
-struct device_pass {
-    cudaStream_t stream;
-    cublasHandle_t blas;
-    struct device_bytes memory, staging; /* on the device; of the host, pinned */
-    struct device_bytes workspace;       /* of cuBLAS: a capture must not have it allocate */
-    struct graphs graphs;
-
-    /* Of the batch at hand. */
-    const struct device_model *model;
-    struct call call;
-    bool padded;     /* to the shape of a graph; the rest of its rows are of nobody */
-    int32_t B, T, N; /* requests; rows: of histories, less what pages hold, of candidates */
-    int32_t tokens;  /* of histories, all */
-    int32_t history_tiles, tiles_count;
-    size_t in_bytes;
-    struct arrays in;
-    struct cuda_top top;      /* of the best next items */
-    uint64_t *lists, *others; /* (B, top.room, k) */
-    int32_t *best;            /* (B, k) rows, then (B, k) scores */
-    float *x, *normed, *z, *o, *e, *head_z, *head_now, *head_wide, *low, *hidden, *states, *scores;
-    float *head_half;      /* room for bf16 of head_now, in a model of bf16 */
-    uint16_t *states_half; /* states as bf16, where next-item scores are of those */
-};
-
-/* ---- memory of a pass ---- */
-
-#ifndef FORWARD_SLICE /* tests want many slices of a small table */
-#define FORWARD_SLICE (1 << 22)
-#endif
-#define SLICE_FLOATS FORWARD_SLICE /* scores at a time, when the best are looked for: 16 MB */
-
-static void drop_pass(struct device_pass *pass)
-{
-    if (pass == NULL)
-        return;
-    blas_destroy(pass->blas);
-    if (pass->stream != NULL)
-        (void)cudaStreamDestroy(pass->stream);
-    graphs_clear(&pass->graphs);
-    device_bytes_clear(&pass->memory);
-    device_bytes_clear(&pass->workspace);
-    pinned_bytes_clear(&pass->staging);
-    free(pass);
-}
-
-static enum status make_pass(struct device_pass **pass, struct error *err)
-{
-    struct device_pass *made = calloc(1, sizeof *made);
-    enum status status;
-
-    if (made == NULL)
-        return error_set(err, ERR_NOMEM, "no memory for a pass on the GPU");
-    if (cudaStreamCreateWithFlags(&made->stream, cudaStreamNonBlocking) != cudaSuccess) {
-        made->stream = NULL;
-        drop_pass(made);
-        return error_set(err, ERR_DEVICE, "could not create a stream: %s",
-                         cudaGetErrorString(cudaGetLastError()));
-    }
-    status = blas_create(&made->blas, made->stream, err);
-    if (status == OK)
-        status = device_bytes_reserve(
-            &made->workspace, weights_capability() >= 90 ? (size_t)32 << 20 : (size_t)4 << 20, err);
-    if (status == OK)
-        status = blas_workspace(made->blas, made->workspace.at, made->workspace.bytes, err);
-    if (status != OK) {
-        drop_pass(made);
-        return status;
-    }
-    *pass = made;
-    return OK;
-}
-
-static int32_t contexts_of(const struct device_pass *pass)
-{
-    return pass->model->config.contexts;
-}
-
-/* Those of request b whose K and V pages hold. */
-static int32_t found_of(const struct call *call, int32_t b)
-{
-    return call->pool == NULL ? 0 : call->leases[b].found * KV_PAGE_ROWS;
-}
-
-/* All of the batch, those of context and those that pages hold included. */
-static int32_t tokens_of(const struct device_pass *pass)
-{
-    return pass->call.batch->T + pass->call.batch->B * contexts_of(pass);
-}
-
-/* What goes in: the same layout in staging and at the start of the device's block. */
-static void carve_arrays(struct carve *carve, struct arrays *in, const struct device_pass *pass)
-{
-    const struct batch *batch = pass->call.batch;
-    int64_t rows = (int64_t)pass->T + pass->N;
-    bool lists = pass->call.next && !pass->call.whole;
-
-    in->rows.item = carve_part(carve, rows, sizeof *in->rows.item);
-    in->rows.action = carve_part(carve, rows, sizeof *in->rows.action);
-    in->rows.gap = carve_part(carve, rows, sizeof *in->rows.gap);
-    in->rows.hour = carve_part(carve, rows, sizeof *in->rows.hour);
-    in->history_start = carve_part(carve, pass->B + 1, sizeof *in->history_start);
-    in->time_ms = carve_part(carve, pass->tokens, sizeof *in->time_ms);
-    in->request_time_ms = carve_part(carve, pass->B, sizeof *in->request_time_ms);
-    in->candidate_start = carve_part(carve, lists ? batch->B + 1 : 0, sizeof *in->candidate_start);
-    in->listed = carve_part(carve, lists ? batch->N : 0, sizeof *in->listed);
-    in->scalars = carve_part(carve, (int64_t)pass->N * batch->F, sizeof *in->scalars);
-    in->tiles = carve_part(carve, pass->tiles_count, sizeof *in->tiles);
-    if (pass->call.pool != NULL) {
-        in->row_start = carve_part(carve, pass->B + 1, sizeof *in->row_start);
-        in->page_start = carve_part(carve, pass->B + 1, sizeof *in->page_start);
-        in->slots = carve_part(carve, kv_pages_of(pass->tokens), sizeof *in->slots);
-        in->keep = carve_part(carve, pass->T, sizeof *in->keep);
-    }
-    in->tokens = (struct cuda_tokens){.T = pass->T,
-                                      .N = pass->N,
-                                      .item = in->rows.item,
-                                      .action = in->rows.action,
-                                      .gap = in->rows.gap,
-                                      .hour = in->rows.hour};
-}
-
-/* Item rows whose scores are there at a time, when the best are looked for. */
-static int32_t slice_of(const struct device_pass *pass)
-{
-    int32_t V = pass->call.V, width = pass->top.width;
-    int32_t rows = SLICE_FLOATS / pass->top.B / width * width;
-
-    rows = rows < width ? width : rows;
-    return rows < V ? rows : V;
-}
-
-/* How many scores are computed; unless the best are looked for, as many come out. */
-static int64_t scores_of(const struct device_pass *pass)
-{
-    const struct batch *batch = pass->call.batch;
-
-    if (pass->call.k > 0)
-        return (int64_t)batch->B * slice_of(pass);
-    if (pass->call.whole)
-        return (int64_t)batch->B * pass->model->config.V;
-    return pass->call.next ? batch->N : pass->N;
-}
-
-static void carve_top(struct carve *carve, struct device_pass *pass)
-{
-    int64_t words = (int64_t)pass->top.B * pass->top.room * pass->top.k;
-
-    pass->lists = carve_part(carve, words, sizeof *pass->lists);
-    pass->others = carve_part(carve, words, sizeof *pass->others);
-    pass->best = carve_part(carve, (int64_t)pass->top.B * pass->top.k, 2 * sizeof *pass->best);
-}
-
-static void carve_activations(struct carve *carve, struct device_pass *pass,
-                              const struct device_model *model)
-{
-    int64_t rows = (int64_t)pass->T + pass->N, C = model->config.C, N = pass->N;
-    int64_t B = pass->call.batch->B;
-    bool cross = model->config.head == MODEL_HEAD_CROSS;
-
-    pass->x = carve_part(carve, rows * C, sizeof(float));
-    pass->normed = carve_part(carve, rows * C, sizeof(float));
-    pass->z = carve_part(carve, rows * 4 * C, sizeof(float));
-    pass->o = carve_part(carve, rows * C, sizeof(float));
-    pass->e = carve_part(carve, N * C, sizeof(float));
-    pass->states = carve_part(carve, pass->call.next ? B * C : 0, sizeof(float));
-    pass->scores = carve_part(carve, scores_of(pass), sizeof(float));
-    carve_top(carve, pass);
-    pass->head_z = carve_part(carve, cross ? N * model->Z : 0, sizeof(float));
-    pass->head_now = carve_part(carve, cross ? N * model->Z : 0, sizeof(float));
-    pass->head_wide = carve_part(carve, cross ? N * model->Z : 0, sizeof(float));
-    pass->low = carve_part(carve, cross ? N * model->config.R : 0, sizeof(float));
-    pass->hidden = carve_part(carve, cross ? N * model->config.W : 0, sizeof(float));
-    cross = cross && model->bf16;
-    pass->head_half = carve_part(carve, cross ? N * model->Z : 0, sizeof(uint16_t));
-    pass->states_half = carve_part(carve, pass->call.next && model->bf16_next ? B * C : 0,
-                                   sizeof(uint16_t));
-}
-
-/* ---- what goes in ---- */
-
-/* Rows of nobody: tokens of the unknown item, whose tiles only set what they attended to 0. */
-static void pad_rows(struct stage_rows rows, int32_t count)
-{
-    for (int32_t i = 0; i < count; i++) {
-        rows.item[i] = BATCH_ITEM_UNKNOWN;
-        rows.action[i] = CUDA_ACTION_NONE;
-        rows.gap[i] = BUCKET_GAP_NONE;
-        rows.hour[i] = 0;
-    }
-}
-
-/* Their tiles, and empty ones up to end. */
-static struct cuda_tile *pad_tiles(struct cuda_tile *tile, const struct cuda_tile *end,
-                                   int32_t first, int32_t rows)
-{
-    tile = stage_tiles(tile, CUDA_REQUEST_NONE, first, rows);
-    assert(tile <= end);
-    while (tile < end)
-        *tile++ = (struct cuda_tile){CUDA_REQUEST_NONE, 0, 0};
-    return tile;
-}
-
-/* from: the rows of z that are somebody's. */
-static struct cuda_tile *pad_history(const struct arrays *to, const struct device_pass *pass,
-                                     struct cuda_tile *tile, int32_t from)
-{
-    int32_t B = pass->call.batch->B, tokens = tokens_of(pass);
-
-    for (int32_t b = B; b < pass->B; b++) {
-        to->history_start[b + 1] = tokens;
-        to->request_time_ms[b] = 0;
-        if (pass->call.pool != NULL) {
-            to->row_start[b + 1] = from;
-            to->page_start[b + 1] = to->page_start[B];
-        }
-    }
-    for (int32_t t = tokens; t < pass->tokens; t++)
-        to->time_ms[t] = 0;
-    for (int32_t t = from; t < pass->T && pass->call.pool != NULL; t++)
-        to->keep[t] = CUDA_KEEP_NONE;
-    pad_rows(stage_rows_from(to->rows, from), pass->T - from);
-    return pad_tiles(tile, to->tiles + pass->history_tiles, from, pass->T - from);
-}
-
-static void pad_candidates(const struct arrays *to, const struct device_pass *pass,
-                           struct cuda_tile *tile)
-{
-    const struct batch *batch = pass->call.batch;
-    int32_t first = pass->T + batch->N, rows = pass->N - batch->N;
-
-    pad_rows(stage_rows_from(to->rows, first), rows);
-    for (int64_t i = (int64_t)batch->N * batch->F; i < (int64_t)pass->N * batch->F; i++)
-        to->scalars[i] = 0;
-    (void)pad_tiles(tile, to->tiles + pass->tiles_count, first, rows);
-}
-
-/* Where pages hold K and V of request b's history, and are to: its rows of z are from .. end - 1.
- */
-static void stage_kept(const struct arrays *to, const struct call *call, int32_t b, int32_t from,
-                       int32_t end)
-{
-    const struct kv_lease *lease = &call->leases[b];
-
-    to->row_start[b + 1] = end;
-    to->page_start[b + 1] = to->page_start[b] + lease->found;
-    stage_pages(to->slots + to->page_start[b], to->keep + from, lease);
-}
-
-/* Histories' rows, first of all in z. Returns the end of their tiles. */
-static struct cuda_tile *stage_histories(const struct arrays *to, const struct device_pass *pass)
-{
-    const struct call *call = &pass->call;
-    struct cuda_tile *tile = to->tiles;
-    int32_t row = 0;
-
-    to->history_start[0] = 0;
-    if (call->pool != NULL)
-        to->row_start[0] = to->page_start[0] = 0;
-    for (int32_t b = 0; b < call->batch->B; b++) {
-        struct request request = request_with(call->batch, b, contexts_of(pass));
-        int32_t first = to->history_start[b], found = found_of(call, b);
-        int32_t end = row + request.n - found;
-
-        to->history_start[b + 1] = first + request.n;
-        stage_times(to->time_ms + first, &request);
-        stage_history(stage_rows_from(to->rows, row), &request, found, pass->model->config.A);
-        if (call->pool != NULL)
-            stage_kept(to, call, b, row, end);
-        tile = stage_tiles(tile, b, row, end - row);
-        row = end;
-    }
-    return pass->padded ? pad_history(to, pass, tile, row) : tile;
-}
-
-static void stage(const struct arrays *to, const struct device_pass *pass)
-{
-    const struct batch *batch = pass->call.batch;
-    struct cuda_tile *tile = stage_histories(to, pass);
-
-    for (int32_t b = 0; b < batch->B && pass->N > 0; b++) {
-        struct request request = request_with(batch, b, contexts_of(pass));
-        int32_t first = pass->T + request.candidate;
-
-        stage_candidates(stage_rows_from(to->rows, first), &request);
-        tile = stage_tiles(tile, b, first, request.m);
-    }
-    if (pass->padded)
-        pad_candidates(to, pass, tile);
-    stage_copy(to->request_time_ms, batch->request_time_ms, batch->B, sizeof *to->request_time_ms);
-    stage_copy(to->scalars, batch->scalars, pass->call.next ? 0 : (int64_t)batch->N * batch->F,
-               sizeof *to->scalars);
-    if (pass->call.next && !pass->call.whole) {
-        stage_copy(to->candidate_start, batch->candidate_start, batch->B + 1,
-                   sizeof *to->candidate_start);
-        stage_copy(to->listed, batch->candidate_item, batch->N, sizeof *to->listed);
-    }
-}
-
-static void count_rows(struct device_pass *pass)
-{
-    const struct call *call = &pass->call;
-    const struct batch *batch = call->batch;
-
-    pass->B = batch->B;
-    pass->T = pass->tokens = tokens_of(pass);
-    pass->N = call->next ? 0 : batch->N;
-    pass->history_tiles = pass->tiles_count = 0;
-    for (int32_t b = 0; b < batch->B; b++) {
-        struct request request = request_with(batch, b, contexts_of(pass));
-
-        pass->T -= found_of(call, b);
-        pass->history_tiles += stage_tiles_count(request.n - found_of(call, b));
-        if (pass->N > 0)
-            pass->tiles_count += stage_tiles_count(request.m);
-    }
-    pass->tiles_count += pass->history_tiles;
-    pass->padded = call->graphs && graphs_shape(&pass->B, &pass->T, &pass->N, &pass->tokens);
-    if (pass->padded) {
-        pass->history_tiles = stage_tiles_count(pass->T) + pass->B + 1;
-        pass->tiles_count = pass->history_tiles + stage_tiles_count(pass->N) + pass->B + 1;
-    }
-}
-
-/* One list of the slices before, and one of each part of a slice. */
-static void plan_top(struct device_pass *pass)
-{
-    pass->top = (struct cuda_top){.width = 1};
-    if (pass->call.k == 0)
-        return;
-    pass->top = (struct cuda_top){
-        .B = pass->B, .k = pass->call.k, .width = cuda_top_width(pass->call.k)};
-    pass->top.room = 1 + (slice_of(pass) + pass->top.width - 1) / pass->top.width;
-}
-
-/* What comes back through pinned memory; scores of a whole table go to the caller's. */
-static size_t out_bytes_of(const struct device_pass *pass)
-{
-    if (pass->call.k > 0)
-        return (size_t)pass->B * (size_t)pass->call.k * 2 * sizeof *pass->best;
-    return pass->call.whole ? 0 : (size_t)scores_of(pass) * sizeof(float);
-}
-
-/* Makes room, and lays out what the kernels read. */
-static enum status begin(struct device_pass *pass, const struct device_model *model,
-                         struct call call, struct error *err)
-{
-    struct carve count = {0}, host = {0}, device = {0};
-    struct arrays staged;
-    size_t out_bytes;
-    enum status status;
-
-    pass->model = model;
-    pass->call = call;
-    count_rows(pass);
-    plan_top(pass);
-    carve_arrays(&count, &staged, pass);
-    pass->in_bytes = count.used;
-    out_bytes = out_bytes_of(pass);
-    carve_activations(&count, pass, model);
-    status = device_bytes_reserve(&pass->memory, count.used, err);
-    if (status == OK)
-        status = pinned_bytes_reserve(&pass->staging,
-                                      pass->in_bytes > out_bytes ? pass->in_bytes : out_bytes, err);
-    if (status != OK)
-        return status;
-    host.base = pass->staging.at;
-    device.base = pass->memory.at;
-    carve_arrays(&host, &staged, pass);
-    carve_arrays(&device, &pass->in, pass);
-    carve_activations(&device, pass, model);
-    stage(&staged, pass);
-    return OK;
-}
 
 /* ---- layers ---- */
 
@@ -666,7 +264,7 @@ static enum status next_listed(const struct device_pass *pass, struct error *err
 static enum status next_top(struct device_pass *pass, struct error *err)
 {
     const struct device_model *model = pass->model;
-    int32_t V = pass->call.V, slice = slice_of(pass);
+    int32_t V = pass->call.V, slice = pass_slice(pass);
     enum status status = OK;
 
     for (int32_t first = 0, rows; first < V && status == OK; first += rows) {
@@ -695,7 +293,7 @@ static enum status next_scores(struct device_pass *pass, struct error *err)
     const struct batch *batch = pass->call.batch;
     int32_t C = model->config.C, V = model->config.V;
     enum status status = cuda_next_states(pass->stream, pass->states, pass->x,
-                                          pass->in.history_start, contexts_of(pass), batch->B, C,
+                                          pass->in.history_start, pass_contexts(pass), batch->B, C,
                                           1 / model->config.tau, err);
 
     if (status == OK && model->bf16_next)
@@ -735,7 +333,7 @@ static enum status compute(struct device_pass *pass, struct error *err)
 static enum status queue(struct device_pass *pass, float *whole, struct error *err)
 {
     bool top = pass->call.k > 0, all = pass->call.whole && !top;
-    size_t bytes = all ? (size_t)scores_of(pass) * sizeof *whole : out_bytes_of(pass);
+    size_t bytes = all ? (size_t)pass_scores_count(pass) * sizeof *whole : pass_out_bytes(pass);
     const void *from = top ? (const void *)pass->best : pass->scores;
     enum status status;
 
@@ -783,14 +381,14 @@ static enum status finish(const struct device_pass *pass, enum status status, st
 }
 
 static enum status run(struct device_pass **made, const struct device_model *model,
-                       struct call call, float *scores, struct error *err)
+                       struct pass_call call, float *scores, struct error *err)
 {
-    enum status status = *made == NULL ? make_pass(made, err) : OK;
+    enum status status = *made == NULL ? pass_create(made, err) : OK;
     struct device_pass *pass = *made;
 
     if (status != OK || (call.whole ? call.batch->B : call.batch->N) == 0)
         return status;
-    status = begin(pass, model, call, err);
+    status = pass_begin(pass, model, call, err);
     if (status == OK)
         status = finish(pass, start(pass, scores, err), err);
     if (status == OK && !call.whole)
@@ -802,7 +400,8 @@ static enum status score(struct device_pass **pass, const struct device_model *m
                          const struct kv_lease *leases, const struct batch *batch, float *scores,
                          struct error *err)
 {
-    struct call call = {.batch = batch, .graphs = graphs_allowed(), .pool = pool, .leases = leases};
+    struct pass_call call = {
+        .batch = batch, .graphs = graphs_allowed(), .pool = pool, .leases = leases};
 
     return run(pass, model, call, scores, err);
 }
@@ -825,8 +424,8 @@ static enum status score_next(struct device_pass **pass, const struct device_mod
                               const struct batch *batch, bool whole, float *scores,
                               struct error *err)
 {
-    return run(pass, model, (struct call){.batch = batch, .next = true, .whole = whole}, scores,
-               err);
+    return run(pass, model, (struct pass_call){.batch = batch, .next = true, .whole = whole},
+               scores, err);
 }
 
 /* A request without history has a state of zeros, and so no best. */
@@ -834,7 +433,7 @@ static enum status score_top(struct device_pass **pass, const struct device_mode
                              const struct batch *batch, int32_t V, int32_t k, int32_t *rows,
                              float *scores, struct error *err)
 {
-    struct call call = {.batch = batch, .next = true, .whole = true, .k = k, .V = V};
+    struct pass_call call = {.batch = batch, .next = true, .whole = true, .k = k, .V = V};
     int64_t count = (int64_t)batch->B * k;
     enum status status = run(pass, model, call, NULL, err);
 
@@ -903,7 +502,7 @@ enum status cuda_backend_open(struct backend *backend, struct error *err)
     backend->update = cuda_learn_update;
     backend->settle = cuda_learn_settle;
     backend->drop_learner = cuda_learn_drop;
-    backend->drop_pass = drop_pass;
+    backend->drop_pass = pass_destroy;
     backend->works = works;
     return OK;
 }
