@@ -1,5 +1,5 @@
 /*
- * kernels/model.c - owns the weights, names them, and scores with them.
+ * kernels/model.c - owns the weights and names them.
  *
  * Dense tensors lie in one block, the item table apart because it grows. What scoring reads
  * beside them (packed panels, inverse norms of item rows, item rows with their texts) is derived by
@@ -8,7 +8,6 @@
 #include "kernels/model.h"
 
 #include "kernels/backend.h"
-#include "kernels/kv_cache.h"
 #include "kernels/network.h"
 #include "ops/random.h"
 
@@ -20,7 +19,6 @@
 
 #define EMB_INIT    .02f
 #define GROW_NOISE  .005f
-#define ALIGNMENT   64
 #define WIDTH_MAX   1024
 #define TENSORS_MAX (NETWORK_TENSORS_MAX + 2)
 
@@ -43,28 +41,6 @@ struct model {
     const struct backend *backend;
     struct device_model *device; /* NULL on the CPU */
 };
-
-/* Of a batch that is scored with a cache: one a request, each with its part of keys and slots. */
-struct workspace_leases {
-    struct kv_lease *list;
-    int32_t capacity;
-    int64_t pages; /* that keys and slots have room for */
-    struct hash128 *keys;
-    int32_t *slots;
-};
-
-struct model_workspace {
-    char *memory;
-    size_t bytes;
-    const struct backend *backend; /* of device, once it has one */
-    struct device_pass *device;
-    struct workspace_leases leases;
-};
-
-static void *aligned(size_t bytes)
-{
-    return aligned_alloc(ALIGNMENT, (bytes + 2 * ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
-}
 
 static enum status check_range(const char *name, int64_t value, int64_t low, int64_t high,
                                struct error *err)
@@ -143,15 +119,15 @@ static enum status allocate(struct model **model, const struct model_config *con
     m->network.ops = ops_cpu();
     m->network.config = *config;
     network_layout(&m->layout, config);
-    m->block = aligned((size_t)m->layout.floats * sizeof(float));
-    m->panels = aligned((size_t)network_panels_floats(config, false) * sizeof(float));
-    m->emb = aligned((size_t)config->V * (size_t)config->C * sizeof(float));
+    m->block = network_memory((size_t)m->layout.floats * sizeof(float));
+    m->panels = network_memory((size_t)network_panels_floats(config, false) * sizeof(float));
+    m->emb = network_memory((size_t)config->V * (size_t)config->C * sizeof(float));
     m->network.emb = m->emb;
     if (config->text > 0) {
-        m->network.emb = aligned((size_t)config->V * (size_t)config->C * sizeof(float));
-        m->text = aligned((size_t)config->V * (size_t)config->text * sizeof(float));
+        m->network.emb = network_memory((size_t)config->V * (size_t)config->C * sizeof(float));
+        m->text = network_memory((size_t)config->V * (size_t)config->text * sizeof(float));
     }
-    m->inverse_norm = aligned((size_t)config->V * sizeof(float));
+    m->inverse_norm = network_memory((size_t)config->V * sizeof(float));
     m->emb_capacity = m->norm_capacity = config->V;
     if (m->block == NULL || m->panels == NULL || m->emb == NULL || m->network.emb == NULL ||
         m->inverse_norm == NULL || (config->text > 0 && m->text == NULL)) {
@@ -263,9 +239,13 @@ struct network_state model_network(const struct model *model)
 
 struct network_scorer model_scorer(const struct model *model)
 {
-    assert(model->prepared);
-    return (struct network_scorer){&model->network, model->inverse_norm, model->layout.Z,
-                                   model->backend, model->device};
+    return (struct network_scorer){.network = &model->network,
+                                   .inverse_norm = model->inverse_norm,
+                                   .Z = model->layout.Z,
+                                   .backend = model->backend,
+                                   .device = model->device,
+                                   .version = model->version,
+                                   .prepared = model->prepared};
 }
 
 void model_changed(struct model *model)
@@ -301,8 +281,8 @@ static enum status grow_tables(struct model *model, int64_t rows, struct error *
 {
     size_t C = (size_t)model->network.config.C, V = (size_t)model->network.config.V;
     size_t width = (size_t)model->network.config.text, bytes = (size_t)rows * C * sizeof(float);
-    float *emb = aligned(bytes), *blended = width > 0 ? aligned(bytes) : emb;
-    float *text = width > 0 ? aligned((size_t)rows * width * sizeof *text) : NULL;
+    float *emb = network_memory(bytes), *blended = width > 0 ? network_memory(bytes) : emb;
+    float *text = width > 0 ? network_memory((size_t)rows * width * sizeof *text) : NULL;
 
     if (emb == NULL || blended == NULL || (width > 0 && text == NULL)) {
         free(emb);
@@ -486,7 +466,7 @@ enum status model_prepare(struct model *model, struct error *err)
     unfold(model);
     unround(model);
     if (network->config.V > model->norm_capacity) {
-        float *norms = aligned((size_t)model->emb_capacity * sizeof *norms);
+        float *norms = network_memory((size_t)model->emb_capacity * sizeof *norms);
 
         if (norms == NULL)
             return error_set(err, ERR_NOMEM, "no memory for norms of %d item rows",
@@ -519,7 +499,7 @@ enum status model_fold(struct model *model, struct error *err)
     if (model->folded != NULL || model->device != NULL ||
         floats > MODEL_FOLD_BYTES_MAX / (int64_t)sizeof *model->folded)
         return OK;
-    model->folded = aligned((size_t)floats * sizeof *model->folded);
+    model->folded = network_memory((size_t)floats * sizeof *model->folded);
     if (model->folded == NULL)
         return error_set(err, ERR_NOMEM, "no memory for a folded table of %d item rows",
                          (int)model->network.config.V);
@@ -530,7 +510,7 @@ enum status model_fold(struct model *model, struct error *err)
 
 static enum status round_by(struct model *model, enum linear_bf16_way way, struct error *err)
 {
-    model->rounded = aligned((size_t)network_bf16_bytes(&model->network));
+    model->rounded = network_memory((size_t)network_bf16_bytes(&model->network));
     if (model->rounded == NULL)
         return error_set(err, ERR_NOMEM, "no memory for rounded weights");
     network_bf16_pack(&model->network, way, model->rounded);
@@ -584,325 +564,6 @@ enum status model_copy_rounded(struct model **copy, const struct model *model, s
         *copy = NULL;
     }
     return status;
-}
-
-struct model_workspace *model_workspace_create(void)
-{
-    struct model_workspace *workspace = calloc(1, sizeof *workspace);
-
-    if (workspace == NULL)
-        abort();
-    return workspace;
-}
-
-void model_workspace_destroy(struct model_workspace *workspace)
-{
-    if (workspace == NULL)
-        return;
-    free(workspace->memory);
-    free(workspace->leases.list);
-    free(workspace->leases.keys);
-    free(workspace->leases.slots);
-    if (workspace->device != NULL)
-        workspace->backend->drop_pass(workspace->device);
-    free(workspace);
-}
-
-static enum status reserve(struct model_workspace *workspace, size_t bytes, struct error *err)
-{
-    char *memory;
-
-    if (bytes <= workspace->bytes)
-        return OK;
-    memory = aligned(bytes);
-    if (memory == NULL)
-        return error_set(err, ERR_NOMEM, "no memory for a workspace of %zu bytes", bytes);
-    /* Padding is read and must be finite; what an earlier request left there is. */
-    memset(memory, 0, bytes);
-    free(workspace->memory);
-    workspace->memory = memory;
-    workspace->bytes = bytes;
-    return OK;
-}
-
-enum status model_workspace_reserve(struct model_workspace *workspace, size_t bytes, char **memory,
-                                    struct error *err)
-{
-    enum status status = reserve(workspace, bytes, err);
-
-    *memory = workspace->memory;
-    return status;
-}
-
-struct device_pass **model_workspace_pass(struct model_workspace *workspace,
-                                          const struct backend *backend)
-{
-    workspace->backend = backend;
-    return &workspace->device;
-}
-
-/* Starts at 0, never falls, ends at the count, and no request is longer than longest. */
-static enum status check_starts(const char *name, const int32_t *start, int32_t B, int32_t count,
-                                int32_t longest, struct error *err)
-{
-    if (start[0] != 0 || start[B] != count)
-        return error_set(err, ERR_LIMIT, "batch: %s starts run from %d to %d, not from 0 to %d",
-                         name, (int)start[0], (int)start[B], (int)count);
-    for (int32_t b = 0; b < B; b++)
-        if (start[b + 1] < start[b] || (int64_t)start[b + 1] - start[b] > longest)
-            return error_set(err, ERR_LIMIT, "batch: request %d has %lld of %s, 0 to %d fit",
-                             (int)b, (long long)start[b + 1] - start[b], name, (int)longest);
-    return OK;
-}
-
-enum status network_check_batch(const struct model_config *config, const struct batch *batch,
-                                struct error *err)
-{
-    enum status status;
-
-    if (batch->B < 0 || batch->B > BATCH_REQUESTS_MAX || batch->T < 0 ||
-        batch->T > BATCH_TOKENS_MAX || batch->N < 0 || batch->N > BATCH_CANDIDATES_MAX)
-        return error_set(err, ERR_LIMIT, "batch of %d requests, %d tokens, %d candidates",
-                         (int)batch->B, (int)batch->T, (int)batch->N);
-    if (batch->F != config->F && batch->N > 0)
-        return error_set(err, ERR_LIMIT, "batch brings %d scalars, the model has %d", (int)batch->F,
-                         (int)config->F);
-    if (batch->B == 0)
-        return OK;
-    status = check_starts("history", batch->history_start, batch->B, batch->T,
-                          config->P - config->contexts, err);
-    if (status == OK)
-        status = check_starts("candidates", batch->candidate_start, batch->B, batch->N,
-                              BATCH_LIST_MAX, err);
-    return status;
-}
-
-/* What a call computes of each request. */
-enum wanted { WANT_SCORES, WANT_NEXT_ALL, WANT_NEXT_CANDIDATES };
-
-static void score_request(const struct model *model, const struct request *request,
-                          enum wanted wanted, char *memory, float *pool,
-                          const struct kv_lease *lease, float *scores)
-{
-    const struct network *net = &model->network;
-    struct network_pass pass;
-    struct request alone = *request;
-    int32_t V = net->config.V, C = net->config.C;
-    float *to = scores + (wanted == WANT_NEXT_ALL ? (int64_t)request->index * V
-                                                  : (int64_t)request->candidate);
-    const float *x;
-
-    if (wanted != WANT_SCORES)
-        alone.m = 0;
-    network_pass_begin(&pass, net, &alone, false, wanted != WANT_SCORES, false, memory);
-    if (wanted == WANT_SCORES) {
-        pass.pool = pool;
-        pass.lease = lease;
-        pass.kept_rows = pool == NULL ? 0 : lease->found * KV_PAGE_ROWS;
-        network_forward(&pass, to, 0, 0);
-        return;
-    }
-    if (request->n == request->contexts) {
-        memset(to, 0, (size_t)(wanted == WANT_NEXT_ALL ? V : request->m) * sizeof *to);
-    } else {
-        network_forward(&pass, NULL, 0, 0);
-        x = network_states(&pass) + (int64_t)(request->n - 1) * C;
-        if (wanted == WANT_NEXT_ALL)
-            net->ops->next_scores(to, x, net->emb, model->inverse_norm, V, C, 1 / net->config.tau);
-        else
-            net->ops->next_scores_of(to, x, net->emb, model->inverse_norm,
-                                     request->batch->candidate_item + request->candidate,
-                                     request->m, V, C, 1 / net->config.tau);
-    }
-    if (wanted == WANT_NEXT_ALL)
-        to[BATCH_ITEM_UNKNOWN] = -INFINITY;
-}
-
-/* Room for pass after pass of the batch's requests. */
-static enum status reserve_passes(const struct model *model, struct model_workspace *workspace,
-                                  const struct batch *batch, bool candidates, struct error *err)
-{
-    size_t most = 0;
-
-    for (int32_t b = 0; b < batch->B; b++) {
-        struct request request = request_with(batch, b, model->network.config.contexts);
-        size_t bytes = network_pass_bytes(&model->network.config, model->layout.Z, request.n,
-                                          candidates ? request.m : 0, false, false);
-
-        most = bytes > most ? bytes : most;
-    }
-    return reserve(workspace, most, err);
-}
-
-static enum status score_batch(const struct model *model, struct model_workspace *workspace,
-                               const struct batch *batch, enum wanted wanted, float *scores,
-                               struct error *err)
-{
-    enum status status;
-
-    assert(model->prepared);
-    status = network_check_batch(&model->network.config, batch, err);
-    if (status != OK)
-        return status;
-    if (model->device != NULL) {
-        workspace->backend = model->backend;
-        if (wanted == WANT_SCORES)
-            return model->backend->score(&workspace->device, model->device, NULL, NULL, batch,
-                                         scores, err);
-        return model->backend->score_next(&workspace->device, model->device, batch,
-                                          wanted == WANT_NEXT_ALL, scores, err);
-    }
-    status = reserve_passes(model, workspace, batch, wanted == WANT_SCORES, err);
-    if (status != OK)
-        return status;
-    for (int32_t b = 0; b < batch->B; b++) {
-        struct request request = request_with(batch, b, model->network.config.contexts);
-
-        score_request(model, &request, wanted, workspace->memory, NULL, NULL, scores);
-    }
-    return OK;
-}
-
-enum status model_score(const struct model *model, struct model_workspace *workspace,
-                        const struct batch *batch, float *scores, struct error *err)
-{
-    return score_batch(model, workspace, batch, WANT_SCORES, scores, err);
-}
-
-static struct kv_shape shape_of(const struct model *model)
-{
-    return (struct kv_shape){.L = model->network.config.L,
-                             .C = model->network.config.C,
-                             .backend = model->device == NULL ? NULL : model->backend};
-}
-
-enum status model_reserve_cache(const struct model *model, struct kv_cache *cache,
-                                struct error *err)
-{
-    return kv_cache_reserve(cache, shape_of(model), err);
-}
-
-bool model_fits_cache(const struct model *model, struct kv_cache *cache)
-{
-    return kv_cache_fits(cache, shape_of(model));
-}
-
-void model_forget_cached(const struct model *model, struct kv_cache *cache)
-{
-    kv_cache_forget(cache, model->version);
-}
-
-/* Grown at once to what is wanted; what they hold is of no use to the next batch. */
-static enum status reserve_leases(struct workspace_leases *leases, int32_t requests, int64_t pages,
-                                  struct error *err)
-{
-    if (requests > leases->capacity) {
-        free(leases->list);
-        leases->list = calloc((size_t)requests, sizeof *leases->list);
-        leases->capacity = leases->list == NULL ? 0 : requests;
-    }
-    if (pages > leases->pages) {
-        free(leases->keys);
-        free(leases->slots);
-        leases->keys = calloc((size_t)pages, sizeof *leases->keys);
-        leases->slots = calloc((size_t)pages, sizeof *leases->slots);
-        leases->pages = leases->keys == NULL || leases->slots == NULL ? 0 : pages;
-    }
-    if (requests > leases->capacity || pages > leases->pages)
-        return error_set(err, ERR_NOMEM, "no memory for %d leases of %lld pages", (int)requests,
-                         (long long)pages);
-    return OK;
-}
-
-/* One request after the other: the next finds what this one leaves. */
-static enum status score_from_pages(const struct model *model, struct model_workspace *workspace,
-                                    struct kv_cache *cache, const struct batch *batch,
-                                    float *scores, struct error *err)
-{
-    struct workspace_leases *leases = &workspace->leases;
-    enum status status = reserve_passes(model, workspace, batch, true, err);
-    float *pool;
-
-    if (status == OK)
-        status = reserve_leases(leases, 1, kv_pages_of(model->network.config.P), err);
-    if (status != OK)
-        return status;
-    pool = kv_cache_enter(cache, shape_of(model));
-    for (int32_t b = 0; b < batch->B; b++) {
-        struct request request = request_with(batch, b, model->network.config.contexts);
-        struct kv_lease lease = {.keys = leases->keys, .slots = leases->slots};
-
-        if (pool != NULL) {
-            kv_cache_keys(cache, &lease, model->version, &request);
-            kv_cache_take(cache, &lease);
-        }
-        score_request(model, &request, WANT_SCORES, workspace->memory, pool, &lease, scores);
-        if (pool != NULL)
-            kv_cache_give(cache, &lease, true);
-    }
-    if (pool != NULL)
-        kv_cache_leave(cache);
-    return OK;
-}
-
-/* All requests at once: two that have a page in common, and find none, both compute it. */
-static enum status score_on_device(const struct model *model, struct model_workspace *workspace,
-                                   struct kv_cache *cache, const struct batch *batch, float *scores,
-                                   struct error *err)
-{
-    struct workspace_leases *leases = &workspace->leases;
-    int32_t contexts = model->network.config.contexts, B = batch->B;
-    int64_t rows = (int64_t)batch->T + (int64_t)B * contexts, page = 0;
-    enum status status = reserve_leases(leases, B, rows / KV_PAGE_ROWS + 1, err);
-    float *pool = status == OK ? kv_cache_enter(cache, shape_of(model)) : NULL;
-
-    if (status != OK)
-        return status;
-    for (int32_t b = 0; b < B && pool != NULL; b++) {
-        struct request request = request_with(batch, b, contexts);
-
-        leases->list[b] = (struct kv_lease){.keys = leases->keys + page,
-                                            .slots = leases->slots + page};
-        kv_cache_keys(cache, &leases->list[b], model->version, &request);
-        kv_cache_take(cache, &leases->list[b]);
-        page += leases->list[b].pages;
-    }
-    workspace->backend = model->backend;
-    status = model->backend->score(&workspace->device, model->device, pool, leases->list, batch,
-                                   scores, err);
-    for (int32_t b = 0; b < B && pool != NULL; b++)
-        kv_cache_give(cache, &leases->list[b], status == OK);
-    if (pool != NULL)
-        kv_cache_leave(cache);
-    return status;
-}
-
-enum status model_score_cached(const struct model *model, struct model_workspace *workspace,
-                               struct kv_cache *cache, const struct batch *batch, float *scores,
-                               struct error *err)
-{
-    enum status status = network_check_batch(&model->network.config, batch, err);
-
-    assert(model->prepared);
-    if (status != OK)
-        return status;
-    if (cache == NULL || batch->N == 0) /* nothing is computed for nobody */
-        return score_batch(model, workspace, batch, WANT_SCORES, scores, err);
-    if (model->device != NULL)
-        return score_on_device(model, workspace, cache, batch, scores, err);
-    return score_from_pages(model, workspace, cache, batch, scores, err);
-}
-
-enum status model_next_all(const struct model *model, struct model_workspace *workspace,
-                           const struct batch *batch, float *scores, struct error *err)
-{
-    return score_batch(model, workspace, batch, WANT_NEXT_ALL, scores, err);
-}
-
-enum status model_next_candidates(const struct model *model, struct model_workspace *workspace,
-                                  const struct batch *batch, float *scores, struct error *err)
-{
-    return score_batch(model, workspace, batch, WANT_NEXT_CANDIDATES, scores, err);
 }
 
 float model_probability(const struct model *model, float score)

@@ -142,6 +142,7 @@ enum status model_next_top(const struct model *model, struct model_workspace *wo
     struct network_scorer scorer = model_scorer(model);
     enum status status = network_check_batch(&scorer.network->config, batch, err);
 
+    assert(scorer.prepared);
     if (status != OK)
         return status;
     if (k < 0 || k > MODEL_NEXT_TOP_MAX)

@@ -14,6 +14,9 @@
 
 #define NETWORK_EPSILON 1e-6f
 
+/* Aligned for every vector, with room for one more behind; NULL when there is none. For free(). */
+void *network_memory(size_t bytes);
+
 /* Pointers to every tensor: of the weights, or of a gradient or a moment of the same shape. */
 struct network_layer {
     float *w1, *b1; /* (C, 4 C): U | V | Q | K, (4 C) */
@@ -166,15 +169,17 @@ void model_away(struct model *model, bool away); /* the newest weights are on a 
 /* Brings network.emb up to date after item rows or text.w changed; nothing without text. */
 void model_blend(const struct model *model);
 
-/* What model.c hands to model_next.c: what scores, none of it changed meanwhile. */
+/* What model.c hands to those who score; none of it changes meanwhile. */
 struct network_scorer {
     const struct network *network;
     const float *inverse_norm; /* (V) of item rows */
     int32_t Z;
     const struct backend *backend;
     const struct device_model *device; /* NULL on the CPU */
+    uint64_t version;                  /* of the weights that were prepared last; none twice */
+    bool prepared;                     /* since they were changed last: who scores asserts it */
 };
-struct network_scorer model_scorer(const struct model *model); /* prepared */
+struct network_scorer model_scorer(const struct model *model);
 /* At least so many bytes of the workspace's memory, 64-byte aligned and finite numbers; what was
  * there is lost where it grows. Errors: ERR_NOMEM */
 MUST_CHECK enum status model_workspace_reserve(struct model_workspace *workspace, size_t bytes,

@@ -4,9 +4,16 @@
 #include <assert.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#define ALIGNMENT    64
 #define PLACE(field) offsetof(struct network_tensors, field)
+
+void *network_memory(size_t bytes)
+{
+    return aligned_alloc(ALIGNMENT, (bytes + 2 * ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+}
 
 /* What add() takes besides the shape. */
 struct kind {

@@ -8,11 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void *aligned(size_t bytes)
-{
-    return aligned_alloc(64, (bytes + 127) / 64 * 64);
-}
-
 void trainer_defaults(struct trainer_config *config)
 {
     *config = (struct trainer_config){.learning_rate = 1e-3f,
@@ -110,9 +105,9 @@ enum status trainer_cover_items(struct trainer *t, int32_t V, struct error *err)
         return OK;
     }
     rows = (int64_t)V + V / 2 < MODEL_ITEMS_MAX ? (int64_t)V + V / 2 : MODEL_ITEMS_MAX;
-    v = aligned((size_t)rows * width * sizeof *v);
+    v = network_memory((size_t)rows * width * sizeof *v);
     if (!rowwise)
-        m = aligned((size_t)rows * width * sizeof *m);
+        m = network_memory((size_t)rows * width * sizeof *m);
     if (v == NULL || (!rowwise && m == NULL)) {
         free(v);
         free(m);
@@ -137,11 +132,11 @@ enum status trainer_cover_items(struct trainer *t, int32_t V, struct error *err)
 
 static enum status lane_create(struct trainer *t, struct lane *lane, struct error *err)
 {
-    lane->gradient = aligned((size_t)t->layout.floats * sizeof(float));
+    lane->gradient = network_memory((size_t)t->layout.floats * sizeof(float));
     lane->negatives = malloc(TRAINER_NEGATIVES_MAX * sizeof *lane->negatives);
     lane->order = malloc(BATCH_LIST_MAX * sizeof *lane->order);
-    lane->scores = aligned(BATCH_LIST_MAX * sizeof(float));
-    lane->ds = aligned(BATCH_LIST_MAX * sizeof(float));
+    lane->scores = network_memory(BATCH_LIST_MAX * sizeof(float));
+    lane->ds = network_memory(BATCH_LIST_MAX * sizeof(float));
     if (lane->gradient == NULL || lane->negatives == NULL || lane->order == NULL ||
         lane->scores == NULL || lane->ds == NULL)
         return error_set(err, ERR_NOMEM, "no memory for a training thread");
@@ -182,9 +177,10 @@ enum status trainer_create(struct trainer **trainer, const struct model *model,
         t->backend = NULL;
     t->layout = *model_network(model).layout;
     random_seed(&t->random, config->seed);
-    t->panels = aligned((size_t)network_panels_floats(&t->network.config, true) * sizeof(float));
-    t->m = aligned((size_t)t->layout.floats * sizeof(float));
-    t->v = aligned((size_t)t->layout.floats * sizeof(float));
+    t->panels = network_memory((size_t)network_panels_floats(&t->network.config, true) *
+                               sizeof(float));
+    t->m = network_memory((size_t)t->layout.floats * sizeof(float));
+    t->v = network_memory((size_t)t->layout.floats * sizeof(float));
     if (t->panels == NULL || t->m == NULL || t->v == NULL) {
         status = error_set(err, ERR_NOMEM, "no memory for a trainer");
         goto done;
@@ -346,7 +342,7 @@ static enum status lane_reserve(struct trainer *t, struct lane *lane, size_t pas
     if (pass_bytes > lane->pass_bytes) {
         free(lane->pass_memory);
         lane->pass_bytes = 0;
-        lane->pass_memory = aligned(pass_bytes);
+        lane->pass_memory = network_memory(pass_bytes);
         if (lane->pass_memory == NULL)
             return error_set(err, ERR_NOMEM, "no memory for a pass of %zu bytes", pass_bytes);
         memset(lane->pass_memory, 0, pass_bytes);
@@ -359,7 +355,7 @@ static enum status lane_reserve(struct trainer *t, struct lane *lane, size_t pas
     if (floats > lane->set_floats) {
         free(lane->set_memory);
         lane->set_floats = 0;
-        lane->set_memory = aligned((size_t)floats * sizeof(float));
+        lane->set_memory = network_memory((size_t)floats * sizeof(float));
         if (lane->set_memory == NULL)
             return error_set(err, ERR_NOMEM, "no memory for %d negatives", (int)o->negatives);
         memset(lane->set_memory, 0, (size_t)floats * sizeof(float));
