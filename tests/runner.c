@@ -3,15 +3,17 @@
  *
  *     build/tests/run [--list | --jobs=N] [part of a name ...]
  *
- * First proves that it can see a failing check and a NaN. A test that leaves a file descriptor
- * open fails. Ends with "N passed, N failed, N skipped"; exit 1 when one
- * failed or when a filter matched nothing.
+ * First proves that it can see a failing check and a NaN, and that the next test has the real clock
+ * again. A test that leaves a file descriptor open fails. Ends with "N passed, N failed, N skipped";
+ * exit 1 when one failed or when a filter matched nothing.
  *
  * One after the other, in this process, unless N > 1: then N takers give file after file a process
  * of its own (a thread that one leaves behind would make the forks of another those of several
  * threads, which the thread sanitizer refuses), and one that dies fails the test it was at.
  */
 #include "tests/test.h"
+
+#include "ops/clock.h"
 
 #include <fcntl.h>
 #include <ftw.h>
@@ -166,11 +168,13 @@ static enum outcome run_one(void (*run)(void))
         outcome = FAILED;
     }
     remove_folder();
+    clock_fake_off(); /* a test that failed did not come to it, and the next would wait for ever */
     return outcome;
 }
 
 static void fails_a_check(void)
 {
+    clock_fake_set(0, 0);
     CHECK(1 + 1 == 3);
 }
 
@@ -336,6 +340,10 @@ int main(int argc, char **argv)
 
     if (run_one(fails_a_check) != FAILED || run_one(compares_nan) != FAILED) {
         (void)fprintf(stderr, "the runner does not see a failing check\n");
+        return 1;
+    }
+    if (clock_wall_ms() == 0) {
+        (void)fprintf(stderr, "a failing test leaves its clock to the next\n");
         return 1;
     }
     qsort(tests, (size_t)tests_count, sizeof tests[0], by_file_and_name);
