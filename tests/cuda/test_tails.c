@@ -101,32 +101,6 @@ TEST(cuda_tails_of_squares_are_counted)
     device_for_shapes(squares_shape);
 }
 
-/* Four neighbours may be of two rows, or of four. */
-static void scale_shape(int number, struct random *random)
-{
-    int32_t B = number == 0 ? 0 : 1 + device_below(random, 5), V = 1 + number % 11 * (number % 4);
-    int64_t count = (int64_t)B * V;
-    float *scores = device_random_floats(random, count), *by = device_random_floats(random, V);
-    float *on_device = DEVICE_PUT(scores, count), *got;
-    double *want = device_doubles(count);
-    struct error err;
-
-    CHECK_STATUS(OK, cuda_next_scale(NULL, on_device, DEVICE_PUT(by, V), B, V, &err));
-    got = device_get(on_device, count);
-    for (int64_t i = 0; i < count; i++) {
-        CHECK((i % V == 0) == (got[i] == -INFINITY));
-        want[i] = (double)scores[i] * (double)by[i % V];
-        if (i % V == 0)
-            got[i] = (float)want[i]; /* checked above */
-    }
-    device_check_all("scaled", want, got, count, TOLERANCE);
-}
-
-TEST(cuda_tails_of_next_item_scores_are_scaled)
-{
-    device_for_shapes(scale_shape);
-}
-
 /* ---- rows wider than what a lane keeps of them, and lists longer than what a block shows ---- */
 
 static void wide_shape(int number, struct random *random)

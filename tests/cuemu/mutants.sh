@@ -75,10 +75,11 @@ nearest() { # FILE
     norm) echo cuda_norm ;;
     after) echo cuda_products ;;
     head) echo cuda_cross_head cuda_dot_head ;;
-    keep) echo cuda_kept ;;
+    keep) echo cuda_pages_are cuda_kept ;;
     next) echo cuda_next ;;
+    half) echo cuda_half ;;
     next_loss) echo cuda_training_next ;;
-    top) echo cuda_top ;;
+    top) echo cuda_top cuda_next_top ;;
     rows_back) echo cuda_back_columns cuda_training_lists ;;
     dropout) echo cuda_training_with ;;
     *) echo cuda_training_mixed cuda_training_hinge cuda_training_lists ;;
