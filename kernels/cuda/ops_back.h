@@ -8,7 +8,9 @@
  * head.h, next.h, loss.h, optimizer.h). Dims, shapes, errors, threads: as kernels/cuda/ops.h. Sums
  * over rows go in a fixed order, in two launches where they are long, and nothing is added by two
  * threads: the same batch gives the same bits.
- * Accuracy: f32 throughout; tests/cuda holds each to 2e-4 * (1 + |ref|) of formulas in double.
+ * Accuracy: f32 throughout; tests/cuda holds each to 2e-4 * (1 + |ref|) of formulas in double,
+ * rows, heads and updates to 1e-5 * (1 + |ref|) and less. Numbers of rows (order, slot_of, row_of)
+ * come from the host, which has checked them, and are trusted.
  */
 #ifndef KERNELS_CUDA_OPS_BACK_H
 #define KERNELS_CUDA_OPS_BACK_H
@@ -26,7 +28,9 @@ extern "C" {
 
 /* cuda_norm() with rstd (R); cuda_gate() with normed (R, C) and rstd (R) of o; half: the result as
  * bf16, beside it or, for the gate where y is NULL, alone, or NULL; cuda_after() with SiLU and its
- * slope, shaped and aligned as out. */
+ * slope, shaped and aligned as out. A row of equal numbers has rstd 1 / sqrt(epsilon); SiLU and
+ * slope are numbers wherever out + bias is one. Between rows that lie apart (u, out, slope; below
+ * du) nothing is read or written. */
 MUST_CHECK enum status cuda_norm_tape(cudaStream_t stream, float *out, uint16_t *half, float *rstd,
                                       const float *x, int32_t R, int32_t C, float epsilon,
                                       struct error *err);
@@ -75,7 +79,8 @@ MUST_CHECK enum status cuda_add(cudaStream_t stream, float *y, const float *x, i
                                 struct error *err);
 
 /* out (N) = sums of the columns of x (R rows of N, pitch apart; 16 bytes at a time where x and
- * pitch allow it). scratch: cuda_sums_floats(R, N). Bytes: 4 an element. Limit: memory. */
+ * pitch allow it); R 0: zeros. scratch: cuda_sums_floats(R, N), or NULL for up to CUDA_SUMS_ROWS
+ * rows. Bytes: 4 an element. Limit: memory. */
 #define CUDA_SUMS_ROWS 512
 static inline int64_t cuda_sums_floats(int64_t R, int64_t N)
 {
@@ -112,21 +117,23 @@ MUST_CHECK enum status cuda_attention_backward(cudaStream_t stream, struct cuda_
 
 /* ---- embed, segments ---- */
 
-/* out (T + N, C) = sqrt(C) * (dx + de of candidate rows): gradients of item rows, one a token.
- * Limit: memory. */
+/* out (T + N, C) = sqrt(C) * (dx + de of candidate rows): gradients of item rows, one a token. de:
+ * not read where N is 0. Limit: memory. */
 MUST_CHECK enum status cuda_embed_backward(cudaStream_t stream, float *out, const float *dx,
                                            const float *de, int32_t T, int32_t N, int32_t C,
                                            struct error *err);
 
-/* out (count, C): row s is the sum of rows order[start[s] .. start[s + 1] - 1] of in; order NULL:
- * of those rows themselves. Bytes: C * 4 a row that is read. Limit: memory; a warp a segment. */
+/* out (count, C): row s is the sum of rows order[start[s] .. start[s + 1] - 1] of in, in that
+ * order; order NULL: of those rows themselves. A segment of none is 0; a row may be of many
+ * segments, and of one more than once; start[0] need not be 0. Bytes: C * 4 a row that is read.
+ * Limit: memory; a thread four channels of a segment. */
 MUST_CHECK enum status cuda_segments(cudaStream_t stream, float *out, const float *in,
                                      const int32_t *order, const int32_t *start, int32_t count,
                                      int32_t C, struct error *err);
 
 /* ---- head ---- */
 
-/* f (N, F) = (scalars - mean) * scale. */
+/* f (N, F) = (scalars - mean) * scale; F any number, none too. */
 MUST_CHECK enum status cuda_head_scalars(cudaStream_t stream, float *f, const float *scalars,
                                          const float *mean, const float *scale, int32_t N,
                                          int32_t F, struct error *err);
@@ -134,7 +141,7 @@ MUST_CHECK enum status cuda_head_scalars(cudaStream_t stream, float *f, const fl
 MUST_CHECK enum status cuda_head_dot_backward(cudaStream_t stream, float *dx, float *de,
                                               const float *ds, const float *x, const float *e,
                                               int32_t N, int32_t C, struct error *err);
-/* out (N, K) = ds * w; w (K). */
+/* out (N, K) = ds * w; w (K), K a multiple of 4. */
 MUST_CHECK enum status cuda_head_outer(cudaStream_t stream, float *out, const float *ds,
                                        const float *w, int32_t N, int32_t K, struct error *err);
 /* dz += g * (wide + bias), t = g * z; all (N, Z), bias (Z). */
@@ -142,7 +149,8 @@ MUST_CHECK enum status cuda_head_cross_backward(cudaStream_t stream, float *dz, 
                                                 const float *g, const float *z, const float *wide,
                                                 const float *bias, int32_t N, int32_t Z,
                                                 struct error *err);
-/* dx = dz's first C + its second * e, de = its second * x. dz (N, Z); the others (N, C). */
+/* dx = dz's first C + its second * e, de = its second * x. dz (N, Z), of which what is behind 2 C
+ * is not read; the others (N, C). */
 MUST_CHECK enum status cuda_head_inputs_backward(cudaStream_t stream, float *dx, float *de,
                                                  const float *dz, const float *x, const float *e,
                                                  int32_t N, int32_t C, int32_t Z,
@@ -211,21 +219,24 @@ struct cuda_adamw {
     float c1, c2; /* 1 - beta^steps */
     float scale;  /* of the gradient */
 };
-/* n floats, any number of them; all four 16-byte aligned. Bytes: 28 each. Limit: memory. */
+/* n floats, any number of them; all four 16-byte aligned. epsilon > 0, here and below: then where
+ * moments and gradient are 0, w decays, and that is all. Bytes: 28 each. Limit: memory. */
 MUST_CHECK enum status cuda_adamw(cudaStream_t stream, float *w, float *m, float *v,
                                   const float *gradient, int64_t n, struct cuda_adamw settings,
                                   struct error *err);
-/* w, m, v (V, C): row r has gradient slots[slot_of[r]], or 0 where slot_of[r] is -1. */
+/* w, m, v (V, C): row r has gradient slots[slot_of[r]], or 0 where slot_of[r] is negative: it moves
+ * by its momentum. Rows may share a slot. */
 MUST_CHECK enum status cuda_adamw_rows(cudaStream_t stream, float *w, float *m, float *v,
                                        const float *slots, const int32_t *slot_of, int32_t V,
                                        int32_t C, struct cuda_adamw settings, struct error *err);
-/* Rows row_of (count) of w (V, C) with accumulators (V); a warp a row, each row once. */
+/* Rows row_of (count) of w (V, C) with accumulators (V); a warp a row, each row once. Other rows
+ * stay as they are, and so does one whose gradient and accumulator are 0. */
 MUST_CHECK enum status cuda_adagrad(cudaStream_t stream, float *w, float *accumulator,
                                     const float *slots, const int32_t *row_of, int32_t count,
                                     int32_t C, float scale, float rate, float forget, float epsilon,
                                     struct error *err);
 /* sums (cuda_squares_count(n)): of squares of parts of x, to be added by the host in double.
- * x 16-byte aligned; n any. */
+ * x 16-byte aligned; n any. What is no finite number shows in the sum of its part. */
 #define CUDA_SQUARES_PART 8192
 static inline int64_t cuda_squares_count(int64_t n)
 {

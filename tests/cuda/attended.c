@@ -3,6 +3,7 @@
 
 #include "kernels/bucket.h"
 #include "tests/cuda/device.h"
+#include "tests/test.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -15,11 +16,12 @@ static void add_tiles(struct attended *a, int32_t request, int32_t first, int32_
             request, first + at, rows - at < CUDA_TILE_ROWS ? rows - at : CUDA_TILE_ROWS};
 }
 
-void attended_fill(struct attended *a, int number, struct random *random)
+void attended_fill(struct attended *a, int number, int32_t history_max, struct random *random)
 {
     const int32_t widths[] = {16, 32, 48, 80}; /* of a head: one slice, two, and two blocks wide */
     const int32_t heads = 1 + device_below(random, 2);
 
+    CHECK(history_max >= 2 && history_max <= ATTENDED_HISTORY_MAX);
     memset(a, 0, sizeof *a);
     a->B = number < 2 ? number : 1 + device_below(random, ATTENDED_REQUESTS_MAX);
     a->H = heads;
@@ -27,8 +29,8 @@ void attended_fill(struct attended *a, int number, struct random *random)
     a->P = 90;
     a->form = number / 4 % 2 == 0 ? CUDA_ATTENTION_SILU : CUDA_ATTENTION_SOFTMAX;
     for (int32_t b = 0; b < a->B; b++) {
-        int32_t n = device_below(random, 4) == 0 ? 0 : device_below(random, 70);
-        int32_t m = device_below(random, 5) == 0 ? 0 : 1 + device_below(random, 35);
+        int32_t n = device_below(random, 4) == 0 ? 0 : device_below(random, history_max);
+        int32_t m = device_below(random, 5) == 0 ? 0 : 1 + device_below(random, history_max / 2);
         int64_t now = 1700000000000;
 
         for (int32_t i = 0; i < n; i++)

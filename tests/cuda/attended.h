@@ -7,6 +7,7 @@
 #include "ops/random.h"
 
 #define ATTENDED_REQUESTS_MAX 5
+#define ATTENDED_HISTORY_MAX  70
 
 struct attended {
     int32_t B, T, N, C, H, P;
@@ -19,7 +20,8 @@ struct attended {
 };
 
 /* Shape 0 has no request, 1 has one; heads of 16 to 80 channels, every form, empty histories and
- * lists. History tiles do not come first. What it points at lives until device_clear(). */
-void attended_fill(struct attended *a, int number, struct random *random);
+ * lists. Histories are shorter than history_max, lists half of that at most. History tiles do not
+ * come first. What it points at lives until device_clear(). */
+void attended_fill(struct attended *a, int number, int32_t history_max, struct random *random);
 
 #endif

@@ -198,7 +198,7 @@ static void attention_shape(int number, struct random *random)
     float *o, *z, *got;
     struct error err;
 
-    attended_fill(&a, number, random);
+    attended_fill(&a, number, ATTENDED_HISTORY_MAX, random);
     o = device_floats((int64_t)(a.T + a.N) * a.C);
     z = DEVICE_PUT(a.z, (int64_t)(a.T + a.N) * 4 * a.C);
     CHECK_STATUS(OK, cuda_attention(NULL, o, z,

@@ -72,16 +72,19 @@ nearest() { # FILE
     attention) echo cuda_attention cuda_kept ;;
     attention_back) echo cuda_back_attention cuda_training_lists ;;
     embed) echo cuda_embed cuda_training_with ;;
-    norm) echo cuda_norm ;;
-    after) echo cuda_products ;;
+    norm) echo cuda_norm cuda_half_norm cuda_rows_of ;;
+    after) echo cuda_products cuda_rows_of_silu ;;
     head) echo cuda_cross_head cuda_dot_head ;;
     keep) echo cuda_pages_are cuda_kept ;;
     next) echo cuda_next ;;
-    half) echo cuda_half ;;
+    half) echo cuda_updates_add cuda_half ;;
     next_loss) echo cuda_training_next ;;
     top) echo cuda_top cuda_next_top ;;
-    rows_back) echo cuda_back_columns cuda_training_lists ;;
-    dropout) echo cuda_training_with ;;
+    rows_back) echo cuda_rows_go cuda_updates ;;
+    head_back) echo cuda_rows_go cuda_rows_of_scalars ;;
+    segments) echo cuda_rows_of ;;
+    update) echo cuda_updates ;;
+    dropout) echo cuda_dropout cuda_training_with ;;
     *) echo cuda_training_mixed cuda_training_hinge cuda_training_lists ;;
     esac
 }
