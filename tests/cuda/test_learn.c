@@ -2,15 +2,12 @@
  * Tests kernels/cuda/learn: whole training steps against the CPU's, with every term of the
  * objective, both heads, both forms of attention, both optimizers of item rows, dropout, and every
  * switched part.
- *
- * One process has one backend, so the CPU's trainer is one whose backend is taken away. An epsilon
- * of 1 makes AdamW's step nearly the gradient itself: with the usual one a rounding error in a
- * small gradient would become a whole step, and nothing could be compared.
  */
 #include "kernels/trainer.h"
 #include "kernels/trainer_private.h"
 
 #include "tests/cuda/device.h"
+#include "tests/cuda/lessons.h"
 #include "tests/cuda/models.h"
 #include "tests/kernels/jagged.h"
 #include "tests/test.h"
@@ -22,53 +19,6 @@
 #define TOLERANCE 1e-3 /* of a tensor's largest change: kernels/cuda/tape.h */
 
 static struct jagged jagged;
-
-/* The same model twice, each with a trainer: [0] steps on the CPU. */
-struct twins {
-    struct model *models[2];
-    struct trainer *trainers[2];
-};
-
-static struct twins make_twins(const struct model_config *config, struct trainer_config trainer)
-{
-    struct twins twins;
-    struct error err;
-
-    for (int i = 0; i < 2; i++) {
-        twins.models[i] = models_rough(config, test_seed());
-        CHECK_STATUS(OK, trainer_create(&twins.trainers[i], twins.models[i], &trainer, &err));
-        CHECK(twins.trainers[i]->backend != NULL);
-    }
-    twins.trainers[0]->backend = NULL;
-    return twins;
-}
-
-static void drop_twins(struct twins *twins)
-{
-    for (int i = 0; i < 2; i++) {
-        trainer_destroy(twins->trainers[i]);
-        model_destroy(twins->models[i]);
-    }
-}
-
-static void near_losses(const struct trainer_losses *want, const struct trainer_losses *got)
-{
-    const double pairs[][2] = {{want->point, got->point},
-                               {want->pair, got->pair},
-                               {want->list, got->list},
-                               {want->next, got->next},
-                               {want->distil, got->distil},
-                               {want->total, got->total},
-                               {want->gradient_norm, got->gradient_norm}};
-
-    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
-        if (!(fabs(pairs[i][0] - pairs[i][1]) <= 2e-4 * (1 + fabs(pairs[i][0]))))
-            test_fail(__FILE__, __LINE__, "loss %zu: want %.9g, got %.9g", i, pairs[i][0],
-                      pairs[i][1]);
-    CHECK_INT(want->rows, got->rows);
-    CHECK_INT(want->lists, got->lists);
-    CHECK_INT(want->targets, got->targets);
-}
 
 /* Every tensor changed by the same. */
 static void near_models(const struct twins *twins, struct model *before)
@@ -87,84 +37,55 @@ static void near_models(const struct twins *twins, struct model *before)
     }
 }
 
+static void near_losses(const struct trainer_losses *want, const struct trainer_losses *got)
+{
+    lessons_near_losses(want, got, 2e-4, 1);
+}
+
 static void step_both(struct twins *twins, const struct trainer_objective *objective)
 {
     struct trainer_losses losses[2];
-    struct model *before;
-    struct error err;
+    struct model *before = lessons_step(twins, &jagged.batch, objective, losses);
 
-    CHECK_STATUS(OK, model_copy(&before, twins->models[0], &err));
-    for (int i = 0; i < 2; i++)
-        CHECK_STATUS(OK, trainer_step(twins->trainers[i], twins->models[i], &jagged.batch,
-                                      objective, &losses[i], &err));
     near_losses(&losses[0], &losses[1]);
     near_models(twins, before);
     model_destroy(before);
-}
-
-static struct trainer_config smooth(void)
-{
-    struct trainer_config config;
-
-    trainer_defaults(&config);
-    config.learning_rate = .5f;
-    config.epsilon = 1;
-    config.warmup_steps = 0;
-    config.clip = .5f;
-    return config;
 }
 
 /* Two steps: the second has momentum, and rows that it does not touch. */
 static void check_steps(const struct model_config *config, struct trainer_config trainer,
                         struct trainer_objective objective, bool weighted)
 {
-    const struct jagged_size sizes[] = {{17, 5}, {0, 3}, {34, 2}, {3, 18}, {1, 0}};
     struct twins twins;
 
     (void)cuemu_reports();
     models_backend_is_cuda();
-    jagged_fill(&jagged, config, sizes, 5, test_seed());
+    jagged_fill(&jagged, config, lessons_usual, LESSONS_USUAL, test_seed());
     jagged.item[3] = 40; /* outside the table: the unknown row */
     jagged.action[2] = -1;
     jagged.position[4] = 1000;
     if (!weighted)
         jagged.batch.weight = NULL;
-    twins = make_twins(config, trainer);
+    twins = lessons_twins(config, trainer);
     step_both(&twins, &objective);
     step_both(&twins, &objective);
-    drop_twins(&twins);
+    lessons_drop(&twins);
     CHECK_INT(0, cuemu_reports());
-}
-
-static struct model_config config_of(int number)
-{
-    struct random random;
-
-    random_seed(&random, test_seed());
-    return models_config(number, &random);
 }
 
 TEST(cuda_training_mixed_silu_cross)
 {
-    struct model_config config = config_of(1);
+    struct model_config config = lessons_config(1);
 
     config.attention = MODEL_ATTENTION_SILU;
     cuemu_schedule(CUEMU_RANDOM, 1);
-    check_steps(&config, smooth(),
-                (struct trainer_objective){.point = .5f,
-                                           .pair = .25f,
-                                           .list = .25f,
-                                           .next = .2f,
-                                           .distil = .3f,
-                                           .negatives = 20,
-                                           .negatives_block = 4},
-                true);
+    check_steps(&config, lessons_smooth(), lessons_every_term, true);
 }
 
 TEST(cuda_training_hinge_lambda_softmax_adagrad)
 {
-    struct model_config config = config_of(2);
-    struct trainer_config trainer = smooth();
+    struct model_config config = lessons_config(2);
+    struct trainer_config trainer = lessons_smooth();
 
     config.attention = MODEL_ATTENTION_SOFTMAX;
     config.L = 2;
@@ -185,8 +106,8 @@ TEST(cuda_training_hinge_lambda_softmax_adagrad)
 
 TEST(cuda_training_lists_dot_decay)
 {
-    struct model_config config = config_of(3);
-    struct trainer_config trainer = smooth();
+    struct model_config config = lessons_config(3);
+    struct trainer_config trainer = lessons_smooth();
 
     config.L = 1;
     config.F = 3;
@@ -199,13 +120,13 @@ TEST(cuda_training_lists_dot_decay)
 /* A head of 80 channels takes two blocks; sets of one position; drawn by popularity. */
 TEST(cuda_training_next_items_wide)
 {
-    struct model_config config = config_of(0);
+    struct model_config config = lessons_config(0);
 
     config.C = 80;
     config.H = 1;
     config.L = 1;
     cuemu_schedule(CUEMU_RANDOM, 4);
-    check_steps(&config, smooth(),
+    check_steps(&config, lessons_smooth(),
                 (struct trainer_objective){.next = 1, .negatives = 33, .negatives_block = 1}, true);
 }
 
@@ -214,9 +135,9 @@ TEST(cuda_training_draws_by_popularity_and_evaluates_as_the_cpu)
     const struct jagged_size sizes[] = {{17, 5}, {9, 0}};
     struct trainer_objective objective = {
         .point = 1, .next = 1, .negatives = 12, .negatives_block = 5};
-    struct model_config config = config_of(1);
+    struct model_config config = lessons_config(1);
     struct trainer_losses losses[2];
-    struct twins twins = make_twins(&config, smooth());
+    struct twins twins = lessons_twins(&config, lessons_smooth());
     float weights[40];
     struct error err;
 
@@ -231,7 +152,7 @@ TEST(cuda_training_draws_by_popularity_and_evaluates_as_the_cpu)
     }
     near_losses(&losses[0], &losses[1]);
     step_both(&twins, &objective);
-    drop_twins(&twins);
+    lessons_drop(&twins);
     CHECK_INT(0, cuemu_reports());
 }
 
@@ -240,10 +161,8 @@ TEST(cuda_training_draws_by_popularity_and_evaluates_as_the_cpu)
 TEST(cuda_training_goes_on_after_a_load_and_a_grown_table)
 {
     const struct jagged_size sizes[] = {{6, 5}};
-    struct trainer_objective objective = {
-        .point = 1, .next = .2f, .negatives = 4, .negatives_block = 3};
-    struct model_config config = config_of(1);
-    struct twins twins = make_twins(&config, smooth());
+    struct model_config config = lessons_config(1);
+    struct twins twins = lessons_twins(&config, lessons_smooth());
     struct trainer_losses losses;
     struct error err;
     size_t bytes;
@@ -251,28 +170,28 @@ TEST(cuda_training_goes_on_after_a_load_and_a_grown_table)
 
     cuemu_schedule(CUEMU_IN_ORDER, 0);
     jagged_fill(&jagged, &config, sizes, 1, test_seed());
-    step_both(&twins, &objective);
+    step_both(&twins, &lessons_small);
     bytes = trainer_state_bytes(twins.trainers[0]);
     state = malloc(bytes);
     CHECK(state != NULL);
     trainer_state_save(twins.trainers[0], state);
-    step_both(&twins, &objective);
+    step_both(&twins, &lessons_small);
     for (int i = 0; i < 2; i++)
         CHECK_STATUS(OK, trainer_state_load(twins.trainers[i], state, bytes, &err));
-    step_both(&twins, &objective);
+    step_both(&twins, &lessons_small);
     for (int i = 0; i < 2; i++)
         CHECK_STATUS(OK, model_grow_items(twins.models[i], 60, &err));
     jagged.item[2] = 55;
-    step_both(&twins, &objective);
+    step_both(&twins, &lessons_small);
     jagged.batch.label = NULL;
     jagged.batch.teacher = NULL;
     jagged.batch.next_item = NULL;
-    CHECK_STATUS(OK, trainer_step(twins.trainers[1], twins.models[1], &jagged.batch, &objective,
+    CHECK_STATUS(OK, trainer_step(twins.trainers[1], twins.models[1], &jagged.batch, &lessons_small,
                                   &losses, &err));
     CHECK_INT(4, trainer_steps(twins.trainers[1]) + 1);
     near_models(&twins, twins.models[0]);
     free(state);
-    drop_twins(&twins);
+    lessons_drop(&twins);
     CHECK_INT(0, cuemu_reports());
 }
 
@@ -281,14 +200,14 @@ TEST(cuda_training_is_the_same_to_the_bit_in_any_order)
     const struct jagged_size sizes[] = {{17, 5}, {9, 20}};
     struct trainer_objective objective = {
         .pair = 1, .next = 1, .negatives = 12, .negatives_block = 5};
-    struct model_config config = config_of(2);
+    struct model_config config = lessons_config(2);
     struct model *models[2];
     struct error err;
 
     cuemu_need_emulator();
     jagged_fill(&jagged, &config, sizes, 2, test_seed());
     for (int i = 0; i < 2; i++) {
-        struct trainer_config settings = smooth();
+        struct trainer_config settings = lessons_smooth();
         struct trainer *trainer;
 
         models[i] = models_rough(&config, 1);
@@ -297,12 +216,7 @@ TEST(cuda_training_is_the_same_to_the_bit_in_any_order)
         CHECK_STATUS(OK, trainer_step(trainer, models[i], &jagged.batch, &objective, NULL, &err));
         trainer_destroy(trainer);
     }
-    for (int32_t i = 0; i < model_tensors_count(models[0]); i++) {
-        struct model_tensor a = model_tensor(models[0], i), b = model_tensor(models[1], i);
-
-        if (memcmp(a.data, b.data, a.count * sizeof *a.data) != 0)
-            test_fail(__FILE__, __LINE__, "%s differs", a.name);
-    }
+    lessons_same_bits(models[0], models[1]);
     model_destroy(models[0]);
     model_destroy(models[1]);
     CHECK_INT(0, cuemu_reports());
@@ -312,8 +226,8 @@ TEST(cuda_training_is_the_same_to_the_bit_in_any_order)
 TEST(cuda_training_drops_what_the_cpu_drops)
 {
     for (int number = 0; number < 2; number++) {
-        struct model_config config = config_of(1 + number);
-        struct trainer_config trainer = smooth();
+        struct model_config config = lessons_config(1 + number);
+        struct trainer_config trainer = lessons_smooth();
 
         config.C = 32;
         config.L = 2;
@@ -333,20 +247,14 @@ TEST(cuda_training_drops_what_the_cpu_drops)
 /* Texts teach their projection, context its own rows; a switched bias is neither read nor moved. */
 static void check_switch(int number)
 {
-    struct model_config config = config_of(number);
-    struct trainer_config trainer = smooth();
+    struct model_config config = lessons_switched(number);
+    struct trainer_config trainer = lessons_smooth();
 
-    switches_set(&config, number);
-    config.P += config.contexts;
-    config.L = 2;
     trainer.dropout = number == SWITCHES - 1 ? .2f : 0;
     trainer.items = number == SWITCHES - 1 ? TRAINER_ITEMS_ADAGRAD : TRAINER_ITEMS_ADAMW;
     trainer.learning_rate = .05f;
     cuemu_schedule((enum cuemu_order)(number % CUEMU_ORDERS), 6);
-    check_steps(&config, trainer,
-                (struct trainer_objective){
-                    .point = .5f, .list = .3f, .next = .3f, .negatives = 12, .negatives_block = 4},
-                true);
+    check_steps(&config, trainer, lessons_of_switches, true);
 }
 
 TEST(cuda_training_with_context)
@@ -433,7 +341,7 @@ static void check_runs(const struct model_config *config, struct trainer_config 
     const struct jagged_size sizes[] = {{9, 5}, {3, 7}};
     const struct trainer_objective objective = {
         .point = .5f, .list = .5f, .next = .3f, .negatives = 9, .negatives_block = 4};
-    struct twins twins = make_twins(config, trainer);
+    struct twins twins = lessons_twins(config, trainer);
     struct error err;
 
     twins.trainers[0]->backend = twins.trainers[1]->backend;
@@ -452,23 +360,23 @@ static void check_runs(const struct model_config *config, struct trainer_config 
         }
     }
     CHECK_STATUS(OK, trainer_run_end(twins.trainers[1], twins.models[1], &err));
-    drop_twins(&twins);
+    lessons_drop(&twins);
     CHECK_INT(0, cuemu_reports());
 }
 
 TEST(cuda_training_in_a_run_is_the_same_to_the_bit)
 {
-    struct model_config config = config_of(1);
+    struct model_config config = lessons_config(1);
 
     config.F = 3;
-    check_runs(&config, smooth(), 0);
+    check_runs(&config, lessons_smooth(), 0);
 }
 
 /* What rows read of their texts is added up in another order on the device. */
 TEST(cuda_training_in_a_run_with_texts_and_context)
 {
-    struct model_config config = config_of(1);
-    struct trainer_config trainer = smooth();
+    struct model_config config = lessons_config(1);
+    struct trainer_config trainer = lessons_smooth();
 
     switches_set(&config, SWITCHES - 1);
     config.P += config.contexts;

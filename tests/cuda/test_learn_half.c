@@ -13,6 +13,7 @@
 
 #include "kernels/cuda/ops_back.h"
 #include "tests/cuda/device.h"
+#include "tests/cuda/lessons.h"
 #include "tests/cuda/models.h"
 #include "tests/kernels/jagged.h"
 #include "tests/test.h"
@@ -27,53 +28,6 @@
 #define TOLERANCE 4e-2
 
 static struct jagged jagged;
-
-/* The same model twice: [0] steps in f32 on the CPU, [1] in bf16 on the device. */
-struct twins {
-    struct model *models[2];
-    struct trainer *trainers[2];
-};
-
-static struct twins make_twins(const struct model_config *config, struct trainer_config trainer)
-{
-    struct twins twins;
-    struct error err;
-
-    trainer.bf16 = true;
-    for (int i = 0; i < 2; i++) {
-        twins.models[i] = models_rough(config, test_seed());
-        CHECK_STATUS(OK, trainer_create(&twins.trainers[i], twins.models[i], &trainer, &err));
-        CHECK(twins.trainers[i]->backend != NULL);
-    }
-    twins.trainers[0]->backend = NULL;
-    CHECK(!trainer_is_bf16(twins.trainers[0]));
-    return twins;
-}
-
-static void drop_twins(struct twins *twins)
-{
-    for (int i = 0; i < 2; i++) {
-        trainer_destroy(twins->trainers[i]);
-        model_destroy(twins->models[i]);
-    }
-}
-
-static void near_losses(const struct trainer_losses *want, const struct trainer_losses *got,
-                        double tolerance)
-{
-    const double pairs[][2] = {{want->point, got->point},
-                               {want->pair, got->pair},
-                               {want->list, got->list},
-                               {want->next, got->next},
-                               {want->distil, got->distil},
-                               {want->total, got->total},
-                               {want->gradient_norm, got->gradient_norm}};
-
-    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
-        if (!(fabs(pairs[i][0] - pairs[i][1]) <= tolerance * (.1 + fabs(pairs[i][0]))))
-            test_fail(__FILE__, __LINE__, "loss %zu: want %.9g, got %.9g", i, pairs[i][0],
-                      pairs[i][1]);
-}
 
 /* Every tensor changed in the same direction, as far. Returns the largest error. */
 static double near_models(const struct twins *twins, struct model *before, double tolerance)
@@ -107,39 +61,19 @@ static double step_both(struct twins *twins, const struct trainer_objective *obj
                         double tolerance)
 {
     struct trainer_losses losses[2];
-    struct model *before;
-    struct error err;
-    double worst;
+    struct model *before = lessons_step(twins, &jagged.batch, objective, losses);
+    double worst = near_models(twins, before, tolerance);
 
-    CHECK_STATUS(OK, model_copy(&before, twins->models[0], &err));
-    for (int i = 0; i < 2; i++)
-        CHECK_STATUS(OK, trainer_step(twins->trainers[i], twins->models[i], &jagged.batch,
-                                      objective, &losses[i], &err));
-    near_losses(&losses[0], &losses[1], tolerance);
-    worst = near_models(twins, before, tolerance);
+    lessons_near_losses(&losses[0], &losses[1], tolerance, .1);
     model_destroy(before);
     return worst;
 }
 
-/* An epsilon of 1 makes AdamW's step nearly the gradient itself (test_learn.c). */
-static struct trainer_config smooth(void)
+/* [1] steps in bf16 on the device. */
+static struct twins make_twins(const struct model_config *config, struct trainer_config trainer)
 {
-    struct trainer_config config;
-
-    trainer_defaults(&config);
-    config.learning_rate = .5f;
-    config.epsilon = 1;
-    config.warmup_steps = 0;
-    config.clip = .5f;
-    return config;
-}
-
-static struct model_config config_of(int number)
-{
-    struct random random;
-
-    random_seed(&random, test_seed());
-    return models_config(number, &random);
+    trainer.bf16 = true;
+    return lessons_twins(config, trainer);
 }
 
 static void check_step(const struct model_config *config, struct trainer_config trainer,
@@ -157,35 +91,26 @@ static void check_step(const struct model_config *config, struct trainer_config 
     worst = step_both(&twins, &objective, tolerance);
     if (!(worst > 1e-3))
         test_fail(__FILE__, __LINE__, "an error of %g is that of f32", worst);
-    drop_twins(&twins);
+    lessons_drop(&twins);
     CHECK_INT(0, cuemu_reports());
 }
 
 /* ---- whole steps ---- */
 
-static const struct jagged_size usual[] = {{17, 5}, {0, 3}, {34, 2}, {3, 18}, {1, 0}};
-
 TEST(cuda_half_training_every_term_silu_cross)
 {
-    struct model_config config = config_of(1);
+    struct model_config config = lessons_config(1);
 
     config.attention = MODEL_ATTENTION_SILU;
     cuemu_schedule(CUEMU_RANDOM, 1);
-    check_step(&config, smooth(),
-               (struct trainer_objective){.point = .5f,
-                                          .pair = .25f,
-                                          .list = .25f,
-                                          .next = .2f,
-                                          .distil = .3f,
-                                          .negatives = 20,
-                                          .negatives_block = 4},
-               usual, 5, TOLERANCE);
+    check_step(&config, lessons_smooth(), lessons_every_term, lessons_usual, LESSONS_USUAL,
+               TOLERANCE);
 }
 
 TEST(cuda_half_training_softmax_cross_adagrad)
 {
-    struct model_config config = config_of(2);
-    struct trainer_config trainer = smooth();
+    struct model_config config = lessons_config(2);
+    struct trainer_config trainer = lessons_smooth();
 
     config.attention = MODEL_ATTENTION_SOFTMAX;
     config.L = 2;
@@ -195,35 +120,29 @@ TEST(cuda_half_training_softmax_cross_adagrad)
     cuemu_schedule(CUEMU_REVERSE, 2);
     check_step(&config, trainer,
                (struct trainer_objective){.point = .1f, .pair = 1, .next = 1, .negatives = 9},
-               usual, 5, TOLERANCE);
+               lessons_usual, LESSONS_USUAL, TOLERANCE);
 }
 
 TEST(cuda_half_training_dot)
 {
-    struct model_config config = config_of(3);
+    struct model_config config = lessons_config(3);
 
     config.L = 1;
     config.F = 3;
     cuemu_schedule(CUEMU_IN_ORDER, 3);
-    check_step(&config, smooth(), (struct trainer_objective){.point = 1, .list = .3f}, usual, 5,
-               TOLERANCE);
+    check_step(&config, lessons_smooth(), (struct trainer_objective){.point = 1, .list = .3f},
+               lessons_usual, LESSONS_USUAL, TOLERANCE);
 }
 
 TEST(cuda_half_training_with_dropout_context_and_texts)
 {
-    struct model_config config = config_of(SWITCHES - 1);
-    struct trainer_config trainer = smooth();
+    struct model_config config = lessons_switched(SWITCHES - 1);
+    struct trainer_config trainer = lessons_smooth();
 
-    switches_set(&config, SWITCHES - 1);
-    config.P += config.contexts;
-    config.L = 2;
     trainer.dropout = .2f;
     trainer.learning_rate = .05f;
     cuemu_schedule(CUEMU_RANDOM, 6);
-    check_step(&config, trainer,
-               (struct trainer_objective){
-                   .point = .5f, .list = .3f, .next = .3f, .negatives = 12, .negatives_block = 4},
-               usual, 5, TOLERANCE);
+    check_step(&config, trainer, lessons_of_switches, lessons_usual, LESSONS_USUAL, TOLERANCE);
 }
 
 /* One row, no candidates, no history. Of so few rows no errors cancel. */
@@ -232,11 +151,11 @@ TEST(cuda_half_training_of_next_to_nothing)
     const struct jagged_size sizes[][2] = {{{2, 0}, {1, 0}}, {{0, 1}, {0, 0}}, {{1, 1}, {0, 7}}};
     struct trainer_objective objective = {
         .point = 1, .next = .5f, .negatives = 3, .negatives_block = 2};
-    struct model_config config = config_of(1);
+    struct model_config config = lessons_config(1);
 
     cuemu_schedule(CUEMU_IN_ORDER, 0);
     for (int i = 0; i < 3; i++)
-        check_step(&config, smooth(), objective, sizes[i], 2, .3);
+        check_step(&config, lessons_smooth(), objective, sizes[i], 2, .3);
 }
 
 /* ---- what must stay ---- */
@@ -244,7 +163,7 @@ TEST(cuda_half_training_of_next_to_nothing)
 static void step_alone(struct model **model, const struct model_config *config,
                        enum cuemu_order order, const struct trainer_objective *objective)
 {
-    struct trainer_config settings = smooth();
+    struct trainer_config settings = lessons_smooth();
     struct trainer *trainer;
     struct error err;
 
@@ -263,19 +182,14 @@ TEST(cuda_half_training_is_the_same_to_the_bit_in_any_order)
     const struct jagged_size sizes[] = {{9, 5}, {5, 17}};
     struct trainer_objective objective = {
         .pair = 1, .next = 1, .negatives = 12, .negatives_block = 5};
-    struct model_config config = config_of(1);
+    struct model_config config = lessons_config(1);
     struct model *models[2];
 
     cuemu_need_emulator();
     jagged_fill(&jagged, &config, sizes, 2, test_seed());
     step_alone(&models[0], &config, CUEMU_REVERSE, &objective);
     step_alone(&models[1], &config, CUEMU_RANDOM, &objective);
-    for (int32_t i = 0; i < model_tensors_count(models[0]); i++) {
-        struct model_tensor a = model_tensor(models[0], i), b = model_tensor(models[1], i);
-
-        if (memcmp(a.data, b.data, a.count * sizeof *a.data) != 0)
-            test_fail(__FILE__, __LINE__, "%s differs", a.name);
-    }
+    lessons_same_bits(models[0], models[1]);
     model_destroy(models[0]);
     model_destroy(models[1]);
     CHECK_INT(0, cuemu_reports());
@@ -286,8 +200,8 @@ TEST(cuda_half_training_allocates_nothing_after_the_largest_step)
     const struct jagged_size sizes[][2] = {{{3, 2}, {0, 1}}, {{9, 7}, {5, 3}}, {{9, 6}, {4, 3}}};
     struct trainer_objective objective = {
         .point = 1, .next = 1, .negatives = 5, .negatives_block = 4};
-    struct model_config config = config_of(1);
-    struct trainer_config settings = smooth();
+    struct model_config config = lessons_config(1);
+    struct trainer_config settings = lessons_smooth();
     struct model *model;
     struct trainer *trainer;
     int64_t allocations = 0;
@@ -315,10 +229,8 @@ TEST(cuda_half_training_allocates_nothing_after_the_largest_step)
 TEST(cuda_half_training_state_is_that_of_f32)
 {
     const struct jagged_size sizes[] = {{6, 5}};
-    struct trainer_objective objective = {
-        .point = 1, .next = .2f, .negatives = 4, .negatives_block = 3};
-    struct model_config config = config_of(1);
-    struct trainer_config settings = smooth();
+    struct model_config config = lessons_config(1);
+    struct trainer_config settings = lessons_smooth();
     struct model *model, *copy;
     struct trainer *bf16, *loaded;
     struct error err;
@@ -333,7 +245,7 @@ TEST(cuda_half_training_state_is_that_of_f32)
     CHECK_STATUS(OK, trainer_create(&bf16, model, &settings, &err));
     trainer_run_begin(bf16);
     for (int i = 0; i < 2; i++)
-        CHECK_STATUS(OK, trainer_step(bf16, model, &jagged.batch, &objective, NULL, &err));
+        CHECK_STATUS(OK, trainer_step(bf16, model, &jagged.batch, &lessons_small, NULL, &err));
     CHECK_STATUS(OK, trainer_run_end(bf16, model, &err));
     bytes = trainer_state_bytes(bf16);
     state = malloc(bytes);
@@ -349,7 +261,7 @@ TEST(cuda_half_training_state_is_that_of_f32)
     settings.bf16 = true; /* the same two steps, one by one */
     CHECK_STATUS(OK, trainer_create(&loaded, copy, &settings, &err));
     for (int i = 0; i < 2; i++)
-        CHECK_STATUS(OK, trainer_step(loaded, copy, &jagged.batch, &objective, NULL, &err));
+        CHECK_STATUS(OK, trainer_step(loaded, copy, &jagged.batch, &lessons_small, NULL, &err));
     CHECK_INT(bytes, trainer_state_bytes(loaded));
     trainer_state_save(loaded, again);
     CHECK(memcmp(state, again, bytes) == 0);
@@ -368,9 +280,7 @@ TEST(cuda_half_training_on_a_device_without_bf16_is_f32)
 {
     const struct jagged_size sizes[] = {{9, 5}, {0, 3}};
     const char *machine = getenv("CUEMU_MACHINE");
-    struct trainer_objective objective = {
-        .point = 1, .next = .2f, .negatives = 4, .negatives_block = 3};
-    struct model_config config = config_of(1);
+    struct model_config config = lessons_config(1);
     char command[1024], self[256] = {0};
     struct twins twins;
 
@@ -386,10 +296,10 @@ TEST(cuda_half_training_on_a_device_without_bf16_is_f32)
     }
     cuemu_schedule(CUEMU_IN_ORDER, 0);
     jagged_fill(&jagged, &config, sizes, 2, test_seed());
-    twins = make_twins(&config, smooth());
+    twins = make_twins(&config, lessons_smooth());
     CHECK(!trainer_is_bf16(twins.trainers[1]));
-    CHECK(step_both(&twins, &objective, 1e-3) < 1e-3);
-    drop_twins(&twins);
+    CHECK(step_both(&twins, &lessons_small, 1e-3) < 1e-3);
+    lessons_drop(&twins);
     CHECK_INT(0, cuemu_reports());
 }
 
@@ -461,7 +371,7 @@ static double found(const struct model *model)
 
     random_seed(&random, 77);
     for (int i = 0; i < 5; i++) {
-        plant(model_config(model), &random, (uint64_t)(1000 + i));
+        plant(model_config(model), &random, 1000 + (uint64_t)i);
         CHECK_STATUS(OK, model_next_all(model, workspace, &jagged.batch, scores, &err));
         for (int32_t b = 0; b < 2; b++) {
             int32_t best = 1;
