@@ -17,6 +17,10 @@
  *                            FRESHET_SERVE_HISTORY_CACHE=0B in the environment: without the cache
  *   serve_cpu_us, serve_returning_cpu_us
  *                            processor time of the process for each of these requests
+ *   http_rerank_failures     requests that got no whole answer; a line below says how many of each
+ *                            kind: no answer, an HTTP status, how degraded. A busy machine is too
+ *                            late for serve.redis_budget, which is "degraded: cached", then
+ *                            "no_history", and for serve.budget: HTTP 504
  *   serve_rss_mb
  *
  *     build/release/bench/bench_serve build/release/freshet
@@ -35,6 +39,7 @@
 #include "ops/json.h"
 #include "ops/process.h"
 #include "ops/random.h"
+#include "schemas/rerank.h"
 #include "scorer/rank.h"
 
 #include "tests/bench/figure.h"
@@ -58,6 +63,9 @@
 #define ROUNDS     5
 #define RETURNING  400 /* users of whom the cache has room for all */
 #define ROTATION   8
+#define KINDS_MAX  16 /* of failures */
+#define WHY_BYTES  280
+#define READY_S    60
 
 static char folder[64];
 static struct rules rules;
@@ -66,7 +74,14 @@ static struct model *model;
 static struct process redis, serve;
 static char rerank_url[128], empty_url[128];
 static double latency_ms[REQUESTS];
-static int failures;
+
+/* Requests that got no whole answer, by why; the last kind is of all that are too many. */
+static struct {
+    char why[WHY_BYTES];
+    int count;
+} failures[KINDS_MAX];
+static int failures_count;
+static pthread_mutex_t failures_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static uint64_t hash_of(int item)
 {
@@ -312,7 +327,6 @@ static void start_serve(const char *program)
                    (int)json_int_or(json_member(root, "admin"), 0));
     free(text);
     json_parser_destroy(parser);
-    (void)usleep(700000); /* the first bundle is read within two refreshes */
 }
 
 static int64_t begin_us;
@@ -330,16 +344,82 @@ static size_t write_request(struct random *random, char *body, size_t bytes)
     return used + (size_t)snprintf(body + used, bytes - used, "]}");
 }
 
-static bool ask(struct http_client *client, struct text body)
+/* The text behind "degraded", as the answer has it. */
+static struct text degraded_of(struct text answer)
 {
-    struct text answer;
+    static const char name[] = "\"degraded\":\"";
+    const char *at = memmem(answer.at, answer.bytes, name, sizeof name - 1);
+    const char *end;
+
+    if (at == NULL)
+        return (struct text){0};
+    at += sizeof name - 1;
+    end = memchr(at, '"', answer.bytes - (size_t)(at - answer.at));
+    return (struct text){at, end == NULL ? 0 : (size_t)(end - at)};
+}
+
+/* False: why says what came instead of a whole answer. */
+static bool ask(struct http_client *client, struct text body, char why[WHY_BYTES])
+{
+    struct text answer, degraded;
     struct error err;
     int code = 0;
+    enum status status = empty ? http_client_get(client, empty_url, &code, &answer, &err)
+                               : http_client_post(client, rerank_url, body, &code, &answer, &err);
 
-    if (empty)
-        return http_client_get(client, empty_url, &code, &answer, &err) == OK && code == 200;
-    return http_client_post(client, rerank_url, body, &code, &answer, &err) == OK && code == 200 &&
-           memmem(answer.at, answer.bytes, "\"degraded\":\"none\"", 17) != NULL;
+    if (status != OK) {
+        (void)snprintf(why, WHY_BYTES, "%s: %s", status_name(status), err.text);
+        return false;
+    }
+    if (code != 200) {
+        (void)snprintf(why, WHY_BYTES, "HTTP %d: %.*s", code,
+                       (int)(answer.bytes < 100 ? answer.bytes : 100), answer.at);
+        return false;
+    }
+    degraded = degraded_of(answer);
+    if (empty || text_equal(degraded, text_of(degraded_names[DEGRADED_NONE])))
+        return true;
+    (void)snprintf(why, WHY_BYTES, "degraded: %.*s", TEXT_ARGS(degraded));
+    return false;
+}
+
+static void count_failure(const char *why)
+{
+    int i = 0;
+
+    (void)pthread_mutex_lock(&failures_lock);
+    while (i < KINDS_MAX - 1 && failures[i].count > 0 && strcmp(failures[i].why, why) != 0)
+        i++;
+    if (failures[i].count++ == 0)
+        (void)snprintf(failures[i].why, WHY_BYTES, "%s", i < KINDS_MAX - 1 ? why : "others");
+    failures_count++;
+    (void)pthread_mutex_unlock(&failures_lock);
+}
+
+/* The first bundle is read within two refreshes, later where the machine is busy; until then lists
+ * come back as they were given. */
+static void wait_until_served(void)
+{
+    char body[4096], why[WHY_BYTES];
+    int64_t until_us = clock_monotonic_us() + (int64_t)READY_S * 1000000;
+    struct http_client *client;
+    struct random random;
+    struct error err;
+
+    random_seed(&random, 99);
+    asking = USERS;
+    figure_must(http_client_create(&client, 5000, 1 << 20, &err), &err);
+    for (;;) {
+        size_t bytes = write_request(&random, body, sizeof body);
+
+        if (ask(client, (struct text){body, bytes}, why))
+            break;
+        if (clock_monotonic_us() > until_us)
+            figure_must(error_set(&err, ERR_TIMEOUT, "no whole answer in %d s: %s", READY_S, why),
+                        &err);
+        (void)usleep(10000);
+    }
+    http_client_destroy(client);
 }
 
 /* Worker w sends requests w, w + WORKERS, ... each at its planned time. */
@@ -349,7 +429,7 @@ static void *work(void *context)
     struct http_client *client;
     struct random random;
     struct error err;
-    char body[4096];
+    char body[4096], why[WHY_BYTES];
 
     random_seed(&random, 100 + (uint64_t)worker);
     figure_must(http_client_create(&client, 5000, 1 << 20, &err), &err);
@@ -360,8 +440,8 @@ static void *work(void *context)
 
         if (now_us < planned_us)
             (void)usleep((useconds_t)(planned_us - now_us));
-        if (!ask(client, (struct text){body, bytes}))
-            (void)__atomic_fetch_add(&failures, 1, __ATOMIC_RELAXED);
+        if (!ask(client, (struct text){body, bytes}, why))
+            count_failure(why);
         latency_ms[n] = (double)(clock_monotonic_us() - planned_us) / 1000;
     }
     http_client_destroy(client);
@@ -427,7 +507,9 @@ static void bench_http(void)
     figure_report("serve_returning_cpu_us", figure_quantile(returning_cpu, ROUNDS, 0.5), "us",
                   "of all users", figure_quantile(cpu, ROUNDS, 0.5));
     figure_report("http_empty_p99_ms", least, "ms", "", 0);
-    figure_report("http_rerank_failures", failures, "requests", "", 0);
+    figure_report("http_rerank_failures", failures_count, "requests", "", 0);
+    for (int i = 0; i < KINDS_MAX && failures[i].count > 0; i++)
+        (void)printf("%8d of %d: %s\n", failures[i].count, 3 * ROUNDS * REQUESTS, failures[i].why);
     figure_report("serve_rss_mb", figure_rss_mb(serve.pid), "MB", "", 0);
 }
 
@@ -456,11 +538,12 @@ int main(int argc, char **argv)
         start_redis();
         fill_redis();
         start_serve(argv[1]);
+        wait_until_served();
         bench_http();
         process_stop(&serve, 5000);
         process_stop(&redis, 5000);
     }
     model_destroy(model);
     item_tables_destroy(tables);
-    return file_remove_tree(folder, &err) != OK || failures > 0;
+    return file_remove_tree(folder, &err) != OK || failures_count > 0;
 }
