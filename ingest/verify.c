@@ -24,13 +24,13 @@
 #include "ingest/topic_reader.h"
 #include "ingest/verify_dump.h"
 #include "ingest/verify_examples.h"
+#include "ingest/verify_fed.h"
 #include "ingest/verify_history.h"
 #include "ingest/verify_items.h"
 #include "ingest/verify_work.h"
 #include "ops/arena.h"
 #include "ops/hash.h"
 #include "ops/json_writer.h"
-#include "ops/map64.h"
 #include "ops/progress.h"
 
 #include <inttypes.h>
@@ -45,15 +45,6 @@
 #define ARENA_LIMIT ((size_t)64 * 1024 * 1024)
 #define RESULT_ROOM (64 * 1024)
 #define TOLD_ROOM   400
-
-/* What is known of a user's records, in a map64: how many there are, and in which partition. */
-#define FED_COUNT_BITS 19
-#define FED_COUNT_MAX  ((1u << FED_COUNT_BITS) - 1) /* it stays at that */
-#define FED_PLACE_MASK 0xfffu
-#define FED_MIXED      (1u << 31) /* several partitions */
-#define FED_USER_BYTES 37         /* in the table */
-
-_Static_assert(DATASET_PARTITIONS_MAX <= FED_PLACE_MASK + 1, "every place fits");
 
 enum verdict {
     VERDICT_EQUAL,
@@ -76,7 +67,7 @@ struct verify {
     struct event_schema *schema;
     struct event_decoder *decoder;
     struct user_store *store;
-    struct map64 *fed;                /* user -> FED_* */
+    struct verify_fed fed;
     struct verify_examples *examples; /* NULL: not compared */
     struct robot_limits robots;       /* of the trainer */
     struct verify_items *items;       /* NULL: not compared */
@@ -87,8 +78,7 @@ struct verify {
     struct progress progress;
     int64_t *watermarks; /* by place in offsets */
     int64_t (*counts)[OUTCOME_COUNT];
-    int64_t *slack; /* by place: records of users of several partitions */
-    int64_t records, users, equal, different, missing, unknown, unreadable, wrong_counts, mixed;
+    int64_t records, users, equal, different, missing, unknown, unreadable, wrong_counts;
     struct examples_reader_counts rows;
     struct verify_examples_counts of_examples;
     struct verify_items_counts of_items;
@@ -101,34 +91,6 @@ struct verify {
 static bool of_pass(const struct verify *v, uint64_t user)
 {
     return user / (uint64_t)v->dataset.shards % (uint64_t)v->passes == (uint64_t)v->pass;
-}
-
-/* ---- users of two partitions ---- */
-
-static enum status note_fed(struct verify *v, uint64_t user, int place, struct error *err)
-{
-    uint32_t fed = (uint32_t)place << FED_COUNT_BITS;
-
-    (void)map64_get(v->fed, user, &fed);
-    if ((fed & FED_MIXED) == 0 && (fed >> FED_COUNT_BITS & FED_PLACE_MASK) != (uint32_t)place) {
-        v->slack[fed >> FED_COUNT_BITS & FED_PLACE_MASK] += fed & FED_COUNT_MAX;
-        fed |= FED_MIXED;
-        v->mixed++;
-    }
-    if ((fed & FED_MIXED) != 0)
-        v->slack[place]++;
-    fed += (fed & FED_COUNT_MAX) < FED_COUNT_MAX;
-    return map64_put(v->fed, user, fed) == OK ? OK
-                                              : error_set(err, ERR_NOMEM, "no memory for a user");
-}
-
-static bool is_mixed(const struct verify *v, uint64_t user, int64_t *records)
-{
-    uint32_t fed = 0;
-
-    (void)map64_get(v->fed, user, &fed);
-    *records = (fed & FED_COUNT_MAX) == FED_COUNT_MAX ? INT64_MAX : fed & FED_COUNT_MAX;
-    return (fed & FED_MIXED) != 0;
 }
 
 /* ---- the replay ---- */
@@ -188,7 +150,7 @@ static enum status apply(struct verify *v, int place, const struct kafka_record 
 
     if (record->offset < p->next_of[shard] && (event == NULL ? v->pass == 0 : of_pass(v, user))) {
         if (event != NULL)
-            status = note_fed(v, user, place, err);
+            status = verify_fed_note(&v->fed, user, place, err);
         if (event != NULL && status == OK)
             status = user_store_apply(v->store, event, v->watermarks[place], record->replayed,
                                       emitted, v, &outcome, err);
@@ -203,7 +165,7 @@ static enum status apply(struct verify *v, int place, const struct kafka_record 
 /* Rather an end with a remedy than one by the system. */
 static enum status check_memory(struct verify *v, struct error *err)
 {
-    size_t bytes = user_store_bytes(v->store) + map64_count(v->fed) * FED_USER_BYTES;
+    size_t bytes = user_store_bytes(v->store) + map64_count(v->fed.users) * VERIFY_FED_USER_BYTES;
 
     if (v->examples != NULL)
         bytes += verify_examples_bytes(v->examples);
@@ -375,7 +337,7 @@ static void compare_user(void *context, struct text user, const struct user_valu
     } else if (!there) {
         v->missing++;
         tell_user(v, user, "is not in Redis", NULL, NULL);
-    } else if (is_mixed(v, rules_user_hash(&v->dataset.rules, user), &records)
+    } else if (verify_fed_mixed(&v->fed, rules_user_hash(&v->dataset.rules, user), &records)
                    ? equal_within(&got, want, records)
                    : user_value_equal(&got, want)) {
         v->equal++;
@@ -431,7 +393,7 @@ static void compare_counts(struct verify *v)
 {
     for (int i = 0; i < v->offsets.count; i++)
         for (int o = 0; o < OUTCOME_COUNT; o++) {
-            if (llabs(v->offsets.list[i].counts[o] - v->counts[i][o]) <= v->slack[i])
+            if (llabs(v->offsets.list[i].counts[o] - v->counts[i][o]) <= v->fed.slack[i])
                 continue;
             v->wrong_counts++;
             (void)fprintf(stderr,
@@ -450,9 +412,10 @@ static bool example_wanted(void *context, uint64_t user)
 
 static bool example_judged(void *context, uint64_t user)
 {
+    const struct verify *v = context;
     int64_t records;
 
-    return !is_mixed(context, user, &records);
+    return !verify_fed_mixed(&v->fed, user, &records);
 }
 
 static void example_differs(void *context, uint64_t user, const char *what)
@@ -571,11 +534,10 @@ static enum status open_all(struct verify *v, struct error *err)
     count = (size_t)v->offsets.count + 1;
     v->watermarks = calloc(count, sizeof *v->watermarks);
     v->counts = calloc(count, sizeof *v->counts);
-    v->slack = calloc(count, sizeof *v->slack);
     v->arena = arena_create(ARENA_BLOCK, ARENA_LIMIT);
-    if (v->watermarks == NULL || v->counts == NULL || v->slack == NULL)
+    if (v->watermarks == NULL || v->counts == NULL)
         return error_set(err, ERR_NOMEM, "no memory to verify");
-    return OK;
+    return verify_fed_init(&v->fed, v->offsets.count, err);
 }
 
 /* What is of one pass alone. */
@@ -588,9 +550,8 @@ static enum status begin_pass(struct verify *v, struct error *err)
                                                 .context = v};
     enum status status = user_store_create(&v->store, &v->dataset.rules, err);
 
-    v->fed = map64_create(0, MAP64_ENTRIES_MAX);
-    if (status == OK && v->fed == NULL)
-        status = error_set(err, ERR_NOMEM, "no memory to verify");
+    if (status == OK)
+        status = verify_fed_begin(&v->fed, err);
     if (status == OK && v->examples_why == NULL)
         status = verify_examples_create(&v->examples, &judge, err);
     return status;
@@ -600,10 +561,9 @@ static void end_pass(struct verify *v)
 {
     verify_examples_destroy(v->examples);
     user_store_destroy(v->store);
-    map64_destroy(v->fed);
+    verify_fed_end(&v->fed);
     v->examples = NULL;
     v->store = NULL;
-    v->fed = NULL;
 }
 
 static enum status run_pass(struct verify *v, struct error *err)
@@ -678,19 +638,45 @@ static enum verdict verdict_of(const struct verify *v)
                                                     : VERDICT_NONE;
 }
 
-static void print_text(const struct verify *v)
+/* Where nothing is judged, what differs is told as what it is: on its way. */
+static void print_users(const struct verify *v)
+{
+    int64_t apart = v->different + v->missing + v->unreadable + v->unknown;
+
+    (void)printf("%" PRId64 " records, %" PRId64 " users: %" PRId64 " equal, ", v->records,
+                 v->users, v->equal);
+    if (verdict_of(v) == VERDICT_NONE)
+        (void)printf("%" PRId64 " in flight\n", apart);
+    else
+        (void)printf("%" PRId64 " different, %" PRId64 " missing, %" PRId64 " unreadable, %" PRId64
+                     " unknown to the log; %" PRId64 " counts differ\n",
+                     v->different, v->missing, v->unreadable, v->unknown, v->wrong_counts);
+}
+
+static void print_examples(const struct verify *v)
 {
     const struct verify_examples_counts *x = &v->of_examples;
 
-    (void)printf("%" PRId64 " records, %" PRId64 " users: %" PRId64 " equal, %" PRId64
-                 " different, %" PRId64 " missing, %" PRId64 " unreadable, %" PRId64
-                 " unknown to the log; %" PRId64 " counts differ\n",
-                 v->records, v->users, v->equal, v->different, v->missing, v->unreadable,
-                 v->unknown, v->wrong_counts);
-    if (v->mixed > 0)
+    (void)printf("%" PRId64 " examples with %" PRId64 " labels: %" PRId64 " equal, ", x->examples,
+                 x->labels, x->equal);
+    if (verdict_of(v) == VERDICT_NONE)
+        (void)printf("%" PRId64 " in flight, ", examples_apart(v));
+    else
+        (void)printf("%" PRId64 " different, %" PRId64 " missing, %" PRId64
+                     " that no replay emits, ",
+                     x->different, x->missing, x->unknown);
+    (void)printf("%" PRId64 " erased, %" PRId64 " not judged%s; %" PRId64 " rows wait\n",
+                 x->forgotten, x->unjudged,
+                 v->rows.cut ? " (the topic does not begin at 0 any more)" : "", v->rows.waiting);
+}
+
+static void print_text(const struct verify *v)
+{
+    print_users(v);
+    if (v->fed.mixed > 0)
         (void)printf("%" PRId64 " users are fed by several partitions: of them the sequences were "
                      "compared, not lists and examples\n",
-                     v->mixed);
+                     v->fed.mixed);
     for (int i = 0; i < v->offsets.count; i++)
         if (v->offsets.list[i].log_number > 0)
             (void)printf("partition %d was reset: its users hold what was applied before, too, and "
@@ -699,13 +685,7 @@ static void print_text(const struct verify *v)
     if (v->examples_why != NULL)
         (void)printf("examples were not compared: %s\n", v->examples_why);
     else
-        (void)printf("%" PRId64 " examples with %" PRId64 " labels: %" PRId64 " equal, %" PRId64
-                     " different, %" PRId64 " missing, %" PRId64 " that no replay emits, %" PRId64
-                     " erased, %" PRId64 " not judged%s; %" PRId64 " rows wait\n",
-                     x->examples, x->labels, x->equal, x->different, x->missing, x->unknown,
-                     x->forgotten, x->unjudged,
-                     v->rows.cut ? " (the topic does not begin at 0 any more)" : "",
-                     v->rows.waiting);
+        print_examples(v);
     if (v->items == NULL)
         (void)printf("item tables were not compared: --items names them\n");
     else
@@ -724,15 +704,24 @@ static void print_verdict(const struct verify *v)
     static const char *const texts[VERDICT_COUNT] = {
         [VERDICT_EQUAL] = "all of it is what one thread makes of the log",
         [VERDICT_DIFFERENT] = "it is NOT what one thread makes of the log",
-        [VERDICT_NONE] = "not judged: stop every ingest of the group, and run it again"};
+        [VERDICT_NONE] = "for a verdict stop every ingest of the group, or wait until no events "
+                         "come, and run it again"};
 
-    if (v->work.shards_moved > 0)
-        (void)printf("ingest was at work: %d of %d shards went on, by %" PRId64
-                     " records, while they were read; %" PRId64
-                     " differences may be that and are not judged\n",
-                     v->work.shards_moved, v->work.shards, v->work.records,
-                     verify_work_unjudged(&v->work));
     (void)printf("%s\n", texts[verdict_of(v)]);
+}
+
+/* First, for it says how to read the rest. */
+static void print_work(const struct verify *v)
+{
+    int64_t apart = verify_work_unjudged(&v->work);
+
+    if (v->work.shards_moved == 0)
+        return;
+    (void)printf("%sevents are flowing: %d of %d shards went on, by %" PRId64
+                 " records, while they were read; %" PRId64
+                 " difference%s in these: in flight, not judged\n",
+                 verdict_of(v) == VERDICT_NONE ? "NO VERDICT is possible while " : "",
+                 v->work.shards_moved, v->work.shards, v->work.records, apart, text_plural(apart));
 }
 
 static void print_json(const struct verify *v)
@@ -747,7 +736,7 @@ static void print_json(const struct verify *v)
                    {"users_missing", v->missing},
                    {"users_unreadable", v->unreadable},
                    {"users_unknown", v->unknown},
-                   {"users_of_several_partitions", v->mixed},
+                   {"users_of_several_partitions", v->fed.mixed},
                    {"counts_different", v->wrong_counts},
                    {"examples", v->of_examples.examples},
                    {"examples_labels", v->of_examples.labels},
@@ -798,7 +787,7 @@ static void close_all(struct verify *v)
     arena_destroy(v->arena);
     free(v->watermarks);
     free(v->counts);
-    free(v->slack);
+    verify_fed_clear(&v->fed);
 }
 
 static int run_verify(struct command_line *line)
@@ -829,6 +818,7 @@ static int run_verify(struct command_line *line)
         if (command_json(line)) {
             print_json(&v);
         } else {
+            print_work(&v);
             print_text(&v);
             print_verdict(&v);
         }
@@ -850,28 +840,29 @@ const struct command verify_command = {
     .name = "verify",
     .summary = "compare users, examples and item counts with a replay of the log in memory",
     .arguments = "",
-    .help = "Reads the events topic from where the data set began up to what each shard has "
-            "applied, runs the same rules over a store in memory, and compares every user in "
-            "Redis, every count, and every example with its labels, in the topic or waiting in an "
-            "outbox. With --items also what the trainer has counted of each item, by the "
-            "retrain.user_choices_max, .user_item_max and .user_day_max of this configuration, "
-            "which must be the trainer's; items that differ only because the tables count "
-            "choices beyond a limit, as those of an older build do, are counted apart. Reads only. "
-            "The first differences are told with the records that led to them. The whole log must "
-            "still be there.\n"
-            "\n"
-            "It may run beside a working ingest: a shard that goes on meanwhile is seen, and what "
-            "differs in it, of users and examples, is counted apart, and neither told nor judged. "
-            "Under steady traffic most shards go on, and the exit code is 73: for an answer about "
-            "all of it stop ingest first, or choose a quiet moment.\n"
-            "\n"
-            "Exit codes: 0 all that was compared is equal; 1 something differs that nobody has "
-            "written meanwhile; 73 the only differences are in shards that went on: no answer.\n"
-            "\n"
-            "Examples:\n"
-            "  freshet verify --json\n"
-            "  freshet verify --items models/v000012-3f9a\n"
-            "  freshet verify --passes 16 --memory 2048    a hundred million users\n",
+    .help =
+        "Reads the events topic from where the data set began up to what each shard has "
+        "applied, runs the same rules over a store in memory, and compares every user in "
+        "Redis, every count, and every example with its labels, in the topic or waiting in an "
+        "outbox. With --items also what the trainer has counted of each item, by the "
+        "retrain.user_choices_max, .user_item_max and .user_day_max of this configuration, "
+        "which must be the trainer's; items that differ only because the tables count "
+        "choices beyond a limit, as those of an older build do, are counted apart. Reads only. "
+        "The first differences are told with the records that led to them. The whole log must "
+        "still be there.\n"
+        "\n"
+        "It may run beside a working ingest: a shard that goes on meanwhile is seen, and what "
+        "differs in it, of users and examples, is in flight: counted apart, and neither told nor "
+        "judged. Under steady traffic most shards go on, and the exit code is 73: for a "
+        "verdict stop ingest first, or choose a moment when no events come.\n"
+        "\n"
+        "Exit codes: 0 all that was compared is equal; 1 something differs that nobody has "
+        "written meanwhile; 73 the only differences are in shards that went on: no answer.\n"
+        "\n"
+        "Examples:\n"
+        "  freshet verify --json\n"
+        "  freshet verify --items models/v000012-3f9a\n"
+        "  freshet verify --passes 16 --memory 2048    a hundred million users\n",
     .options = verify_options,
     .run = run_verify,
 };

@@ -37,8 +37,9 @@ void verify_work_ask(struct verify_work *work, const struct config *config)
     if (work->members > 0)
         (void)fprintf(stderr,
                       "group \"%s\" has %d members (one with a kafka.instance_id stays one until "
-                      "kafka.session_timeout has passed): what ingest writes while this reads is "
-                      "told as a difference, and not judged\n",
+                      "kafka.session_timeout has passed): while events flow, what ingest writes is "
+                      "in flight and not judged; for a verdict about all of it stop every ingest "
+                      "first\n",
                       group, work->members);
 }
 

@@ -27,6 +27,10 @@ check 'the example configuration can be used'
 grep -q '^ExecStart=/opt/freshet/bin/freshet %i ' "$folder/installed/opt/freshet/lib/systemd/system/freshet@.service"
 check 'the units start what was installed'
 
+DEMO_SECONDS=abc bash ops/deploy/demo.sh >"$folder/out" 2>"$folder/err"
+[ "$?" = 2 ] && says 'DEMO_SECONDS="abc" is no whole number of seconds'
+check 'a duration of the demo that is none is named as it was written'
+
 # ---- what runbooks and documents name ----
 
 unknown=
@@ -156,11 +160,13 @@ check 'verify agrees after an erasure'
 # What differs in a shard that goes on meanwhile may be what ingest writes. Verify waits for the slow
 # broker, its look at Redis behind it.
 calls() { redis INFO commandstats | sed -n 's/^cmdstat_hmget:calls=\([0-9]*\).*/\1/p'; }
+form=--json
 verify_while() { # COMMAND...
     local before seen
     before=$(calls)
     tell_mock delay 2000
-    run verify --json &
+    # shellcheck disable=SC2086
+    run verify $form &
     seen=$!
     wait_for 60 eval '[ "$(calls)" -ge $((before + 32)) ]'
     "$@"
@@ -178,6 +184,13 @@ redis DEL "$user" >/dev/null
 verify_while goes_on "$shard"
 [ "$?" = 73 ] && has '"equal":false' && has '"verdict":"not_judged"' && has '"users_missing":1' && has '"shards_moved":1' && has '"not_judged":1'
 check 'verify does not judge what may have been written meanwhile'
+redis HSET "fr{$shard}mevents:0:0" state "$state" >/dev/null
+form=
+verify_while goes_on "$shard"
+[ "$?" = 73 ] && head -n 1 "$folder/out" | grep -q '^NO VERDICT is possible while events are flowing: 1 of 8 shards went on.*; 1 difference in these: in flight' &&
+    has 'users: .* equal, 1 in flight$' && has '^for a verdict stop every ingest of the group' && ! has ' missing'
+check '... says first that there is no verdict, tells what differs as in flight, and what to do'
+form=--json
 redis HSET "fr{$shard}mevents:0:0" state "$state" >/dev/null
 other=$(redis --scan --pattern 'fr{*}mevents:0:0' | grep -v "{$shard}" | head -n 1)
 other=${other#*\{} other=${other%%\}*}
@@ -212,6 +225,8 @@ run dlq replay --reason key_mismatch --apply --json && has '"still_refused":1,"g
 check 'what is refused still is not written'
 run dlq replay --offset 999999 --json && has '"letters":0'
 check 'one is chosen by its offset'
+run dlq replay --offset 999999 --apply && has 'nothing was written to "events": no letter has a record'
+check '... and of none nothing is written, and that is said'
 echo 'events: {key: any}' >>"$folder/freshet.yaml"
 run dlq replay --reason key_mismatch && has '1 records would be written' && has 'add --apply'
 check 'with another configuration a dry run says what would be written'
