@@ -55,6 +55,8 @@
 #define RETRAIN_PUBLISHED "freshet_retrain_rounds_total{result=\"published\"}"
 #define RETRAIN_REFUSED   "freshet_retrain_rounds_total{result=\"refused\"}"
 #define RETRAIN_DRIFT     "freshet_retrain_drift_psi"
+#define RETRAIN_BEHIND    "freshet_retrain_lag_records"
+#define RETRAIN_BEHIND_S  "freshet_retrain_behind_seconds"
 #define SIM_DELIVERED     "freshet_simulate_delivered_total"
 #define SIM_LISTS         "freshet_simulate_lists_total{source=\"%s\"}"
 #define SIM_NDCG          "freshet_simulate_ndcg{source=\"%s\"}"
@@ -196,6 +198,9 @@ static void read_retrain(struct demo *d)
                                     scrape_value(metrics, RETRAIN_PUBLISHED, 0));
     d->numbers.refused = total_of(&d->others[REFUSED], scrape_value(metrics, RETRAIN_REFUSED, 0));
     d->numbers.drift = scrape_value(metrics, RETRAIN_DRIFT, 0);
+    d->numbers.behind = scrape_value(metrics, RETRAIN_BEHIND, 0);
+    d->numbers.behind_s = scrape_value(metrics, RETRAIN_BEHIND_S, 0);
+    d->numbers.behind_most_s = fmax(d->numbers.behind_most_s, d->numbers.behind_s);
     gate = demo_roles_get(d->roles, DEMO_RETRAIN, "/gate");
     (void)snprintf(report, sizeof report, "%.*s", TEXT_ARGS(gate));
     if (demo_view_verdict(&d->numbers, report) && !d->terminal)
@@ -243,6 +248,8 @@ static void locate(struct demo *d)
                    demo_roles_admin_port(d->roles, DEMO_RETRAIN));
     (void)snprintf(n->config, sizeof n->config, "%s/freshet.yaml", demo_roles_folder(d->roles));
     n->ingest_pid = demo_roles_pid(d->roles, DEMO_INGEST);
+    n->retrain_pid = demo_roles_pid(d->roles, DEMO_RETRAIN);
+    n->serve_pid = demo_roles_pid(d->roles, DEMO_SERVE);
 }
 
 static void read_all(struct demo *d)
@@ -426,6 +433,8 @@ static void print_json(struct demo *d, const struct verdict *v)
     put_number(&w, "request_p99_s", n->request_p99_s);
     put_number(&w, "published", n->published);
     put_number(&w, "refused", n->refused);
+    put_number(&w, "retrain_behind_records", n->behind);
+    put_number(&w, "retrain_behind_most_s", n->behind_most_s);
     put_number(&w, "restarts", n->restarts);
     put_number(&w, "ndcg_model_before", v->before);
     put_number(&w, "ndcg_popularity_before", v->popularity_before);
@@ -467,6 +476,8 @@ static void print_summary(struct demo *d, const struct verdict *v)
                  number(v->before, text[0]), number(v->popularity_before, text[1]),
                  number(v->model_after, text[2]), number(v->popularity_after, text[3]),
                  number(v->frozen_after, text[4]));
+    if (demo_view_why(n, v->model_after, v->popularity_after, d->screen, sizeof d->screen) > 0)
+        (void)printf("%s", d->screen);
 }
 
 /* ---- the command ---- */
@@ -529,7 +540,7 @@ static enum status open_demo(struct demo *d, struct error *err)
     }
     d->numbers.total_s = seconds;
     d->numbers.phase = "starting";
-    d->numbers.shift_at_s = d->numbers.logged = -1;
+    d->numbers.shift_at_s = d->numbers.logged = d->numbers.published_at_s = -1;
     d->numbers.model_age_s = d->numbers.fresh_p50_s = d->numbers.fresh_p99_s = -1;
     d->numbers.request_p50_s = d->numbers.request_p99_s = -1;
     d->numbers.broker = options.brokers == NULL
@@ -552,7 +563,8 @@ static int run_demo(struct command_line *line)
         return EXIT_BUG;
     d->line = line;
     d->terminal = isatty(STDERR_FILENO) && !command_flag(line, "plain");
-    log_start("demo", d->terminal ? LOG_ERROR : LOG_WARN, LOG_AUTO); /* the screen is ours */
+    /* The screen is ours; elsewhere people read the lines between which a log's would stand. */
+    log_start("demo", d->terminal ? LOG_ERROR : LOG_WARN, LOG_TEXT);
     status = open_demo(d, &err);
     d->begun_us = d->last_tick_us = clock_monotonic_us();
     if (status == OK) {

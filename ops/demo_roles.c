@@ -392,12 +392,13 @@ enum status demo_roles_tend(struct demo_roles *r, struct error *err)
         if (role->process.exit_code == 128 + SIGKILL && i != DEMO_SIMULATE) {
             enum status status;
 
-            log_event(LOG_WARN, "restarted", "a role was killed and is started again",
-                      log_text("killed", role_names[i]));
             r->restarts++;
             status = spawn(r, (enum demo_role)i, err);
             if (status != OK)
                 return status;
+            log_event(LOG_WARN, "restarted", "a role was killed and is started again",
+                      log_text("killed", role_names[i]),
+                      log_int("pid", demo_roles_pid(r, (enum demo_role)i)));
             continue;
         }
         print_log_end(&role->process);

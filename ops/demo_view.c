@@ -14,7 +14,7 @@
 #define PLOT_ROWS_MIN    4
 #define PLOT_LEFT        8  /* columns before the plot: its scale */
 #define LINES_BESIDE     16 /* of the screen: all but the plot's rows */
-#define HINTS            3  /* what to try meanwhile, where they fit */
+#define HINTS            4  /* what to try meanwhile, where they fit */
 #define HINT_INDENT      5
 #define LINE_BYTES       512
 #define INDENT           13 /* where the text of a named line begins */
@@ -109,6 +109,9 @@ static void hints_of(const struct demo_numbers *n, char into[HINTS][LINE_BYTES])
     (void)snprintf(into[1], LINE_BYTES, "%*scurl -s %s/gate", HINT_INDENT, "", n->retrain_url);
     (void)snprintf(into[2], LINE_BYTES, "%*sbuild/freshet model list --config %s", HINT_INDENT, "",
                    n->config);
+    (void)snprintf(into[3], LINE_BYTES,
+                   "%*skill -9 %d (ingest), %d (retrain) or %d (serve): it starts again",
+                   HINT_INDENT, "", n->ingest_pid, n->retrain_pid, n->serve_pid);
 }
 
 static const char *duration(double seconds, char text[16])
@@ -175,6 +178,8 @@ bool demo_view_verdict(struct demo_numbers *n, const char *report)
     if (n->verdicts_count == DEMO_VERDICTS_MAX)
         memmove(&n->verdicts[0], &n->verdicts[1],
                 (size_t)--n->verdicts_count * sizeof n->verdicts[0]);
+    if (strncmp(verdict.text, "published", 9) == 0 && strstr(verdict.text, "NDCG") != NULL)
+        n->published_at_s = n->elapsed_s;
     n->verdicts[n->verdicts_count++] = verdict;
     return true;
 }
@@ -297,6 +302,35 @@ size_t demo_view_sum(const struct demo_numbers *n, char *into, size_t bytes)
     return page.used;
 }
 
+size_t demo_view_why(const struct demo_numbers *n, double model, double popularity, char *into,
+                     size_t bytes)
+{
+    struct page page = {.into = into, .bytes = bytes};
+    bool since_shift = n->published_at_s >= 0 && n->published_at_s > n->shift_at_s;
+
+    if (isnan(popularity) || model >= popularity)
+        return 0;
+    put(&page, "%s because:\n",
+        isnan(model) ? "no list was the model's" : "the model is below popularity");
+    if (n->behind_most_s > 0)
+        put(&page,
+            "  retrain did not keep up, for up to %.0f s (%.0f records behind at the end): this "
+            "machine "
+            "is busy or slow; try --rate 20\n",
+            n->behind_most_s, n->behind);
+    if (!since_shift)
+        put(&page, "  no model has passed the gate%s; its last word: %s\n",
+            n->shift_at_s >= 0 ? " since the shift" : "",
+            n->verdicts_count == 0 ? "no round has ended yet"
+                                   : n->verdicts[n->verdicts_count - 1].text);
+    if (since_shift && n->behind_most_s <= 0)
+        put(&page,
+            "  the last model, published %.0f s after the start, has learnt too few events since\n",
+            n->published_at_s);
+    put(&page, "  a longer --duration has more events to learn from\n");
+    return page.used;
+}
+
 size_t demo_view_screen(const struct demo_numbers *n, int columns, int rows, char *into,
                         size_t bytes)
 {
@@ -354,8 +388,10 @@ size_t demo_view_hints(const struct demo_numbers *n, char *into, size_t bytes)
         n->serve_url);
     put(&page, "  curl -s %s/gate\n", n->retrain_url);
     put(&page, "  build/freshet model list --config %s\n", n->config);
-    put(&page, "  kill -9 %d   # ingest: it is started again, and no event is lost or doubled\n",
-        n->ingest_pid);
+    put(&page,
+        "  kill -9 %d   # ingest, or retrain %d, serve %d: it is started again, and no event is "
+        "lost or doubled\n",
+        n->ingest_pid, n->retrain_pid, n->serve_pid);
     return page.used;
 }
 

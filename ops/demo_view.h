@@ -29,9 +29,9 @@ struct demo_numbers {
     double elapsed_s, total_s;
     const char *broker; /* "embedded broker (librdkafka's mock)" or the address given */
     char page_url[64];
-    char serve_url[64], retrain_url[64]; /* for who wants to ask by hand */
-    char config[160];                    /* the file the roles were given */
-    int ingest_pid;                      /* for who wants to kill it */
+    char serve_url[64], retrain_url[64];    /* for who wants to ask by hand */
+    char config[160];                       /* the file the roles were given */
+    int ingest_pid, retrain_pid, serve_pid; /* for who wants to kill one */
     int restarts;
     /* ingest */
     double delivered, applied, duplicates, late, dropped, erased, dead;
@@ -47,7 +47,10 @@ struct demo_numbers {
     double swaps;
     /* retrain */
     double published, refused;
-    double drift; /* worst PSI of the watched series */
+    double drift;            /* worst PSI of the watched series */
+    double behind, behind_s; /* records it has not read; for how long it has been behind, 0: not */
+    double behind_most_s;    /* the longest in this run */
+    double published_at_s;   /* the last bundle with a model; -1: none */
     int verdicts_count;
     struct demo_verdict verdicts[DEMO_VERDICTS_MAX]; /* oldest first */
     char gate_report[2048];                          /* the last gate's, every line */
@@ -75,6 +78,11 @@ double demo_view_behind(const struct demo_numbers *n);
 bool demo_view_exact(const struct demo_numbers *n);
 /* The sum at the end, and whose records they were. */
 size_t demo_view_sum(const struct demo_numbers *n, char *into, size_t bytes);
+/* Why the model's lists are worse than popularity's, as far as can be seen: where the trainer was
+ * behind, or the gate published nothing since the taste shifted. Nothing when they are not worse.
+ */
+size_t demo_view_why(const struct demo_numbers *n, double model, double popularity, char *into,
+                     size_t bytes);
 /* One line for a log that is no terminal. */
 size_t demo_view_line(const struct demo_numbers *n, char *into, size_t bytes);
 /* The same as JSON, with the samples. */

@@ -7,6 +7,10 @@
 set -eu
 cd "$(dirname "$0")/../.."
 
+if [[ ! ${DEMO_SECONDS:-150} =~ ^[0-9]+$ ]]; then
+    echo "DEMO_SECONDS=\"$DEMO_SECONDS\" is no whole number of seconds, such as 150" >&2
+    exit 2
+fi
 groups="build demo"
 [ "${KAFKA:-embedded}" != apache ] || groups="$groups kafka"
 # shellcheck disable=SC2086

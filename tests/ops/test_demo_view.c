@@ -171,6 +171,65 @@ TEST(demo_view_sum_knows_whose_records_they_were)
     CHECK(strncmp(sum_of(0, 0, 0, 0), "EVENTS DO NOT", 13) == 0); /* nothing was shown */
 }
 
+static const char *why_of(struct demo_numbers *n, double model, double popularity)
+{
+    static char text[1024];
+
+    text[0] = 0;
+    (void)demo_view_why(n, model, popularity, text, sizeof text);
+    return text;
+}
+
+TEST(demo_view_says_why_the_model_is_below_popularity)
+{
+    struct demo_numbers *n = numbers_new();
+
+    n->published_at_s = -1;
+    CHECK_TEXT("", why_of(n, 0.5, 0.5));
+    CHECK_TEXT("", why_of(n, 0.5, (double)NAN));
+    CHECK(strstr(why_of(n, 0.4, 0.5), "the model is below popularity because:\n") != NULL);
+    CHECK(strstr(why_of(n, (double)NAN, 0.5), "no list was the model's because:\n") != NULL);
+    CHECK(strstr(why_of(n, 0.4, 0.5), "no model has passed the gate; its last word: no round") !=
+          NULL);
+    CHECK(strstr(why_of(n, 0.4, 0.5), "behind") == NULL);
+    n->elapsed_s = 34;
+    CHECK(demo_view_verdict(n, "published v000001: item tables alone, no model yet"));
+    CHECK(n->published_at_s < 0);
+    CHECK(demo_view_verdict(n, "published v000002: NDCG@10 0.2 vs covisitation 0.1"));
+    n->shift_at_s = 60;
+    CHECK(demo_view_verdict(n, "refused: not better"));
+    CHECK(strstr(
+              why_of(n, 0.4, 0.5),
+              "no model has passed the gate since the shift; its last word: refused: not better") !=
+          NULL);
+    n->elapsed_s = 99;
+    CHECK(demo_view_verdict(n, "published v000003: NDCG@10 0.2 vs covisitation 0.1"));
+    CHECK(strstr(why_of(n, 0.4, 0.5), "published 99 s after the start, has learnt too few") !=
+          NULL);
+    CHECK(strstr(why_of(n, 0.4, 0.5), "gate") == NULL);
+    n->behind = 1234;
+    n->behind_most_s = 56;
+    CHECK(strstr(why_of(n, 0.4, 0.5), "did not keep up, for up to 56 s (1234 records behind at the "
+                                      "end)") != NULL);
+    CHECK(strstr(why_of(n, 0.4, 0.5), "too few") == NULL);
+    free(n);
+}
+
+TEST(demo_view_hints_name_every_role_that_may_be_killed)
+{
+    static char screen[64 * 1024], text[1024];
+    struct demo_numbers *n = numbers_new();
+
+    n->ingest_pid = 13887;
+    n->retrain_pid = 13890;
+    n->serve_pid = 13893;
+    (void)demo_view_hints(n, text, sizeof text);
+    CHECK(strstr(text, "kill -9 13887   # ingest, or retrain 13890, serve 13893: ") != NULL);
+    (void)demo_view_screen(n, 80, 24, screen, sizeof screen);
+    CHECK(strstr(screen, "kill -9 13887 (ingest), 13890 (retrain) or 13893 (serve): ") != NULL);
+    free(n);
+}
+
 TEST(demo_view_sample_thins_a_full_table_and_keeps_both_ends)
 {
     struct demo_numbers *n = numbers_new();
