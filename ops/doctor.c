@@ -3,6 +3,7 @@
 
 #include "ops/clock.h"
 #include "ops/ops_main.h"
+#include "ops/vitals.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -100,9 +101,35 @@ static void check_secrets(const struct config *config, struct doctor_finding *fi
         doctor_ok(finding, "%d can be read", count);
 }
 
+/* Each size is memory that a role may take. They are not added up: roles may be on machines of
+ * their own, and what serve keeps of histories is a GPU's memory where that scores. */
+static void check_memory(const struct config *config, struct doctor_finding *finding)
+{
+    const double mib = 1 << 20;
+    int64_t machine = vitals_machine_bytes(), largest = 0;
+    struct config_entry entry, most = {.key = ""};
+
+    for (int i = 0; config_entry(config, i, &entry); i++)
+        if (entry.row->type == CONFIG_BYTES && entry.value[0] != 0 &&
+            config_size_bytes(config, entry.key) > largest) {
+            largest = config_size_bytes(config, entry.key);
+            most = entry;
+        }
+    if (machine == 0)
+        doctor_unknown(finding, NULL, "how much memory there is cannot be read");
+    else if (largest > machine)
+        doctor_warn(finding, "set it to less, unless its role runs elsewhere or scores on a GPU",
+                    "%s is %s (%.0f MiB), more than this machine's memory of %.0f MiB", most.key,
+                    most.value, (double)largest / mib, (double)machine / mib);
+    else
+        doctor_ok(finding, "%.0f MiB; the largest setting, %s, is %.0f MiB", (double)machine / mib,
+                  most.key, (double)largest / mib);
+}
+
 const struct doctor_check ops_doctor_checks[] = {
     {"clock", "the time is plausible and synchronised", check_clock, NULL},
     {"open-files", "enough file descriptors are allowed", check_descriptors, NULL},
+    {"memory", "no setting asks for more than there is", check_memory, NULL},
     {"secrets", "every secret that is named can be read, by us alone", check_secrets, NULL},
     {0},
 };

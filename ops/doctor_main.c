@@ -64,6 +64,28 @@ static void run_check(const struct doctor_check *check, const struct config *con
         failed->names[failed->count++] = check->name;
 }
 
+static const struct doctor_check source = {.name = "configuration"};
+
+/* Whose settings are looked at: who forgot --config is told of defaults, not of mistakes. */
+static void find_source(struct command_line *line, struct doctor_finding *finding)
+{
+    const struct config *config = command_config(line);
+    const char *path = command_config_path(line);
+    struct config_entry entry;
+    int given = 0;
+
+    for (int i = 0; config_entry(config, i, &entry); i++)
+        given += entry.given;
+    if (path != NULL)
+        doctor_note(finding, "settings are those of %.300s", path);
+    else
+        doctor_note(
+            finding,
+            "no configuration file: %d settings are given otherwise, the rest are defaults, "
+            "such as Kafka at %.200s; --config FILE or FRESHET_CONFIG names a file",
+            given, config_text(config, "kafka.brokers"));
+}
+
 static int run_doctor(struct command_line *line)
 {
     const struct doctor_check *const *tables = command_tables()->doctor_tables;
@@ -85,6 +107,14 @@ static int run_doctor(struct command_line *line)
     json_object_begin(&w);
     json_key(&w, "checks");
     json_array_begin(&w);
+    if (only == NULL) {
+        struct doctor_finding finding;
+
+        find_source(line, &finding);
+        write_finding(&w, &source, &finding);
+        if (!command_json(line))
+            print_finding(&source, &finding);
+    }
     for (int i = 0; tables[i] != NULL; i++) {
         for (const struct doctor_check *check = tables[i]; check->name != NULL; check++) {
             struct doctor_finding finding = {0};

@@ -37,6 +37,20 @@ int64_t vitals_resident_bytes(int pid)
     return good ? (int64_t)pages * sysconf(_SC_PAGESIZE) : 0;
 }
 
+int64_t vitals_machine_bytes(void)
+{
+    int64_t bytes = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+    FILE *file = fopen("/sys/fs/cgroup/memory.max", "re");
+    long long most;
+
+    if (file != NULL) {
+        if (fscanf(file, "%lld", &most) == 1 && most < bytes) /* "max" is none */
+            bytes = most;
+        (void)fclose(file);
+    }
+    return bytes > 0 ? bytes : 0;
+}
+
 static int count_descriptors(void)
 {
     DIR *folder = opendir("/proc/self/fd");

@@ -12,5 +12,7 @@ void vitals_watch(void);
 
 /* Resident bytes of a process; 0 when it cannot be read (it has ended). For bench and demo. */
 int64_t vitals_resident_bytes(int pid);
+/* Memory of this machine, or of the container where that has less; 0 when it cannot be read. */
+int64_t vitals_machine_bytes(void);
 
 #endif

@@ -175,6 +175,57 @@ TEST(doctor_fails_for_failures_and_not_for_warnings)
     CHECK_INT(EXIT_USAGE, freshet("doctor --set log.level=loud"));
 }
 
+TEST(doctor_says_first_whose_settings_it_looks_at)
+{
+    char path[200], words[240];
+    struct error err;
+
+    CHECK_INT(EXIT_NO, freshet("doctor --set log.level=warn --set kafka.brokers=k1:9092"));
+    CHECK(strncmp(out,
+                  "note  configuration      no configuration file: 2 settings are given otherwise, "
+                  "the rest are defaults, such as Kafka at k1:9092; ",
+                  100) == 0);
+    check_json("doctor --json", EXIT_NO);
+    CHECK(strstr(out, "{\"checks\":[{\"check\":\"configuration\",\"result\":\"note\",\"text\":\"no "
+                      "configuration file: 0 settings") != NULL);
+    (void)snprintf(path, sizeof path, "%s/f.yaml", test_folder());
+    CHECK_STATUS(OK, file_replace(path, "log: {level: warn}\n", 19, &err));
+    (void)snprintf(words, sizeof words, "doctor --config %s", path);
+    CHECK_INT(EXIT_NO, freshet(words));
+    CHECK(strncmp(out, "note  configuration      settings are those of /", 48) == 0);
+    CHECK(strstr(out, path) != NULL);
+    CHECK_INT(0, freshet("doctor --only two"));
+    CHECK(strstr(out, "configuration") == NULL);
+}
+
+TEST(doctor_warns_of_a_size_beyond_the_memory_there_is)
+{
+    static const struct config_row rows[] = {
+        {"test.small", CONFIG_BYTES, "1MiB", 0, 1e15, NULL, "a size"},
+        {"test.cache", CONFIG_BYTES, "2MiB", 0, 1e15, NULL, "another"},
+        {.key = NULL}};
+    static const struct config_row *const with_sizes[] = {rows, NULL};
+    static const char *const sets[] = {"test.cache=900000GiB"};
+    struct doctor_finding finding = {0};
+    const struct doctor_check *check = ops_doctor_checks;
+    struct config *config;
+    char *report;
+    struct error err;
+
+    while (strcmp(check->name, "memory") != 0)
+        check++;
+    for (int given = 0; given < 2; given++) {
+        CHECK_STATUS(OK, config_load(&config, with_sizes, NULL, sets, given, &report, &err));
+        check->run(config, &finding);
+        CHECK_INT(given ? DOCTOR_WARN : DOCTOR_OK, finding.result);
+        CHECK(strstr(finding.text, given
+                                       ? "test.cache is 900000GiB (921600000 MiB), more than this "
+                                         "machine's memory of "
+                                       : "the largest setting, test.cache, is 2 MiB") != NULL);
+        config_destroy(config);
+    }
+}
+
 /* Neither right nor wrong: who asks for 0 wants to know that it was looked at. */
 TEST(doctor_does_not_call_right_what_it_could_not_look_at)
 {
