@@ -457,7 +457,11 @@ static void print_table(const struct replay *r)
                      r->limit);
     if (all.before > 0)
         (void)printf("  replayed: a copy of the record is in the topic already; it is left out\n");
-    if (r->apply)
+    if (r->apply ? r->deliveries.delivered == 0 : all.good == 0)
+        (void)printf(
+            "nothing %s written to \"%s\": no letter has a record that would be taken now\n",
+            r->apply ? "was" : "would be", r->topic);
+    else if (r->apply)
         (void)printf("%" PRId64
                      " records were written to \"%s\" again; an ingest that has not been "
                      "restarted with the configuration of now refuses them again\n",

@@ -2,12 +2,14 @@
  * ingest/dry_run.c - the same decoding and the same rules, over a store in memory.
  *
  * Each partition is one log with a watermark of its own, as for ingest. A file is one partition
- * whose records carry their events' times.
+ * whose records carry their events' times; so none lies in the future of its record, and what would
+ * as a record of now is counted apart.
  */
 #include "ingest/dry_run.h"
 
 #include "features/user_store.h"
 #include "ingest/topic_reader.h"
+#include "ops/clock.h"
 #include "ops/file.h"
 #include "ops/hash.h"
 #include "ops/json_writer.h"
@@ -42,7 +44,8 @@ struct dry {
     struct first outcomes[OUTCOME_COUNT];
     struct first refusals[REFUSAL_COUNT];
     int64_t records, examples, limit;
-    int64_t *watermarks; /* (partitions) */
+    int64_t now_ms, after_now; /* of a file: events that are later than now */
+    int64_t *watermarks;       /* (partitions) */
     struct progress progress;
     bool file;
 };
@@ -121,6 +124,7 @@ static enum status run_file(struct dry *d, const char *path, struct error *err)
             status = OK;
             continue;
         }
+        d->after_now += event.time_ms > d->now_ms + event_schema_max_future_skew_ms(d->schema);
         status = apply(d, &event, 0, (int64_t)event_file_line(file), event.time_ms, false,
                        event_file_text(file), err);
         progress_show(&d->progress, event_file_fraction(file), (uint64_t)d->records);
@@ -225,6 +229,9 @@ static void print_json(const struct dry *d)
     json_int(&w, "records", d->records);
     json_int(&w, "users", user_store_count(d->store));
     json_int(&w, "examples", d->examples);
+    json_bool(&w, "future_time_judged", !d->file);
+    if (d->file)
+        json_int(&w, "after_now", d->after_now);
     json_key(&w, "outcomes");
     json_object_begin(&w);
     for (int i = 0; i < OUTCOME_COUNT; i++)
@@ -293,6 +300,10 @@ static void print_hints(const struct dry *d)
         (void)printf(
             "most times are in the future: milliseconds read as seconds, or microseconds as "
             "milliseconds? See events.mapping.time.unit\n");
+    if (d->file)
+        (void)printf("future_time was not judged, for a file has no record times: %" PRId64
+                     " event%s later than now by more than events.max_future_skew\n",
+                     d->after_now, d->after_now == 1 ? " is" : "s are");
     print_mapping(d);
     if (usable(d) == 0)
         (void)printf("nothing of it can be used%s\n", d->records == 0 ? ": it is empty" : "");
@@ -324,7 +335,10 @@ static void print_text(const struct dry *d)
 int dry_run(struct command_line *line, const struct config *config)
 {
     const char *source = command_text(line, "dry-run");
-    struct dry d = {.line = line, .config = config, .limit = command_int(line, "limit")};
+    struct dry d = {.line = line,
+                    .config = config,
+                    .limit = command_int(line, "limit"),
+                    .now_ms = clock_wall_ms()};
     struct error err;
     int code;
     enum status status = hash_start(&err);

@@ -83,6 +83,12 @@ static int print_json(const struct offsets_view *v)
     return EXIT_DONE;
 }
 
+/* Have some shards read further than others? */
+static bool is_ahead(const struct offsets_view *v, const struct offsets_partition *p)
+{
+    return p->next_max > offsets_position(p, v->offsets.shards);
+}
+
 static void print_partition(const struct offsets_view *v, const struct offsets_partition *p,
                             const struct offsets_log *log)
 {
@@ -101,7 +107,7 @@ static void print_partition(const struct offsets_view *v, const struct offsets_p
                  (int)p->partition, p->start, next, end, lag, p->counts[OUTCOME_APPLIED],
                  p->counts[OUTCOME_DUPLICATE], p->counts[OUTCOME_LATE], p->counts[OUTCOME_DROPPED],
                  p->counts[OUTCOME_ERASED], p->counts[OUTCOME_DEAD]);
-    if (p->next_max > position)
+    if (is_ahead(v, p))
         (void)printf("  (some shards: up to %" PRId64 ")", p->next_max);
     if (log->high >= 0 && p->next_max > log->high)
         (void)printf("  (the log ends before it: `freshet offsets diff`)");
@@ -121,6 +127,7 @@ static void print_partition(const struct offsets_view *v, const struct offsets_p
 static void print_table(const struct offsets_view *v)
 {
     int recorded = 0;
+    bool ahead = false;
 
     (void)printf("%9s %10s %12s %12s %10s %10s %10s %8s %8s %8s %8s\n", "partition", "start",
                  "next", "end", "lag", "applied", "duplicate", "late", "dropped", "erased", "dead");
@@ -128,8 +135,13 @@ static void print_table(const struct offsets_view *v)
         if (!v->offsets.list[i].recorded)
             continue;
         print_partition(v, &v->offsets.list[i], &v->logs[i]);
+        ahead |= is_ahead(v, &v->offsets.list[i]);
         recorded++;
     }
+    if (ahead)
+        (void)printf(
+            "next is that of the shard that is furthest behind; each shard commits by itself, "
+            "and what one that is ahead has applied is never counted again\n");
     if (recorded == 0)
         (void)printf("no partition has been read yet: start `freshet ingest`\n");
     if (v->partitions == 0)

@@ -469,7 +469,7 @@ static int dispatch(int argc, char **argv)
         return run(command, argc - 1 - words, argv + 1 + words);
     if (!command_is_group(argv[1]))
         return unknown_command(argv + 1, argc - 1);
-    if (argc == 3 && is_help(argv[2])) {
+    if (argc > 2 && is_help(argv[2])) {
         command_help_group(stdout, argv[1]);
         return EXIT_DONE;
     }

@@ -402,7 +402,7 @@ static const struct option_row show_options[] = {
 
 const struct command config_show_command = {
     .name = "config show",
-    .summary = "print the whole configuration with its help, as YAML",
+    .summary = "print every key: what it means, its range and its value, as YAML",
     .arguments = "",
     .help = "What is printed can be used as a configuration again. Secrets print as their "
             "references; a password that stands in an address prints as ***, and has to be written "

@@ -145,6 +145,8 @@ static bool parse_units(const struct config_row *row, const struct unit *units, 
 
     if (!parse_number(text, &number, &end))
         return refuse(why, "is \"%s\", must be %s such as %s", shown, what, example);
+    if (number < 0)
+        return refuse(why, "is %s, must not be negative", shown);
     if (*end == 0 && number != 0)
         return refuse(why, "is \"%s\" without a unit, must be %s such as %s", shown, what, example);
     while (*end == ' ')
@@ -155,8 +157,6 @@ static bool parse_units(const struct config_row *row, const struct unit *units, 
         return refuse(why, "is \"%s\" with an unknown unit, must be %s such as %s", shown, what,
                       example);
     kept = number * units->factor;
-    if (kept < 0)
-        return refuse(why, "is %s, must not be negative", shown);
     if (kept > 0x1p53)
         return refuse(why, "is %s, which is too large", shown);
     value->integer = (int64_t)llround(kept);

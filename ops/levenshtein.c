@@ -59,12 +59,14 @@ static size_t shared_words(const char *typed, const char *candidate)
 void levenshtein_offer(struct levenshtein_nearest *nearest, const char *typed,
                        const char *candidate)
 {
-    int allowed = (int)((strnlen(typed, LEVENSHTEIN_BYTES_MAX) - shared_words(typed, candidate)) /
-                        3);
+    size_t shared = shared_words(typed, candidate);
+    size_t rest = strnlen(typed, LEVENSHTEIN_BYTES_MAX) - shared;
+    int allowed = (int)(rest / 3);
     int distance = levenshtein_distance(typed, candidate);
+    int least_allowed = shared > 0 && rest >= 4 ? 2 : 1;
 
-    if (allowed < 1)
-        allowed = 1;
+    if (allowed < least_allowed)
+        allowed = least_allowed;
     if (allowed > 4)
         allowed = 4;
     if (distance > allowed || (nearest->name != NULL && distance >= nearest->distance))

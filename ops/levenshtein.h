@@ -23,7 +23,7 @@ struct levenshtein_nearest {
 
 /* Near enough is at most a third of what was typed, at least 1 and at most 4 edits. Leading words
  * (up to one of "._- ") that both have alike are no reason to think that one was meant: they do not
- * count as typed. */
+ * count as typed. But they say where to look: behind them two edits of a word of 4 are near. */
 void levenshtein_offer(struct levenshtein_nearest *nearest, const char *typed,
                        const char *candidate);
 

@@ -181,8 +181,7 @@ static void *follow(void *context)
         if (c->consumer == NULL && start(c, &err) != OK) {
             if (log_every(&limit, 60000))
                 log_event(LOG_WARN, "catalogue_unread", err.text,
-                          log_text("remedy", "without the items topic nothing is ever taken out of "
-                                             "the lists; create it, compacted"));
+                          log_text("remedy", catalogue_remedy(err.status)));
             wait_to_retry(c);
             continue;
         }
@@ -249,6 +248,14 @@ void catalogue_close(struct catalogue *catalogue)
     atomic_store(&catalogue->closing, true);
     (void)pthread_join(catalogue->thread, NULL);
     free_all(catalogue);
+}
+
+const char *catalogue_remedy(enum status why)
+{
+    return why == ERR_NOT_FOUND ? "without the items topic nothing is ever taken out of the lists; "
+                                  "create it, compacted"
+                                : "`freshet doctor --only kafka`; until the items topic is read "
+                                  "nothing new is taken out of the lists; it is tried again";
 }
 
 uint64_t catalogue_version(struct catalogue *catalogue)

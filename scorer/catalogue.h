@@ -28,6 +28,9 @@ MUST_CHECK enum status catalogue_open(struct catalogue **catalogue,
                                       struct error *err);
 void catalogue_close(struct catalogue *catalogue); /* NULL is fine */
 
+/* What to do when the topic cannot be read, for the log; static storage. */
+const char *catalogue_remedy(enum status why);
+
 /* Changes whenever catalogue_apply() would say something new. 0: nothing was read yet. */
 uint64_t catalogue_version(struct catalogue *catalogue);
 /* Marks what is gone, and unmarks what came back, in tables that nobody else reads yet. */

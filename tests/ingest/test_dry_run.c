@@ -47,6 +47,19 @@ TEST(dry_run_counts_by_outcome_and_shows_the_first_of_each)
     CHECK(has("no examples: none of these events is an impression"));
 }
 
+TEST(dry_run_says_that_a_file_knows_no_future)
+{
+    CHECK_INT(EXIT_DONE, dry(CLICK("a"), ""));
+    CHECK(has("future_time was not judged, for a file has no record times: 0 events are later"));
+    CHECK_INT(EXIT_DONE, dry(CLICK("a") "{\"type\":\"click\",\"user\":\"u\",\"item\":\"i\","
+                                        "\"ts\":9000000000000}\n",
+                             ""));
+    CHECK(has("record times: 1 event is later than now by more than events.max_future_skew\n"));
+    CHECK(has("applied                   2"));
+    CHECK_INT(EXIT_DONE, dry(CLICK("a"), " --json"));
+    CHECK(has("\"future_time_judged\":false,\"after_now\":0,"));
+}
+
 TEST(dry_run_json_has_the_same_numbers)
 {
     CHECK_INT(EXIT_DONE, dry(CLICK("a") "oops\n", " --json"));

@@ -47,6 +47,7 @@ TEST(offsets_list_tells_what_was_read_and_what_was_not)
     check_says("\"skipped\":4,");
     CHECK_INT(EXIT_DONE, run(""));
     check_says("(some shards: up to 13)");
+    check_says("next is that of the shard that is furthest behind; each shard commits by itself");
     check_says("(the log ends before it: `freshet offsets diff`)"); /* nothing is in the topic */
     check_says("(not read yet)");
     check_says("(reset: ingest begins at 9)  (4 skipped by resets)");

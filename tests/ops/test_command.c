@@ -210,6 +210,7 @@ TEST(command_refuses_wrong_usage_with_exit_code_2)
         {"show --int", "--int needs a value: --int N"},
         {"show --int x", "--int is \"x\", must be an integer"},
         {"show --duration 5", "--duration is \"5\" without a unit"},
+        {"show --duration -1", "--duration is -1, must not be negative"},
         {"show --flag=1", "--flag takes no value"},
         {"show --log-level loud", "--log-level must be"},
         {"show a b c d", "unexpected argument \"d\""},
@@ -305,6 +306,8 @@ TEST(command_help_is_the_result_and_shows_examples)
     CHECK(strstr(out, "group two") != NULL && strstr(out, "Exit codes") != NULL);
     CHECK_INT(0, freshet("group --help"));
     CHECK(strstr(out, "the second") != NULL && strstr(out, "show what") == NULL);
+    CHECK_INT(0, freshet("group help some.key"));
+    CHECK(strstr(out, "the second") != NULL);
     CHECK_INT(0, freshet("help group two"));
     CHECK(strstr(out, "freshet group two - the second") != NULL);
     CHECK_INT(EXIT_USAGE, freshet("help nothing"));

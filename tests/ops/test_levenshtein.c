@@ -48,9 +48,14 @@ TEST(levenshtein_offer_keeps_the_first_of_the_nearest)
 TEST(levenshtein_offer_does_not_count_the_words_that_are_alike)
 {
     static const char *const far[][2] = {
-        {"kafka.abc", "kafka.acks"},       {"serve.port", "serve.holdout"},
-        {"retrain.depth", "retrain.seed"}, {"FRESHET_KAFKA_X", "FRESHET_KAFKA_QUEUE"},
-        {"offsets show", "offsets list"},  {"model delete", "model show"},
+        {"kafka.abc", "kafka.acks"},
+        {"serve.port", "serve.holdout"},
+        {"retrain.depth", "retrain.seed"},
+        {"FRESHET_KAFKA_X", "FRESHET_KAFKA_QUEUE"},
+        {"offsets show", "offsets list"},
+        {"model delete", "model show"},
+        {"cash", "cache"},
+        {"kafka.abcd", "kafka.acks"},
     };
     static const char *const near[][2] = {
         {"kafka.linegr", "kafka.linger"},
@@ -58,6 +63,8 @@ TEST(levenshtein_offer_does_not_count_the_words_that_are_alike)
         {"redis-dwn", "redis-down"},
         {"offsets lst", "offsets list"},
         {"FRESHET_SERVE_X", "FRESHET_SERVE_Y"},
+        {"FRESHET_SERVE_HISTORY_CASH", "FRESHET_SERVE_HISTORY_CACHE"},
+        {"serve.history_cash", "serve.history_cache"},
         {"model.", "model"},
     };
 

@@ -11,6 +11,7 @@
 #include "tests/test.h"
 
 #include <stddef.h>
+#include <string.h>
 #include <unistd.h>
 
 static struct kafka_broker *broker;
@@ -130,4 +131,11 @@ TEST(catalogue_news_reach_what_serves_while_the_newest_bundle_is_refused)
     served_slot_destroy(slot);
     teardown();
     item_tables_destroy(tables);
+}
+
+TEST(catalogue_says_what_to_do_by_what_is_wrong)
+{
+    CHECK(strstr(catalogue_remedy(ERR_NOT_FOUND), "create it, compacted") != NULL);
+    CHECK(strstr(catalogue_remedy(ERR_TIMEOUT), "create") == NULL);
+    CHECK(strstr(catalogue_remedy(ERR_UNAVAILABLE), "freshet doctor --only kafka") != NULL);
 }
