@@ -61,6 +61,15 @@ double *device_doubles(int64_t count)
     return device_room(count, sizeof(double));
 }
 
+float *device_nans(int64_t count)
+{
+    float *floats = device_room(count, sizeof *floats);
+
+    for (int64_t i = 0; i < count; i++)
+        floats[i] = NAN;
+    return floats;
+}
+
 void device_clear(void)
 {
     for (int i = 0; i < held_count; i++)

@@ -23,6 +23,7 @@ float *device_get(const float *from, int64_t count);
  * device_clear(). */
 void *device_room(int64_t count, size_t bytes);
 double *device_doubles(int64_t count);
+float *device_nans(int64_t count); /* for what nobody is to read, or to write */
 void device_clear(void);
 
 #define DEVICE_PUT(from, count) device_put(from, count, sizeof *(from))

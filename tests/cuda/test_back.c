@@ -180,9 +180,7 @@ static void attention_back_shape(int number, struct random *random)
                          device_doubles(pitch), device_doubles(rows * a.H),
                          device_doubles(rows * a.H)};
     d_o = device_random_floats(random, rows * a.C);
-    unset = device_random_floats(random, rows * 4 * a.C); /* U's part stays as it is */
-    for (int64_t i = 0; i < rows * 4 * a.C; i++)
-        unset[i] = NAN;
+    unset = device_nans(rows * 4 * a.C); /* U's part stays as it is */
     o = device_floats(rows * a.C);
     back = (struct cuda_attention_back){.P = a.P,
                                         .history_tiles = order_tiles(&a),

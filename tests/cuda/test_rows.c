@@ -31,19 +31,10 @@ static void check(const char *what, const double *want, const float *on_device, 
     device_check_all(what, want, device_get(on_device, count), count, tolerance);
 }
 
-static float *all_nan(int64_t count)
-{
-    float *floats = device_room(count, sizeof *floats);
-
-    for (int64_t i = 0; i < count; i++)
-        floats[i] = NAN;
-    return floats;
-}
-
 /* R rows of N random floats, pitch apart, with NaN between them. */
 static float *rows_apart(struct random *random, int32_t R, int32_t N, int32_t pitch)
 {
-    float *rows = all_nan((int64_t)R * pitch);
+    float *rows = device_nans((int64_t)R * pitch);
 
     for (int64_t r = 0; r < R; r++)
         for (int32_t c = 0; c < N; c++)
@@ -160,7 +151,7 @@ static void silu_tape_shape(int number, struct random *random)
     int32_t R = device_size(number, random, 40), N = 4 * (1 + device_below(random, 40));
     int32_t pitch = N + 4 * device_below(random, 3);
     float *x = rows_apart(random, R, N, pitch), *bias = device_random_floats(random, N);
-    float *slope = DEVICE_PUT(all_nan((int64_t)R * pitch), (int64_t)R * pitch), *out;
+    float *slope = DEVICE_PUT(device_nans((int64_t)R * pitch), (int64_t)R * pitch), *out;
     double *want[2] = {device_doubles((int64_t)R * N), device_doubles((int64_t)R * N)};
     struct error err;
 
@@ -235,7 +226,7 @@ static void gate_back_shape(int number, struct random *random)
     int64_t count = (int64_t)R * C, apart = (int64_t)R * pitch;
     float *dy = device_random_floats(random, count), *n = device_random_floats(random, count);
     float *u = rows_apart(random, R, C, pitch), *rstd = device_random_floats(random, R);
-    float *du = DEVICE_PUT(all_nan(apart), apart), *d_o = device_floats(count);
+    float *du = DEVICE_PUT(device_nans(apart), apart), *d_o = device_floats(count);
     double *want[2] = {device_doubles(count), device_doubles(count)}, *row = device_doubles(C);
     struct error err;
 
