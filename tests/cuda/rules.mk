@@ -3,7 +3,7 @@
 
 GPU := build/gpu
 gpu_objects := $(patsubst %.c,$(GPU)/%.o,$(filter-out %/bench_gpu.c,$(wildcard tests/cuda/*.c)))
-gpu_shared := $(addprefix $(B)/tests/,runner.o kernels/jagged.o)
+gpu_shared := $(addprefix $(B)/tests/,runner.o kernels/caches.o kernels/jagged.o)
 $(GPU)/%.o: %.c Makefile tests/cuda/rules.mk
 	@mkdir -p $(@D)
 	@echo "  CC    $< (gpu)"

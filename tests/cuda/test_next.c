@@ -1,10 +1,15 @@
 /*
  * Tests kernels/cuda of next-item scores: lengths of item rows, last states, scores of a whole
- * table and of listed rows, and the merging of the best, each against its formula in double.
+ * table and of listed rows, and the merging of the best, each against its formula in double; then
+ * those of whole models against the CPU's.
  */
 #include "kernels/cuda/ops.h"
+#include "kernels/model.h"
+#include "kernels/network.h"
 
 #include "tests/cuda/device.h"
+#include "tests/cuda/serving.h"
+#include "tests/kernels/jagged.h"
 #include "tests/test.h"
 
 #include <math.h>
@@ -12,6 +17,8 @@
 #include <string.h>
 
 #define REQUESTS_MAX 8
+
+static struct jagged jagged;
 
 /* ---- formulas ---- */
 
@@ -289,4 +296,198 @@ static void merge_shape(int number, struct random *random)
 TEST(cuda_next_top_merges_lists_to_the_best_of_all)
 {
     device_for_shapes(merge_shape);
+}
+
+/* ---- whole models ---- */
+
+/* model_next_all() on the CPU. */
+static void next_on_cpu(const struct model *model, const struct batch *batch, float *scores)
+{
+    struct network_state state = model_network(model);
+    const struct model_config *config = &state.network->config;
+    float *norms = malloc((size_t)config->V * sizeof *norms);
+
+    CHECK(norms != NULL);
+    state.network->ops->next_norms(norms, state.network->emb, config->V, config->C);
+    for (int32_t b = 0; b < batch->B; b++) {
+        struct request request = request_with(batch, b, config->contexts);
+        float *to = scores + (int64_t)b * config->V;
+        struct network_pass pass;
+        size_t bytes;
+        void *memory;
+
+        request.m = 0;
+        bytes = network_pass_bytes(config, state.layout->Z, request.n, 0, false, false);
+        memory = aligned_alloc(64, (bytes + 127) / 64 * 64);
+        CHECK(memory != NULL);
+        memset(memory, 0, (bytes + 127) / 64 * 64);
+        memset(to, 0, (size_t)config->V * sizeof *to);
+        network_pass_begin(&pass, state.network, &request, false, true, false, memory);
+        if (request.n > config->contexts) {
+            network_forward(&pass, NULL, 0, 0);
+            state.network->ops->next_scores(
+                to, network_states(&pass) + (int64_t)(request.n - 1) * config->C,
+                state.network->emb, norms, config->V, config->C, 1 / config->tau);
+        }
+        to[0] = -INFINITY;
+        free(memory);
+    }
+    free(norms);
+}
+
+/* Those of requests' candidates, as they stand in the scores of all rows. */
+static void check_listed(const float *all, const float *listed)
+{
+    for (int32_t b = 0; b < jagged.batch.B; b++)
+        for (int32_t i = jagged.candidate_start[b]; i < jagged.candidate_start[b + 1]; i++)
+            if (jagged.candidate_item[i] > 0 && jagged.candidate_item[i] < 40)
+                serving_near(all[b * 40 + jagged.candidate_item[i]], listed[i]);
+            else
+                CHECK(isfinite(listed[i]));
+}
+
+/* The unknown row's is -INFINITY, the others' near to these. */
+static void check_next(const float *want, const float *got)
+{
+    for (int32_t i = 0; i < jagged.batch.B * 40; i++)
+        if (i % 40 == 0)
+            CHECK(got[i] == -INFINITY);
+        else
+            serving_near(want[i], got[i]);
+}
+
+TEST(cuda_next_item_scores_are_those_of_the_cpu)
+{
+    const struct jagged_size sizes[] = {{17, 6}, {0, 3}, {40, 1}, {5, 0}};
+    float cpu[4 * 40], gpu[4 * 40], listed[SERVING_SCORES_MAX];
+    struct serving s = {0};
+    struct error err;
+
+    for (int number = 0; number < 4; number++) {
+        serving_begin(&s, number, test_seed() + (uint64_t)number);
+        s.config.contexts = number == 2 ? 3 : 0;
+        s.config.P += s.config.contexts;
+        serving_model(&s);
+        jagged_fill(&jagged, &s.config, sizes, 4, test_seed());
+        jagged.candidate_item[2] = 40; /* outside the table: the unknown row */
+        cuemu_schedule((enum cuemu_order)(number % CUEMU_ORDERS), (uint64_t)number);
+        next_on_cpu(s.model, &jagged.batch, cpu);
+        CHECK_STATUS(OK, model_next_all(s.model, s.workspace, &jagged.batch, gpu, &err));
+        CHECK_STATUS(OK, model_next_candidates(s.model, s.workspace, &jagged.batch, listed, &err));
+        check_next(cpu, gpu);
+        check_listed(gpu, listed);
+    }
+    serving_end(&s);
+}
+
+/* Not those of f32, but within two roundings of 2^-9 each, of a cosine / tau. */
+static void check_rounded(const float *f32, const float *rounded, float tau)
+{
+    double largest = 0;
+
+    for (int32_t i = 0; i < jagged.batch.B * 40; i++) {
+        double error = i % 40 == 0 ? 0 : fabs((double)f32[i] - (double)rounded[i]);
+
+        CHECK_NEAR(0, error, 1.0 / 256 / (double)tau);
+        CHECK(i % 40 > 0 || rounded[i] == -INFINITY);
+        largest = fmax(largest, error);
+    }
+    CHECK(largest > 1e-4); /* or it was f32 after all */
+}
+
+/* The table lies there a second time only where that was asked for; a score is of bf16 then, and
+ * of f32 again after the next change of the weights. */
+TEST(cuda_next_item_scores_of_a_rounded_model)
+{
+    const struct jagged_size sizes[] = {{7, 6}, {0, 3}, {3, 1}, {5, 9}};
+    static float layers[4 * 40], gpu[4 * 40], again[4 * 40], listed[SERVING_SCORES_MAX];
+    struct serving s = {0};
+    struct error err;
+    int64_t before;
+
+    cuemu_need_emulator();
+    cuemu_schedule(CUEMU_IN_ORDER, 3);
+    serving_begin(&s, 1, test_seed());
+    serving_model(&s);
+    jagged_fill(&jagged, &s.config, sizes, 4, test_seed());
+    CHECK_STATUS(OK, model_round_next(s.model, &err)); /* nothing: it is not rounded */
+    CHECK_STATUS(OK, model_round(s.model, &err));
+    CHECK_STATUS(OK, model_next_all(s.model, s.workspace, &jagged.batch, layers, &err));
+    before = cuemu_allocations();
+    CHECK_STATUS(OK, model_round_next(s.model, &err));
+    CHECK_STATUS(OK, model_round_next(s.model, &err));
+    CHECK_INT(before + 1, cuemu_allocations());
+    CHECK_STATUS(OK, model_next_all(s.model, s.workspace, &jagged.batch, gpu, &err));
+    CHECK_STATUS(OK, model_next_candidates(s.model, s.workspace, &jagged.batch, listed, &err));
+    before = cuemu_allocations();
+    CHECK_STATUS(OK, model_next_all(s.model, s.workspace, &jagged.batch, again, &err));
+    CHECK_INT(before, cuemu_allocations());
+    serving_same(gpu, again, 4 * 40);
+    check_rounded(layers, gpu, s.config.tau);
+    check_listed(gpu, listed);
+    CHECK_STATUS(OK, model_prepare(s.model, &err));
+    next_on_cpu(s.model, &jagged.batch, layers);
+    CHECK_STATUS(OK, model_next_all(s.model, s.workspace, &jagged.batch, gpu, &err));
+    check_next(layers, gpu);
+    serving_end(&s);
+}
+
+/* The front of a sort of what the device says of all rows, which is the same product, in slices of
+ * another shape. */
+static void check_next_top(const struct model *model, struct model_workspace *workspace, int32_t k)
+{
+    int32_t V = model_config(model)->V, B = jagged.batch.B;
+    float *all = calloc((size_t)B * (size_t)V, sizeof *all);
+    float *best = calloc((size_t)B * (size_t)k, sizeof *best);
+    int32_t *rows = calloc((size_t)B * (size_t)k, sizeof *rows);
+    struct error err;
+
+    CHECK(all != NULL && best != NULL && rows != NULL);
+    CHECK_STATUS(OK, model_next_all(model, workspace, &jagged.batch, all, &err));
+    CHECK_STATUS(OK, model_next_top(model, workspace, &jagged.batch, V, k, rows, best, &err));
+    for (int32_t b = 0; b < B; b++) {
+        bool none = jagged.history_start[b + 1] == jagged.history_start[b];
+
+        for (int32_t i = 0; i < k; i++) {
+            int32_t row = rows[(int64_t)b * k + i], better = 0;
+            float score = best[(int64_t)b * k + i];
+
+            if (none || i >= V - 1) {
+                CHECK(row == -1 && score == -INFINITY);
+                continue;
+            }
+            CHECK(row > 0 && row < V);
+            serving_near(all[(int64_t)b * V + row], score);
+            for (int32_t v = 1; v < V; v++)
+                better += all[(int64_t)b * V + v] >
+                          score +
+                              SERVING_TOLERANCE * (1 + fabsf(score)); /* surely in front of it */
+            CHECK(better <= i);
+            for (int32_t j = 0; j < i; j++)
+                CHECK(rows[(int64_t)b * k + j] != row);
+            CHECK(i == 0 || score <= best[(int64_t)b * k + i - 1]);
+        }
+    }
+    free(all);
+    free(best);
+    free(rows);
+}
+
+TEST(cuda_next_top_is_the_front_of_a_sort_of_all)
+{
+    const struct jagged_size sizes[] = {{17, 6}, {0, 3}, {20, 1}, {5, 0}};
+    const int32_t ks[] = {30, 7, 60};
+    struct serving s = {0};
+
+    for (int number = 0; number < 3; number++) {
+        serving_begin(&s, number, test_seed() + (uint64_t)number);
+        s.config.contexts = number == 2 ? 3 : 0;
+        s.config.P += s.config.contexts;
+        s.config.V = number == 0 ? 2500 : 40; /* of the emulator three slices (rules.mk) */
+        serving_model(&s);
+        jagged_fill(&jagged, &s.config, sizes, 4, test_seed());
+        cuemu_schedule((enum cuemu_order)(number % CUEMU_ORDERS), (uint64_t)number);
+        check_next_top(s.model, s.workspace, ks[number]);
+    }
+    serving_end(&s);
 }

@@ -17,7 +17,7 @@ cuemu_link := -pie -fsanitize=undefined
 cuemu_kernels := $(patsubst %.cu,$(E)/%.o,$(wildcard kernels/cuda/*.cu))
 cuemu_host := $(patsubst %.c,$(E)/%.o,$(wildcard kernels/cuda/*.c) kernels/backend.c $(filter-out %/real_device.c %/bench_gpu.c,$(wildcard tests/cuda/*.c)) $(wildcard tests/cuemu/*.c)) \
 	$(patsubst %.cpp,$(E)/%.o,$(wildcard tests/cuemu/*.cpp))
-cuemu_shared := $(addprefix $(B)/tests/,runner.o kernels/jagged.o)
+cuemu_shared := $(addprefix $(B)/tests/,runner.o kernels/caches.o kernels/jagged.o)
 
 # blas.c opens our cuBLAS, by the functions that do so here.
 cuemu_blas := -Ddlopen=cuemu_dlopen -Ddlsym=cuemu_dlsym -Ddlclose=cuemu_dlclose

@@ -8,6 +8,7 @@
 #include "kernels/model.h"
 #include "kernels/request.h"
 #include "ops/random.h"
+#include "tests/kernels/caches.h"
 #include "tests/kernels/jagged.h"
 #include "tests/test.h"
 
@@ -20,24 +21,6 @@ static const struct kv_shape shape = {.L = 1, .C = 16};
     (KV_PAGE_ROWS * 2 * 16 * 4 + 48) /* a page of that shape and its tables, nearly */
 
 static struct jagged jagged, alone;
-
-static struct kv_cache *cache_of(int64_t bytes)
-{
-    struct kv_cache *cache;
-    struct error err;
-
-    CHECK_STATUS(OK, hash_start(&err));
-    CHECK_STATUS(OK, kv_cache_create(&cache, bytes, &err));
-    return cache;
-}
-
-static struct kv_cache_stats stats_of(const struct kv_cache *cache)
-{
-    struct kv_cache_stats stats;
-
-    kv_cache_stats(cache, &stats);
-    return stats;
-}
 
 /* ---- leases ---- */
 
@@ -83,10 +66,10 @@ static void publish(struct kv_cache *cache, uint64_t name, int32_t pages)
 
 static struct kv_cache *cache_of_pages(int32_t pages)
 {
-    struct kv_cache *cache = cache_of((int64_t)pages * PAGE_BYTES + PAGE_BYTES / 2);
+    struct kv_cache *cache = caches_make((int64_t)pages * PAGE_BYTES + PAGE_BYTES / 2);
 
     CHECK(kv_cache_enter(cache, shape) != NULL);
-    CHECK_INT(pages, stats_of(cache).pages);
+    CHECK_INT(pages, caches_stats(cache).pages);
     return cache;
 }
 
@@ -103,12 +86,12 @@ TEST(kv_cache_refuses_to_be_of_no_bytes)
 
 TEST(kv_cache_smaller_than_a_page_is_said_once_and_goes_without)
 {
-    struct kv_cache *cache = cache_of(KV_PAGE_ROWS * 2 * 16 * 4);
+    struct kv_cache *cache = caches_make(KV_PAGE_ROWS * 2 * 16 * 4);
     struct error err;
 
     CHECK_STATUS(ERR_LIMIT, kv_cache_reserve(cache, shape, &err));
     CHECK(kv_cache_enter(cache, shape) == NULL);
-    CHECK_INT(0, stats_of(cache).pages);
+    CHECK_INT(0, caches_stats(cache).pages);
     kv_cache_destroy(cache);
 }
 
@@ -118,7 +101,7 @@ TEST(kv_cache_finds_what_was_written_up_to_the_first_page_that_differs)
     struct held held;
 
     CHECK_INT(0, found(cache, 1, 3));
-    CHECK_INT(0, stats_of(cache).rows_computed); /* nothing of it was computed */
+    CHECK_INT(0, caches_stats(cache).rows_computed); /* nothing of it was computed */
     publish(cache, 1, 3);
     CHECK_INT(3, found(cache, 1, 3));
     CHECK_INT(3, found(cache, 1, 5));
@@ -130,9 +113,9 @@ TEST(kv_cache_finds_what_was_written_up_to_the_first_page_that_differs)
         for (int32_t q = 0; q <= p; q++)
             CHECK((held.slots[p] == held.slots[q]) == (p == q) && held.slots[p] >= 0);
     kv_cache_give(cache, &held.lease, true);
-    CHECK_INT(5, stats_of(cache).pages_used);
-    CHECK_INT(3 * KV_PAGE_ROWS, stats_of(cache).rows_found);
-    CHECK_INT(3 * KV_PAGE_ROWS + 5 + 2 * KV_PAGE_ROWS + 5, stats_of(cache).rows_computed);
+    CHECK_INT(5, caches_stats(cache).pages_used);
+    CHECK_INT(3 * KV_PAGE_ROWS, caches_stats(cache).rows_found);
+    CHECK_INT(3 * KV_PAGE_ROWS + 5 + 2 * KV_PAGE_ROWS + 5, caches_stats(cache).rows_computed);
     kv_cache_leave(cache);
     kv_cache_destroy(cache);
 }
@@ -148,8 +131,8 @@ TEST(kv_cache_publishes_nothing_of_a_request_that_failed)
         CHECK(held.slots[2] != KV_SLOT_NONE); /* what was given back is free again */
         kv_cache_give(cache, &held.lease, false);
     }
-    CHECK_INT(0, stats_of(cache).pages_used);
-    CHECK_INT(0, stats_of(cache).pages_dropped);
+    CHECK_INT(0, caches_stats(cache).pages_used);
+    CHECK_INT(0, caches_stats(cache).pages_dropped);
     kv_cache_leave(cache);
     kv_cache_destroy(cache);
 }
@@ -160,17 +143,17 @@ TEST(kv_cache_drops_the_oldest_history_from_its_end)
 
     publish(cache, 1, 3);
     publish(cache, 2, 3);
-    CHECK_INT(6, stats_of(cache).pages_used);
+    CHECK_INT(6, caches_stats(cache).pages_used);
     publish(cache, 3, 1);
     CHECK_INT(2, found(cache, 1, 2)); /* and is the newest now */
     publish(cache, 4, 2);
-    CHECK_INT(3, stats_of(cache).pages_dropped);
-    CHECK_INT(6, stats_of(cache).pages_used);
+    CHECK_INT(3, caches_stats(cache).pages_dropped);
+    CHECK_INT(6, caches_stats(cache).pages_used);
     CHECK_INT(2, found(cache, 1, 2));
     CHECK_INT(1, found(cache, 3, 1));
     CHECK_INT(2, found(cache, 4, 2));
     CHECK_INT(1, found(cache, 2, 3)); /* asks for two more, which takes the place of others */
-    CHECK_INT(5, stats_of(cache).pages_dropped);
+    CHECK_INT(5, caches_stats(cache).pages_dropped);
     kv_cache_leave(cache);
     kv_cache_destroy(cache);
 }
@@ -192,7 +175,7 @@ TEST(kv_cache_gives_no_page_that_is_pinned)
     kv_cache_give(cache, &reads.lease, true);
     publish(cache, 4, 4); /* still read by one: no place */
     CHECK_INT(0, found(cache, 4, 4));
-    CHECK_INT(0, stats_of(cache).pages_dropped);
+    CHECK_INT(0, caches_stats(cache).pages_dropped);
     kv_cache_give(cache, &late.lease, true);
     kv_cache_give(cache, &writes.lease, true);
     CHECK_INT(2, found(cache, 2, 3));
@@ -210,7 +193,7 @@ TEST(kv_cache_keeps_one_page_of_two_that_were_computed_at_once)
     CHECK(first.slots[0] != second.slots[0] && first.slots[1] != second.slots[1]);
     kv_cache_give(cache, &second.lease, true);
     kv_cache_give(cache, &first.lease, true);
-    CHECK_INT(2, stats_of(cache).pages_used);
+    CHECK_INT(2, caches_stats(cache).pages_used);
     hold(&first, cache, 1, 2);
     CHECK(first.slots[0] == second.slots[0] && first.slots[1] == second.slots[1]);
     kv_cache_give(cache, &first.lease, true);
@@ -224,7 +207,7 @@ TEST(kv_cache_keeps_one_page_of_two_that_were_computed_at_once)
 static int64_t count_kept(struct kv_cache *cache)
 {
     const float *pool = kv_cache_enter(cache, shape);
-    int64_t floats = stats_of(cache).pages * kv_page_floats(shape), count = 0;
+    int64_t floats = caches_stats(cache).pages * kv_page_floats(shape), count = 0;
 
     for (int64_t i = 0; i < floats; i++)
         count += pool[i] != 0;
@@ -269,13 +252,13 @@ TEST(kv_cache_wipes_what_was_computed_and_is_not_kept)
     kv_cache_give(cache, &other.lease, true);
     kv_cache_forget(cache, 1); /* and nothing of others */
     CHECK_INT(3 * floats, count_kept(cache));
-    CHECK_INT(3, stats_of(cache).pages_used);
+    CHECK_INT(3, caches_stats(cache).pages_used);
     CHECK_INT(0, found(cache, 1, 2));
     CHECK_INT(3, found(cache, 2, 3));
     kv_cache_forget(cache, 2);
     CHECK_INT(0, count_kept(cache));
-    CHECK_INT(0, stats_of(cache).pages_used);
-    CHECK_INT(0, stats_of(cache).pages_dropped);
+    CHECK_INT(0, caches_stats(cache).pages_used);
+    CHECK_INT(0, caches_stats(cache).pages_dropped);
     publish(cache, 4, 8); /* all places are free */
     CHECK_INT(8, found(cache, 4, 8));
     kv_cache_leave(cache);
@@ -290,10 +273,10 @@ TEST(kv_cache_forgets_no_page_that_is_read)
     publish(cache, 1, 2);
     hold(&reads, cache, 1, 1);
     kv_cache_forget(cache, 1);
-    CHECK_INT(1, stats_of(cache).pages_used);
+    CHECK_INT(1, caches_stats(cache).pages_used);
     kv_cache_give(cache, &reads.lease, true);
     kv_cache_forget(cache, 1);
-    CHECK_INT(0, stats_of(cache).pages_used);
+    CHECK_INT(0, caches_stats(cache).pages_used);
     kv_cache_forget(NULL, 1);
     kv_cache_leave(cache);
     kv_cache_destroy(cache);
@@ -311,10 +294,10 @@ TEST(kv_cache_forgets_nothing_where_it_could_not_be_cut)
     CHECK_STATUS(ERR_LIMIT, kv_cache_reserve(cache, large, &err));
     CHECK(!kv_cache_fits(cache, shape) && !kv_cache_fits(cache, large));
     kv_cache_forget(cache, 1); /* of pages that are no more */
-    CHECK_INT(0, stats_of(cache).pages_used);
+    CHECK_INT(0, caches_stats(cache).pages_used);
     CHECK_STATUS(OK, kv_cache_reserve(cache, shape, &err));
     kv_cache_forget(cache, 1);
-    CHECK_INT(4, stats_of(cache).pages);
+    CHECK_INT(4, caches_stats(cache).pages);
     kv_cache_destroy(cache);
 }
 
@@ -336,11 +319,11 @@ TEST(kv_cache_changes_its_shape_for_who_asks_long_enough_while_nobody_reads)
         CHECK(kv_cache_enter(cache, other) == NULL);
     CHECK(kv_cache_enter(cache, other) != NULL);
     CHECK_INT(0, found(cache, 1, 3));
-    CHECK_INT(3, stats_of(cache).pages_dropped);
-    CHECK(stats_of(cache).pages > 0 && stats_of(cache).pages < 15);
+    CHECK_INT(3, caches_stats(cache).pages_dropped);
+    CHECK(caches_stats(cache).pages > 0 && caches_stats(cache).pages < 15);
     kv_cache_leave(cache);
     CHECK_STATUS(OK, kv_cache_reserve(cache, shape, &err)); /* told to: at once */
-    CHECK_INT(40, stats_of(cache).pages);
+    CHECK_INT(40, caches_stats(cache).pages);
     kv_cache_destroy(cache);
 }
 
@@ -379,7 +362,7 @@ TEST(kv_cache_keys_are_of_all_that_made_a_page_and_of_nothing_else)
 {
     const struct jagged_size size = {KEYED_ROWS, 3};
     const struct model_config config = {.V = 50, .A = 4, .F = 0};
-    struct kv_cache *cache = cache_of(1), *another = cache_of(1);
+    struct kv_cache *cache = caches_make(1), *another = caches_make(1);
     struct hash128 keys[4], others[4];
 
     for (int32_t contexts = 0; contexts <= BATCH_CONTEXTS; contexts++) {
@@ -450,15 +433,6 @@ static struct model *model_of(int number)
     if (number % 3 == 1)
         CHECK_STATUS(OK, model_fold(model, &err));
     return model;
-}
-
-/* Bytes of so many pages of that model. */
-static int64_t bytes_of(const struct model *model, int32_t pages)
-{
-    const struct model_config *config = model_config(model);
-
-    return pages * (kv_page_floats((struct kv_shape){.L = config->L, .C = config->C}) * 4 + 48) +
-           47;
 }
 
 /* Users whose histories go on, slide, and are corrected in the middle, as one stream of tokens. */
@@ -550,7 +524,7 @@ TEST(kv_cache_changes_no_score_whatever_happens_to_histories)
     random_seed(&random, test_seed());
     for (int number = 0; number < 12; number++) {
         struct model *model = model_of(number);
-        struct kv_cache *cache = cache_of(bytes_of(model, pages[number % 5]));
+        struct kv_cache *cache = caches_make(caches_bytes(model_config(model), pages[number % 5]));
         struct user users[USERS] = {0};
 
         for (int step = 0; step < 80; step++) {
@@ -558,9 +532,9 @@ TEST(kv_cache_changes_no_score_whatever_happens_to_histories)
             ask(&jagged, model_config(model), users, &random);
             CHECK(same_scores(model, workspace, cache, &jagged.batch));
         }
-        CHECK_INT(pages[number % 5], stats_of(cache).pages);
-        CHECK((pages[number % 5] > 1) == (stats_of(cache).rows_found > 0) || number % 5 == 1);
-        CHECK(number % 5 != 2 || stats_of(cache).pages_dropped > 0);
+        CHECK_INT(pages[number % 5], caches_stats(cache).pages);
+        CHECK((pages[number % 5] > 1) == (caches_stats(cache).rows_found > 0) || number % 5 == 1);
+        CHECK(number % 5 != 2 || caches_stats(cache).pages_dropped > 0);
         kv_cache_destroy(cache);
         model_destroy(model);
     }
@@ -600,7 +574,7 @@ static void *score_some(void *context)
 TEST(kv_cache_is_shared_by_threads)
 {
     struct model *models[3] = {model_of(3), model_of(3), model_of(4)};
-    struct kv_cache *cache = cache_of(bytes_of(models[0], 9));
+    struct kv_cache *cache = caches_make(caches_bytes(model_config(models[0]), 9));
     struct scorer scorers[4];
     pthread_t threads[4];
 
@@ -614,7 +588,7 @@ TEST(kv_cache_is_shared_by_threads)
         CHECK_INT(0, pthread_join(threads[i], NULL));
     for (int i = 0; i < 4; i++)
         CHECK(scorers[i].right);
-    CHECK(stats_of(cache).pages > 0);
+    CHECK(caches_stats(cache).pages > 0);
     kv_cache_destroy(cache);
     for (int i = 0; i < 3; i++)
         model_destroy(models[i]);
@@ -625,31 +599,31 @@ TEST(kv_cache_finds_nothing_after_weights_changed_and_all_of_a_request_asked_twi
     const struct jagged_size sizes[] = {{40, 4}, {24, 3}, {5, 2}, {0, 1}};
     struct model *model = model_of(0);
     struct model_workspace *workspace = model_workspace_create();
-    struct kv_cache *cache = cache_of(bytes_of(model, 50));
+    struct kv_cache *cache = caches_make(caches_bytes(model_config(model), 50));
     struct error err;
 
     CHECK_STATUS(OK, model_reserve_cache(model, cache, &err));
-    CHECK_INT(50, stats_of(cache).pages);
+    CHECK_INT(50, caches_stats(cache).pages);
     jagged_fill(&jagged, model_config(model), sizes, 4, test_seed());
     CHECK(same_scores(model, workspace, cache, &jagged.batch));
-    CHECK_INT(0, stats_of(cache).rows_found);
-    CHECK_INT(69, stats_of(cache).rows_computed);
-    CHECK_INT(5, stats_of(cache).pages_used);
+    CHECK_INT(0, caches_stats(cache).rows_found);
+    CHECK_INT(69, caches_stats(cache).rows_computed);
+    CHECK_INT(5, caches_stats(cache).pages_used);
     CHECK(same_scores(model, workspace, cache, &jagged.batch));
-    CHECK_INT(60, stats_of(cache).rows_found);
+    CHECK_INT(60, caches_stats(cache).rows_found);
     CHECK_STATUS(OK, model_prepare(model, &err));
     CHECK(same_scores(model, workspace, cache, &jagged.batch));
-    CHECK_INT(60, stats_of(cache).rows_found);
+    CHECK_INT(60, caches_stats(cache).rows_found);
     CHECK_STATUS(OK, model_round(model, &err));
     CHECK(same_scores(model, workspace, cache, &jagged.batch));
-    CHECK_INT(60, stats_of(cache).rows_found);
-    CHECK_INT(15, stats_of(cache).pages_used);
+    CHECK_INT(60, caches_stats(cache).rows_found);
+    CHECK_INT(15, caches_stats(cache).pages_used);
     jagged_one(&alone, &jagged, 1); /* alone as in the batch */
     CHECK(same_scores(model, workspace, cache, &alone.batch));
-    CHECK_INT(84, stats_of(cache).rows_found);
+    CHECK_INT(84, caches_stats(cache).rows_found);
     alone.batch.history_start = (const int32_t[]){0, -1};
     CHECK_STATUS(ERR_LIMIT, model_score_cached(model, workspace, cache, &alone.batch, NULL, &err));
-    CHECK_INT(84, stats_of(cache).rows_found);
+    CHECK_INT(84, caches_stats(cache).rows_found);
     kv_cache_destroy(cache);
     model_workspace_destroy(workspace);
     model_destroy(model);
