@@ -11,11 +11,13 @@
 #include "kernels/backend.h"
 #include "kernels/cuda/graphs.h"
 #include "kernels/cuda/probe.h"
+#include "kernels/kv_cache.h"
 #include "kernels/model.h"
 #include "kernels/trainer.h"
 
 #include "tests/cuda/device.h"
 #include "tests/cuda/models.h"
+#include "tests/kernels/caches.h"
 #include "tests/kernels/jagged.h"
 #include "tests/test.h"
 
@@ -24,6 +26,8 @@
 
 #define RESULT_MAX (1 << 17)
 #define CALLS_MAX  2000
+#define BEST       20   /* next items of a request */
+#define TABLE      2500 /* item rows: of the emulator three slices, of several parts */
 
 static struct jagged jagged;
 
@@ -32,7 +36,9 @@ struct world {
     struct model *model;
     struct model_workspace *workspace;
     struct trainer *trainer;
+    struct kv_cache *cache;
     float scores[4 * 40];
+    int32_t rows[3 * BEST];
 };
 
 struct task {
@@ -147,6 +153,33 @@ static enum status next_all_once(struct world *world, struct error *err)
     return model_next_all(world->model, world->workspace, &jagged.batch, world->scores, err);
 }
 
+/* As weights are loaded for a server that recalls; after an error it is begun anew. */
+static enum status round_once(struct world *world, struct error *err)
+{
+    enum status status = model_prepare(world->model, err);
+
+    if (status == OK)
+        status = model_round(world->model, err);
+    return status == OK ? model_round_next(world->model, err) : status;
+}
+
+static void begin_large(struct world *world)
+{
+    const struct jagged_size sizes[] = {{7, 0}, {0, 0}, {3, 0}};
+    struct model_config config = small_config(0);
+
+    config.V = TABLE;
+    world->model = models_rough(&config, 5);
+    world->workspace = model_workspace_create();
+    jagged_fill(&jagged, &config, sizes, 3, 5);
+}
+
+static enum status next_top_once(struct world *world, struct error *err)
+{
+    return model_next_top(world->model, world->workspace, &jagged.batch, TABLE, BEST, world->rows,
+                          world->scores, err);
+}
+
 static enum status next_listed_once(struct world *world, struct error *err)
 {
     return model_next_candidates(world->model, world->workspace, &jagged.batch, world->scores, err);
@@ -164,6 +197,16 @@ static int64_t result_next(struct world *world, float *to)
     return (int64_t)jagged.batch.B * 40;
 }
 
+static int64_t result_top(struct world *world, float *to)
+{
+    int64_t count = (int64_t)jagged.batch.B * BEST;
+
+    memcpy(to, world->scores, (size_t)count * sizeof *to);
+    for (int64_t i = 0; i < count; i++)
+        to[count + i] = (float)world->rows[i];
+    return 2 * count;
+}
+
 /* What it scores now. */
 static int64_t result_of_model(struct world *world, float *to)
 {
@@ -171,6 +214,104 @@ static int64_t result_of_model(struct world *world, float *to)
 
     CHECK_STATUS(OK, score_once(world, &err));
     return result_scores(world, to);
+}
+
+/* Next-item scores of it now. */
+static int64_t result_of_table(struct world *world, float *to)
+{
+    struct error err;
+
+    CHECK_STATUS(OK, next_all_once(world, &err));
+    return result_next(world, to);
+}
+
+/* ---- pages of K and V ---- */
+
+#define ALONE ((const struct jagged_size[]){{33, 5}})
+#define BATCH ((const struct jagged_size[]){{33, 5}, {14, 3}, {5, 1}})
+
+/* A cache that no request has met. */
+static void begin_pages(struct world *world, const struct jagged_size *sizes, int32_t count)
+{
+    struct model_config config = small_config(0);
+
+    config.L = 2;
+    world->model = models_rough(&config, 5);
+    world->workspace = model_workspace_create();
+    world->cache = caches_make(1 << 18);
+    jagged_fill(&jagged, &config, sizes, count, 5);
+}
+
+/* Warm, with the first page of the first request in the cache and none of what follows it. */
+static void begin_kept(struct world *world, const struct jagged_size *sizes, int32_t count)
+{
+    static struct jagged front;
+    struct error err;
+
+    begin_pages(world, sizes, count);
+    jagged_one(&front, &jagged, 0);
+    front.batch.T = front.history_start[1] = KV_PAGE_ROWS + 3;
+    CHECK_STATUS(OK,
+                 model_score(world->model, world->workspace, &jagged.batch, world->scores, &err));
+    CHECK_STATUS(OK, model_score_cached(world->model, world->workspace, world->cache, &front.batch,
+                                        world->scores, &err));
+}
+
+static void begin_pages_alone(struct world *world)
+{
+    begin_pages(world, ALONE, 1);
+}
+
+static void begin_pages_batch(struct world *world)
+{
+    begin_pages(world, BATCH, 3);
+}
+
+static void begin_kept_alone(struct world *world)
+{
+    begin_kept(world, ALONE, 1);
+}
+
+static void begin_kept_batch(struct world *world)
+{
+    begin_kept(world, BATCH, 3);
+}
+
+/* Of a batch that failed no page is there that was not before, and none is gone. */
+static enum status keep_once(struct world *world, struct error *err)
+{
+    struct kv_cache_stats before = caches_stats(world->cache), after;
+    enum status status = model_score_cached(world->model, world->workspace, world->cache,
+                                            &jagged.batch, world->scores, err);
+
+    after = caches_stats(world->cache);
+    if (status != OK)
+        CHECK(after.pages_used == before.pages_used && after.rows_found == before.rows_found &&
+              after.rows_computed == before.rows_computed);
+    return status;
+}
+
+static enum status keep_by_graph(struct world *world, struct error *err)
+{
+    enum status status;
+
+    graphs_allow(true);
+    status = keep_once(world, err);
+    graphs_allow(false);
+    return status;
+}
+
+/* Its scores, and those that another workspace has from the pages it left. */
+static int64_t result_kept(struct world *world, float *to)
+{
+    struct model_workspace *other = model_workspace_create();
+    int64_t count = result_scores(world, to);
+    struct error err;
+
+    CHECK_STATUS(
+        OK, model_score_cached(world->model, other, world->cache, &jagged.batch, to + count, &err));
+    model_workspace_destroy(other);
+    return 2 * count;
 }
 
 static void begin_trainer(struct world *world)
@@ -246,6 +387,7 @@ static int64_t result_weights(struct world *world, float *to)
 static void end(struct world *world)
 {
     trainer_destroy(world->trainer);
+    kv_cache_destroy(world->cache);
     model_workspace_destroy(world->workspace);
     model_destroy(world->model);
     *world = (struct world){0};
@@ -374,6 +516,28 @@ TEST(cuda_faults_of_next_item_scores_are_told)
     fail_all(&(struct task){"next, all", begin_model, next_all_once, result_next, false, 2});
     fail_all(
         &(struct task){"next, listed", begin_model, next_listed_once, result_scores, false, 2});
+}
+
+TEST(cuda_faults_of_the_best_next_items_are_told)
+{
+    fail_all(&(struct task){"next, best", begin_large, next_top_once, result_top, false, 3});
+}
+
+TEST(cuda_faults_of_weights_that_are_rounded_are_told)
+{
+    fail_all(&(struct task){"bf16", begin_model, round_once, result_of_table, false, 2});
+}
+
+TEST(cuda_faults_of_kept_histories_are_told)
+{
+    fail_all(&(struct task){"first pages", begin_pages_alone, keep_once, result_kept, false, 5});
+    fail_all(&(struct task){"first pages of a batch", begin_pages_batch, keep_once, result_kept,
+                            false, 9});
+    fail_all(&(struct task){"pages", begin_kept_alone, keep_once, result_kept, false, 3});
+    fail_all(
+        &(struct task){"pages of a batch", begin_kept_batch, keep_once, result_kept, false, 5});
+    fail_all(
+        &(struct task){"pages by a graph", begin_kept_batch, keep_by_graph, result_kept, false, 9});
 }
 
 TEST(cuda_works_after_a_call_was_refused_and_not_after_it_was_lost)
