@@ -19,9 +19,11 @@
  * is most surprised by, and would learn most from. Source: Wang et al. 2021 (truncated cross
  * entropy); the slopes of pairs are bounded by themselves.
  *
- * Each function adds scale * gradient to ds (m) and returns the loss, not scaled. Labels are at
- * least 0; weight may be NULL: all 1. A list that cannot teach (no pair, no positive label, no
- * weight) returns 0 and adds nothing.
+ * Each function adds scale * gradient to ds (m) and returns the loss, not scaled; scale is any
+ * number. Scores, labels, weights and the teacher's scores are finite, labels and weights at least
+ * 0; weight may be NULL: all 1. A list that cannot teach (no candidate, no pair, no positive label,
+ * no weight) returns 0 and adds nothing. Rows of one label are no pair; a hinge at its margin has
+ * no slope; of equal scores the first stands before the others (lambda). distil reads scores alone.
  * Errors: none. Thread: any. Accuracy: the formulas in double, gradients rounded to float.
  * Source: MODEL.md section 4; LambdaRank: Burges, MSR-TR-2010-82, gain 2^y - 1.
  */

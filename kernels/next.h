@@ -6,7 +6,7 @@
  *     l_j = cos(x, emb_j) / tau - ln Q_j,    loss = -l_y + ln(e^l_y + sum over negatives e^l_j)
  *
  * Negatives of a set are shared by the positions it is used for; one that is a position's target
- * is left out there. With a uniform Q the correction cancels.
+ * is left out there. With a uniform Q the correction cancels. A length is sqrt(|x|^2 + 1e-12).
  *
  * Dims: K negatives   C channels   k positions of one call, at most NEXT_POSITIONS_MAX
  * Errors: none. Thread: any; the set is the caller's own.

@@ -160,9 +160,9 @@ MUST_CHECK enum status cuda_head_inputs_backward(cudaStream_t stream, float *dx,
 
 struct cuda_lists {
     int32_t B;
-    const int32_t *start;          /* (B + 1) */
+    const int32_t *start;          /* (B + 1), of lists of any length, 0 too */
     const float *scores, *label;   /* (N) */
-    const float *weight, *teacher; /* (N) or NULL */
+    const float *weight, *teacher; /* (N) or NULL; DISTIL has a teacher, the others read none */
     float clip;                    /* of POINT and SOFTMAX, as struct loss_list; 0: none */
 };
 enum cuda_loss {
@@ -173,7 +173,9 @@ enum cuda_loss {
     CUDA_LOSS_LAMBDA,
     CUDA_LOSS_DISTIL
 };
-/* loss (B) is set, not scaled; ds (N) += scale * gradient. discount (N): scratch of LAMBDA.
+/* loss (B) is set, not scaled; ds (N) += scale * gradient. discount (N): scratch of LAMBDA, else
+ * not looked at. tests/cuda holds POINT and pairs to 3e-6 * (1 + |ref|), SOFTMAX and DISTIL to 1e-4
+ * of it, which is what scores of 100 cost.
  * A block a list. Limit: POINT, SOFTMAX and DISTIL memory; the others pairs of a list. */
 MUST_CHECK enum status cuda_loss(cudaStream_t stream, enum cuda_loss kind, float *loss, float *ds,
                                  struct cuda_lists lists, float scale, float *discount,
@@ -181,28 +183,36 @@ MUST_CHECK enum status cuda_loss(cudaStream_t stream, enum cuda_loss kind, float
 /* scores (N) += bias[position]; position (N), each a row of bias. */
 MUST_CHECK enum status cuda_position_add(cudaStream_t stream, float *scores, const float *bias,
                                          const int32_t *position, int32_t N, struct error *err);
-/* dbias[p] for p in 2..count - 1 = sum of ds over candidates shown there; the first two are 0. */
+/* dbias[p] for p in 2..count - 1 = sum of ds over candidates shown there, 0 where none was; the
+ * first two are 0. */
 MUST_CHECK enum status cuda_position_backward(cudaStream_t stream, float *dbias, const float *ds,
                                               const int32_t *position, int32_t N, int32_t count,
                                               struct error *err);
 
 /* ---- next-item loss (kernels/next.h) ---- */
 
-/* k positions in S sets of K negatives: set s has positions set_start[s] .. set_start[s + 1] - 1.
+/* k positions in S sets of K negatives: set s has positions set_start[s] .. set_start[s + 1] - 1,
+ * or none: then its negatives' gradients are 0. K may be 0: then there is nothing to tell a target
+ * from, and nothing is lost. Items may be drawn twice, each for itself. A block of the loss has
+ * (C + max(C, 512) + 2 K) * 4 bytes of shared memory, of which a launch gives 48 KiB.
  */
 struct cuda_next {
     int32_t k, S, K, C;
     float inverse_tau, scale;
     const float *emb;               /* (V, C) */
     const float *x;                 /* rows of C */
-    const int32_t *row, *target;    /* (k) row of x, item row */
+    const int32_t *row, *target;    /* (k) row of x, where learning each once at most; item row */
     const int32_t *set, *set_start; /* (k), (S + 1) */
     const int32_t *negatives;       /* (S, K) item rows */
     const float *target_bias;       /* (k) - ln Q */
     const float *negatives_bias;    /* (S, K) - ln Q */
 };
 /* loss (k); where learning (dx not NULL): dx rows += gradient, d_target (k, C) gradients of the
- * targets' item rows, unit (k, C) the states at length 1 and share (k, K), both for the next.
+ * targets' item rows, unit (k, C) the states at length 1 and share (k, K) what a negative's cosine
+ * has of the gradient, both for the next. dx NULL: the loss alone, and the others may be NULL. A
+ * row's length is sqrt(|x|^2 + 1e-12): one of zeros has a cosine of 0, and slopes as large as
+ * 1e6 * scale / tau. tests/cuda holds losses and shares to 2e-5 * (1 + |ref|), and gradients to
+ * 2e-5 * (1 + scale / tau / length).
  * Bytes: K * C * 8 a position, from L2. Limit: L2. */
 MUST_CHECK enum status cuda_next_loss(cudaStream_t stream, float *loss, float *dx, float *d_target,
                                       float *unit, float *share, struct cuda_next next,

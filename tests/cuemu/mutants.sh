@@ -78,7 +78,8 @@ nearest() { # FILE
     keep) echo cuda_pages_are cuda_kept ;;
     next) echo cuda_next ;;
     half) echo cuda_updates_add cuda_half ;;
-    next_loss) echo cuda_training_next ;;
+    loss) echo cuda_lists cuda_positions ;;
+    next_loss) echo cuda_next_loss ;;
     top) echo cuda_top cuda_next_top ;;
     rows_back) echo cuda_rows_go cuda_updates ;;
     head_back) echo cuda_rows_go cuda_rows_of_scalars ;;
