@@ -246,7 +246,7 @@ static void lay(struct laid *l, const struct attended *a, bool pages, struct ran
 
 /* Request b by the CPU's reference, which wants padded rows of its own. */
 static void check_request(const struct attended *a, const struct laid *l, int32_t b,
-                          const float *got)
+                          const float *got, double tolerance)
 {
     int32_t n = a->history_start[b + 1] - a->history_start[b], C = a->C, kept = l->kept[b];
     int32_t m = a->candidate_start[b + 1] - a->candidate_start[b], padded = cpu_pad_rows(n);
@@ -270,45 +270,52 @@ static void check_request(const struct attended *a, const struct laid *l, int32_
     attention_buckets_base(buckets, a->time_ms + a->history_start[b], n, a->request_time_ms[b]);
     attention_forward_ref(want, &attention, z, m);
     device_check_all("history", want + (int64_t)kept * C, got + (int64_t)l->row_start[b] * C,
-                     (int64_t)(n - kept) * C, TOLERANCE);
+                     (int64_t)(n - kept) * C, tolerance);
     device_check_all("candidates", want + (int64_t)padded * C,
-                     got + (int64_t)(l->T + a->candidate_start[b]) * C, (int64_t)m * C, TOLERANCE);
+                     got + (int64_t)(l->T + a->candidate_start[b]) * C, (int64_t)m * C, tolerance);
 }
 
-static void attended_shape(int number, struct random *random, bool pages)
+static void check_attended(const struct attended *a, struct random *random, bool pages,
+                           double tolerance)
 {
-    static struct attended a;
     static struct laid l;
     float *o, *got;
     struct cuda_attention attention;
     struct error err;
 
-    attended_fill(&a, number, ATTENDED_HISTORY_MAX, random);
-    lay(&l, &a, pages, random);
-    o = device_floats((int64_t)l.rows * a.C);
-    attention = (struct cuda_attention){.form = a.form,
+    lay(&l, a, pages, random);
+    o = device_floats((int64_t)l.rows * a->C);
+    attention = (struct cuda_attention){.form = a->form,
                                         .T = l.T,
-                                        .C = a.C,
-                                        .H = a.H,
-                                        .r_pos = DEVICE_PUT(a.r_pos, a.P + 1),
-                                        .r_time = DEVICE_PUT(a.r_time, BUCKET_COUNT),
-                                        .history_start = DEVICE_PUT(a.history_start, a.B + 1),
-                                        .time_ms = DEVICE_PUT(a.time_ms, a.T),
-                                        .request_time_ms = DEVICE_PUT(a.request_time_ms, a.B)};
+                                        .C = a->C,
+                                        .H = a->H,
+                                        .r_pos = DEVICE_PUT(a->r_pos, a->P + 1),
+                                        .r_time = DEVICE_PUT(a->r_time, BUCKET_COUNT),
+                                        .history_start = DEVICE_PUT(a->history_start, a->B + 1),
+                                        .time_ms = DEVICE_PUT(a->time_ms, a->T),
+                                        .request_time_ms = DEVICE_PUT(a->request_time_ms, a->B)};
     if (pages)
         attention.pages = (struct cuda_pages){
             .at = DEVICE_PUT(l.pool, (int64_t)POOL_PAGES * l.pitch),
             .pitch = l.pitch,
-            .row_start = DEVICE_PUT(l.row_start, a.B + 1),
-            .page_start = DEVICE_PUT(l.page_start, a.B + 1),
+            .row_start = DEVICE_PUT(l.row_start, a->B + 1),
+            .page_start = DEVICE_PUT(l.page_start, a->B + 1),
             .slots = DEVICE_PUT(l.slots, POOL_PAGES)};
-    CHECK_STATUS(OK, cuda_attention(NULL, o, DEVICE_PUT(l.z, (int64_t)l.rows * 4 * a.C), attention,
+    CHECK_STATUS(OK, cuda_attention(NULL, o, DEVICE_PUT(l.z, (int64_t)l.rows * 4 * a->C), attention,
                                     DEVICE_PUT(l.tiles, l.tiles_count), l.tiles_count, &err));
-    got = device_get(o, (int64_t)l.rows * a.C);
-    for (int32_t b = 0; b < a.B; b++)
-        check_request(&a, &l, b, got);
-    for (int64_t i = (int64_t)(l.T + a.N) * a.C; i < (int64_t)l.rows * a.C; i++)
+    got = device_get(o, (int64_t)l.rows * a->C);
+    for (int32_t b = 0; b < a->B; b++)
+        check_request(a, &l, b, got, tolerance);
+    for (int64_t i = (int64_t)(l.T + a->N) * a->C; i < (int64_t)l.rows * a->C; i++)
         CHECK_NEAR(0, (double)got[i], 0); /* of nobody */
+}
+
+static void attended_shape(int number, struct random *random, bool pages)
+{
+    static struct attended a;
+
+    attended_fill(&a, number, ATTENDED_HISTORY_MAX, random);
+    check_attended(&a, random, pages, TOLERANCE);
 }
 
 static void attention_shape(int number, struct random *random)
@@ -329,6 +336,29 @@ static void paged_shape(int number, struct random *random)
 TEST(cuda_attention_reads_the_front_of_histories_from_pages)
 {
     device_for_shapes(paged_shape);
+}
+
+/* Softmax of rows whose scores lie hundreds apart: each is relative to the largest of its own row,
+ * a neighbour's would leave it nothing. Such a score is rounded by 1e-5, its weight by as much. */
+#define STEEP 100.0f
+static void steep_shape(int number, struct random *random)
+{
+    static struct attended a;
+
+    attended_fill(&a, number, ATTENDED_HISTORY_MAX, random);
+    a.form = CUDA_ATTENTION_SOFTMAX;
+    for (int64_t r = 0; r < a.T + a.N; r++) {
+        float factor = STEEP * (float)(device_below(random, 3) - 1);
+
+        for (int32_t c = 0; c < a.C; c++)
+            a.z[(r * 4 + 2) * a.C + c] *= factor;
+    }
+    check_attended(&a, random, false, 5e-4);
+}
+
+TEST(cuda_attention_of_a_row_is_relative_to_its_own_largest)
+{
+    device_for_shapes(steep_shape);
 }
 
 /* ---- head ---- */
