@@ -25,10 +25,9 @@ test-gpu: $(GPU)/run ## the kernels' tests on a real GPU, under compute-sanitize
 	@bash tests/cuda/gpu.sh $(GPU)/run $(wildcard $(CUDA)/bin/compute-sanitizer)
 else
 bench-gpu:
-	@echo "skipped bench_gpu: no nvcc here; make cuda-deps fetches one"
+	@SAN='$(SAN)' sh tests/cuda/no_cuda.sh bench_gpu
 test-gpu:
-	@echo "skipped cuda_gpu: no nvcc here; make cuda-deps fetches one"
-	@echo "0 passed, 0 failed, 1 skipped"
+	@SAN='$(SAN)' sh tests/cuda/no_cuda.sh cuda_gpu
 endif
 
 # Whether the same builds and links with NVIDIA's headers and runtime, asked where a build has none of them:
