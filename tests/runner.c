@@ -4,8 +4,9 @@
  *     build/tests/run [--list | --jobs=N] [part of a name ...]
  *
  * First proves that it can see a failing check and a NaN, and that the next test has the real clock
- * again. A test that leaves a file descriptor open fails. Ends with "N passed, N failed, N skipped";
- * exit 1 when one failed or when a filter matched nothing.
+ * again. A test that leaves a file descriptor open fails. Ends with "N passed, N failed, N
+ * skipped"; exit 1 when one failed. A part that is in no name is told and nothing is run, exit 2: a
+ * mutant's test that was renamed must not look as if it had failed.
  *
  * One after the other, in this process, unless N > 1: then N takers give file after file a process
  * of its own (a thread that one leaves behind would make the forks of another those of several
@@ -316,18 +317,24 @@ static void run_in_processes(struct run *run, int jobs, int parts_count, char **
     run_files(run, 0, parts_count, parts, true); /* where not one could be forked */
 }
 
-static int list_tests(int parts_count, char **parts)
+static bool parts_are_there(int parts_count, char **parts)
 {
-    int count = 0;
+    bool there = true;
 
-    for (int i = 0; i < tests_count; i++) {
-        if (!wanted(tests[i].name, parts_count, parts) &&
-            !wanted(tests[i].file, parts_count, parts))
-            continue;
-        (void)printf("%s %s\n", tests[i].file, tests[i].name);
-        count++;
-    }
-    return count == 0;
+    for (int i = 0; i < parts_count; i++)
+        if (!wanted_any(0, tests_count, 1, parts + i)) {
+            (void)fprintf(stderr, "no test has \"%s\" in its name; --list shows all of them\n",
+                          parts[i]);
+            there = false;
+        }
+    return there;
+}
+
+static void list_tests(int parts_count, char **parts)
+{
+    for (int i = 0; i < tests_count; i++)
+        if (wanted_any(i, i + 1, parts_count, parts))
+            (void)printf("%s %s\n", tests[i].file, tests[i].name);
 }
 
 int main(int argc, char **argv)
@@ -347,8 +354,12 @@ int main(int argc, char **argv)
         return 1;
     }
     qsort(tests, (size_t)tests_count, sizeof tests[0], by_file_and_name);
-    if (option && strcmp(argv[1], "--list") == 0)
-        return list_tests(parts_count, parts);
+    if (!parts_are_there(parts_count, parts))
+        return 2;
+    if (option && strcmp(argv[1], "--list") == 0) {
+        list_tests(parts_count, parts);
+        return 0;
+    }
     if (option && (sscanf(argv[1], "--jobs=%d", &jobs) != 1 || jobs < 1 || jobs > JOBS_MAX)) {
         (void)fprintf(stderr, "usage: run [--list | --jobs=1..%d] [part of a name ...]\n",
                       JOBS_MAX);

@@ -90,6 +90,10 @@ nearest() { # FILE
     esac
 }
 
+# A name that was changed would kill every mutant of its file.
+# shellcheck disable=SC2046
+build/cuemu/run --list $(for file in kernels/cuda/*.cu; do nearest "$(basename "$file" .cu)"; done) cuda_ >/dev/null || exit 70
+
 judge() { # NUMBER; writes N/verdict: killed, survived or none
     local at=$folder/$1 file objects tests code
     file=$(basename "$at"/*.cu .cu)

@@ -40,6 +40,14 @@ says "a hazard" "25 passed, 1 failed" "$(bash tests/cuda/gpu.sh "$folder/good" "
 says "a failing test" "4 passed, 1 failed" "$(bash tests/cuda/gpu.sh "$folder/bad" "$folder/nothing")"
 says "a death" "0 passed, 1 failed" "$(bash tests/cuda/gpu.sh "$folder/dies" "$folder/nothing")"
 
+# ---- a part of a name that no test has: nothing is run ----
+
+if [ -x build/cuemu/run ]; then
+    says "no such test" 'no test has "nosuch" in its name' "$(build/cuemu/run cuda_ nosuch 2>&1)"
+    says "and its code" "code 2" "$(build/cuemu/run nosuch 2>&1; echo "code $?")"
+    says "a test that is there" "code 0" "$(build/cuemu/run --list cuda_ >/dev/null; echo "code $?")"
+fi
+
 # ---- where a build has no CUDA ----
 
 no_cuda() { # TARGET [NAME=VALUE]: of make, where no toolkit is but in this cache
