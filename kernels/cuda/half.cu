@@ -11,6 +11,8 @@
  * Roofline of a launch, by `make roofline`: bytes asked, least; float instructions; on A100, H100
  * registers, shared bytes, occupancy (ptxas), and the floor in us, an estimate, by bytes or floats.
  *   half                 n    457k    457k   76144   16     0 100% ~0.224b   17     0 100% ~0.136b
+ *   multiply_half        h    182k    182k   26026   19     0 100% ~0.089b   20     0 100% ~0.054b
+ *   next_listed_half     b   80448   27872   48200   55     0  50% ~0.014b   57     0  50% ~0.008b
  */
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/ops_back.h"

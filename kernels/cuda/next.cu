@@ -10,6 +10,7 @@
  * registers, shared bytes, occupancy (ptxas), and the floor in us, an estimate, by bytes or floats.
  *   next_norms           n   1040k   1040k    964k   34     0  75% ~0.510b   36     0  75% ~0.310b
  *   next_states          n    1024     520     336   36     0  75% ~0.000b   34     0  75% ~0.000b
+ *   next_scale           n   47996   47996    3999   28     0 100% ~0.024b   28     0 100% ~0.014b
  *   next_listed          n    132k   53344   48200  128     0  25% ~0.026b  128     0  25% ~0.016b
  */
 #include "kernels/cuda/cuda.h"

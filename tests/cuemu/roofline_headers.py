@@ -32,7 +32,7 @@ def rows_of(path):
     """{kernel: line}."""
     rows, table = {}, ""
     for line in open(path):
-        if re.match("[rson]: ", line):
+        if re.match("[rsonhb]: ", line):
             table = line[0]
         at = line.split()
         if len(at) < 20 or not at[0].endswith("_kernel"):
@@ -57,7 +57,10 @@ def with_figures(lines, rows):
     begin = next((i for i in range(end) if lines[i].startswith(BEGIN)), None)
     head = lines[: begin - 1 if begin is not None else end]
     kernels = re.findall(r"^ +(\w+_kernel)\(", "".join(lines), re.M)
-    figures = [rows[kernel] for kernel in kernels if kernel in rows]
+    missing = [kernel for kernel in kernels if kernel not in rows]
+    if missing:
+        sys.exit(f"in no table of make roofline: {' '.join(missing)}")
+    figures = [rows[kernel] for kernel in kernels]
     return head + ([" *\n"] + NOTE + figures if figures else []) + lines[end:]
 
 
