@@ -70,7 +70,7 @@ const struct config_row serve_config_rows[] = {
      .help = "Memory for what the model makes of users' histories (K and V), kept from request to "
              "request, so that a user who comes back costs less; scores do not change. A user of "
              "100 events takes 96KiB of it (model.preset small; medium 384KiB, large 3MiB): 64MiB "
-             "keep about 680 users. 0: none."},
+             "keep 682 users. 0: none."},
     {.key = "serve.bf16",
      .type = CONFIG_CHOICE,
      .fallback = "auto",

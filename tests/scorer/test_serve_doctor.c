@@ -92,6 +92,9 @@ TEST(serve_doctor_says_for_how_many_users_there_is_room)
     publish("v1", false);
     CHECK_INT(DOCTOR_OK, look(2)); /* 100 events are 8 pages of 12 KiB */
     CHECK_TEXT("has room for 682 users with 100 events each", finding.text);
+    for (const struct config_row *row = serve_config_rows; row->key != NULL; row++)
+        CHECK(strcmp(row->key, "serve.history_cache") != 0 ||
+              strstr(row->help, "64MiB keep 682 users") != NULL); /* as documents say, too */
     history_cache = "serve.history_cache=64KiB";
     CHECK_INT(DOCTOR_FAIL, look(2)); /* with which serve would not start */
     CHECK(strstr(finding.text, "1MiB or more") != NULL);
