@@ -44,7 +44,7 @@ static enum status ready_next(struct learner *l, struct error *err)
     return batch_builder_create(&l->next_builder, &options, err);
 }
 
-/* As scorer/rank.c does it, by the weights that learner_settle() last brought: the head has to see
+/* As rank() does it, by the weights that learner_settle() last brought: the head has to see
  * what it is going to order. (Brought to a head that never saw them, the model's own candidates
  * gained half as much.)
  */
@@ -52,8 +52,8 @@ static enum status next_items(struct learner *l, const struct sequences_view *be
                               const struct item_query *query, int32_t *into, int *count,
                               struct error *err)
 {
-    int rows = item_tables_rows(l->tables), V = model_config(l->model)->V;
-    int wanted = rank_next_of(l->options.recall_next, rows), asked = wanted + before->count;
+    int wanted = rank_next_of(l->options.recall_next, item_tables_rows(l->tables)), found = 0;
+    struct rank_next next = {.model = l->model, .tables = l->tables};
     struct batch_request history = {.history = before->entries,
                                     .history_count = before->count,
                                     .running = before->running,
@@ -63,22 +63,19 @@ static enum status next_items(struct learner *l, const struct sequences_view *be
     *count = 0;
     if (wanted == 0 || before->count == 0 || l->progress.steps == 0)
         return OK;
-    asked = asked < MODEL_NEXT_TOP_MAX ? asked : MODEL_NEXT_TOP_MAX;
     status = ready_next(l, err);
     if (status != OK)
         return status;
     batch_builder_reset(l->next_builder);
     status = batch_builder_add(l->next_builder, l->tables, &history, err);
+    next.workspace = l->next_workspace;
     if (status == OK)
-        status = model_next_top(l->model, l->next_workspace, batch_builder_batch(l->next_builder),
-                                rows < V ? rows : V, asked, l->next, l->next_scores, err);
-    for (int i = 0; status == OK && i < asked && *count < wanted; i++) {
-        int32_t index = item_tables_at_row(l->tables, l->next[i]);
-
-        if (index != ITEM_NONE && !item_tables_gone(l->tables, index) &&
-            !sequences_view_has(before, item_tables_hash(l->tables, index)))
-            into[(*count)++] = index;
-    }
+        status = rank_next_items(&next, batch_builder_batch(l->next_builder), wanted, before->count,
+                                 l->next, l->next_scores, &found, err);
+    for (int i = 0; i < found && *count < wanted; i++)
+        if (!item_tables_gone(l->tables, l->next[i]) &&
+            !sequences_view_has(before, item_tables_hash(l->tables, l->next[i])))
+            into[(*count)++] = l->next[i];
     return status;
 }
 

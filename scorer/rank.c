@@ -358,40 +358,58 @@ static int next_wanted(const struct ranker *ranker, const struct rank_request *r
     return rank_next_of(request->recall_next, item_tables_rows(ranker->tables));
 }
 
-/* Items of the model's best next-item scores that take part, best first, into next. More rows are
- * asked for, because what the user has is among the best; rows behind those given out are the
- * unknown item's noise and not looked at. */
+enum status rank_next_items(const struct rank_next *next, const struct batch *batch, int wanted,
+                            int history_count, int32_t *indices, float *scores, int *count,
+                            struct error *err)
+{
+    int rows = item_tables_rows(next->tables), V = model_config(next->model)->V;
+    int asked = wanted + history_count; /* what the user has is among the best */
+    enum status status;
+
+    asked = asked > MODEL_NEXT_TOP_MAX ? MODEL_NEXT_TOP_MAX : asked;
+    /* Rows behind are nobody's, or a new item's that no training has seen: the unknown's noise. */
+    rows = rows < V ? rows : V;
+    if (next->trained_rows > 0 && next->trained_rows < rows)
+        rows = next->trained_rows;
+    *count = 0;
+    status = model_next_top(next->model, next->workspace, batch, rows, asked, indices, scores, err);
+    for (int i = 0; status == OK && i < asked; i++) {
+        int32_t row = indices[i], index = item_tables_at_row(next->tables, row);
+
+        if (index != ITEM_NONE && item_tables_row(next->tables, index) == row)
+            indices[(*count)++] = index;
+    }
+    return status;
+}
+
+/* Those that take part, into next. */
 static enum status recall_next(const struct ranker *ranker, struct rank_scratch *s,
                                const struct rank_request *request, int *count, struct error *err)
 {
-    int wanted = next_wanted(ranker, request), asked = wanted + request->history_count;
-    int rows = item_tables_rows(ranker->tables), V;
+    int wanted = next_wanted(ranker, request), found;
+    struct rank_next next = {
+        .model = ranker->model, .tables = ranker->tables, .trained_rows = ranker->trained_rows};
     enum status status;
 
     *count = 0;
     if (wanted == 0)
         return OK;
-    asked = asked > MODEL_NEXT_TOP_MAX ? MODEL_NEXT_TOP_MAX : asked;
-    V = model_config(ranker->model)->V < rows ? model_config(ranker->model)->V : rows;
     status = ready_builder(ranker->model, s, err);
     if (status != OK)
         return status;
+    next.workspace = s->workspace;
     struct batch_request history = rows_of(request, NULL, NULL, 0);
     batch_builder_reset(s->builder);
     status = batch_builder_add(s->builder, ranker->tables, &history, err);
     if (status == OK)
-        status = model_next_top(ranker->model, s->workspace, batch_builder_batch(s->builder), V,
-                                asked, s->next, s->next_scores, err);
+        status = rank_next_items(&next, batch_builder_batch(s->builder), wanted,
+                                 request->history_count, s->next, s->next_scores, &found, err);
     if (status != OK)
         return status;
     find_negative(ranker, s, request);
-    for (int i = 0; i < asked && *count < wanted; i++) {
-        int32_t index = item_tables_at_row(ranker->tables, s->next[i]);
-
-        if (index != ITEM_NONE && item_tables_row(ranker->tables, index) == s->next[i] &&
-            takes_part(ranker, s, request, index))
-            s->next[(*count)++] = index;
-    }
+    for (int i = 0; i < found && *count < wanted; i++)
+        if (takes_part(ranker, s, request, s->next[i]))
+            s->next[(*count)++] = s->next[i];
     return OK;
 }
 

@@ -25,6 +25,9 @@ struct ranker {
     const struct action_row *actions; /* [ACTIONS_MAX], for negative actions */
     struct kv_cache *histories;       /* K and V from request to request; NULL: none is kept.
                                          Scores are the same to the bit (on a GPU: kernels/model.h) */
+    int trained_rows;                 /* model rows below it were given out when the weights were
+                                         published: recall by next items names no others, for a later
+                                         delta's have no weights of their own. 0: all are known */
 };
 
 struct rank_scratch;
@@ -53,6 +56,23 @@ static inline int rank_next_of(int said, int rows)
 {
     return said != RANK_NEXT_AUTO ? said : rows > RANK_NEXT_ROWS ? 0 : RANK_NEXT_DEFAULT;
 }
+
+struct rank_next {
+    const struct model *model;
+    struct model_workspace *workspace;
+    const struct item_tables *tables;
+    int trained_rows; /* as a ranker's */
+};
+/**
+ * The items of the best next-item scores after the one history of the batch, best first: rank()'s,
+ * and those of the lists that retrain makes. What the user has is among them. Of wanted and
+ * history_count together, at most MODEL_NEXT_TOP_MAX, those that have a row of their own.
+ * Shapes: indices, scores (MODEL_NEXT_TOP_MAX); scores are scratch.
+ * Errors: as model_next_top()
+ */
+MUST_CHECK enum status rank_next_items(const struct rank_next *next, const struct batch *batch,
+                                       int wanted, int history_count, int32_t *indices,
+                                       float *scores, int *count, struct error *err);
 
 struct rank_request {
     struct rank_floor floor;

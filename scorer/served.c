@@ -369,6 +369,7 @@ static enum status load_bundle(struct served_slot *slot, const char *name, struc
     (void)snprintf(described.bundle, sizeof described.bundle, "%s", name);
     described.created_at_ms = manifest.created_at_ms;
     described.item_seed = manifest.item_seed;
+    described.trained_rows = item_tables_rows(base);
     version = version_create(&described, weights, copy);
     copy = NULL;
     weights = NULL;

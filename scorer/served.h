@@ -32,6 +32,7 @@ struct served {
     uint64_t item_seed;                   /* of item hashes: the data set's */
     const struct model *model;            /* NULL: tables only */
     const struct item_tables *tables;
+    int trained_rows; /* model rows given out by the bundle's own tables: see struct ranker */
 };
 
 struct served_slot;

@@ -356,6 +356,7 @@ static enum status rank_by(struct scorer *s, struct job *job, const struct serve
     struct server *server = s->server;
     struct ranker ranker = {.model = model,
                             .tables = served == NULL ? NULL : served->tables,
+                            .trained_rows = served == NULL ? 0 : served->trained_rows,
                             .actions = server->actions,
                             .histories = server->options.histories};
     struct rank_request request = {

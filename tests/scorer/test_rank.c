@@ -691,6 +691,30 @@ TEST(rank_recalls_the_items_with_the_best_next_item_scores)
     teardown(&n.f);
 }
 
+/* A delta gives rows out whose weights nobody has trained: they are near the unknown item's. */
+TEST(rank_recalls_by_next_items_none_that_came_after_the_weights)
+{
+    static struct next_fixture n;
+    int before = 0, later = 0;
+
+    setup_next(&n);
+    (void)recalled(&n, RANK_NEXT_MAX, 5, true);
+    for (int i = 0; i < 600; i++) /* popularity brings those from 600 on */
+        before += offered(&n, i);
+    CHECK(before > 100);
+    n.f.ranker.trained_rows = 1 + 300;
+    CHECK_INT(600, recalled(&n, RANK_NEXT_MAX, 5, true));
+    for (int i = 0; i < 600; i++)
+        (i < 300 ? (before -= offered(&n, i)) : (later += offered(&n, i)));
+    CHECK_INT(0, later);
+    n.f.ranker.trained_rows = 2000; /* beyond what there is */
+    (void)recalled(&n, RANK_NEXT_MAX, 5, true);
+    for (int i = 300; i < 600; i++)
+        later += offered(&n, i);
+    CHECK(later > 50);
+    teardown(&n.f);
+}
+
 TEST(rank_recalls_by_next_items_only_where_there_is_a_history_and_a_model)
 {
     static struct next_fixture n;

@@ -58,13 +58,20 @@ TEST(served_takes_tables_alone_then_a_model_then_a_delta)
     CHECK_TEXT("v2+0", second->version);
     CHECK(second->model != NULL);
 
+    CHECK_INT(item_tables_rows(tables), second->trained_rows);
+
     item_tables_observe(tables, 0, NOW + 5000, NULL, 0);
+    int32_t fresh = item_tables_index(tables, 12345, text_of("fresh"), NOW + 5000);
+    for (int i = 0; i < 5; i++) /* it gets a row, of which the model knows nothing */
+        item_tables_observe(tables, fresh, NOW + 5000 + i, NULL, 0);
     (void)snprintf(path, sizeof path, "%s/%s", test_folder(), BUNDLE_DELTA_NAME);
     CHECK_STATUS(OK, item_tables_save_delta(tables, 17, "v2", path, &err));
     CHECK_STATUS(OK, served_refresh(slot, &changed, &err));
     CHECK(changed);
     third = served_acquire(slot);
     CHECK_TEXT("v2+17", third->version);
+    CHECK_INT(second->trained_rows, third->trained_rows);
+    CHECK(item_tables_rows(third->tables) > third->trained_rows);
     CHECK(third->model == second->model);
     CHECK_INT(2, item_tables_clicks(third->tables, 0));
     CHECK_INT(1, item_tables_clicks(first->tables, 0)); /* who holds an old one sees the old one */
