@@ -205,6 +205,8 @@ static int32_t length_of(int number, int32_t b, int32_t B, struct random *random
                                                       : device_below(random, 3);
 }
 
+/* Large ones of few rows, and in some shapes of all: a softmax has to be relative to a list's own.
+ */
 static float *make_scores(int number, int32_t N, struct random *random)
 {
     float *scores = device_random_floats(random, N);
@@ -213,6 +215,8 @@ static float *make_scores(int number, int32_t N, struct random *random)
         scores[i] = number % 2 == 0 ? (float)(device_below(random, 17) - 8) / 4 : 3 * scores[i];
         if (number % 3 == 1 && device_below(random, 4) == 0)
             scores[i] = device_below(random, 2) == 0 ? 100 : -100; /* e^100 is no float */
+        if (number % 6 == 5)
+            scores[i] -= 200;
     }
     return scores;
 }
@@ -334,6 +338,37 @@ static void rows_shape(int number, struct random *random)
     make_lists(&lists, number, random);
     for (int i = 0; i < (lists.teacher == NULL ? 2 : 3); i++)
         check_kind(&kinds[i], &lists, random);
+}
+
+/* An outlier is what loses more than clip: with the loss itself as clip, a list teaches as without.
+ */
+static void at_clip_shape(int number, struct random *random)
+{
+    const struct kind kind = {"softmax", CUDA_LOSS_SOFTMAX, softmax, TOLERANCE_ENTROPY};
+    struct lists lists;
+    float *loss[3], *ds[3], *held;
+
+    make_lists(&lists, number, random);
+    if (lists.B == 0)
+        return;
+    held = device_random_floats(random, lists.N);
+    lists.B = 1;
+    lists.clip = 0;
+    run_kind(&loss[0], &ds[0], &kind, &lists, held);
+    if (!(loss[0][0] > 0))
+        return;
+    for (int i = 1; i < 3; i++) {
+        lists.clip = (double)(i == 1 ? loss[0][0] : nextafterf(loss[0][0], 0));
+        run_kind(&loss[i], &ds[i], &kind, &lists, held);
+    }
+    CHECK(loss[1][0] == loss[0][0] && loss[2][0] < loss[0][0]);
+    CHECK(memcmp(ds[1], ds[0], (size_t)lists.N * sizeof *held) == 0);
+    CHECK(memcmp(ds[2], held, (size_t)lists.N * sizeof *held) == 0);
+}
+
+TEST(cuda_lists_that_lose_clip_teach_and_those_that_lose_more_do_not)
+{
+    device_for_shapes(at_clip_shape);
 }
 
 TEST(cuda_lists_of_rows_lose_what_the_formulas_say)
