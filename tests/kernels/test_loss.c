@@ -115,6 +115,37 @@ TEST(loss_of_lists_that_cannot_teach_is_zero)
     CHECK(!loss_has_pairs(&(struct loss_list){scores, same, NULL, 3, 0}));
 }
 
+TEST(loss_of_a_hinge_at_its_margin_has_no_slope)
+{
+    const float scores[2] = {0, 1}, one[2] = {0, 1};
+    float ds[2] = {0};
+
+    CHECK(loss_pair_hinge(ds, &(struct loss_list){scores, one, NULL, 2, 0}, 1) == 0);
+    CHECK(ds[0] == 0 && ds[1] == 0);
+}
+
+TEST(loss_of_equal_scores_takes_the_first_to_stand_before_the_others)
+{
+    const float scores[3] = {2, 2, 2}, first[3] = {1, 0, 0}, last[3] = {0, 0, 1};
+    struct loss_list list = {scores, first, NULL, 3, 0};
+    float ds[3] = {0};
+    int32_t order[3];
+
+    CHECK_NEAR((1 - 1 / log2(3) + 1 - .5) * log(2), loss_lambda(ds, &list, 1, order), 1e-9);
+    list.labels = last;
+    CHECK_NEAR((1 - .5 + 1 / log2(3) - .5) * log(2), loss_lambda(ds, &list, 1, order), 1e-9);
+}
+
+TEST(loss_of_no_candidate_is_zero)
+{
+    const struct loss_list list = {labels, labels, NULL, 0, 0};
+    float ds[1] = {3};
+
+    for (int form = 0; form < FORMS; form++)
+        CHECK(call((enum form)form, ds, &list, 1) == 0);
+    CHECK(ds[0] == 3);
+}
+
 TEST(loss_stays_finite_for_scores_far_apart)
 {
     const float scores[M] = {1e4f, -1e4f, 3e4f, -3e4f, 0, 1};
