@@ -2,13 +2,15 @@
  * and is it of this data set? */
 #include "features/redis_dataset.h"
 #include "ops/clock.h"
+#include "ops/vitals.h"
 #include "scorer/history_cache.h"
 #include "scorer/serve_main.h"
 #include "scorer/served.h"
 
 #include <string.h>
 
-#define ASK_MS 3000
+#define ASK_MS            3000
+#define CACHED_USER_BYTES 1600 /* as serve.cache_users says */
 
 static const char *remedy_of(enum status status)
 {
@@ -106,6 +108,33 @@ static void check_dataset(const struct config *config, struct doctor_finding *fi
     served_slot_destroy(slot);
 }
 
+/* More than there is, of memory that is taken as it is needed: serve starts, and is killed later.
+ * remedy: what to do. */
+static bool is_beyond_memory(struct doctor_finding *finding, const char *key, double bytes,
+                             const char *remedy)
+{
+    const double mib = 1 << 20;
+    int64_t machine = vitals_machine_bytes();
+
+    if (machine == 0 || bytes <= (double)machine)
+        return false;
+    doctor_warn(finding, remedy, "%s may take %.0f MiB, this machine has %.0f MiB", key,
+                bytes / mib, (double)machine / mib);
+    return true;
+}
+
+static void check_cached_users(const struct config *config, struct doctor_finding *finding)
+{
+    double users = (double)config_int(config, "serve.cache_users");
+
+    if (users == 0)
+        doctor_skip(finding, "serve.cache_users is 0: without Redis there are no histories");
+    else if (!is_beyond_memory(finding, "serve.cache_users", users * CACHED_USER_BYTES,
+                               "set it to fewer"))
+        doctor_ok(finding, "%.0f users, up to %.0f MiB", users,
+                  users * CACHED_USER_BYTES / (1 << 20));
+}
+
 /* Whether serve.history_cache fits the users of this model; on a GPU it is memory of that. */
 static void check_histories(const struct config *config, struct doctor_finding *finding)
 {
@@ -124,6 +153,9 @@ static void check_histories(const struct config *config, struct doctor_finding *
                     err.text);
         return;
     }
+    if (is_beyond_memory(finding, "serve.history_cache", (double)bytes,
+                         "set it to less, unless a GPU scores, whose memory it is"))
+        return;
     slot = load(config, &served, finding);
     if (slot == NULL || served->model == NULL) {
         doctor_skip(finding, "there is no model yet");
@@ -152,5 +184,6 @@ const struct doctor_check serve_doctor_checks[] = {
     {"model-dataset", "the current bundle and Redis are of one data set", check_dataset, "redis"},
     {"history-cache", "serve.history_cache has room for users of the current model",
      check_histories, "model"},
+    {"user-cache", "serve.cache_users fits into memory", check_cached_users, NULL},
     {0},
 };

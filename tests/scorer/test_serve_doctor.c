@@ -5,6 +5,7 @@
 #include "ingest/ingest_config.h"
 #include "kernels/model_rows.h"
 #include "ops/ops_main.h"
+#include "ops/vitals.h"
 #include "schemas/event.h"
 #include "scorer/serve_main.h"
 #include "tests/scorer/scorer_fixture.h"
@@ -98,6 +99,20 @@ TEST(serve_doctor_says_for_how_many_users_there_is_room)
     history_cache = "serve.history_cache=64KiB";
     CHECK_INT(DOCTOR_FAIL, look(2)); /* with which serve would not start */
     CHECK(strstr(finding.text, "1MiB or more") != NULL);
+    history_cache = "serve.history_cache=900GiB";
+    CHECK_INT(DOCTOR_WARN, look(2));
+    CHECK(strstr(finding.text, "serve.history_cache may take 921600 MiB, this machine has ") !=
+          NULL);
+    history_cache = "serve.cache_users=100000000";
+    if (vitals_machine_bytes() < INT64_C(160000000000)) {
+        CHECK_INT(DOCTOR_WARN, look(3));
+        CHECK(strstr(finding.text, "serve.cache_users may take 152588 MiB, this") != NULL);
+    }
+    history_cache = "serve.cache_users=0";
+    CHECK_INT(DOCTOR_SKIP, look(3));
+    history_cache = "serve.cache_users=50000";
+    CHECK_INT(DOCTOR_OK, look(3));
+    CHECK_TEXT("50000 users, up to 76 MiB", finding.text);
     history_cache = "serve.history_cache=0B";
     CHECK_INT(DOCTOR_SKIP, look(2));
     CHECK(strstr(finding.text, "serve.history_cache is 0") != NULL);
