@@ -97,6 +97,21 @@ int32_t *device_random_ints(struct random *random, int64_t count, int32_t low, i
     return made;
 }
 
+int32_t *device_distinct_ints(struct random *random, int32_t count, int32_t bound)
+{
+    int32_t *ints = device_room(bound, sizeof *ints);
+
+    for (int32_t i = 0; i < bound; i++)
+        ints[i] = i;
+    for (int32_t i = 0; i < count; i++) {
+        int32_t other = i + device_below(random, bound - i), chosen = ints[other];
+
+        ints[other] = ints[i];
+        ints[i] = chosen;
+    }
+    return ints;
+}
+
 int32_t device_below(struct random *random, int32_t bound)
 {
     return (int32_t)random_below(random, (uint64_t)bound);

@@ -31,6 +31,8 @@ void device_clear(void);
 /* Random floats in -1..1; ints in low..bound - 1. */
 float *device_random_floats(struct random *random, int64_t count);
 int32_t *device_random_ints(struct random *random, int64_t count, int32_t low, int32_t bound);
+/* count of 0..bound - 1, none twice, in any order. */
+int32_t *device_distinct_ints(struct random *random, int32_t count, int32_t bound);
 int32_t device_below(struct random *random, int32_t bound);
 /* Of the shape of that number: 0, 1, then 1..bound. */
 int32_t device_size(int number, struct random *random, int32_t bound);

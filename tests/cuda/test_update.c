@@ -286,28 +286,13 @@ TEST(cuda_updates_of_adamw_move_rows_without_a_gradient_too)
 
 /* ---- Adagrad ---- */
 
-/* count of the numbers below V, each once, in any order. */
-static int32_t *some_rows(struct random *random, int32_t count, int32_t V)
-{
-    int32_t *rows = device_room(V, sizeof *rows);
-
-    for (int32_t r = 0; r < V; r++)
-        rows[r] = r;
-    for (int32_t i = 0; i < count; i++) {
-        int32_t other = i + device_below(random, V - i), row = rows[i];
-
-        rows[i] = rows[other];
-        rows[other] = row;
-    }
-    return rows;
-}
-
 /* Rows that are not named stay as they are; one of zeros, whose accumulator is 0, too, stays where
  * it is. */
 static void adagrad_shape(int number, struct random *random)
 {
     int32_t count = device_size(number, random, 30), V = count + device_below(random, 10);
-    int32_t C = 16 * (1 + device_below(random, 20)), *row_of = some_rows(random, count, V);
+    int32_t C = 16 * (1 + device_below(random, 20)),
+            *row_of = device_distinct_ints(random, count, V);
     float scale = 2 * (float)random_unit(random), rate = .3f * (float)random_unit(random);
     float forget = (float)random_unit(random), epsilon = number % 2 == 0 ? .125f : 1e-6f;
     float *w = device_random_floats(random, (int64_t)V * C), *sums = sizes(random, V);
