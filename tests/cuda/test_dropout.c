@@ -14,7 +14,7 @@ static void dropout_shape(int number, struct random *random)
     int32_t R = number < 2 ? number : 1 + device_below(random, 40);
     int32_t C = 16 * (1 + device_below(random, 13));
     bool last = device_below(random, 2) != 0;
-    float p = 0.1f + 0.5f * (float)random_unit(random);
+    float p = number == 2 ? 0.0f : 0.1f + 0.5f * (float)random_unit(random);
     uint64_t site = (uint64_t)device_below(random, 1000) << 20;
     struct dropout how = dropout_of(p);
     struct cuda_dropped *rows = device_room(R, sizeof *rows);

@@ -1,7 +1,7 @@
 #!/bin/bash
 # tests/cuemu/test_scripts.sh - what runs only where a GPU or nvcc is, with programs that stand in for
 # both: gpu.sh counts and skips, each gate of ptx.sh and of widening.sh can fail, and no kernel
-# fails the latter.
+# fails the latter; and each kernel stands in the table of tests/cuda/README.md.
 #
 # Ends with "N passed, N failed, N skipped".
 set -u
@@ -47,6 +47,15 @@ if [ -x build/cuemu/run ]; then
     says "and its code" "code 2" "$(build/cuemu/run nosuch 2>&1; echo "code $?")"
     says "a test that is there" "code 0" "$(build/cuemu/run --list cuda_ >/dev/null; echo "code $?")"
 fi
+
+# ---- each kernel stands in the table of what it is compared with ----
+
+compared=$(sed -n '/^| kernels | in | against |$/,/^$/p' tests/cuda/README.md | cut -d '|' -f 2)
+missing=
+while read -r kernel; do
+    grep -qw -- "${kernel%_kernel(}" <<<"$compared" || missing+=" ${kernel%_kernel(}"
+done < <(grep -hoE '\b[a-z_]+_kernel\(' kernels/cuda/*.cu | sort -u)
+says "kernels that no test compares" "missing: none" "missing:${missing:- none}"
 
 # ---- where a build has no CUDA ----
 
