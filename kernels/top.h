@@ -3,10 +3,9 @@
  *
  * Flow: a request's state -> [scores of a block of item rows -> top] -> its best rows
  *
- * A score and its row are one key: ascending keys are falling scores, and equal scores by row, so
- * there is one order and no choice in it. Keys gather until there are twice as many as wanted; the
- * worse half is then dropped, and from there on a score has to beat the worst that was kept, which
- * most do not: they cost a comparison of a vector of them. -0 is 0; NaN never takes part.
+ * A score and its row are one key (kernels/top_key.h). Keys gather until there are twice as many as
+ * wanted; the worse half is then dropped, and from there on a score has to beat the worst that was
+ * kept, which most do not: they cost a comparison of a vector of them. NaN never takes part.
  *
  * Errors: none. Thread: a top is of one.
  */
@@ -14,6 +13,7 @@
 #define KERNELS_TOP_H
 
 #include "kernels/cpu.h"
+#include "kernels/top_key.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,11 +24,6 @@ struct top {
     bool limited; /* k better ones than limit, or as good, are there */
     float limit;
 };
-
-/* Keys of NaN are not asked for. */
-uint64_t top_key(float score, int32_t row);
-int32_t top_key_row(uint64_t key);
-float top_key_score(uint64_t key); /* 0 for -0 */
 
 /* Nothing was offered yet; keys (2 k). k 0 takes nothing. */
 void top_begin(struct top *top, uint64_t *keys, int32_t k);

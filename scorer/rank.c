@@ -8,6 +8,7 @@
 
 #include "features/batch_builder.h"
 #include "features/scalars.h"
+#include "kernels/top_key.h"
 
 #include <assert.h>
 #include <math.h>
@@ -30,12 +31,6 @@
  * that reports show beside the model (data rules: both divided by their maximum). */
 #define BASELINE_POPULARITY 0.3f
 
-struct place {
-    float score;
-    int32_t at; /* among those that take part: indices, raw and scores are in that order */
-    bool known;
-};
-
 struct rank_scratch {
     struct item_scratch *items;
     struct batch_builder *builder;
@@ -53,7 +48,7 @@ struct rank_scratch {
     int32_t *given_at; /* position among the request's candidates; ITEM_NONE: recalled */
     int64_t *raw;      /* (capacity, RAW_COLUMNS) */
     float *scores;
-    struct place *places;
+    uint64_t *order; /* keys of places in the arrays above, best first once they are sorted */
     double covis_max, popularity_max; /* of the last score_by_counts() */
     /* Of rank_explain(), made by its first call: (RERANK_K_MAX) rows each. */
     int32_t *explained_indices;
@@ -89,7 +84,7 @@ void rank_scratch_destroy(struct rank_scratch *scratch)
     free(scratch->given_at);
     free(scratch->raw);
     free(scratch->scores);
-    free(scratch->places);
+    free(scratch->order);
     free(scratch->explained_indices);
     free(scratch->explained_raw);
     free(scratch->explained_scalars);
@@ -107,15 +102,15 @@ static enum status reserve(struct rank_scratch *s, int n, struct error *err)
     free(s->given_at);
     free(s->raw);
     free(s->scores);
-    free(s->places);
+    free(s->order);
     s->capacity = 0;
     s->indices = malloc((size_t)n * sizeof *s->indices);
     s->given_at = malloc((size_t)n * sizeof *s->given_at);
     s->raw = malloc((size_t)n * RAW_COLUMNS * sizeof *s->raw);
     s->scores = malloc((size_t)n * sizeof *s->scores);
-    s->places = malloc((size_t)n * sizeof *s->places);
+    s->order = malloc((size_t)n * sizeof *s->order);
     if (s->indices == NULL || s->given_at == NULL || s->raw == NULL || s->scores == NULL ||
-        s->places == NULL)
+        s->order == NULL)
         return error_set(err, ERR_NOMEM, "no memory to rank %d candidates", n);
     s->capacity = n;
     return OK;
@@ -466,79 +461,48 @@ static enum status prepare(const struct ranker *ranker, struct rank_scratch *s,
     return OK;
 }
 
-/* Best first. An item nobody has ever seen stays behind all known ones: its score is that of the
- * shared unknown row and says nothing about it. Ties keep the given order. */
-static int by_rank(const void *a, const void *b)
+/* An item nobody has ever seen stays behind all known ones: its score is that of the shared unknown
+ * row and says nothing about it. Ties keep the given order. A score that is no number is the worst.
+ */
+static uint64_t order_key(const struct rank_scratch *s, int32_t at)
 {
-    const struct place *x = a;
-    const struct place *y = b;
-
-    if (x->known != y->known)
-        return x->known ? -1 : 1;
-    if (x->known && x->score != y->score)
-        return x->score > y->score ? -1 : 1;
-    return (x->at > y->at) - (x->at < y->at);
+    if (s->indices[at] == ITEM_NONE)
+        return top_key_last(at);
+    return top_key(isnan(s->scores[at]) ? -INFINITY : s->scores[at], at);
 }
 
-/* Brings the best k to the front, in any order: few are asked for, and sorting all takes several
- * times as long. Ends within bounds also where scores that are no numbers have no order. */
-static void select_best(struct place *places, int n, int k)
+static bool is_new_key(const struct ranker *ranker, const struct rank_scratch *s,
+                       const struct rank_floor *floor, uint64_t key)
 {
-    int low = 0, high = n - 1;
-
-    while (low < high) {
-        struct place pivot = places[low + (high - low) / 2];
-        int i = low, j = high;
-
-        while (i <= j) {
-            while (i < high && by_rank(&places[i], &pivot) < 0)
-                i++;
-            while (j > low && by_rank(&places[j], &pivot) > 0)
-                j--;
-            if (i <= j) {
-                struct place moved = places[i];
-
-                places[i++] = places[j];
-                places[j--] = moved;
-            }
-        }
-        if (k - 1 <= j)
-            high = j;
-        else if (k - 1 >= i)
-            low = i;
-        else
-            return;
-    }
+    return is_new(ranker->tables, floor, s->indices[top_key_row(key)]);
 }
 
 /* New items into the last of the k best places, which are sorted; the rest are in any order. */
 static void keep_floor(const struct ranker *ranker, const struct rank_scratch *s,
                        const struct rank_floor *floor, int n, int k)
 {
-    struct place *places = s->places;
+    uint64_t *order = s->order;
     int wanted = (int)(floor->share * k), last = k;
 
     for (int i = 0; i < k; i++)
-        wanted -= is_new(ranker->tables, floor, s->indices[places[i].at]);
+        wanted -= is_new_key(ranker, s, floor, order[i]);
     for (; wanted > 0; wanted--) {
         int best = -1, out = last - 1;
-        struct place moved;
+        uint64_t moved;
 
         for (int i = k; i < n; i++)
-            if (is_new(ranker->tables, floor, s->indices[places[i].at]) &&
-                (best < 0 || by_rank(&places[i], &places[best]) < 0))
+            if (is_new_key(ranker, s, floor, order[i]) && (best < 0 || order[i] < order[best]))
                 best = i;
-        while (out >= 0 && is_new(ranker->tables, floor, s->indices[places[out].at]))
+        while (out >= 0 && is_new_key(ranker, s, floor, order[out]))
             out--;
         if (best < 0 || out < 0)
             break;
-        moved = places[out];
-        places[out] = places[best];
-        places[best] = moved;
+        moved = order[out];
+        order[out] = order[best];
+        order[best] = moved;
         last = out;
     }
-    if (k > 0)
-        qsort(places, (size_t)k, sizeof places[0], by_rank);
+    top_key_sort(order, k);
 }
 
 static enum degraded how_degraded(const struct ranker *ranker, const struct rank_request *request)
@@ -581,17 +545,15 @@ enum status rank(const struct ranker *ranker, struct rank_scratch *scratch,
     if (status != OK)
         return status;
     for (int i = 0; i < n; i++)
-        scratch->places[i] = (struct place){scratch->scores[i], i,
-                                            scratch->indices[i] != ITEM_NONE};
+        scratch->order[i] = order_key(scratch, i);
     *count = n < request->k ? n : request->k;
-    if (*count > 0 && *count < n)
-        select_best(scratch->places, n, *count);
-    if (*count > 0)
-        qsort(scratch->places, (size_t)*count, sizeof scratch->places[0], by_rank);
+    if (*count < n) /* few are asked for, and sorting all takes several times as long */
+        top_key_select(scratch->order, n, *count);
+    top_key_sort(scratch->order, *count);
     if (request->floor.share > 0)
         keep_floor(ranker, scratch, &request->floor, n, *count);
     for (int i = 0; i < *count; i++) {
-        int32_t at = scratch->places[i].at;
+        int32_t at = top_key_row(scratch->order[i]);
 
         ranked[i] = (struct ranked){
             .candidate = scratch->given_at[at],

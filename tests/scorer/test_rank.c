@@ -273,6 +273,29 @@ TEST(rank_gives_the_first_of_the_whole_order_for_any_k)
     teardown(&f);
 }
 
+/* In front of the unseen: the model knows the item, though it says nothing of use. */
+TEST(rank_puts_a_score_that_is_no_number_behind_all_that_are)
+{
+    struct error err;
+    struct fixture f;
+
+    setup(&f, true);
+    int32_t candidates[] = {ITEM_NONE, f.all[9], f.all[10], f.all[50], f.all[30]};
+    struct rank_request request = request_of(&f, candidates, 5);
+    for (int i = 9; i <= 10; i++)
+        model_item(f.model, item_tables_row(f.tables, f.all[i]))[0] = NAN;
+    CHECK_STATUS(OK, model_prepare(f.model, &err));
+    for (request.k = 1; request.k <= 5; request.k++) {
+        run(&f, &request);
+        CHECK_INT(request.k, f.count);
+        for (int i = 0; i < f.count; i++)
+            CHECK(i < 2    ? !isnan(f.ranked[i].score)
+                  : i == 4 ? f.ranked[i].candidate == 0
+                           : f.ranked[i].candidate == i - 1 && isnan(f.ranked[i].score));
+    }
+    teardown(&f);
+}
+
 TEST(rank_of_nothing_is_nothing_and_of_too_much_is_refused)
 {
     struct fixture f;
