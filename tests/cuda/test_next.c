@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REQUESTS_MAX 8
+#define REQUESTS_MAX 20 /* more than a block of states */
 
 static struct jagged jagged;
 
