@@ -2,6 +2,9 @@
  * tests/cuemu/cudart.cpp - a CUDA runtime and a cuBLAS of our own: streams that are lazy, copies
  * that are late, limits that are kept.
  *
+ * Threads of the host take turns: a call, with all that it has run, is one turn. Whoever waits for
+ * a stream runs it. What was refused, and what is captured, is a thread's own.
+ *
  * Nothing on a stream happens before somebody waits for it, so a missing wait shows in what is
  * read. A copy from pinned memory reads it when the stream gets there; the copies of the default
  * stream do not wait for non-blocking streams, and those do not wait for it.
@@ -10,14 +13,20 @@
 
 #include <cublas_v2.h>
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <deque>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <vector>
+
+/* First in whatever a thread of the host may call. */
+#define TAKE_TURN std::lock_guard<std::recursive_mutex> turn(turns)
 
 using work = std::function<void()>;
 struct CUgraph_st {
@@ -29,6 +38,7 @@ struct CUgraphExec_st {
 struct CUstream_st {
     std::deque<work> queue;
     CUgraph_st *capturing; /* NULL, or what queues up in place of it */
+    bool spoiled;          /* the capture */
 };
 struct cublasContext {
     cudaStream_t stream;
@@ -50,12 +60,13 @@ __attribute__((constructor)) void read_machine(void)
         abort();
 }
 
+std::recursive_mutex turns;
 CUstream_st default_stream;
-int capturing; /* streams; one thread is what calls us */
+thread_local int capturing; /* streams, by this thread */
 int64_t replays;
 std::vector<cudaStream_t> streams;
 std::map<char *, size_t> pinned;
-cudaError_t last_error;
+thread_local cudaError_t last_error;
 int64_t launches, taken, things; /* the last: events, graphs, handles that were not destroyed */
 
 struct {
@@ -63,14 +74,56 @@ struct {
     enum cuemu_fault kind;
     const char *met;
     bool lost;
+    bool kills; /* the program ends there, as by kill -9 */
 } faults;
+
+/* What CUEMU_FAIL asks for. Its file goes as it is read: who wrote it sees that it was taken. */
+void read_order(void)
+{
+    static const char *path = getenv("CUEMU_FAIL");
+    FILE *file = path == NULL ? NULL : fopen(path, "r");
+    char kind[8] = "";
+    long long call;
+
+    if (file == NULL)
+        return;
+    if (fscanf(file, "%lld %7s", &call, kind) != 2 ||
+        (strcmp(kind, "refused") != 0 && strcmp(kind, "lost") != 0 && strcmp(kind, "killed") != 0))
+        abort();
+    fclose(file);
+    (void)unlink(path);
+    faults = {call, 0,     strcmp(kind, "lost") == 0 ? CUEMU_LOST : CUEMU_REFUSED,
+              NULL, false, strcmp(kind, "killed") == 0};
+}
+
+void say_counts(void)
+{
+    fprintf(stderr, "cuemu_counts: %lld launches, %lld graphs, %lld held\n", (long long)launches,
+            (long long)replays, (long long)cuemu_held());
+}
+
+/* At the first call, when all that the program's end takes apart was made. */
+void begin_program(void)
+{
+    static bool begun;
+
+    if (!begun && getenv("CUEMU_COUNTS") != NULL)
+        atexit(say_counts);
+    begun = true;
+}
 
 /* Before anything that can fail: does it? A device that is lost takes what was queued with it. */
 bool struck(const char *what)
 {
+    begin_program();
+    read_order();
     faults.calls++;
     if (!faults.lost && faults.calls == faults.at) {
         faults.met = what;
+        if (getenv("CUEMU_FAIL") != NULL)
+            fprintf(stderr, "cuemu_fail: %s, call %lld\n", what, (long long)faults.calls);
+        if (faults.kills)
+            (void)kill(getpid(), SIGKILL);
         faults.lost = faults.kind == CUEMU_LOST;
         for (cudaStream_t stream : streams)
             if (faults.lost)
@@ -106,6 +159,21 @@ bool free_of_capture(const char *what)
     if (capturing > 0)
         cuemu_report("in a capture", what, "%s while a stream is captured", what);
     return capturing == 0;
+}
+
+/* Who waits for the device as a whole is refused while any thread captures, in whatever mode, and
+ * has spoiled those captures. */
+bool spoils_captures(const char *what)
+{
+    bool any = false;
+
+    for (cudaStream_t stream : streams) {
+        stream->spoiled = stream->spoiled || stream->capturing != NULL;
+        any = any || stream->capturing != NULL;
+    }
+    if (any)
+        cuemu_report("spoiled capture", what, "%s while a stream is captured", what);
+    return any;
 }
 
 void drain(CUstream_st *stream)
@@ -177,7 +245,7 @@ int64_t cuemu_allocations(void)
 
 void cuemu_fail(int64_t call, enum cuemu_fault fault)
 {
-    faults = {call, 0, fault, NULL, false};
+    faults = {call, 0, fault, NULL, false, false};
     last_error = cudaSuccess;
 }
 
@@ -193,6 +261,7 @@ int64_t cuemu_held(void)
 
 cudaError_t cudaGetDeviceCount(int *count)
 {
+    TAKE_TURN;
     if (pretend.devices < 0 || struck("cudaGetDeviceCount"))
         return fail(cudaErrorInsufficientDriver);
     *count = pretend.devices;
@@ -201,6 +270,7 @@ cudaError_t cudaGetDeviceCount(int *count)
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int device)
 {
+    TAKE_TURN;
     memset(properties, 0, sizeof *properties);
     if (device != 0 || struck("cudaGetDeviceProperties"))
         return fail(cudaErrorInvalidValue);
@@ -213,6 +283,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int devic
 /* Round numbers: nobody is to take a floor made of them for that of a device. */
 cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr what, int device)
 {
+    TAKE_TURN;
     if (device != 0 || struck("cudaDeviceGetAttribute"))
         return fail(cudaErrorInvalidValue);
     *value = what == cudaDevAttrMultiProcessorCount    ? 1
@@ -235,6 +306,7 @@ cudaError_t cudaRuntimeGetVersion(int *version)
 
 cudaError_t cudaGetLastError(void)
 {
+    TAKE_TURN;
     cudaError_t error = faults.lost ? cudaErrorLaunchFailure : last_error;
 
     last_error = cudaSuccess;
@@ -263,6 +335,7 @@ const char *cudaGetErrorString(cudaError_t error)
 
 cudaError_t cudaMalloc(void **at, size_t bytes)
 {
+    TAKE_TURN;
     memory_start();
     taken++;
     if (!free_of_capture("cudaMalloc"))
@@ -275,6 +348,7 @@ cudaError_t cudaMalloc(void **at, size_t bytes)
 
 cudaError_t cudaFree(void *at)
 {
+    TAKE_TURN;
     if (at == NULL)
         return cudaSuccess;
     (void)free_of_capture("cudaFree");
@@ -287,6 +361,7 @@ cudaError_t cudaFree(void *at)
 
 cudaError_t cudaMallocHost(void **at, size_t bytes)
 {
+    TAKE_TURN;
     taken++;
     if (struck("cudaMallocHost"))
         return fail(cudaErrorMemoryAllocation);
@@ -298,6 +373,7 @@ cudaError_t cudaMallocHost(void **at, size_t bytes)
 
 cudaError_t cudaFreeHost(void *at)
 {
+    TAKE_TURN;
     if (at == NULL)
         return cudaSuccess;
     drain_all();
@@ -308,6 +384,7 @@ cudaError_t cudaFreeHost(void *at)
 
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind)
 {
+    TAKE_TURN;
     memory_start();
     drain(&default_stream);
     if (bytes == 0)
@@ -321,6 +398,7 @@ cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpy
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
                             cudaStream_t stream)
 {
+    TAKE_TURN;
     memory_start();
     if (bytes == 0)
         return cudaSuccess;
@@ -340,6 +418,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaM
 
 cudaError_t cudaMemsetAsync(void *at, int value, size_t bytes, cudaStream_t stream)
 {
+    TAKE_TURN;
     if (bytes == 0)
         return cudaSuccess;
     if (struck("cudaMemsetAsync"))
@@ -357,6 +436,7 @@ cudaError_t cudaMemsetAsync(void *at, int value, size_t bytes, cudaStream_t stre
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags)
 {
+    TAKE_TURN;
     (void)flags;
     if (struck("cudaStreamCreateWithFlags"))
         return fail(cudaErrorMemoryAllocation);
@@ -367,6 +447,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags)
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream)
 {
+    TAKE_TURN;
     drain(stream);
     for (size_t i = 0; i < streams.size(); i++)
         if (streams[i] == stream)
@@ -377,6 +458,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream)
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
+    TAKE_TURN;
     if (real(stream)->capturing != NULL && !free_of_capture("cudaStreamSynchronize"))
         return fail(cudaErrorStreamCaptureUnsupported);
     bool failed = struck("cudaStreamSynchronize"); /* what it tells of has been, all the same */
@@ -386,8 +468,11 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 
 cudaError_t cudaDeviceSynchronize(void)
 {
+    TAKE_TURN;
     bool failed = struck("cudaDeviceSynchronize");
 
+    if (spoils_captures("cudaDeviceSynchronize"))
+        return fail(cudaErrorStreamCaptureUnsupported);
     drain_all();
     return failed ? fail(cudaErrorInvalidValue) : last_error;
 }
@@ -429,6 +514,7 @@ static bool launchable(const char *name, dim3 grid, dim3 block, size_t shared_by
 void cuemu_launch(const struct cuemu_kernel *kernel, dim3 grid, dim3 block, size_t shared_bytes,
                   cudaStream_t stream)
 {
+    TAKE_TURN;
     uint64_t threads = (uint64_t)block.x * block.y * block.z, bound = launch_bound(kernel->code);
     launch what = {kernel->name,         grid, block, shared_bytes, kernel->run, kernel->packed,
                    kernel->packed_bytes, NULL};
@@ -480,6 +566,7 @@ struct CUevent_st {
 
 cudaError_t cudaEventCreate(cudaEvent_t *event)
 {
+    TAKE_TURN;
     if (struck("cudaEventCreate"))
         return fail(cudaErrorMemoryAllocation);
     things++;
@@ -489,6 +576,7 @@ cudaError_t cudaEventCreate(cudaEvent_t *event)
 
 cudaError_t cudaEventDestroy(cudaEvent_t event)
 {
+    TAKE_TURN;
     things--;
     delete event;
     return cudaSuccess;
@@ -496,6 +584,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event)
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
 {
+    TAKE_TURN;
     if (struck("cudaEventRecord"))
         return fail(cudaErrorInvalidValue);
     std::shared_ptr<bool> done = std::make_shared<bool>(false);
@@ -509,6 +598,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event)
 {
+    TAKE_TURN;
     bool failed = struck("cudaEventSynchronize");
 
     drain(real(event->stream));
@@ -517,6 +607,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event)
 
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
 {
+    TAKE_TURN;
     *ms = 0;
     if (struck("cudaEventElapsedTime") || !from->recorded || !to->recorded)
         return fail(cudaErrorInvalidResourceHandle);
@@ -532,11 +623,13 @@ int64_t cuemu_replays(void)
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode)
 {
+    TAKE_TURN;
     (void)mode;
     if (stream == NULL || stream->capturing != NULL || pretend.idle ||
         struck("cudaStreamBeginCapture"))
         return fail(cudaErrorStreamCaptureUnsupported);
     stream->capturing = new CUgraph_st;
+    stream->spoiled = false;
     things++;
     capturing++;
     return cudaSuccess;
@@ -544,12 +637,13 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMo
 
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
 {
+    TAKE_TURN;
     *graph = stream->capturing;
     if (stream->capturing == NULL)
         return fail(cudaErrorInvalidValue);
     stream->capturing = NULL;
     capturing--;
-    if (!struck("cudaStreamEndCapture"))
+    if (!struck("cudaStreamEndCapture") && !stream->spoiled)
         return cudaSuccess;
     (void)cudaGraphDestroy(*graph); /* a capture that fails ends all the same */
     *graph = NULL;
@@ -558,6 +652,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *made, cudaGraph_t graph, unsigned long long flags)
 {
+    TAKE_TURN;
     (void)flags;
     if (struck("cudaGraphInstantiate"))
         return fail(cudaErrorMemoryAllocation);
@@ -568,6 +663,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *made, cudaGraph_t graph, unsig
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream)
 {
+    TAKE_TURN;
     if (struck("cudaGraphLaunch"))
         return fail(cudaErrorInvalidValue);
     replays++;
@@ -578,6 +674,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream)
 
 cudaError_t cudaGraphDestroy(cudaGraph_t graph)
 {
+    TAKE_TURN;
     things--;
     delete graph;
     return cudaSuccess;
@@ -585,6 +682,7 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph)
 
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph)
 {
+    TAKE_TURN;
     things--;
     delete graph;
     return cudaSuccess;
@@ -594,6 +692,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph)
 
 cublasStatus_t cublasCreate_v2(cublasHandle_t *handle)
 {
+    TAKE_TURN;
     if (struck("cublasCreate"))
         return CUBLAS_STATUS_NOT_INITIALIZED;
     things++;
@@ -603,6 +702,7 @@ cublasStatus_t cublasCreate_v2(cublasHandle_t *handle)
 
 cublasStatus_t cublasDestroy_v2(cublasHandle_t handle)
 {
+    TAKE_TURN;
     things--;
     delete handle;
     return CUBLAS_STATUS_SUCCESS;
@@ -610,6 +710,7 @@ cublasStatus_t cublasDestroy_v2(cublasHandle_t handle)
 
 cublasStatus_t cublasSetStream_v2(cublasHandle_t handle, cudaStream_t stream)
 {
+    TAKE_TURN;
     if (struck("cublasSetStream"))
         return CUBLAS_STATUS_NOT_INITIALIZED;
     handle->stream = stream;
@@ -619,6 +720,7 @@ cublasStatus_t cublasSetStream_v2(cublasHandle_t handle, cudaStream_t stream)
 
 cublasStatus_t cublasSetWorkspace_v2(cublasHandle_t handle, void *at, size_t bytes)
 {
+    TAKE_TURN;
     if (struck("cublasSetWorkspace") || (uintptr_t)at % 256 != 0 ||
         !memory_check(at, bytes, false, "cublasSetWorkspace"))
         return CUBLAS_STATUS_INVALID_VALUE;
@@ -628,6 +730,7 @@ cublasStatus_t cublasSetWorkspace_v2(cublasHandle_t handle, void *at, size_t byt
 
 cublasStatus_t cublasSetMathMode(cublasHandle_t handle, cublasMath_t mode)
 {
+    TAKE_TURN;
     (void)handle;
     (void)mode;
     return struck("cublasSetMathMode") ? CUBLAS_STATUS_NOT_INITIALIZED : CUBLAS_STATUS_SUCCESS;
@@ -684,6 +787,7 @@ struct matrix {
 cublasStatus_t product(cublasHandle_t handle, cublasOperation_t op_a, cublasOperation_t op_b, int m,
                        int n, int k, float by, matrix a, matrix b, float keep, matrix c)
 {
+    TAKE_TURN;
     int a_rows = op_a == CUBLAS_OP_N ? m : k, a_columns = op_a == CUBLAS_OP_N ? k : m;
     int b_rows = op_b == CUBLAS_OP_N ? k : n, b_columns = op_b == CUBLAS_OP_N ? n : k;
 

@@ -2,7 +2,7 @@
  * tests/cuemu/cuemu.h - what a test says to the emulator and asks of it.
  *
  * The same tests run on a real device, where schedules do not apply and nothing is reported:
- * tests/cuda/real_device.c answers there.
+ * tests/cuda/real_device.c answers there. What is said here is said by one thread.
  */
 #ifndef TESTS_CUEMU_CUEMU_H
 #define TESTS_CUEMU_CUEMU_H
@@ -67,7 +67,15 @@ void cuemu_need_emulator(void);
 
 /* CUEMU_MACHINE="1 9 0 1 0" in the environment is the machine that is emulated: devices (-1: no
  * driver), compute capability, whether libcublas can be opened, and whether kernels do nothing, as
- * those of a device that the build has no code for. */
+ * those of a device that the build has no code for.
+ *
+ * CUEMU_FAIL=PATH: once there is such a file, "2 refused" or "1 lost" in it is that call of
+ * cuemu_fail(), counted from the next one on; at "9 killed" the program ends as by kill -9. It is
+ * removed when it is read, and what failed is told as "cuemu_fail: ...". For programs, which have
+ * no test in them: make it elsewhere and move it.
+ *
+ * CUEMU_COUNTS=1: "cuemu_counts: 12 launches, 3 graphs, 0 held" is the last that a program says, by
+ * cuemu_launches(), cuemu_replays() and cuemu_held(). */
 
 #ifdef __cplusplus
 }
