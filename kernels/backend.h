@@ -77,8 +77,8 @@ struct backend {
     void (*drop_learner)(struct device_learner *learner);
     void (*drop_pass)(struct device_pass *pass);
 
-    /* After an ERR_DEVICE: whether that was one call, or the device is lost. Waits for all that was
-     * queued, and has a few bytes go there and back. */
+    /* After an ERR_DEVICE: whether that was one call, or the device is lost. Has a few bytes go
+     * there and back; what other threads do there goes on. */
     enum status (*works)(struct error *err);
 };
 

@@ -453,14 +453,14 @@ static enum status score_top(struct device_pass **pass, const struct device_mode
     return OK;
 }
 
-static enum status ask(void *at, struct error *err)
+static enum status ask(void *at, cudaStream_t stream, struct error *err)
 {
     const int32_t sent = 0x5eed;
     int32_t back = 0;
 
-    CUDA_TRY(err, cudaMemcpyAsync(at, &sent, sizeof sent, cudaMemcpyHostToDevice, NULL));
-    CUDA_TRY(err, cudaMemcpyAsync(&back, at, sizeof back, cudaMemcpyDeviceToHost, NULL));
-    CUDA_TRY(err, cudaDeviceSynchronize());
+    CUDA_TRY(err, cudaMemcpyAsync(at, &sent, sizeof sent, cudaMemcpyHostToDevice, stream));
+    CUDA_TRY(err, cudaMemcpyAsync(&back, at, sizeof back, cudaMemcpyDeviceToHost, stream));
+    CUDA_TRY(err, cudaStreamSynchronize(stream));
     if (back != sent)
         return error_set(err, ERR_DEVICE, "it does not give back what it was given");
     return OK;
@@ -469,13 +469,16 @@ static enum status ask(void *at, struct error *err)
 static enum status works(struct error *err)
 {
     struct device_bytes bytes = {0};
-    enum status status;
+    cudaStream_t stream;
+    enum status status = stream_open(&stream, err); /* a lost device has none */
 
-    CUDA_TRY(err, cudaDeviceSynchronize()); /* a lost device has no memory either */
+    if (status != OK)
+        return status;
     status = device_bytes_reserve(&bytes, sizeof(int32_t), err);
     if (status == OK)
-        status = ask(bytes.at, err);
-    (void)cudaFree(bytes.at);
+        status = ask(bytes.at, stream, err);
+    device_bytes_clear(&bytes);
+    (void)cudaStreamDestroy(stream);
     return status;
 }
 

@@ -49,13 +49,9 @@ static enum status make_learner(struct device_learner **made, struct error *err)
 
     if (learner == NULL)
         return error_set(err, ERR_NOMEM, "no memory for a learner on the GPU");
-    if (cudaStreamCreateWithFlags(&learner->stream, cudaStreamNonBlocking) != cudaSuccess) {
-        learner->stream = NULL;
-        cuda_learn_drop(learner);
-        return error_set(err, ERR_DEVICE, "could not create a stream: %s",
-                         cudaGetErrorString(cudaGetLastError()));
-    }
-    status = blas_create(&learner->blas, learner->stream, err);
+    status = stream_open(&learner->stream, err);
+    if (status == OK)
+        status = blas_create(&learner->blas, learner->stream, err);
     if (status != OK) {
         cuda_learn_drop(learner);
         return status;

@@ -7,12 +7,14 @@
  * allocation stops the device. reserve keeps what a block holds only when it does not grow.
  *
  * Owner: whoever has the struct, until clear; zeroed is empty. Thread: one at a time.
- * Errors: ERR_NOMEM; the block is then empty.
+ * Errors: ERR_NOMEM, ERR_DEVICE (it is lost); the block is then empty.
  */
 #ifndef KERNELS_CUDA_MEMORY_H
 #define KERNELS_CUDA_MEMORY_H
 
 #include "ops/status.h"
+
+#include <cuda_runtime.h>
 
 #include <stddef.h>
 #include <stdint.h>
@@ -37,6 +39,11 @@ void device_bytes_clear(struct device_bytes *block);
 MUST_CHECK enum status pinned_bytes_reserve(struct device_bytes *block, size_t bytes,
                                             struct error *err);
 void pinned_bytes_clear(struct device_bytes *block);
+
+/* A stream that waits for no other, and that the caller destroys. What others wait for is queued on
+ * one of these and waited for there: to wait for the device as a whole is refused, and spoils what
+ * another thread captures. Errors: ERR_NOMEM, ERR_DEVICE; *stream is then NULL. */
+MUST_CHECK enum status stream_open(cudaStream_t *stream, struct error *err);
 
 /* Hands out parts of a block, aligned for any load; with base NULL it only counts. */
 struct carve {

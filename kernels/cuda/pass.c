@@ -38,13 +38,9 @@ enum status pass_create(struct device_pass **pass, struct error *err)
 
     if (made == NULL)
         return error_set(err, ERR_NOMEM, "no memory for a pass on the GPU");
-    if (cudaStreamCreateWithFlags(&made->stream, cudaStreamNonBlocking) != cudaSuccess) {
-        made->stream = NULL;
-        pass_destroy(made);
-        return error_set(err, ERR_DEVICE, "could not create a stream: %s",
-                         cudaGetErrorString(cudaGetLastError()));
-    }
-    status = blas_create(&made->blas, made->stream, err);
+    status = stream_open(&made->stream, err);
+    if (status == OK)
+        status = blas_create(&made->blas, made->stream, err);
     if (status == OK)
         status = device_bytes_reserve(
             &made->workspace, weights_capability() >= 90 ? (size_t)32 << 20 : (size_t)4 << 20, err);

@@ -69,6 +69,31 @@ static bool same_places(const struct places *a, const struct places *b)
            a->half == b->half && a->emb_half == b->emb_half && a->V == b->V;
 }
 
+/* Passes have streams of their own, which do not wait for this one: it is waited for. */
+static enum status upload(struct device_model *model, const struct network_state *state,
+                          cudaStream_t stream, struct error *err)
+{
+    int64_t block = state->layout->floats;
+    int64_t emb = (int64_t)state->network->config.V * state->network->config.C;
+    enum status status;
+
+    CUDA_TRY(err, cudaMemcpyAsync(model->block.at, state->block, (size_t)block * sizeof(float),
+                                  cudaMemcpyHostToDevice, stream));
+    CUDA_TRY(err, cudaMemcpyAsync(model->emb.at, state->network->emb, (size_t)emb * sizeof(float),
+                                  cudaMemcpyHostToDevice, stream));
+    status = cuda_next_norms(stream, model->inverse_norm.at, model->emb.at,
+                             state->network->config.V, state->network->config.C, err);
+    if (status == OK && model->bf16)
+        status = cuda_half(stream, weights_half(model, model->block.at), model->block.at, block,
+                           err);
+    if (status == OK && model->bf16_next)
+        status = cuda_half(stream, weights_emb_half(model), model->emb.at, emb, err);
+    if (status != OK)
+        return status;
+    CUDA_TRY(err, cudaStreamSynchronize(stream));
+    return OK;
+}
+
 static enum status put_weights(struct device_model *model, const struct network_state *state,
                                struct error *err)
 {
@@ -76,6 +101,7 @@ static enum status put_weights(struct device_model *model, const struct network_
     struct places before = places_of(model), after;
     int64_t block = state->layout->floats;
     int64_t emb = (int64_t)state->network->config.V * state->network->config.C;
+    cudaStream_t stream = NULL;
     enum status status = device_floats_reserve(&model->block, block, err);
 
     if (status == OK)
@@ -90,20 +116,13 @@ static enum status put_weights(struct device_model *model, const struct network_
         status = device_bytes_reserve(&model->emb_half, (size_t)emb * sizeof(uint16_t), err);
     if (status != OK)
         return status;
-    CUDA_TRY(err, cudaMemcpy(model->block.at, state->block, (size_t)block * sizeof(float),
-                             cudaMemcpyHostToDevice));
-    CUDA_TRY(err, cudaMemcpy(model->emb.at, state->network->emb, (size_t)emb * sizeof(float),
-                             cudaMemcpyHostToDevice));
-    status = cuda_next_norms(NULL, model->inverse_norm.at, model->emb.at, state->network->config.V,
-                             state->network->config.C, err);
-    if (status == OK && model->bf16)
-        status = cuda_half(NULL, weights_half(model, model->block.at), model->block.at, block, err);
-    if (status == OK && model->bf16_next)
-        status = cuda_half(NULL, weights_emb_half(model), model->emb.at, emb, err);
+    status = stream_open(&stream, err);
+    if (status == OK)
+        status = upload(model, state, stream, err);
+    if (stream != NULL)
+        (void)cudaStreamDestroy(stream);
     if (status != OK)
         return status;
-    /* Passes have streams of their own, which do not wait for what is above. */
-    CUDA_TRY(err, cudaDeviceSynchronize());
     model->config = state->network->config;
     model->Z = state->layout->Z;
     network_point(&model->weights, state->layout, model->block.at);
