@@ -12,6 +12,7 @@
 #define PAGES(X)                          \
     X(avro_schemas,  "avro-schemas")      \
     X(dead_letters,  "dead-letters")      \
+    X(gpu_failed,    "gpu-failed")        \
     X(lag_grows,     "lag-grows")         \
     X(model_refused, "model-refused")     \
     X(redis_down,    "redis-down")        \

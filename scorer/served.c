@@ -480,7 +480,8 @@ static enum status follow_current(struct served_slot *slot, bool *changed, struc
         slot->refused[0] = 0;
         slot->device_tries = 0;
     } else if (status_action(status) == ACTION_SKIP || status == ERR_CONFLICT ||
-               (status == ERR_DEVICE && ++slot->device_tries >= DEVICE_TRIES)) {
+               ((status == ERR_DEVICE || status == ERR_NOMEM) &&
+                ++slot->device_tries >= DEVICE_TRIES)) {
         slot->device_tries = 0;
         (void)snprintf(slot->refused, sizeof slot->refused, "%s", name);
     }

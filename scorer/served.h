@@ -75,9 +75,9 @@ void served_release(struct served_slot *slot, const struct served *served); /* N
  *
  * Errors: ERR_NOT_FOUND no bundle has been published yet (not worth a warning); else why the newest
  *         one was refused: ERR_CORRUPT, ERR_MALFORMED, ERR_VERSION, ERR_CONFLICT (its scalars are
- * not those of this build), ERR_LIMIT, ERR_IO, ERR_NOMEM, ERR_DEVICE (three times in a row of one
- * bundle). A refused version is not read again until `current` names another. What serves follows
- * its delta and the catalogue whatever became of the newest.
+ * not those of this build), ERR_LIMIT, ERR_IO, ERR_NOMEM and ERR_DEVICE (both: three times in a row
+ * of one bundle). A refused version is not read again until `current` names another. What serves
+ * follows its delta and the catalogue whatever became of the newest.
  */
 MUST_CHECK enum status served_refresh(struct served_slot *slot, bool *changed, struct error *err);
 

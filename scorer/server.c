@@ -96,7 +96,7 @@ struct server {
     pthread_t threads[SCORERS_MAX];
     int threads_count;
     atomic_bool draining;
-    atomic_bool suspected; /* a request met ERR_DEVICE since server_check() */
+    atomic_bool suspected; /* a request failed on the device since server_check() */
     uint64_t recent_seed;
 
     pthread_mutex_t recent_lock;
@@ -393,18 +393,19 @@ static enum status rank_by(struct scorer *s, struct job *job, const struct serve
     return job->request.explain ? explain(s, &ranker, &request, answer, err) : OK;
 }
 
-/* What the device refuses is ranked without the model; who runs the server looks whether the device
- * works at all. */
+/* What the device refuses, or has no memory for, is ranked without the model; who runs the server
+ * looks whether the device works at all. */
 static enum status rank_job(struct scorer *s, struct job *job, const struct served *served,
                             struct rerank_answer *answer, struct error *err)
 {
     enum status status = rank_by(s, job, served, served == NULL ? NULL : served->model, answer,
                                  err);
 
-    if (status != ERR_DEVICE)
+    if (status != ERR_DEVICE && status != ERR_NOMEM)
         return status;
     if (!atomic_exchange(&s->server->suspected, true))
-        log_event(LOG_ERROR, "device_failed", err->text);
+        log_event(LOG_ERROR, "device_failed", err->text,
+                  log_text("runbook", "freshet runbook gpu-failed"));
     return rank_by(s, job, served, NULL, answer, err);
 }
 
@@ -593,6 +594,8 @@ enum status server_check(struct server *server, bool suspected, struct error *er
     if (!suspected || backend == NULL)
         return OK;
     status = backend_works(backend, err);
+    if (status == OK)
+        log_event(LOG_INFO, "device_works", "what it refused was one call; serves on");
     return status == ERR_DEVICE ? status : OK; /* short of memory is not lost */
 }
 

@@ -47,8 +47,8 @@ MUST_CHECK enum status server_create(struct server **server, const struct server
 void server_drain(struct server *server, int64_t timeout_ms);
 void server_destroy(struct server *server); /* NULL is fine */
 
-/* Asks the backend whether it still works when a request met ERR_DEVICE since the last call, or the
- * caller did (suspected). OK: it does, or nobody suspects it; else ERR_DEVICE and why: the process
+/* Asks the backend whether it still works when it failed a request since the last call, or the
+ * caller (suspected). OK: it does, or nobody suspects it; else ERR_DEVICE and why: the process
  * is to end and be started anew, when it looks at the GPU again. Thread: one. */
 MUST_CHECK enum status server_check(struct server *server, bool suspected, struct error *err);
 

@@ -556,7 +556,8 @@ TEST(server_tells_the_model_where_it_is_asked_from_and_the_trace_says_so)
 
 /* ---- a device that fails ---- */
 
-static atomic_bool refuses_scores, refuses_weights, lost;
+static atomic_int refuses_scores, refuses_weights; /* with that status, or OK */
+static atomic_bool lost;
 static atomic_int questions;
 static char on_device; /* stands for a model there */
 
@@ -564,8 +565,8 @@ static enum status put_nothing(struct device_model **device, const struct networ
                                struct error *err)
 {
     (void)state;
-    if (atomic_load(&refuses_weights))
-        return error_set(err, ERR_DEVICE, "no weights today");
+    if (atomic_load(&refuses_weights) != OK)
+        return error_set(err, (enum status)atomic_load(&refuses_weights), "no weights today");
     *device = (struct device_model *)(void *)&on_device;
     return OK;
 }
@@ -588,8 +589,8 @@ static enum status score_zeros(struct device_pass **pass, const struct device_mo
     (void)device;
     (void)pool;
     (void)leases;
-    if (atomic_load(&refuses_scores))
-        return error_set(err, ERR_DEVICE, "a launch was refused");
+    if (atomic_load(&refuses_scores) != OK)
+        return error_set(err, (enum status)atomic_load(&refuses_scores), "a launch was refused");
     memset(scores, 0, (size_t)batch->N * sizeof *scores);
     return OK;
 }
@@ -654,21 +655,23 @@ TEST(server_ranks_without_the_model_what_the_device_refuses_and_ends_when_it_is_
     CHECK_INT(DEGRADED_NONE, f.answer.degraded);
     CHECK_STATUS(OK, server_check(f.server, false, &err));
     CHECK_INT(0, questions); /* nobody suspects it */
-    atomic_store(&refuses_scores, true);
-    post(&f, "/v1/rerank", ASK);
-    CHECK_INT(200, f.code);
-    CHECK_TEXT("popularity", f.answer.arm);
-    CHECK_INT(DEGRADED_POPULARITY, f.answer.degraded);
-    CHECK_INT(3, f.answer.items_count);
-    CHECK_STATUS(OK, server_check(f.server, false, &err)); /* it works */
-    CHECK_INT(1, questions);
-    CHECK_STATUS(OK, server_check(f.server, false, &err));
-    CHECK_INT(1, questions);
+    for (int i = 0; i < 2; i++) {
+        atomic_store(&refuses_scores, i == 0 ? ERR_DEVICE : ERR_NOMEM);
+        post(&f, "/v1/rerank", ASK);
+        CHECK_INT(200, f.code);
+        CHECK_TEXT("popularity", f.answer.arm);
+        CHECK_INT(DEGRADED_POPULARITY, f.answer.degraded);
+        CHECK_INT(3, f.answer.items_count);
+        CHECK_STATUS(OK, server_check(f.server, false, &err)); /* it works */
+        CHECK_INT(i + 1, questions);
+        CHECK_STATUS(OK, server_check(f.server, false, &err));
+        CHECK_INT(i + 1, questions);
+    }
     atomic_store(&lost, true);
     CHECK_STATUS(ERR_DEVICE, server_check(f.server, true, &err));
     CHECK_TEXT("the device is lost", err.text);
     atomic_store(&lost, false);
-    atomic_store(&refuses_scores, false);
+    atomic_store(&refuses_scores, OK);
     post(&f, "/v1/rerank", ASK);
     CHECK_TEXT("model", f.answer.arm);
     CHECK_INT(DEGRADED_NONE, f.answer.degraded);
@@ -685,20 +688,22 @@ TEST(server_serves_on_when_the_device_refuses_the_next_bundle)
     choose_fake();
     setup(&f, true);
     fixture_publish(test_folder(), "v2", f.tables, true, false);
-    atomic_store(&refuses_weights, true);
-    for (int tries = 0; tries < 3; tries++)
-        CHECK_STATUS(ERR_DEVICE, served_refresh(f.slot, &changed, &err));
+    atomic_store(&refuses_weights, ERR_DEVICE);
+    for (int tries = 0; tries < 3; tries++) {
+        atomic_store(&refuses_weights, tries == 1 ? ERR_NOMEM : ERR_DEVICE);
+        CHECK_STATUS(tries == 1 ? ERR_NOMEM : ERR_DEVICE, served_refresh(f.slot, &changed, &err));
+    }
     CHECK_STATUS(ERR_REJECTED, served_refresh(f.slot, &changed, &err)); /* for good */
     CHECK_STATUS(OK, server_check(f.server, true, &err));
-    atomic_store(&refuses_weights, false);
+    atomic_store(&refuses_weights, OK);
     post(&f, "/v1/rerank", ASK);
     CHECK_INT(200, f.code);
     CHECK_TEXT("v1+0", f.answer.model_version);
     CHECK_TEXT("model", f.answer.arm);
     fixture_publish(test_folder(), "v3", f.tables, true, false);
-    atomic_store(&refuses_weights, true);
+    atomic_store(&refuses_weights, ERR_DEVICE);
     CHECK_STATUS(ERR_DEVICE, served_refresh(f.slot, &changed, &err));
-    atomic_store(&refuses_weights, false);
+    atomic_store(&refuses_weights, OK);
     CHECK_STATUS(OK, served_refresh(f.slot, &changed, &err)); /* it was refused once */
     CHECK(changed);
     teardown(&f);
