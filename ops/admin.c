@@ -16,7 +16,13 @@
 #define METRICS_BYTES (64 * 1024)
 #define ANSWER_BYTES  512
 
+static const char *const device_names[] = {"cpu", "cuda"};
+#define DEVICES ((int)(sizeof device_names / sizeof device_names[0]))
+
 METRIC_GAUGE(ready_now, "freshet_ready", "1 while /readyz is 200");
+METRIC_GAUGE_OF(device_now, "freshet_device",
+                "1 for what this role scores or learns on; 0 for both where it does neither",
+                "device", device_names, DEVICES);
 
 struct admin {
     struct http_server *http;
@@ -24,7 +30,8 @@ struct admin {
     const struct http_route *extra;
     void *extra_context;
     struct http_route routes[ROUTES_MAX + 1];
-    pthread_mutex_t lock; /* guards ready and reason */
+    pthread_mutex_t lock; /* guards what follows */
+    const char *device;   /* of device_names; NULL: none */
     bool ready;
     char reason[REASON_MAX];
 };
@@ -56,6 +63,8 @@ static void handle_ready(struct http_request *request, void *context)
     json_bool(&w, "ready", ready);
     if (!ready || admin->reason[0] != 0)
         json_text(&w, ready ? "degraded" : "reason", text_of(admin->reason));
+    if (admin->device != NULL)
+        json_text(&w, "device", text_of(admin->device));
     (void)pthread_mutex_unlock(&admin->lock);
     json_object_end(&w);
     answer_json(request, ready ? 200 : 503, &w);
@@ -188,4 +197,18 @@ void admin_set_ready(struct admin *admin, bool ready, const char *reason)
     metric_set(&ready_now, ready ? 1 : 0);
     if (changed)
         log_event(LOG_INFO, ready ? "ready" : "not_ready", reason);
+}
+
+void admin_set_device(struct admin *admin, const char *device)
+{
+    for (int i = 0; i < DEVICES; i++) {
+        bool is = strcmp(device, device_names[i]) == 0;
+
+        metric_set_of(&device_now, i, is ? 1 : 0);
+        if (!is)
+            continue;
+        (void)pthread_mutex_lock(&admin->lock);
+        admin->device = device_names[i];
+        (void)pthread_mutex_unlock(&admin->lock);
+    }
 }

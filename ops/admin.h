@@ -24,4 +24,8 @@ void admin_close(struct admin *admin); /* NULL is fine */
  * it as "reason", or, with 200, as "degraded". */
 void admin_set_ready(struct admin *admin, bool ready, const char *reason);
 
+/* What this role scores or learns on, "cpu" or "cuda": /readyz then has it as "device", and
+ * freshet_device of /metrics is 1 for it. */
+void admin_set_device(struct admin *admin, const char *device);
+
 #endif

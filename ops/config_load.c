@@ -393,14 +393,14 @@ static void variable_of(const char *key, char *into, size_t bytes)
     into[used] = 0;
 }
 
-/* Of our own that are no keys: the path of the file, what kernels/ may be told about the
- * processor, and what tests use; a name that ends with "_" stands for all that begin so. */
+/* Of our own that are no keys: the path of the file, what kernels/ may be told about
+ * processor and GPU, and what tests use; a name that ends with "_" stands for all that begin so. */
 static bool is_ours(const char *variable)
 {
     static const char *const known[] = {
-        "FRESHET_CONFIG",     "FRESHET_ISA",   "FRESHET_KAFKA",       "FRESHET_KAFKA_DIR",
-        "FRESHET_KAFKA_HEAP", "FRESHET_CACHE", "FRESHET_CRASH_POINT", "FRESHET_TEST_",
-        "FRESHET_BENCH_",     "FRESHET_DEMO_"};
+        "FRESHET_CONFIG",    "FRESHET_ISA",        "FRESHET_BACKEND", "FRESHET_KAFKA",
+        "FRESHET_KAFKA_DIR", "FRESHET_KAFKA_HEAP", "FRESHET_CACHE",   "FRESHET_CRASH_POINT",
+        "FRESHET_TEST_",     "FRESHET_BENCH_",     "FRESHET_DEMO_"};
 
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         size_t bytes = strlen(known[i]);

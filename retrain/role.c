@@ -1,6 +1,7 @@
 /* retrain/role.c - opening, the loop, closing. */
 #include "retrain/role.h"
 
+#include "kernels/backend.h"
 #include "kernels/model_file.h"
 #include "kernels/model_rows.h"
 #include "ops/clock.h"
@@ -429,6 +430,7 @@ enum status role_open(struct role **opened, const struct config *config, struct 
 {
     struct role *role = calloc(1, sizeof *role);
     struct checkpoint_role *from = calloc(1, sizeof *from);
+    const struct backend *backend;
     enum status status = OK;
 
     *opened = NULL;
@@ -453,6 +455,10 @@ enum status role_open(struct role **opened, const struct config *config, struct 
                         role, err);
     if (status == OK)
         admin_set_ready(role->admin, false, "starting");
+    if (status == OK)
+        status = backend_choose(&backend, err);
+    if (status == OK)
+        admin_set_device(role->admin, backend->name);
     if (status == OK)
         status = event_schema_create(&role->schema, config, err);
     if (status == OK)

@@ -265,6 +265,8 @@ static enum status open_role(struct role *role, const struct config *config, str
     if (status == OK)
         status = admin_open(&role->admin, "serve", config_text(config, "serve.admin"), admin_routes,
                             role, err);
+    if (status == OK)
+        admin_set_device(role->admin, role->backend->name);
     return status;
 }
 

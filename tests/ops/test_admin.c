@@ -72,6 +72,13 @@ TEST(admin_tells_live_and_ready_apart_and_says_why_not)
     admin_set_ready(f.admin, true, "");
     CHECK_STATUS(OK, get(&f, "/readyz"));
     CHECK_INT(200, f.code);
+    CHECK(!says(&f, "device"));
+    admin_set_device(f.admin, "cuda");
+    CHECK_STATUS(OK, get(&f, "/readyz"));
+    CHECK(says(&f, "{\"ready\":true,\"device\":\"cuda\"}"));
+    CHECK_STATUS(OK, get(&f, "/metrics"));
+    CHECK(says(&f, "freshet_device{device=\"cuda\"} 1"));
+    CHECK(says(&f, "freshet_device{device=\"cpu\"} 0"));
     teardown(&f);
 }
 

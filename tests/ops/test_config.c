@@ -214,6 +214,11 @@ TEST(config_warns_of_unknown_variables_and_refuses_wrong_ones)
     CHECK_TEXT("FRESHET_SERVE_THREADS: serve.threads is \"many\", must be an integer\n", report);
     free(report);
     CHECK_INT(0, unsetenv("FRESHET_SERVE_THREADS"));
+    CHECK_INT(0, setenv("FRESHET_BACKEND", "cpu", 1)); /* no key, and known */
+    CHECK_STATUS(OK, load(&config, NULL, NULL, 0, &report, &err));
+    CHECK(report == NULL);
+    config_destroy(config);
+    CHECK_INT(0, unsetenv("FRESHET_BACKEND"));
 }
 
 TEST(config_refuses_wrong_sets)

@@ -226,7 +226,7 @@ TEST(role_says_how_far_behind_it_is)
     role_tell_behind(role); /* it read what there was, too late */
     check_page(role, "/readyz", 200, "\"degraded\":\"0 records behind, for 1");
     role_tell_behind(role);
-    check_page(role, "/readyz", 200, "{\"ready\":true}");
+    check_page(role, "/readyz", 200, "{\"ready\":true,\"device\":\"cpu\"}");
     CHECK(role->behind.since_us == 0);
     role_close(role);
     role_world_end();
