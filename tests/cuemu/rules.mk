@@ -43,6 +43,12 @@ $(E)/run: $(cuemu_kernels) $(cuemu_host) $(cuemu_shared) $(B)/libfreshet.a
 	@echo "  LINK  $@"
 	@$(CUEMU_CXX) $(cuemu_link) -o $@ $(cuemu_kernels) $(cuemu_host) $(cuemu_shared) $(B)/libfreshet.a $(libraries)
 
+# The whole program, with a device that is emulated: for test_roles.sh, and by hand.
+cuemu_program := $(cuemu_kernels) $(filter $(E)/kernels/%,$(cuemu_host)) $(patsubst %.cpp,$(E)/%.o,$(wildcard tests/cuemu/*.cpp))
+$(E)/freshet: $(cuemu_program) $(B)/freshet.o $(B)/libfreshet.a
+	@echo "  LINK  $@"
+	@$(CUEMU_CXX) $(cuemu_link) -o $@ $^ $(libraries)
+
 # The same report as bench-gpu's, with no times; for a test, and for who changes it.
 $(E)/bench: $(cuemu_kernels) $(filter-out $(E)/tests/%.o,$(cuemu_host)) $(filter $(E)/tests/%,$(patsubst %.cpp,$(E)/%.o,$(wildcard tests/cuemu/*.cpp))) $(E)/tests/cuda/bench_gpu.o $(B)/libfreshet.a
 	@echo "  LINK  $@"
@@ -53,7 +59,7 @@ bench-cuemu: $(E)/bench ## bench-gpu's program on the emulator, to its end; no t
 	@$(E)/bench --tiny $(if $(JSON),--json=$(JSON))
 
 .PHONY: test-cuemu
-test-cuemu: $(E)/run $(E)/bench ## the GPU's kernels on an emulator, and planted bugs that it must see; no nvcc needed
+test-cuemu: $(E)/run $(E)/bench $(E)/freshet integration-tools ## the GPU's kernels on an emulator, and planted bugs that it must see; no nvcc needed
 	@COMPILE_C='$(CC) $(cuemu_include) $(CFLAGS) -DFRESHET_CUDA -c' \
 		COMPILE_KERNEL='$(CUEMU_CXX) $(cuemu_include) $(cuemu_kernel_flags) -c' \
 		LINK='$(CUEMU_CXX) $(cuemu_link)' OBJECTS='$(cuemu_kernels) $(cuemu_host)' \

@@ -81,6 +81,10 @@ bash tests/cuemu/test_scripts.sh | tee "$folder/scripts.log"
 read -r p f < <(sed -nE 's/^([0-9]+) passed, ([0-9]+) failed, 0 skipped$/\1 \2/p' "$folder/scripts.log")
 tests_passed=$((tests_passed + ${p:-0})) tests_failed=$((tests_failed + ${f:-1}))
 
+TESTS_BUILT=1 bash tests/cuemu/test_roles.sh | tee "$folder/roles.log"
+read -r p f s < <(sed -nE 's/^([0-9]+) passed, ([0-9]+) failed, ([0-9]+) skipped$/\1 \2 \3/p' "$folder/roles.log")
+tests_passed=$((tests_passed + ${p:-0})) tests_failed=$((tests_failed + ${f:-1})) tests_skipped=$((tests_skipped + ${s:-0}))
+
 number=0
 while IFS= read -r line; do
     [[ -n $line && $line != \#* && $line =~ ${BUGS:-.} ]] || continue
