@@ -79,58 +79,71 @@ TEST(catalogue_takes_items_out_and_lets_them_back_in)
     item_tables_destroy(tables);
 }
 
-TEST(catalogue_news_reach_the_served_version_without_a_new_bundle)
-{
-    struct item_tables *tables = fixture_tables(1700000000000);
-    const struct served *served;
+/* A catalogue beside a version that serves. */
+struct serving {
+    struct item_tables *tables;
     struct served_slot *slot;
+};
+
+static struct serving serve_first(void)
+{
+    struct serving serving = {.tables = fixture_tables(1700000000000)};
     struct error err;
     bool changed;
 
     setup();
-    fixture_publish(test_folder(), "v1", tables, false, false);
-    CHECK_STATUS(OK, served_slot_create(&slot, test_folder(), catalogue, &err));
-    CHECK_STATUS(OK, served_refresh(slot, &changed, &err));
+    fixture_publish(test_folder(), "v1", serving.tables, false, false);
+    CHECK_STATUS(OK, served_slot_create(&serving.slot, test_folder(), catalogue, &err));
+    CHECK_STATUS(OK, served_refresh(serving.slot, &changed, &err));
+    return serving;
+}
+
+/* Item 3 goes, and the first version serves without it after a refresh that returns status. */
+static void take_out(const struct serving *serving, enum status status)
+{
+    const struct served *served;
+    struct error err;
+    bool changed;
+
     say("i3", NULL);
     wait_for_version(1);
-    CHECK_STATUS(OK, served_refresh(slot, &changed, &err));
+    CHECK_STATUS(status, served_refresh(serving->slot, &changed, &err));
     CHECK(changed);
-    served = served_acquire(slot);
+    served = served_acquire(serving->slot);
     CHECK_TEXT("v1+0", served->version);
     CHECK(item_tables_gone(served->tables, item_tables_find(served->tables, fixture_item(3))));
-    served_release(slot, served);
-    CHECK_STATUS(OK, served_refresh(slot, &changed, &err));
-    CHECK(!changed);
-    served_slot_destroy(slot);
+    served_release(serving->slot, served);
+}
+
+static void end_serving(struct serving *serving)
+{
+    served_slot_destroy(serving->slot);
     teardown();
-    item_tables_destroy(tables);
+    item_tables_destroy(serving->tables);
+}
+
+TEST(catalogue_news_reach_the_served_version_without_a_new_bundle)
+{
+    struct serving serving = serve_first();
+    struct error err;
+    bool changed;
+
+    take_out(&serving, OK);
+    CHECK_STATUS(OK, served_refresh(serving.slot, &changed, &err));
+    CHECK(!changed);
+    end_serving(&serving);
 }
 
 TEST(catalogue_news_reach_what_serves_while_the_newest_bundle_is_refused)
 {
-    struct item_tables *tables = fixture_tables(1700000000000);
-    const struct served *served;
-    struct served_slot *slot;
+    struct serving serving = serve_first();
     struct error err;
     bool changed;
 
-    setup();
-    fixture_publish(test_folder(), "v1", tables, false, false);
-    CHECK_STATUS(OK, served_slot_create(&slot, test_folder(), catalogue, &err));
-    CHECK_STATUS(OK, served_refresh(slot, &changed, &err));
-    fixture_publish(test_folder(), "v2", tables, true, true); /* of other scalars */
-    CHECK_STATUS(ERR_CONFLICT, served_refresh(slot, &changed, &err));
-    say("i3", NULL);
-    wait_for_version(1);
-    CHECK_STATUS(ERR_REJECTED, served_refresh(slot, &changed, &err));
-    CHECK(changed);
-    served = served_acquire(slot);
-    CHECK_TEXT("v1+0", served->version);
-    CHECK(item_tables_gone(served->tables, item_tables_find(served->tables, fixture_item(3))));
-    served_release(slot, served);
-    served_slot_destroy(slot);
-    teardown();
-    item_tables_destroy(tables);
+    fixture_publish(test_folder(), "v2", serving.tables, true, true); /* of other scalars */
+    CHECK_STATUS(ERR_CONFLICT, served_refresh(serving.slot, &changed, &err));
+    take_out(&serving, ERR_REJECTED);
+    end_serving(&serving);
 }
 
 TEST(catalogue_says_what_to_do_by_what_is_wrong)
