@@ -234,6 +234,7 @@ stage unit-thread 1200 make -j"$jobs" unit SAN=thread
 if [ "$(uname -m)" = x86_64 ]; then
     stage unit-wide 600 make -j"$jobs" unit-wide
     stage cuemu 600 make -j"$jobs" test-cuemu
+    stage cuemu-clang 600 make -j"$jobs" test-cuemu-clang
     stage ptx 600 make -j"$jobs" test-ptx QUICK=1 FETCH=90
 fi
 if has_target simulate; then stage simulate 600 make -j"$jobs" simulate SEEDS="${SEEDS:-100000}" JOBS="$jobs"; fi

@@ -65,6 +65,13 @@ test-cuemu: $(E)/run $(E)/bench $(E)/freshet integration-tools ## the GPU's kern
 		LINK='$(CUEMU_CXX) $(cuemu_link)' OBJECTS='$(cuemu_kernels) $(cuemu_host)' \
 		REST='$(cuemu_shared) $(B)/libfreshet.a $(libraries)' bash tests/cuemu/run.sh
 
+# The same tests on kernels of the other compiler, half a minute of two cores; no planted bugs.
+.PHONY: test-cuemu-clang
+test-cuemu-clang: $(B)/libfreshet.a $(cuemu_shared) ## the kernels' tests on the emulator as clang++ builds it, where that is
+	@if command -v clang++ >/dev/null; then \
+		$(MAKE) E=build/cuemu-clang CUEMU_CXX=clang++ build/cuemu-clang/run && build/cuemu-clang/run --jobs=$$(nproc); \
+	else echo "skipped cuemu_clang: no clang++ here"; echo "0 passed, 0 failed, 1 skipped"; fi
+
 # Long: ten minutes of two cores for 80. COUNT and SEED pick others.
 .PHONY: mutants-cuda
 mutants-cuda: $(E)/run ## random mistakes in the GPU's kernels, one at a time, and which no test sees
