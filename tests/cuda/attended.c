@@ -9,10 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void add_tiles(struct attended *a, int32_t request, int32_t first, int32_t rows)
+void attended_tiles(struct cuda_tile *tiles, int32_t *count, int32_t request, int32_t first,
+                    int32_t rows)
 {
     for (int32_t at = 0; at < rows; at += CUDA_TILE_ROWS)
-        a->tiles[a->tiles_count++] = (struct cuda_tile){
+        tiles[(*count)++] = (struct cuda_tile){
             request, first + at, rows - at < CUDA_TILE_ROWS ? rows - at : CUDA_TILE_ROWS};
 }
 
@@ -42,9 +43,10 @@ void attended_fill(struct attended *a, int number, int32_t history_max, struct r
     a->T = a->history_start[a->B];
     a->N = a->candidate_start[a->B];
     for (int32_t b = 0; b < a->B; b++) {
-        add_tiles(a, b, a->history_start[b], a->history_start[b + 1] - a->history_start[b]);
-        add_tiles(a, b, a->T + a->candidate_start[b],
-                  a->candidate_start[b + 1] - a->candidate_start[b]);
+        attended_tiles(a->tiles, &a->tiles_count, b, a->history_start[b],
+                       a->history_start[b + 1] - a->history_start[b]);
+        attended_tiles(a->tiles, &a->tiles_count, b, a->T + a->candidate_start[b],
+                       a->candidate_start[b + 1] - a->candidate_start[b]);
     }
     a->z = device_random_floats(random, (int64_t)(a->T + a->N) * 4 * a->C);
     a->r_pos = device_random_floats(random, a->P + 1);

@@ -19,6 +19,10 @@ struct attended {
     float *z, *r_pos, *r_time;
 };
 
+/* Adds the tiles of rows neighbours, from row first on, behind *count tiles. */
+void attended_tiles(struct cuda_tile *tiles, int32_t *count, int32_t request, int32_t first,
+                    int32_t rows);
+
 /* Shape 0 has no request, 1 has one; heads of 16 to 80 channels, every form, empty histories and
  * lists. Histories are shorter than history_max, lists half of that at most. History tiles do not
  * come first. What it points at lives until device_clear(). */

@@ -178,19 +178,12 @@ TEST(cuda_products_are_row_major_with_bias_and_silu_after)
 
 struct laid {
     int32_t kept[ATTENDED_REQUESTS_MAX], row_start[ATTENDED_REQUESTS_MAX + 1];
-    int32_t page_start[ATTENDED_REQUESTS_MAX + 1], slots[POOL_PAGES];
+    int32_t page_start[ATTENDED_REQUESTS_MAX + 1], *slots;
     int32_t T, rows, pitch;
     float *z, *pool;
     struct cuda_tile tiles[64 + ATTENDED_REQUESTS_MAX];
     int32_t tiles_count;
 };
-
-static void lay_tiles(struct laid *l, int32_t request, int32_t first, int32_t rows)
-{
-    for (int32_t at = 0; at < rows; at += CUDA_TILE_ROWS)
-        l->tiles[l->tiles_count++] = (struct cuda_tile){
-            request, first + at, rows - at < CUDA_TILE_ROWS ? rows - at : CUDA_TILE_ROWS};
-}
 
 /* Pages in any order; a kept history's last one is not full. */
 static void lay_pages(struct laid *l, const struct attended *a, struct random *random)
@@ -199,8 +192,7 @@ static void lay_pages(struct laid *l, const struct attended *a, struct random *r
 
     l->pitch = CUDA_PAGE_ROWS * 2 * C + 4 * device_below(random, 3);
     l->pool = device_nans((int64_t)POOL_PAGES * l->pitch);
-    for (int32_t i = 0; i < POOL_PAGES; i++)
-        l->slots[i] = i * 7 % POOL_PAGES; /* each once */
+    l->slots = device_distinct_ints(random, POOL_PAGES, POOL_PAGES);
     for (int32_t b = 0; b < a->B; b++) {
         for (int32_t j = 0; j < l->kept[b]; j++) {
             int32_t slot = l->slots[l->page_start[b] + j / CUDA_PAGE_ROWS];
@@ -234,12 +226,12 @@ static void lay(struct laid *l, const struct attended *a, bool pages, struct ran
 
         memcpy(l->z + l->row_start[b] * width, a->z + (a->history_start[b] + l->kept[b]) * width,
                (size_t)(rows * width) * sizeof *l->z);
-        lay_tiles(l, b, l->row_start[b], rows);
-        lay_tiles(l, b, l->T + a->candidate_start[b],
-                  a->candidate_start[b + 1] - a->candidate_start[b]);
+        attended_tiles(l->tiles, &l->tiles_count, b, l->row_start[b], rows);
+        attended_tiles(l->tiles, &l->tiles_count, b, l->T + a->candidate_start[b],
+                       a->candidate_start[b + 1] - a->candidate_start[b]);
     }
     memcpy(l->z + l->T * width, a->z + a->T * width, (size_t)(a->N * width) * sizeof *l->z);
-    lay_tiles(l, CUDA_REQUEST_NONE, l->T + a->N, NOBODYS_ROWS);
+    attended_tiles(l->tiles, &l->tiles_count, CUDA_REQUEST_NONE, l->T + a->N, NOBODYS_ROWS);
     if (pages)
         lay_pages(l, a, random);
 }

@@ -224,11 +224,7 @@ static struct cuda_next on_device(const struct shape *s)
 
 static float *unset(int64_t count)
 {
-    float *floats = device_room(count, sizeof *floats);
-
-    for (int64_t i = 0; i < count; i++)
-        floats[i] = NAN;
-    return DEVICE_PUT(floats, count);
+    return DEVICE_PUT(device_nans(count), count);
 }
 
 /* Rows of C, each the gradient of a row of from: number[i], or i. */

@@ -255,12 +255,10 @@ static void adamw_rows_shape(int number, struct random *random)
     int32_t V = device_size(number, random, 40), C = 4 * (1 + device_below(random, 40));
     int32_t slots = number % 5 == 2 ? 0 : 1 + device_below(random, 20), chance = number % 5 == 3;
     struct moments a = some_moments(random, (int64_t)V * C);
-    float *gradient = device_room((int64_t)slots * C, sizeof *gradient);
+    float *gradient = device_nans((int64_t)slots * C);
     int32_t *slot_of = device_room(V, sizeof *slot_of);
     struct error err;
 
-    for (int64_t i = 0; i < (int64_t)slots * C; i++)
-        gradient[i] = NAN;
     for (int64_t r = 0; r < V; r++) {
         slot_of[r] = none[device_below(random, 3)];
         if (slots > 0 && (chance || device_below(random, 2) == 0))
