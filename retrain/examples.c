@@ -348,6 +348,26 @@ int64_t examples_watermark(const struct examples *e, int64_t now_ms, int64_t now
     return least;
 }
 
+bool examples_marked(const struct examples *e)
+{
+    return e->marks_count > 0;
+}
+
+static bool is_ripe(const struct examples *e, int i, int64_t until_ms)
+{
+    return e->pending[i].shown_at_ms + e->options.rules->join_window_ms < until_ms;
+}
+
+bool examples_held_back(const struct examples *e, int64_t now_ms, int64_t now_us)
+{
+    int64_t until_ms = examples_watermark(e, now_ms, now_us);
+
+    for (int i = 0; i < e->count; i++)
+        if (is_ripe(e, i, now_ms) && !is_ripe(e, i, until_ms))
+            return true;
+    return false;
+}
+
 /* From here on the id is known as handed on; the oldest known one is forgotten. */
 static enum status remember(struct examples *e, uint64_t id, struct error *err)
 {
@@ -438,8 +458,7 @@ enum status examples_ripen(struct examples *e, const struct item_tables *tables,
     if (ripe == NULL)
         return error_set(err, ERR_NOMEM, "no memory to ripen %d examples", e->count);
     for (int i = 0; i < e->count; i++)
-        if (!DEFENCE(RIPE) ||
-            e->pending[i].shown_at_ms + e->options.rules->join_window_ms < until_ms)
+        if (!DEFENCE(RIPE) || is_ripe(e, i, until_ms))
             ripe[count++] = (struct ripe_one){e->pending[i].shown_at_ms, e->pending[i].id};
     qsort(ripe, (size_t)count, sizeof *ripe, by_time);
     for (int i = 0; i < count && status == OK; i++)

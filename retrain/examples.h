@@ -64,6 +64,9 @@ MUST_CHECK enum status examples_ripen(struct examples *examples, const struct it
                                       void (*add)(void *context, struct list *list), void *context,
                                       struct error *err);
 int64_t examples_watermark(const struct examples *examples, int64_t now_ms, int64_t now_us);
+bool examples_marked(const struct examples *examples); /* a partition has spoken */
+/* Some of them wait for nothing but a mark: of a partition that spoke less than idle_ms ago. */
+bool examples_held_back(const struct examples *examples, int64_t now_ms, int64_t now_us);
 int examples_pending(const struct examples *examples);
 const struct examples_counts *examples_counts(const struct examples *examples);
 /* Drops what of the user is at or before time_ms. */

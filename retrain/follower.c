@@ -344,12 +344,11 @@ const struct follower_offset *follower_offsets(const struct follower *f, int *co
     return f->offsets;
 }
 
-/* The last records of a log may be markers of transactions, which nobody hands out: a high
- * watermark that is one beyond is not waited for. */
+/* Markers of transactions, which nobody hands out, are passed over at the log's end: note_end(). */
 static bool reached(const struct follower *f, const int64_t *ends)
 {
     for (int i = 0; i < f->count; i++)
-        if (f->offsets[i].next + 1 < ends[i])
+        if (f->offsets[i].next < ends[i])
             return false;
     return true;
 }

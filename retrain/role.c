@@ -694,7 +694,8 @@ static enum status turn(struct role *role, bool *over, enum round_result *result
     do_chores(role);
     if (status == OK && role->round.state != ROUND_IDLE)
         return role_go_on(role, over, result, err);
-    if (status == OK && role->version[0] != 0 && role_caught_up(role) && is_due(role, &cause)) {
+    if (status == OK && role->version[0] != 0 && role_caught_up(role) && !role_lacks_lists(role) &&
+        is_due(role, &cause)) {
         role->lists_at = learner_progress(role->learner)->recalled +
                          examples_counts(role->examples)->ripe;
         status = role_begin_round(role, cause, err);
@@ -717,6 +718,7 @@ enum status role_run(struct role *role, bool once, bool *published, struct error
 
     *published = false;
     role->once = once;
+    role->read_us = 0;
     role->checkpoint_us = role->look_us = role->round_ended_us = clock_monotonic_us();
     while (status == OK && !command_stopping()) {
         status = turn(role, &over, &result, err);

@@ -87,6 +87,7 @@ struct role {
     struct round round;
     int64_t rounds, lists_at; /* lists taken in when the last round began */
     int64_t round_ended_us, delta_us, checkpoint_us, look_us;
+    int64_t read_us; /* once: when all was first found read; 0: not yet */
 
     /* What the admin port shows; written by the role's thread, read by the server's. */
     pthread_mutex_t verdict_lock;
@@ -104,6 +105,9 @@ void role_save_when_due(struct role *role);
 enum status role_follow(struct role *role, int64_t timeout_ms, int *count,
                         struct error *err) MUST_CHECK;
 bool role_caught_up(const struct role *role);
+/* One round alone learns from every list whose window has passed, however fast it has read: it lets
+ * partitions fall silent that have no more to say, and those that go on speak for a while. */
+bool role_lacks_lists(struct role *role);
 /* Says in the log when it is behind, when it stays so and when that is over; and on /readyz. */
 void role_tell_behind(struct role *role);
 /* Begins to read the items topic, from its begin, once there is one; looks for new partitions. It

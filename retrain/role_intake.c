@@ -13,7 +13,8 @@
 #define SCHEMA_LOG_MS 30000
 #define ITEMS_LOG_MS  600000
 #define ITEMS_WAIT_US 60000000
-#define WATCHED_MAX   32 /* choices scored a turn: more would hold up reading */
+#define LISTS_WAIT_US 30000000 /* three times what a partition may be silent */
+#define WATCHED_MAX   32       /* choices scored a turn: more would hold up reading */
 
 METRIC_GAUGE(lag_records, "freshet_retrain_lag_records", "records of both topics not read yet");
 METRIC_GAUGE(behind_for, "freshet_retrain_behind_seconds",
@@ -248,7 +249,9 @@ enum status role_follow(struct role *role, int64_t timeout_ms, int *count, struc
         status = follower_poll(role->examples_topic, 0, handle_example, role, &examples, err);
     if (status == OK && role->items_topic != NULL)
         status = follow_items(role, err);
-    if (status == OK)
+    /* Before the first mark labels may be unread, however far the events topic has been read. */
+    if (status == OK &&
+        (examples_marked(role->examples) || follower_caught_up(role->examples_topic)))
         status = examples_ripen(role->examples, learner_tables(role->learner),
                                 item_tables_newest_ms(learner_tables(role->learner)),
                                 clock_monotonic_us(), take_shown, role, err);
@@ -267,6 +270,19 @@ bool role_caught_up(const struct role *role)
 {
     return follower_caught_up(role->events_topic) && follower_caught_up(role->examples_topic) &&
            !lacks_items(role);
+}
+
+bool role_lacks_lists(struct role *role)
+{
+    int64_t now_us = clock_monotonic_us();
+
+    if (!role->once)
+        return false;
+    if (role->read_us == 0)
+        role->read_us = now_us;
+    return now_us - role->read_us < LISTS_WAIT_US &&
+           examples_held_back(role->examples, item_tables_newest_ms(learner_tables(role->learner)),
+                              now_us);
 }
 
 /* ---- how far behind it is ---- */

@@ -341,6 +341,23 @@ TEST(examples_watermark_is_the_least_of_the_partitions_that_speak)
     end(examples);
 }
 
+TEST(examples_held_back_are_those_that_silence_would_ripen)
+{
+    struct examples *examples = begin();
+    int64_t ripe_ms = T + window() + 1;
+
+    add_at(examples, mark(0, T), 0);
+    CHECK(!examples_held_back(examples, ripe_ms, 0)); /* there is none */
+    add_at(examples, shown(1, T), 0);
+    CHECK(!examples_held_back(examples, ripe_ms - 1, 0)); /* its window is open */
+    CHECK(examples_held_back(examples, ripe_ms, IDLE_MS * 1000));
+    CHECK(!examples_held_back(examples, ripe_ms, IDLE_MS * 1000 + 1)); /* nobody speaks any more */
+    CHECK(!examples_held_back(examples, INT64_MIN, 0));
+    add_at(examples, mark(0, ripe_ms), 0);
+    CHECK(!examples_held_back(examples, ripe_ms, 0)); /* ripe, and not asked for yet */
+    end(examples);
+}
+
 TEST(examples_of_a_partition_without_a_watermark_yet_wait)
 {
     struct examples *examples = begin();

@@ -115,6 +115,21 @@ TEST(follower_reads_every_partition_once_and_in_order)
     end();
 }
 
+TEST(follower_has_not_caught_up_before_the_last_record)
+{
+    struct seen seen = {0};
+    struct follower *follower;
+
+    begin();
+    fill(0, 0, 1);
+    follower = open_at(NULL, 0);
+    CHECK(!follower_caught_up(follower));
+    follow(follower, &seen, 1);
+    CHECK(follower_caught_up(follower));
+    follower_close(follower);
+    end();
+}
+
 TEST(follower_of_an_empty_topic_has_caught_up)
 {
     struct seen seen = {0};

@@ -206,6 +206,41 @@ TEST(role_unites_an_impression_without_trace_with_its_labels)
     role_world_end();
 }
 
+TEST(role_with_one_round_alone_waits_a_while_for_lists_whose_window_has_passed)
+{
+    uint64_t rows[2] = {retrain_item(1), retrain_item(2)};
+    int64_t raw[2 * RAW_COLUMNS] = {1};
+    struct example shown = {.kind = EXAMPLE_SHOWN,
+                            .id = 77,
+                            .user = retrain_user(3),
+                            .time_ms = retrain_time_ms(100),
+                            .request_time_ms = retrain_time_ms(100),
+                            .rows_count = 2,
+                            .rows = rows,
+                            .raw_columns = RAW_COLUMNS,
+                            .raw = raw};
+    struct example mark = {.kind = EXAMPLE_MARK, .time_ms = retrain_time_ms(100)};
+    int last = 101 + (int)(retrain_rules()->join_window_ms / FIXTURE_STEP_MS) + 1;
+    struct role *role;
+
+    role_world_begin();
+    role_world_send_events(0, 100);
+    role_world_send_events(last, last + 1);
+    send_example(&shown);
+    send_example(&mark);
+    role_world_flush();
+    role = role_world_open();
+    role_world_follow(role, 103);
+    CHECK_INT(1, examples_pending(role->examples));
+    CHECK(!role_lacks_lists(role)); /* a later round will have it */
+    role->once = true;
+    CHECK(role_lacks_lists(role));
+    role->read_us -= INT64_C(3600) * 1000000;
+    CHECK(!role_lacks_lists(role)); /* not for ever */
+    role_close(role);
+    role_world_end();
+}
+
 /* ---- the catalogue ---- */
 
 static void send_item(const char *item, const char *record)
