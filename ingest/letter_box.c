@@ -151,13 +151,14 @@ enum status letter_box_step(struct letter_box *box, int64_t now_us,
                             void (*delivered)(void *context, uint64_t id), void *context,
                             struct error *err)
 {
-    box->now_us = now_us;
-    if (box->used == 0)
-        return OK;
-    enum status status = box->to_send > 0 ? send_due(box, err) : OK;
+    enum status status;
 
+    box->now_us = now_us;
+    status = box->to_send > 0 ? send_due(box, err) : OK;
     if (status != OK)
         return status;
+    /* Also with nothing under way: else the client's statistics, one document a second, wait in its
+     * queue for ever, and nobody learns whether it is connected. */
     kafka_producer_poll(box->producer, 0);
     for (int i = 0; i < LETTER_BOX_MAX && box->delivered > 0; i++) {
         if (box->places[i].state != DELIVERED)

@@ -27,9 +27,10 @@ static const char *const kind_names[KAFKA_CLIENT_KINDS] = {"consumer", "producer
 
 METRIC_COUNTER_OF(errors, "freshet_kafka_errors_total", "errors of Kafka clients", "reason",
                   reason_names, KAFKA_REASONS);
-METRIC_GAUGE_OF(up, "freshet_kafka_up",
-                "1 while every Kafka client of this kind is connected to a broker", "client",
-                kind_names, KAFKA_CLIENT_KINDS);
+METRIC_GAUGE_OPTIONAL_OF(up, "freshet_kafka_up",
+                         "1 while every Kafka client of this kind is connected to a broker; absent "
+                         "where there is no such client",
+                         "client", kind_names, KAFKA_CLIENT_KINDS);
 
 static atomic_int clients_open[KAFKA_CLIENT_KINDS];
 static atomic_int clients_up[KAFKA_CLIENT_KINDS];
@@ -272,14 +273,18 @@ static enum kafka_reason reason_of(rd_kafka_resp_err_t code)
 
 /* ---- health ----------------------------------------------------------------------------- */
 
+static void show_kind(enum kafka_client_kind kind)
+{
+    metric_set_of(&up, (int)kind,
+                  atomic_load(&clients_up[kind]) == atomic_load(&clients_open[kind]));
+}
+
 static void show_up(struct kafka_health *health, bool is_up)
 {
     if (is_up != health->up)
         atomic_fetch_add(&clients_up[health->kind], is_up ? 1 : -1);
     health->up = is_up;
-    metric_set_of(&up, (int)health->kind,
-                  atomic_load(&clients_up[health->kind]) ==
-                      atomic_load(&clients_open[health->kind]));
+    show_kind(health->kind);
 }
 
 void kafka_health_begin(struct kafka_health *health, enum kafka_client_kind kind,
@@ -292,8 +297,12 @@ void kafka_health_begin(struct kafka_health *health, enum kafka_client_kind kind
 
 void kafka_health_end(struct kafka_health *health)
 {
-    show_up(health, false);
-    atomic_fetch_sub(&clients_open[health->kind], 1);
+    if (health->up)
+        atomic_fetch_sub(&clients_up[health->kind], 1);
+    if (atomic_fetch_sub(&clients_open[health->kind], 1) == 1)
+        metric_unset_of(&up, (int)health->kind);
+    else
+        show_kind(health->kind);
 }
 
 void kafka_error_count(rd_kafka_resp_err_t code)

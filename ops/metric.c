@@ -26,6 +26,8 @@
 #define WORDS_PER_LINE 8
 #define SHARED_ROW     (METRIC_THREADS_MAX - 1)
 #define REFRESH_MAX    16
+/* A NaN that no sum gives: this series of an optional gauge is not set. */
+#define UNSET UINT64_C(0x7ff8000066726573)
 
 struct metric_cells {
     size_t words;  /* of a row that are used */
@@ -138,6 +140,16 @@ static void add_double(_Atomic uint64_t *word, int row, double more)
         continue;
 }
 
+/* As before anything was counted or set. */
+static void empty(struct metric *metric)
+{
+    size_t rows = metric->kind == METRIC_GAUGE_KIND ? 1 : METRIC_THREADS_MAX;
+
+    for (size_t i = 0; i < rows * metric->cells->stride; i++)
+        atomic_store_explicit(&metric->cells->at[i], metric->optional ? UNSET : 0,
+                              memory_order_relaxed);
+}
+
 static bool name_is_valid(const char *name)
 {
     size_t bytes = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_");
@@ -154,6 +166,7 @@ void metric_register(struct metric *metric)
     assert(name_is_valid(metric->name) && metric->help != NULL);
     assert(metric->labels_count >= 1 && metric->labels_count <= METRIC_LABELS_MAX);
     assert((metric->label == NULL) == (metric->label_values == NULL));
+    assert(!metric->optional || metric->kind == METRIC_GAUGE_KIND);
     assert((metric->kind == METRIC_HISTOGRAM_KIND) == (metric->buckets != NULL));
     if (cells == NULL)
         abort(); /* before main(): there is nobody to tell */
@@ -163,8 +176,8 @@ void metric_register(struct metric *metric)
     cells->at = aligned_alloc(64, rows * cells->stride * sizeof *cells->at);
     if (cells->at == NULL)
         abort();
-    memset((void *)cells->at, 0, rows * cells->stride * sizeof *cells->at);
     metric->cells = cells;
+    empty(metric);
     while (*at != NULL && strcmp((*at)->name, metric->name) < 0)
         at = &(*at)->next;
     assert(*at == NULL || strcmp((*at)->name, metric->name) != 0); /* declared twice */
@@ -201,6 +214,23 @@ void metric_set_of(struct metric *gauge, int label, double value)
 {
     assert(gauge->kind == METRIC_GAUGE_KIND && label >= 0 && label < gauge->labels_count);
     atomic_store_explicit(&gauge->cells->at[label], bits_of(value), memory_order_relaxed);
+}
+
+void metric_unset(struct metric *gauge)
+{
+    metric_unset_of(gauge, 0);
+}
+
+void metric_unset_of(struct metric *gauge, int label)
+{
+    assert(gauge->optional && label >= 0 && label < gauge->labels_count);
+    atomic_store_explicit(&gauge->cells->at[label], UNSET, memory_order_relaxed);
+}
+
+bool metric_is_unset(const struct metric *metric, int label)
+{
+    return metric->optional &&
+           atomic_load_explicit(&metric->cells->at[label], memory_order_relaxed) == UNSET;
 }
 
 void metric_observe(struct metric *histogram, double value)
@@ -353,10 +383,6 @@ const struct metric *metric_find(const char *name)
 
 void metric_reset_all(void)
 {
-    for (struct metric *metric = first; metric != NULL; metric = metric->next) {
-        size_t rows = metric->kind == METRIC_GAUGE_KIND ? 1 : METRIC_THREADS_MAX;
-
-        for (size_t i = 0; i < rows * metric->cells->stride; i++)
-            atomic_store_explicit(&metric->cells->at[i], 0, memory_order_relaxed);
-    }
+    for (struct metric *metric = first; metric != NULL; metric = metric->next)
+        empty(metric);
 }

@@ -18,6 +18,7 @@
 #ifndef OPS_METRIC_H
 #define OPS_METRIC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -43,6 +44,7 @@ struct metric {
     const char *label;               /* NULL: no label */
     const char *const *label_values; /* (labels_count) */
     int labels_count;                /* 1 without a label */
+    bool optional; /* a gauge's series that is not set is left out, instead of told as 0 */
     const struct metric_buckets *buckets;
     struct metric_cells *cells; /* made at registration */
     struct metric *next;
@@ -53,6 +55,9 @@ void metric_add(struct metric *counter, uint64_t n);
 void metric_add_of(struct metric *counter, int label, uint64_t n);
 void metric_set(struct metric *gauge, double value);
 void metric_set_of(struct metric *gauge, int label, double value);
+/* Only of an optional gauge: its series is left out until it is set again, and its value is NaN. */
+void metric_unset(struct metric *gauge);
+void metric_unset_of(struct metric *gauge, int label);
 /* NaN is not counted; a negative value (a clock that jumped) counts as 0. */
 void metric_observe(struct metric *histogram, double value);
 void metric_observe_of(struct metric *histogram, int label, double value);
@@ -101,6 +106,14 @@ size_t metric_render(char *into, size_t bytes);
 #define METRIC_GAUGE_OF(id, text_name, text_help, text_label, values, count)                       \
     METRIC_DECLARE_(id, .name = text_name, .help = text_help, .kind = METRIC_GAUGE_KIND,           \
                     .label = text_label, .label_values = values, .labels_count = count)
+/* What is there at times only: where 0 would be a figure that nobody has measured. */
+#define METRIC_GAUGE_OPTIONAL(id, text_name, text_help)                                            \
+    METRIC_DECLARE_(id, .name = text_name, .help = text_help, .kind = METRIC_GAUGE_KIND,           \
+                    .labels_count = 1, .optional = true)
+#define METRIC_GAUGE_OPTIONAL_OF(id, text_name, text_help, text_label, values, count)              \
+    METRIC_DECLARE_(id, .name = text_name, .help = text_help, .kind = METRIC_GAUGE_KIND,           \
+                    .label = text_label, .label_values = values, .labels_count = count,            \
+                    .optional = true)
 #define METRIC_HISTOGRAM(id, text_name, text_help, bounds)                                         \
     METRIC_DECLARE_(id, .name = text_name, .help = text_help, .kind = METRIC_HISTOGRAM_KIND,       \
                     .labels_count = 1, .buckets = &bounds)

@@ -79,6 +79,8 @@ static void put_metric(struct output *out, const struct metric *metric)
     put(out, "# HELP %s %s\n# TYPE %s %s\n", metric->name, metric->help, metric->name,
         kinds[metric->kind]);
     for (int label = 0; label < metric->labels_count; label++) {
+        if (metric_is_unset(metric, label))
+            continue;
         if (metric->kind == METRIC_HISTOGRAM_KIND) {
             put_histogram(out, metric, label);
             continue;

@@ -5,9 +5,11 @@
 #include "ingest/dead_letter.h"
 #include "ops/clock.h"
 #include "ops/kafka_admin.h"
+#include "ops/metric.h"
 #include "tests/support/kafka.h"
 #include "tests/test.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -104,5 +106,39 @@ TEST(letter_box_delivers_every_letter_and_tells_each_once)
     letter_box_close(box);
     letter_box_close(NULL);
     check_written(kafka_broker_address(broker));
+    kafka_broker_stop(broker);
+}
+
+/* The value of freshet_kafka_up of producers; NaN while there is none. */
+static double producers_up(void)
+{
+    const struct metric *up = metric_find("freshet_kafka_up");
+
+    CHECK(up != NULL && strcmp(up->label_values[1], "producer") == 0);
+    return metric_value_of(up, 1);
+}
+
+TEST(letter_box_without_letters_still_says_that_its_broker_answers)
+{
+    const struct kafka_broker_topic topics[] = {{"dead", 1}, {NULL, 0}};
+    struct kafka_producer_options options = {0};
+    struct kafka_broker *broker;
+    struct letter_box *box;
+    struct told told = {0};
+    struct error err;
+    int64_t until_us = clock_monotonic_us() + KAFKA_PATIENCE_US;
+
+    CHECK_STATUS(OK, kafka_broker_start(&broker, topics, &err));
+    options.brokers = kafka_broker_address(broker);
+    CHECK(isnan(producers_up()));
+    CHECK_STATUS(OK, letter_box_open(&box, &options, "dead", "events", &err));
+    CHECK(producers_up() == 0);
+    while (producers_up() != 1) {
+        CHECK(clock_monotonic_us() < until_us);
+        CHECK_STATUS(OK, letter_box_step(box, clock_monotonic_us(), delivered, &told, &err));
+        clock_sleep_us(20000);
+    }
+    letter_box_close(box);
+    CHECK(isnan(producers_up()));
     kafka_broker_stop(broker);
 }

@@ -419,6 +419,7 @@ TEST(kafka_metrics_say_whether_brokers_are_reached)
     (void)kafka_await(consumer, KAFKA_DOWN, NULL);
     CHECK(metrics_say("\nfreshet_kafka_up{client=\"consumer\"} 0\n"));
     kafka_consumer_close(consumer);
+    CHECK(!metrics_say("\nfreshet_kafka_up{")); /* nor of producers, of which there was none */
 }
 
 TEST(kafka_consumer_reads_from_where_it_is_told_and_rewinds)

@@ -20,6 +20,8 @@ METRIC_COUNTER(plain, "freshet_test_plain_total", "plain things");
 METRIC_COUNTER_OF(by_colour, "freshet_test_colour_total", "things by colour", "colour", colours, 3);
 METRIC_GAUGE(level, "freshet_test_level", "a level");
 METRIC_GAUGE_OF(levels, "freshet_test_levels", "levels", "colour", colours, 3);
+METRIC_GAUGE_OPTIONAL(tide, "freshet_test_tide", "a level at times");
+METRIC_GAUGE_OPTIONAL_OF(tides, "freshet_test_tides", "levels at times", "colour", colours, 3);
 METRIC_HISTOGRAM(sizes, "freshet_test_sizes", "sizes", three);
 METRIC_HISTOGRAM_OF(times, "freshet_test_times", "times", three, "colour", colours, 3);
 
@@ -61,6 +63,23 @@ TEST(metric_gauges_take_any_number)
     check_holds("freshet_test_levels{colour=\"red\"} NaN\n"
                 "freshet_test_levels{colour=\"green\"} +Inf\n"
                 "freshet_test_levels{colour=\"blue\"} -Inf\n");
+}
+
+TEST(metric_optional_gauges_are_left_out_until_they_are_set)
+{
+    metric_reset_all();
+    check_holds("# TYPE freshet_test_tide gauge\n# HELP freshet_test_tides levels at times\n"
+                "# TYPE freshet_test_tides gauge\n# HELP freshet_test_times times\n");
+    CHECK(isnan(metric_value(&tide)));
+    metric_set(&tide, 0);
+    metric_set_of(&tides, 1, NAN); /* set, to what is no number */
+    check_holds("# TYPE freshet_test_tide gauge\nfreshet_test_tide 0\n");
+    check_holds(
+        "# TYPE freshet_test_tides gauge\nfreshet_test_tides{colour=\"green\"} NaN\n# HELP");
+    metric_unset(&tide);
+    metric_unset_of(&tides, 1);
+    check_holds("# TYPE freshet_test_tide gauge\n# HELP freshet_test_tides levels at times\n"
+                "# TYPE freshet_test_tides gauge\n# HELP freshet_test_times times\n");
 }
 
 TEST(metric_histogram_bounds_are_inclusive)
