@@ -51,7 +51,9 @@ METRIC_GAUGE(backlog, "freshet_ingest_backlog_records", "records waiting for the
 METRIC_GAUGE(backlog_bytes, "freshet_ingest_backlog_bytes", "memory of waiting records");
 METRIC_GAUGE(cached, "freshet_ingest_cached_users", "users' values in the cache");
 METRIC_GAUGE(cache_bytes, "freshet_ingest_cache_bytes", "memory of the cache");
-METRIC_GAUGE(lag, "freshet_ingest_lag_records", "records in the log that are not applied yet");
+METRIC_GAUGE_OPTIONAL(lag, "freshet_ingest_lag_records",
+                      "records of our partitions that are not applied yet; absent while no "
+                      "partition is ours, or the end of one is not known");
 METRIC_GAUGE(partitions, "freshet_ingest_partitions", "partitions that are ours");
 METRIC_GAUGE(stopped_now, "freshet_ingest_partitions_stopped",
              "partitions of ours that need an operator");
@@ -201,7 +203,7 @@ static void add_counters(struct loop_report *r, const struct machine_stats *now)
 }
 
 struct progress_of_all {
-    int reading, unknown, stopped;
+    int reading, known, unknown, stopped;
     int64_t lag, watermark_ms;
 };
 
@@ -239,10 +241,21 @@ static struct progress_of_all look(const struct loop_report *r, struct machine *
             all.watermark_ms = view.watermark_ms;
         if (high == KAFKA_OFFSET_NONE || view.applied < 0)
             all.unknown++;
-        else if (high > done_to(r, &view))
+        else
+            all.known++;
+        if (high != KAFKA_OFFSET_NONE && view.applied >= 0 && high > done_to(r, &view))
             all.lag += high - done_to(r, &view);
     }
     return all;
+}
+
+/* A sum over some of our partitions would be a good figure in bad times: none is told then. */
+static void set_lag(const struct loop_report *r, const struct progress_of_all *all)
+{
+    if (r->ours > 0 && all->unknown == 0 && all->known + all->stopped >= r->ours)
+        metric_set(&lag, (double)all->lag);
+    else
+        metric_unset(&lag);
 }
 
 static void set_ready(struct loop_report *r, const struct progress_of_all *all,
@@ -295,7 +308,7 @@ bool loop_report_now(struct loop_report *report, struct machine *machine,
         loop_report_kafka(report, kafka_consumer_why(consumer));
     watch_poison(report, machine_stats(machine));
     add_counters(report, machine_stats(machine));
-    metric_set(&lag, (double)all.lag);
+    set_lag(report, &all);
     metric_set(&partitions, report->ours);
     metric_set(&stopped_now, all.stopped);
     metric_set(&watermark, all.watermark_ms == INT64_MAX ? 0 : (double)all.watermark_ms / 1000);

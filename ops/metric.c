@@ -36,10 +36,9 @@ struct metric_cells {
     _Atomic uint64_t *at;
 };
 
-const struct metric_buckets metric_buckets_latency = {18,
-                                                      {.0001, .0002, .0005, .001, .002, .003, .005,
-                                                       .0075, .01, .015, .025, .05, .1, .25, .5, 1,
-                                                       5, 30}};
+const struct metric_buckets metric_buckets_latency = {
+    21, {.0001, .0002, .0005, .001, .002, .003, .005, .0075, .01, .015, .025,
+         .05,   .1,    .25,   .5,   1,    5,    10,   15,    20,  30}};
 const struct metric_buckets metric_buckets_size = {19,
                                                    {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000,
                                                     5000, 10000, 20000, 50000, 100000, 200000,

@@ -16,10 +16,12 @@
 #include "ops/kafka_admin.h"
 #include "ops/kafka_consumer.h"
 #include "ops/kafka_producer.h"
+#include "ops/metric.h"
 #include "tests/support/avro_bytes.h"
 #include "tests/support/redis_server.h"
 #include "tests/test.h"
 
+#include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -334,12 +336,27 @@ static void compare(struct user_store *store)
 static int ready_count;
 static char ready_reasons[4096];
 
+static bool lag_told;
+
+/* NaN while it is not told. */
+static double lag_records(void)
+{
+    const struct metric *lag = metric_find("freshet_ingest_lag_records");
+
+    CHECK(lag != NULL);
+    return metric_value(lag);
+}
+
 static void take_ready(void *context, bool ready, const char *reason)
 {
     size_t used = strlen(ready_reasons);
 
     (void)context;
     ready_count += ready;
+    /* A lag of 0 would say that nothing waits. */
+    if (strcmp(reason, "no partition is assigned to us") == 0)
+        CHECK(isnan(lag_records()));
+    lag_told = lag_told || lag_records() >= 0;
     (void)snprintf(ready_reasons + used, sizeof ready_reasons - used, "%s\n", reason);
 }
 
@@ -422,6 +439,7 @@ TEST(loop_applies_a_topic_exactly_once_and_goes_on_where_it_ended)
     run_to_the_end(&stats);
     CHECK(ready_count > 0 && strstr(ready_reasons, "starting\n") == ready_reasons);
     CHECK(strstr(ready_reasons, "draining\n") != NULL);
+    CHECK(strstr(ready_reasons, "no partition is assigned to us\n") != NULL && lag_told);
     store = replay_log(outcomes);
     for (int i = 0; i < OUTCOME_COUNT; i++)
         CHECK_INT(outcomes[i], (int64_t)stats.outcomes[i]);

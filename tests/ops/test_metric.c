@@ -23,6 +23,7 @@ METRIC_GAUGE_OF(levels, "freshet_test_levels", "levels", "colour", colours, 3);
 METRIC_GAUGE_OPTIONAL(tide, "freshet_test_tide", "a level at times");
 METRIC_GAUGE_OPTIONAL_OF(tides, "freshet_test_tides", "levels at times", "colour", colours, 3);
 METRIC_HISTOGRAM(sizes, "freshet_test_sizes", "sizes", three);
+METRIC_HISTOGRAM(waits, "freshet_test_waits", "waits", metric_buckets_latency);
 METRIC_HISTOGRAM_OF(times, "freshet_test_times", "times", three, "colour", colours, 3);
 
 static char page[1 << 18];
@@ -115,6 +116,20 @@ TEST(metric_quantile_is_within_its_bucket)
     check_holds("freshet_test_times_bucket{colour=\"green\",le=\"+Inf\"} 1\n"
                 "freshet_test_times_sum{colour=\"green\"} 100\n"
                 "freshet_test_times_count{colour=\"green\"} 1\n");
+}
+
+TEST(metric_latency_buckets_tell_outages_apart)
+{
+    const double seconds[] = {7, 12, 17, 25};
+
+    for (int i = 0; i < 4; i++) {
+        metric_reset_all();
+        metric_observe(&waits, seconds[i]);
+        CHECK_NEAR(seconds[i], metric_quantile(&waits, 0.5), 5);
+        CHECK(metric_quantile(&waits, 0) < seconds[i] && metric_quantile(&waits, 1) > seconds[i]);
+    }
+    for (int i = 1; i < metric_buckets_latency.count; i++)
+        CHECK(metric_buckets_latency.upper[i] > metric_buckets_latency.upper[i - 1]);
 }
 
 TEST(metric_render_says_how_much_it_needs)
