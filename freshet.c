@@ -10,6 +10,7 @@
 #include "features/robot.h"
 #include "ingest/ingest_config.h"
 #include "ingest/ingest_main.h"
+#include "kernels/backend_doctor.h"
 #include "kernels/model_rows.h"
 #include "ops/command.h"
 #include "ops/kafka_consumer.h"
@@ -39,18 +40,14 @@ static const struct config_row *const config_tables[] = {
 };
 
 static const struct doctor_check *const doctor_tables[] = {
-    ops_doctor_checks,
-    kafka_doctor_checks,
-    kafka_acl_checks,
-    redis_doctor_checks,
-    ingest_doctor_checks,
-    serve_doctor_checks,
-    NULL,
+    ops_doctor_checks,    kafka_doctor_checks, kafka_acl_checks,      redis_doctor_checks,
+    ingest_doctor_checks, serve_doctor_checks, backend_doctor_checks, NULL,
 };
 
 static const struct config_rule *const rule_tables[] = {
-    ops_config_rules,    kafka_config_rules, redis_config_rules, events_config_rules,
-    ingest_config_rules, robot_config_rules, serve_config_rules, NULL,
+    ops_config_rules,    kafka_config_rules,   redis_config_rules,
+    events_config_rules, ingest_config_rules,  robot_config_rules,
+    serve_config_rules,  backend_config_rules, NULL,
 };
 
 int main(int argc, char **argv)

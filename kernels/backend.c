@@ -31,25 +31,34 @@ static void try_cuda(bool demanded)
         (void)error_set(&refused, ERR_DEVICE, "FRESHET_BACKEND=cuda, but %.200s", why.text);
 }
 
-static void choose(void)
+static bool asks_for(const char *name)
 {
     const char *asked = getenv("FRESHET_BACKEND");
 
-    if (asked == NULL || asked[0] == 0) {
-        try_cuda(false);
-    } else if (strcmp(asked, "cuda") == 0) {
-        try_cuda(true);
-    } else if (strcmp(asked, "cpu") == 0) {
+    return strcmp(asked == NULL ? "" : asked, name) == 0;
+}
+
+static void choose(void)
+{
+    if (backend_check_asked(&refused) != OK)
+        return;
+    if (asks_for("cpu"))
         (void)snprintf(chosen.why, sizeof chosen.why, "FRESHET_BACKEND=cpu");
-    } else {
-        (void)error_set(&refused, ERR_DEVICE, "FRESHET_BACKEND is \"%.40s\", must be cpu or cuda",
-                        asked);
-    }
+    else
+        try_cuda(asks_for("cuda"));
 }
 
 enum status backend_works(const struct backend *backend, struct error *err)
 {
     return backend->works == NULL ? OK : backend->works(err);
+}
+
+enum status backend_check_asked(struct error *err)
+{
+    if (asks_for("") || asks_for("cpu") || asks_for("cuda"))
+        return OK;
+    return error_set(err, ERR_DEVICE, "FRESHET_BACKEND is \"%.40s\", must be cpu or cuda",
+                     getenv("FRESHET_BACKEND"));
 }
 
 enum status backend_choose(const struct backend **backend, struct error *err)

@@ -86,6 +86,9 @@ struct backend {
  * ERR_NOMEM (no room for the question). */
 MUST_CHECK enum status backend_works(const struct backend *backend, struct error *err);
 
+/* Has FRESHET_BACKEND a word that there is, or none? Asks no device. Errors: ERR_DEVICE. */
+MUST_CHECK enum status backend_check_asked(struct error *err);
+
 /**
  * The choice of this process, for its whole life.
  * Errors: ERR_DEVICE  FRESHET_BACKEND is cuda and no GPU works, or is another word.

@@ -182,6 +182,26 @@ static void suggest_by_end(const struct loading *loading, const char *typed,
         best[0] = 0;
 }
 
+/* The key whose last two parts are these two the other way round, the plural of the one that leads
+ * them: kafka.topics.events of events.topic. */
+static void suggest_turned(const struct loading *loading, const char *typed,
+                           char best[CONFIG_KEY_MAX])
+{
+    const char *behind = last_part(typed);
+    char turned[CONFIG_KEY_MAX];
+
+    if (behind == typed)
+        return;
+    (void)snprintf(turned, sizeof turned, ".%ss.%.*s", behind, (int)(behind - 1 - typed), typed);
+    for (int i = 0; i < loading->config->rows_count; i++) {
+        const char *key = loading->config->rows[i]->key;
+        size_t bytes = strlen(key), end = strlen(turned);
+
+        if (bytes > end && strcmp(key + bytes - end, turned) == 0)
+            (void)snprintf(best, CONFIG_KEY_MAX, "%s", key);
+    }
+}
+
 /* Known keys (sections, when section_parts is not 0) with the typed name in place of "*";
  * then, for a right key in a wrong section, the one with the same last part. Leaves ""
  * when nothing is near. */
@@ -212,6 +232,8 @@ static void suggest(const struct loading *loading, const char *typed, int sectio
     }
     if (best[0] == 0 && section_parts == 0)
         suggest_by_end(loading, typed, best);
+    if (best[0] == 0 && section_parts == 0)
+        suggest_turned(loading, typed, best);
     if (best[0] != 0)
         (void)snprintf(into, bytes, "; did you mean \"%s\"?", best);
 }
@@ -335,8 +357,9 @@ static void take_leaf(void *context, const struct config_yaml_leaf *leaf)
         if (row == NULL)
             unknown(loading, leaf);
         else
-            config_mistakes_add(loading->mistakes, place, key,
-                                "%s is a key with a value, not a section", key);
+            config_mistakes_add(loading->mistakes, place, key, "%s is %s, not a section", key,
+                                row->type == CONFIG_TEXTS ? "a list, as [name=value]"
+                                                          : "a key with a value");
         return;
     }
     if (row == NULL && section != NULL)
@@ -393,15 +416,17 @@ static void variable_of(const char *key, char *into, size_t bytes)
     into[used] = 0;
 }
 
-/* Of our own that are no keys: the path of the file, what kernels/ may be told about
- * processor and GPU, and what tests use; a name that ends with "_" stands for all that begin so. */
+/* Of our own that are no keys: the path of the file and what kernels/ may be told about GPU and
+ * processor, which users write; then what tests use. A name that ends with "_" stands for all that
+ * begin so. */
+#define KNOWN_OF_USERS 3
+static const char *const known[] = {"FRESHET_CONFIG", "FRESHET_BACKEND",     "FRESHET_ISA",
+                                    "FRESHET_KAFKA",  "FRESHET_KAFKA_DIR",   "FRESHET_KAFKA_HEAP",
+                                    "FRESHET_CACHE",  "FRESHET_CRASH_POINT", "FRESHET_TEST_",
+                                    "FRESHET_BENCH_", "FRESHET_DEMO_"};
+
 static bool is_ours(const char *variable)
 {
-    static const char *const known[] = {
-        "FRESHET_CONFIG",    "FRESHET_ISA",        "FRESHET_BACKEND", "FRESHET_KAFKA",
-        "FRESHET_KAFKA_DIR", "FRESHET_KAFKA_HEAP", "FRESHET_CACHE",   "FRESHET_CRASH_POINT",
-        "FRESHET_TEST_",     "FRESHET_BENCH_",     "FRESHET_DEMO_"};
-
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         size_t bytes = strlen(known[i]);
 
@@ -477,6 +502,11 @@ static void warn_of_variable(struct loading *loading, const char *variable)
             memcpy(best, candidate, sizeof best);
             nearest.name = best;
         }
+    }
+    for (int i = 0; i < KNOWN_OF_USERS; i++) {
+        levenshtein_offer(&nearest, variable, known[i]);
+        if (nearest.name == known[i])
+            (void)snprintf(best, sizeof best, "%s", known[i]);
     }
     for (int i = 0; i < loading->config->rows_count && best[0] == 0 && end[1] != 0; i++) {
         char candidate[CONFIG_KEY_MAX];
@@ -620,13 +650,13 @@ enum status config_load(struct config **config, const struct config_row *const *
     if (status == OK && mistakes.count > 0) {
         char first[sizeof err->text];
 
-        config_mistake_line(&mistakes.list[0], first, sizeof first);
+        config_mistake_line(&mistakes.list[0], "", first, sizeof first);
         status = error_set(err, ERR_CONFIG, "%s", first);
         config_destroy(*config);
         *config = NULL;
-        *report = config_mistakes_text(&mistakes);
+        *report = config_mistakes_text(&mistakes, "");
     } else if (status == OK) {
-        *report = config_mistakes_text(&warnings);
+        *report = config_mistakes_text(&warnings, "warning: ");
     }
     config_mistakes_clear(&mistakes);
     config_mistakes_clear(&warnings);

@@ -24,11 +24,14 @@ struct check {
     int loaded; /* mistakes that were found before any rule was asked */
 };
 
-/* Where a key got its value: its line, a variable, --set; else the file in which it could stand. */
+/* Where a key got its value: its line, a variable, --set; else the file in which it could stand. A
+ * variable that is no key stands in no file. */
 static struct config_place place_of(const struct check *check, const char *key)
 {
     struct config_entry entry;
 
+    if (strncmp(key, "FRESHET_", 8) == 0)
+        return (struct config_place){"environment", 0, 0};
     for (int i = 0; config_entry(check->config, i, &entry); i++)
         if (strcmp(entry.key, key) == 0) {
             if (entry.line > 0 && check->path != NULL)
@@ -268,7 +271,7 @@ static int print_check_json(const struct check *check)
     if (!good) {
         char first[LINE_BYTES];
 
-        config_mistake_line(&check->mistakes.list[0], first, sizeof first);
+        config_mistake_line(&check->mistakes.list[0], "", first, sizeof first);
         json_text(&w, "error", text_of(first));
         json_text(&w, "status", text_of(status_name(ERR_CONFIG)));
     }
@@ -281,9 +284,9 @@ static int print_check_json(const struct check *check)
     return good ? EXIT_DONE : EXIT_USAGE;
 }
 
-static void print_lines(const struct config_mistakes *mistakes)
+static void print_lines(const struct config_mistakes *mistakes, const char *kind)
 {
-    char *text = config_mistakes_text(mistakes);
+    char *text = config_mistakes_text(mistakes, kind);
 
     if (text != NULL)
         (void)fputs(text, stderr);
@@ -294,8 +297,8 @@ static int print_check(const struct check *check)
 {
     int count = check->mistakes.count;
 
-    print_lines(&check->warnings);
-    print_lines(&check->mistakes);
+    print_lines(&check->warnings, "warning: ");
+    print_lines(&check->mistakes, "");
     if (count > 0)
         (void)fprintf(stderr, "freshet config check: %d mistake%s\n", count, text_plural(count));
     else if (check->path == NULL)

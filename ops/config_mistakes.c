@@ -84,16 +84,17 @@ void config_mistakes_sort(struct config_mistakes *mistakes)
     }
 }
 
-void config_mistake_line(const struct config_mistake *mistake, char *into, size_t bytes)
+void config_mistake_line(const struct config_mistake *mistake, const char *kind, char *into,
+                         size_t bytes)
 {
     if (mistake->line > 0)
-        (void)snprintf(into, bytes, "%s:%d:%d: %s", mistake->origin, mistake->line, mistake->column,
-                       mistake->text);
+        (void)snprintf(into, bytes, "%s:%d:%d: %s%s", mistake->origin, mistake->line,
+                       mistake->column, kind, mistake->text);
     else
-        (void)snprintf(into, bytes, "%s: %s", mistake->origin, mistake->text);
+        (void)snprintf(into, bytes, "%s: %s%s", mistake->origin, kind, mistake->text);
 }
 
-char *config_mistakes_text(const struct config_mistakes *mistakes)
+char *config_mistakes_text(const struct config_mistakes *mistakes, const char *kind)
 {
     char *text = NULL;
     size_t bytes;
@@ -107,7 +108,7 @@ char *config_mistakes_text(const struct config_mistakes *mistakes)
     for (int i = 0; i < mistakes->kept; i++) {
         char line[LINE_BYTES];
 
-        config_mistake_line(&mistakes->list[i], line, sizeof line);
+        config_mistake_line(&mistakes->list[i], kind, line, sizeof line);
         (void)fprintf(out, "%s\n", line);
     }
     if (mistakes->count > mistakes->kept)

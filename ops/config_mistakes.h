@@ -37,11 +37,12 @@ void config_mistakes_add(struct config_mistakes *mistakes, struct config_place p
 bool config_mistakes_of(const struct config_mistakes *mistakes, const char *key, int among);
 /* By line and column of the file; the others behind, in the order in which they came. */
 void config_mistakes_sort(struct config_mistakes *mistakes);
-/* "freshet.yaml:3:9: text" into a buffer. */
-void config_mistake_line(const struct config_mistake *mistake, char *into, size_t bytes);
+/* "freshet.yaml:3:9: text" into a buffer; kind stands before the text: "", or "warning: ". */
+void config_mistake_line(const struct config_mistake *mistake, const char *kind, char *into,
+                         size_t bytes);
 /* All of them, one a line, and how many there are beyond those kept; NULL without any, and when
  * memory is out. free() it. */
-char *config_mistakes_text(const struct config_mistakes *mistakes);
+char *config_mistakes_text(const struct config_mistakes *mistakes, const char *kind);
 void config_mistakes_clear(struct config_mistakes *mistakes);
 
 /**

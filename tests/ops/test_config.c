@@ -205,7 +205,8 @@ TEST(config_warns_of_unknown_variables_and_refuses_wrong_ones)
 
     CHECK_INT(0, setenv("FRESHET_SERVE_THREDS", "7", 1));
     CHECK_STATUS(OK, load(&config, NULL, NULL, 0, &report, &err));
-    CHECK_TEXT("FRESHET_SERVE_THREDS: no such key; did you mean FRESHET_SERVE_THREADS?\n", report);
+    CHECK_TEXT("FRESHET_SERVE_THREDS: warning: no such key; did you mean FRESHET_SERVE_THREADS?\n",
+               report);
     free(report);
     config_destroy(config);
     CHECK_INT(0, unsetenv("FRESHET_SERVE_THREDS"));

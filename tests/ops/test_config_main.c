@@ -7,6 +7,7 @@
 #include "features/redis_target.h"
 #include "features/robot.h"
 #include "ingest/ingest_config.h"
+#include "kernels/backend_doctor.h"
 #include "kernels/model_rows.h"
 #include "ops/file.h"
 #include "ops/json.h"
@@ -30,8 +31,9 @@ static const struct config_row *const config_tables[] = {ops_config_rows,      k
                                                          retrain_config_rows,  NULL};
 static const struct doctor_check *const checks[] = {NULL};
 static const struct config_rule *const rules[] = {
-    ops_config_rules,    kafka_config_rules, redis_config_rules, events_config_rules,
-    ingest_config_rules, robot_config_rules, serve_config_rules, NULL};
+    ops_config_rules,    kafka_config_rules,   redis_config_rules,
+    events_config_rules, ingest_config_rules,  robot_config_rules,
+    serve_config_rules,  backend_config_rules, NULL};
 static const struct command_tables tables = {commands, config_tables, checks, rules};
 
 static struct command_result result;
@@ -149,15 +151,44 @@ TEST(config_check_tells_of_unknown_variables_and_goes_on)
     CHECK_INT(0, setenv("FRESHET_BROKERS", "a:1", 1));
     CHECK_INT(0, setenv("FRESHET_EVENTS_ACTIONS_CLICK_CODEE", "1", 1));
     CHECK_INT(0, setenv("FRESHET_NOTHING_OF_THE_KIND", "1", 1));
+    CHECK_INT(0, setenv("FRESHET_BACKND", "cuda", 1));
     CHECK_INT(EXIT_DONE, check_yaml("log: {level: info}\n", ""));
     CHECK_INT(0, unsetenv("FRESHET_BROKERS"));
     CHECK_INT(0, unsetenv("FRESHET_EVENTS_ACTIONS_CLICK_CODEE"));
     CHECK_INT(0, unsetenv("FRESHET_NOTHING_OF_THE_KIND"));
+    CHECK_INT(0, unsetenv("FRESHET_BACKND"));
+    CHECK(strstr(result.err, "FRESHET_BACKND: warning: no such key; did you mean "
+                             "FRESHET_BACKEND?\n") != NULL);
     CHECK(strstr(result.err,
-                 "FRESHET_BROKERS: no such key; did you mean FRESHET_KAFKA_BROKERS?\n") != NULL);
-    CHECK(strstr(result.err, "did you mean FRESHET_EVENTS_ACTIONS_CLICK_CODE?\n") != NULL);
-    CHECK(strstr(result.err, "FRESHET_NOTHING_OF_THE_KIND: no such key; `freshet config show`") !=
+                 "FRESHET_BROKERS: warning: no such key; did you mean FRESHET_KAFKA_BROKERS?\n") !=
           NULL);
+    CHECK(strstr(result.err, "did you mean FRESHET_EVENTS_ACTIONS_CLICK_CODE?\n") != NULL);
+    CHECK(strstr(result.err,
+                 "FRESHET_NOTHING_OF_THE_KIND: warning: no such key; `freshet config show`") !=
+          NULL);
+}
+
+TEST(config_check_refuses_a_device_that_no_role_knows)
+{
+    CHECK_INT(0, setenv("FRESHET_BACKEND", "gpu", 1));
+    CHECK_INT(EXIT_USAGE, check_yaml("log: {level: info}\n", ""));
+    CHECK_INT(0, setenv("FRESHET_BACKEND", "cuda", 1)); /* doctor's to say */
+    CHECK(strstr(result.err, "environment: FRESHET_BACKEND is \"gpu\", must be cpu or cuda\n") !=
+          NULL);
+    CHECK_INT(EXIT_DONE, check_yaml("log: {level: info}\n", ""));
+    CHECK_INT(0, unsetenv("FRESHET_BACKEND"));
+}
+
+TEST(config_check_knows_what_a_wrong_form_or_name_meant)
+{
+    CHECK_INT(EXIT_USAGE, check_yaml("kafka: {properties: {fetch.min.bytes: 1}}\n", ""));
+    CHECK(strstr(result.err, "kafka.properties is a list, as [name=value], not a section\n") !=
+          NULL);
+    CHECK_INT(EXIT_USAGE, check_yaml("kafka: {brokers: {a: 1}}\n", ""));
+    CHECK(strstr(result.err, "kafka.brokers is a key with a value, not a section\n") != NULL);
+    CHECK_INT(EXIT_USAGE, check_yaml("events: {topic: clicks}\n", ""));
+    CHECK(strstr(result.err,
+                 "unknown key \"events.topic\"; did you mean \"kafka.topics.events\"?\n") != NULL);
 }
 
 /* What stands in the file is shown to whoever asks; so a secret in it is at least hidden. */
@@ -261,8 +292,9 @@ TEST(config_check_knows_listeners_that_are_in_each_others_way)
         CHECK_TEXT("", result.err);
     }
     CHECK_INT(EXIT_DONE, check_yaml("ingest: {admin: \"0.0.0.0:8080\"}\n", "")); /* containers */
-    check_told(":1:17", "serve.listen and ingest.admin both listen on port 8080 (127.0.0.1:8080, "
-                        "0.0.0.0:8080): on one machine the second to start would fail");
+    check_told(":1:17",
+               "warning: serve.listen and ingest.admin both listen on port 8080 (127.0.0.1:8080, "
+               "0.0.0.0:8080): on one machine the second to start would fail");
 }
 
 TEST(config_check_knows_names_that_are_missing_or_taken)
@@ -318,10 +350,11 @@ TEST(config_check_warns_of_what_starts_and_is_not_as_meant)
     for (int i = 0; i < 2; i++) {
         CHECK_INT(0, check_yaml(files[i], ""));
         check_told(i == 0 ? ":2:21" : ":2:17",
-                   i == 0 ? "retrain.user_choices_max is 100, but only 100 choices of a user "
-                            "are kept (features.sequence_max): it never holds"
-                          : "retrain.user_choices_max is 60, but only 50 choices of a user "
-                            "are kept (features.sequence_max): it never holds");
+                   i == 0
+                       ? "warning: retrain.user_choices_max is 100, but only 100 choices of a user "
+                         "are kept (features.sequence_max): it never holds"
+                       : "warning: retrain.user_choices_max is 60, but only 50 choices of a user "
+                         "are kept (features.sequence_max): it never holds");
         CHECK(strstr(result.err, "mistake") == NULL);
     }
 }
