@@ -139,6 +139,16 @@ static bool speaks_of(const struct runbook *book, const char *word)
     return memmem(book->page.at, book->page.bytes, name, bytes) != NULL;
 }
 
+/* Its name, or a log's word of the same letters: kafka_down. */
+static bool is_called(const struct runbook *book, const char *word)
+{
+    const char *name = book->name;
+
+    for (; *word != 0 && (*word == '_' ? '-' : *word) == *name; word++)
+        name++;
+    return *word == 0 && *name == 0;
+}
+
 static int run_runbook(struct command_line *line)
 {
     struct levenshtein_nearest nearest = {0};
@@ -152,7 +162,7 @@ static int run_runbook(struct command_line *line)
         return list_runbooks(line);
     name = command_argument(line, 0);
     for (int i = 0; runbook_at(i) != NULL; i++) {
-        if (strcmp(runbook_at(i)->name, name) == 0) {
+        if (is_called(runbook_at(i), name)) {
             print_runbook(line, runbook_at(i));
             return EXIT_DONE;
         }

@@ -9,14 +9,16 @@
 #include <stddef.h>
 
 /* clang-format off */
-#define PAGES(X)                          \
-    X(avro_schemas,  "avro-schemas")      \
-    X(dead_letters,  "dead-letters")      \
-    X(gpu_failed,    "gpu-failed")        \
-    X(lag_grows,     "lag-grows")         \
-    X(model_refused, "model-refused")     \
-    X(redis_down,    "redis-down")        \
-    X(state_lost,    "state-lost")
+#define PAGES(X)                            \
+    X(avro_schemas,    "avro-schemas")      \
+    X(dead_letters,    "dead-letters")      \
+    X(gpu_failed,      "gpu-failed")        \
+    X(kafka_down,      "kafka-down")        \
+    X(lag_grows,       "lag-grows")         \
+    X(model_refused,   "model-refused")     \
+    X(redis_down,      "redis-down")        \
+    X(retrain_behind,  "retrain-behind")    \
+    X(state_lost,      "state-lost")
 /* clang-format on */
 
 #define TAKE_IN(id, name)                                                                          \

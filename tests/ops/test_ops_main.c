@@ -147,6 +147,10 @@ TEST(every_command_of_the_floor_answers_with_json)
     CHECK(strstr(out, "\"state-lost\"") != NULL);
     check_json("runbook log-changed --json", 0);
     CHECK(strstr(out, "\"state-lost\"") != NULL);
+    check_json("runbook kafka_down --json", 0); /* two pages speak of it, one is called so */
+    CHECK(strstr(out, "{\"name\":\"kafka-down\",") != NULL);
+    check_json("runbook stays_behind --json", 0);
+    CHECK(strstr(out, "{\"name\":\"retrain-behind\",") != NULL);
     check_json("runbook nosuch --json", EXIT_USAGE);
     for (int i = 0; runbook_at(i) != NULL; i++) /* all of them, none cut */
         CHECK(strstr(out, runbook_at(i)->name) != NULL);
