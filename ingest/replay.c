@@ -270,8 +270,7 @@ const struct command replay_command = {
             "rating) or pairs of user and item, plain or gzip.\n"
             "\n"
             "Examples:\n"
-            "  freshet replay tests/data/movietweetings/movietweetings100k_events.csv.gz --speed "
-            "5000/s\n"
+            "  freshet replay clicks.jsonl.gz --speed 5000/s\n"
             "  freshet replay clicks.csv --map ts=timestamp,user=userId,item=sku --unit ms\n",
     .arguments_min = 1,
     .arguments_max = 1,

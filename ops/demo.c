@@ -237,15 +237,17 @@ static void read_simulate(struct demo *d)
     demo_view_sample(n);
 }
 
-/* Where the roles are now: one that was started again has other ports. */
+/* Where the roles are now: one that was started again has other ports, and keeps its old ones here
+ * until it has told them. */
 static void locate(struct demo *d)
 {
     struct demo_numbers *n = &d->numbers;
 
     (void)snprintf(n->serve_url, sizeof n->serve_url, "http://127.0.0.1:%d",
                    demo_roles_listen_port(d->roles, DEMO_SERVE));
-    (void)snprintf(n->retrain_url, sizeof n->retrain_url, "http://127.0.0.1:%d",
-                   demo_roles_admin_port(d->roles, DEMO_RETRAIN));
+    if (demo_roles_admin_port(d->roles, DEMO_RETRAIN) > 0)
+        (void)snprintf(n->retrain_url, sizeof n->retrain_url, "http://127.0.0.1:%d",
+                       demo_roles_admin_port(d->roles, DEMO_RETRAIN));
     (void)snprintf(n->config, sizeof n->config, "%s/freshet.yaml", demo_roles_folder(d->roles));
     n->ingest_pid = demo_roles_pid(d->roles, DEMO_INGEST);
     n->retrain_pid = demo_roles_pid(d->roles, DEMO_RETRAIN);
@@ -470,12 +472,15 @@ static void print_summary(struct demo *d, const struct verdict *v)
                  n->lists, within, n->published, n->refused);
     if (n->restarts > 0)
         (void)printf("roles killed and started again: %d\n", n->restarts);
-    (void)printf("NDCG@10 by the truth   model   popularity   model frozen at the shift\n"
-                 "  before the shift     %-7s %s\n"
-                 "  at the end           %-7s %-12s %s\n",
-                 number(v->before, text[0]), number(v->popularity_before, text[1]),
-                 number(v->model_after, text[2]), number(v->popularity_after, text[3]),
-                 number(v->frozen_after, text[4]));
+    if (n->shift_at_s >= 0)
+        (void)printf("NDCG@10 by the truth   model   popularity   model frozen at the shift\n"
+                     "  before the shift     %-7s %s\n",
+                     number(v->before, text[0]), number(v->popularity_before, text[1]));
+    else
+        (void)printf("NDCG@10 by the truth   model   popularity   (no shift in this run)\n");
+    (void)printf("  at the end           %-7s %-12s %s\n", number(v->model_after, text[2]),
+                 number(v->popularity_after, text[3]),
+                 n->shift_at_s >= 0 ? number(v->frozen_after, text[4]) : "");
     if (demo_view_why(n, v->model_after, v->popularity_after, d->screen, sizeof d->screen) > 0)
         (void)printf("%s", d->screen);
 }
@@ -613,7 +618,7 @@ static const struct option_row demo_options[] = {
 
 const struct command demo_command = {
     .name = "demo",
-    .summary = "the whole loop on this machine, live, in two minutes",
+    .summary = "the whole loop on this machine, live, in two and a half minutes",
     .arguments = "",
     .help = "Starts a private redis-server, an embedded Kafka broker (or uses yours), the three "
             "roles and simulated users, and shows what happens: events into sequences, lists "

@@ -298,6 +298,22 @@ static enum status spawn(struct demo_roles *r, enum demo_role role, struct error
                          err);
 }
 
+static enum status did_not_come_up(const struct demo_roles *r, enum demo_role role,
+                                   struct error *err)
+{
+    const struct process *process = &r->roles[role].process;
+    const char *name = role_names[role];
+
+    if (!process->ended)
+        return error_set(err, ERR_UNAVAILABLE, "%s did not come up in %d s", name,
+                         (int)(START_MS / 1000));
+    if (process->exit_code > 128)
+        return error_set(err, ERR_UNAVAILABLE, "%s was killed by signal %d before it was up", name,
+                         process->exit_code - 128);
+    return error_set(err, ERR_UNAVAILABLE, "%s ended with exit code %d before it was up", name,
+                     process->exit_code);
+}
+
 static enum status start_role(struct demo_roles *r, enum demo_role role, struct error *err)
 {
     struct role *self = &r->roles[role];
@@ -315,7 +331,7 @@ static enum status start_role(struct demo_roles *r, enum demo_role role, struct 
             return error_set(err, ERR_CANCELLED, "interrupted");
         if (process_ended(&self->process) || clock_monotonic_us() > until_us) {
             print_log_end(&self->process);
-            return error_set(err, ERR_UNAVAILABLE, "%s did not come up", role_names[role]);
+            return did_not_come_up(r, role, err);
         }
         (void)usleep(POLL_US);
     }
@@ -391,14 +407,16 @@ enum status demo_roles_tend(struct demo_roles *r, struct error *err)
             continue;
         if (role->process.exit_code == 128 + SIGKILL && i != DEMO_SIMULATE) {
             enum status status;
+            int killed_pid;
 
             r->restarts++;
+            killed_pid = demo_roles_pid(r, (enum demo_role)i);
             status = spawn(r, (enum demo_role)i, err);
             if (status != OK)
                 return status;
             log_event(LOG_WARN, "restarted", "a role was killed and is started again",
-                      log_text("killed", role_names[i]),
-                      log_int("pid", demo_roles_pid(r, (enum demo_role)i)));
+                      log_text("killed", role_names[i]), log_int("killed_pid", killed_pid),
+                      log_int("new_pid", demo_roles_pid(r, (enum demo_role)i)));
             continue;
         }
         print_log_end(&role->process);
