@@ -307,12 +307,13 @@ size_t demo_view_why(const struct demo_numbers *n, double model, double populari
 {
     struct page page = {.into = into, .bytes = bytes};
     bool since_shift = n->published_at_s >= 0 && n->published_at_s > n->shift_at_s;
+    bool slow = n->behind_most_s >= DEMO_SLOW_S;
 
     if (isnan(popularity) || model >= popularity)
         return 0;
     put(&page, "%s because:\n",
         isnan(model) ? "no list was the model's" : "the model is below popularity");
-    if (n->behind_most_s > 0)
+    if (slow)
         put(&page,
             "  retrain did not keep up, for up to %.0f s (%.0f records behind at the end): this "
             "machine "
@@ -323,7 +324,7 @@ size_t demo_view_why(const struct demo_numbers *n, double model, double populari
             n->shift_at_s >= 0 ? " since the shift" : "",
             n->verdicts_count == 0 ? "no round has ended yet"
                                    : n->verdicts[n->verdicts_count - 1].text);
-    if (since_shift && n->behind_most_s <= 0)
+    if (since_shift && !slow)
         put(&page,
             "  the last model, published %.0f s after the start, has learnt too few events since\n",
             n->published_at_s);

@@ -9,8 +9,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DEMO_SAMPLES_MAX  600 /* one a second, or as many of a longer run */
-#define DEMO_VERDICTS_MAX 16  /* the newest */
+#define DEMO_SAMPLES_MAX  600  /* one a second, or as many of a longer run */
+#define DEMO_VERDICTS_MAX 16   /* the newest */
+#define DEMO_SLOW_S       30.0 /* behind for less is a start, or one slow moment */
 
 /* Quality of lists against the truth; NAN where there was none. */
 struct demo_sample {
@@ -49,7 +50,7 @@ struct demo_numbers {
     double published, refused;
     double drift;            /* worst PSI of the watched series */
     double behind, behind_s; /* records it has not read; for how long it has been behind, 0: not */
-    double behind_most_s;    /* the longest in this run */
+    double behind_most_s;    /* the longest in this run; below DEMO_SLOW_S it explains nothing */
     double published_at_s;   /* the last bundle with a model; -1: none */
     int verdicts_count;
     struct demo_verdict verdicts[DEMO_VERDICTS_MAX]; /* oldest first */

@@ -208,6 +208,11 @@ TEST(demo_view_says_why_the_model_is_below_popularity)
           NULL);
     CHECK(strstr(why_of(n, 0.4, 0.5), "gate") == NULL);
     n->behind = 1234;
+    n->behind_most_s = DEMO_SLOW_S - 1; /* a moment explains nothing */
+    CHECK(strstr(why_of(n, 0.4, 0.5), "keep up") == NULL);
+    CHECK(strstr(why_of(n, 0.4, 0.5), "too few") != NULL);
+    n->behind_most_s = DEMO_SLOW_S;
+    CHECK(strstr(why_of(n, 0.4, 0.5), "keep up") != NULL);
     n->behind_most_s = 56;
     CHECK(strstr(why_of(n, 0.4, 0.5), "did not keep up, for up to 56 s (1234 records behind at the "
                                       "end)") != NULL);
