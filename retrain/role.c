@@ -24,6 +24,7 @@
 #define WAIT_MS        1000
 #define POLL_MS        20
 #define LOOK_US        60000000
+#define SAVE_LOG_MS    60000
 #define CONNECT_MS     5000
 #define SCHEMA_WAIT_MS 1000
 #define ARENA_BLOCK    65536
@@ -579,18 +580,35 @@ static void forgive(enum status status, const struct error *err, const char *eve
 }
 
 /* Of nothing there is nothing to keep. */
-void role_save_when_due(struct role *role)
+static bool save_is_due(const struct role *role)
 {
     int64_t waited_us = clock_monotonic_us() - role->checkpoint_us;
-    bool first = role->unsaved && role_caught_up(role) &&
-                 item_tables_count(learner_tables(role->learner)) > 0;
-    struct error err;
 
-    if (!first && waited_us < role->settings.checkpoint_every_ms * 1000)
+    if (waited_us >= role->settings.checkpoint_every_ms * 1000)
+        return true;
+    if (role->save_failed)
+        return waited_us >= SAVE_AGAIN_US;
+    return role->unsaved && role_caught_up(role) &&
+           item_tables_count(learner_tables(role->learner)) > 0;
+}
+
+void role_save_when_due(struct role *role)
+{
+    struct error err;
+    enum status status;
+
+    if (!save_is_due(role))
         return;
-    role->unsaved = false;
-    forgive(save_checkpoint(role, &err), &err, "checkpoint_failed");
+    status = save_checkpoint(role, &err);
     role->checkpoint_us = clock_monotonic_us();
+    role->save_failed = status != OK;
+    if (status == OK) {
+        role->unsaved = false;
+        return;
+    }
+    metric_add(&failures_total, 1);
+    if (log_every(&role->save_limit, SAVE_LOG_MS))
+        log_event(LOG_ERROR, "checkpoint_failed", err.text);
 }
 
 static bool refresh_is_due(const struct role *role)

@@ -75,7 +75,9 @@ struct role {
     int watched; /* lists scored in this turn */
     bool once;   /* one round, then it ends: what fails now is not waited out */
     struct behind behind;
-    bool unsaved; /* no checkpoint knows what it has read, nor was one tried */
+    bool unsaved;     /* no checkpoint knows what it has read */
+    bool save_failed; /* the last try: the next comes sooner */
+    struct log_limit save_limit;
     struct admin *admin;
     int lock;
 
@@ -97,8 +99,11 @@ struct role {
 
 /* role.c: tells the tables which records they hold. */
 void role_note_offsets(struct role *role);
+#define SAVE_AGAIN_US ((int64_t)10 * 1000000)
 /* The first checkpoint is written once all that was there has been read, and before anything is
- * published: who is killed then knows its histories again. Later ones each checkpoint_every. */
+ * published: who is killed then knows its histories again. Later ones each checkpoint_every. What
+ * could not be written is tried again each SAVE_AGAIN_US; publishing goes on meanwhile, or a full
+ * disk under retrain.folder would end it. */
 void role_save_when_due(struct role *role);
 
 /* role_intake.c */

@@ -203,6 +203,34 @@ TEST(role_writes_a_first_checkpoint_before_it_publishes_anything)
     role_world_end();
 }
 
+TEST(role_tries_its_first_checkpoint_again_until_it_is_written)
+{
+    struct role *role;
+
+    role_world_begin_judging(100000);
+    role_world_send_events(0, 100);
+    role = role_world_open();
+    role_world_follow(role, 100);
+    CHECK_INT(0, rename(role_world_inside("state"), role_world_inside("state.away")));
+    retrain_write(role_world_inside("state"), "x", 1);
+    role->checkpoint_us = clock_monotonic_us();
+    role_save_when_due(role);
+    CHECK(role->unsaved);
+    CHECK(remove(role_world_inside("state")) == 0);
+    CHECK_INT(0, rename(role_world_inside("state.away"), role_world_inside("state")));
+    role->checkpoint_us = clock_monotonic_us();
+    role_save_when_due(role); /* not each turn */
+    CHECK(role->unsaved);
+    role->checkpoint_us -= SAVE_AGAIN_US; /* ten seconds later */
+    role_save_when_due(role);
+    CHECK(!role->unsaved);
+    role_close(role);
+    role = role_world_open();
+    CHECK_INT(100, role_world_read(role));
+    role_close(role);
+    role_world_end();
+}
+
 static void follow_all(struct role *role)
 {
     role_world_follow(role, role_world_read(role) + role_lag(role));
