@@ -6,16 +6,17 @@ void behind_init(struct behind *b, int64_t now_us)
     *b = (struct behind){.marked_us = now_us};
 }
 
-enum behind_news behind_look(struct behind *b, bool reached, int64_t now_us, bool *mark)
+enum behind_news behind_look(struct behind *b, bool reached, int64_t records, int64_t now_us,
+                             bool *mark)
 {
-    bool late = now_us - b->marked_us >= BEHIND_US;
+    bool in_time = now_us - b->marked_us < BEHIND_US;
     enum behind_news news = BEHIND_NOTHING;
 
     *mark = reached;
-    if (b->since_us == 0 && late) {
+    if (b->since_us == 0 && !reached && !in_time) {
         b->since_us = b->marked_us;
         news = BEHIND_BEGAN;
-    } else if (b->since_us != 0 && reached && !late) {
+    } else if (b->since_us != 0 && reached && (in_time || records == 0)) {
         b->since_us = 0;
         b->warned = false;
         news = BEHIND_OVER;

@@ -5,7 +5,8 @@
  *
  * Records behind are no measure: a busy stream always has some on the way. So the ends of the logs
  * are marked now and then, and who has not reached them BEHIND_US later is behind, until a mark is
- * reached in time again.
+ * reached in time again, or nothing waits at all. A look that comes late says nothing by itself: a
+ * long turn on a quiet topic holds up no record.
  * Thread: one.
  */
 #ifndef RETRAIN_BEHIND_H
@@ -27,8 +28,10 @@ struct behind {
 enum behind_news { BEHIND_NOTHING, BEHIND_BEGAN, BEHIND_STAYS, BEHIND_OVER };
 
 void behind_init(struct behind *behind, int64_t now_us); /* the ends were marked now */
-/* reached: everything up to the marks was read. *mark: set new marks now. */
-enum behind_news behind_look(struct behind *behind, bool reached, int64_t now_us, bool *mark);
+/* reached: everything up to the marks was read. records: what waits now, as far as known. *mark:
+ * set new marks now. */
+enum behind_news behind_look(struct behind *behind, bool reached, int64_t records, int64_t now_us,
+                             bool *mark);
 /* 0: it is not. */
 double behind_seconds(const struct behind *behind, int64_t now_us);
 

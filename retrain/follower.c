@@ -378,6 +378,11 @@ int64_t follower_lag(struct follower *f)
     return lag;
 }
 
+bool follower_up(const struct follower *f)
+{
+    return kafka_consumer_up(f->consumer);
+}
+
 int64_t follower_lost(const struct follower *f)
 {
     return f->lost;

@@ -63,7 +63,10 @@ bool follower_caught_up(const struct follower *follower);
  * mark that is what was there when it was opened. */
 void follower_mark(struct follower *follower);
 bool follower_reached(const struct follower *follower);
-int64_t follower_lag(struct follower *follower);        /* records behind, as far as known */
+/* Records behind, as far as known: while no broker answers, of the ends that were known before. */
+int64_t follower_lag(struct follower *follower);
+/* Whether a broker was connected lately, by the last poll; false until it is known. */
+bool follower_up(const struct follower *follower);
 int64_t follower_lost(const struct follower *follower); /* records that retention took unread */
 
 #endif

@@ -476,7 +476,8 @@ enum status role_open(struct role **opened, const struct config *config, struct 
     if (status == OK)
         status = wait_for_topic(role, "kafka.topics.examples", &from->examples,
                                 &role->examples_topic, err);
-    behind_init(&role->behind, clock_monotonic_us());
+    role->heard_us = clock_monotonic_us();
+    behind_init(&role->behind, role->heard_us);
     if (status == OK)
         status = item_decoder_create(&role->item_decoder, err);
     if (status == OK)

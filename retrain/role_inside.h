@@ -75,6 +75,7 @@ struct role {
     int watched; /* lists scored in this turn */
     bool once;   /* one round, then it ends: what fails now is not waited out */
     struct behind behind;
+    int64_t heard_us; /* when brokers of both topics answered last */
     bool unsaved;     /* no checkpoint knows what it has read */
     bool save_failed; /* the last try: the next comes sooner */
     struct log_limit save_limit;

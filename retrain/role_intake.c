@@ -18,7 +18,8 @@
 
 METRIC_GAUGE(lag_records, "freshet_retrain_lag_records", "records of both topics not read yet");
 METRIC_GAUGE(behind_for, "freshet_retrain_behind_seconds",
-             "since when it has not read what had been in both topics for 10 s; 0: it has");
+             "for how long records have waited to be read, or no broker answered, where that is "
+             "more than 10 s; 0: neither");
 METRIC_COUNTER(events_total, "freshet_retrain_events_total", "records of events read");
 METRIC_COUNTER(entered_total, "freshet_retrain_events_entered_total",
                "events that were new and entered a sequence");
@@ -307,6 +308,15 @@ static void log_behind(enum behind_news news, double seconds, int64_t records)
         log_event(LOG_INFO, "caught_up", "reads events as they come", log_int("records", records));
 }
 
+/* While no broker answers, nobody knows what waits: the ends of the logs are those of before. 0:
+ * they answer, or were silent for less than BEHIND_US, as on a connection that is made anew. */
+static double silent_seconds(struct role *role, int64_t now_us)
+{
+    if (follower_up(role->events_topic) && follower_up(role->examples_topic))
+        role->heard_us = now_us;
+    return now_us - role->heard_us < BEHIND_US ? 0 : (double)(now_us - role->heard_us) / 1e6;
+}
+
 void role_tell_behind(struct role *role)
 {
     int64_t now_us = clock_monotonic_us(), records = role_lag(role);
@@ -314,8 +324,9 @@ void role_tell_behind(struct role *role)
     enum behind_news news = behind_look(&role->behind,
                                         follower_reached(role->events_topic) &&
                                             follower_reached(role->examples_topic),
-                                        now_us, &mark);
+                                        records, now_us, &mark);
     double seconds = behind_seconds(&role->behind, now_us);
+    double silent = silent_seconds(role, now_us);
     char reason[160] = "";
 
     if (mark) {
@@ -324,8 +335,10 @@ void role_tell_behind(struct role *role)
     }
     log_behind(news, seconds, records);
     metric_set(&lag_records, (double)records);
-    metric_set(&behind_for, seconds);
-    if (!there)
+    metric_set(&behind_for, fmax(seconds, silent));
+    if (silent > 0)
+        (void)snprintf(reason, sizeof reason, "kafka does not answer, for %.0f s", silent);
+    else if (!there)
         (void)snprintf(reason, sizeof reason,
                        "reading the past, nothing published yet: %lld records behind",
                        (long long)records);

@@ -150,6 +150,11 @@ void role_world_flush(void)
     CHECK_STATUS(OK, kafka_producer_flush(producer, 20000, &err));
 }
 
+void role_world_set_broker_up(bool up)
+{
+    kafka_broker_set_up(broker, up);
+}
+
 void role_world_send_text(int partition, const char *user, const char *text, int64_t at_ms)
 {
     role_world_send("events", partition, user, text, strlen(text), at_ms);

@@ -33,6 +33,7 @@ void role_world_send_text(int partition, const char *user, const char *text, int
 /* Events [from, to) of the small world, a user always into the same partition. */
 void role_world_send_events(int from, int to);
 void role_world_flush(void);
+void role_world_set_broker_up(bool up);
 
 struct role *role_world_open(void);
 /* Records of both topics that it has read. */

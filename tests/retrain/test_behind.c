@@ -7,13 +7,19 @@
 
 static struct behind behind;
 
-static enum behind_news look(bool reached, int64_t at_us)
+static enum behind_news look_at(bool reached, int64_t records, int64_t at_us)
 {
     bool mark = !reached;
-    enum behind_news news = behind_look(&behind, reached, BEGIN + at_us, &mark);
+    enum behind_news news = behind_look(&behind, reached, records, BEGIN + at_us, &mark);
 
     CHECK(mark == reached);
     return news;
+}
+
+/* Some records always wait, as on a busy stream. */
+static enum behind_news look(bool reached, int64_t at_us)
+{
+    return look_at(reached, 7, at_us);
 }
 
 TEST(behind_is_who_did_not_reach_a_mark_in_time)
@@ -44,6 +50,27 @@ TEST(behind_is_over_when_a_mark_is_reached_in_time)
     CHECK_INT(BEHIND_NOTHING, look(true, at_us + BEHIND_US + 1));
     CHECK_INT(BEHIND_NOTHING, look(false, at_us + 2 * BEHIND_US)); /* marked one later */
     CHECK_INT(BEHIND_BEGAN, look(false, at_us + 2 * BEHIND_US + 1));
+}
+
+/* A long turn, in which nobody looks, is not late where the mark was reached when it ended. */
+TEST(behind_is_nobody_who_reached_the_mark_however_late_the_look)
+{
+    behind_init(&behind, BEGIN);
+    CHECK_INT(BEHIND_NOTHING, look_at(true, 0, 3 * BEHIND_US));
+    CHECK_INT(BEHIND_NOTHING, look(true, 9 * BEHIND_US)); /* what waits came since */
+    CHECK(behind_seconds(&behind, BEGIN + 9 * BEHIND_US) == 0);
+    CHECK_INT(BEHIND_NOTHING, look(false, 10 * BEHIND_US - 1));
+    CHECK_INT(BEHIND_BEGAN, look(false, 10 * BEHIND_US));
+}
+
+TEST(behind_is_over_when_nothing_waits)
+{
+    behind_init(&behind, BEGIN);
+    CHECK_INT(BEHIND_BEGAN, look(false, BEHIND_US));
+    CHECK_INT(BEHIND_NOTHING, look_at(true, 1, BEHIND_US + 1)); /* reached too late, and goes on */
+    CHECK_INT(BEHIND_NOTHING, look_at(false, 0, 3 * BEHIND_US));
+    CHECK_INT(BEHIND_OVER, look_at(true, 0, 3 * BEHIND_US));
+    CHECK(behind_seconds(&behind, BEGIN + 3 * BEHIND_US) == 0);
 }
 
 /* Each mark is reached, always too late: one story, and one warning. */

@@ -26,9 +26,10 @@ static struct error err;
 
 static void check_page(const struct role *role, const char *page, int wanted, const char *part)
 {
+    static char text[1 << 16]; /* as much as is read */
     struct http_client *client;
     struct text body;
-    char url[80], text[ROLE_VERDICT_BYTES + GATE_REPORT_BYTES];
+    char url[80];
     int code;
 
     CHECK_STATUS(OK, http_client_create(&client, 5000, 1 << 16, &err));
@@ -246,16 +247,66 @@ TEST(role_says_how_far_behind_it_is)
     CHECK_INT(100, role_lag(role));
     role_tell_behind(role);
     check_page(role, "/readyz", 503, "nothing published yet: 100 records behind\"");
-    role->behind.marked_us -= BEHIND_US; /* ten seconds later */
-    role_tell_behind(role);
-    CHECK(role->behind.since_us > 0);
     follow_all(role);
     CHECK_STATUS(OK, role_publish_tables(role, &err));
-    role_tell_behind(role); /* it read what there was, too late */
-    check_page(role, "/readyz", 200, "\"degraded\":\"0 records behind, for 1");
+    role_tell_behind(role);
+    role->behind.marked_us -= 2 * BEHIND_US; /* one long turn, and nothing came */
     role_tell_behind(role);
     check_page(role, "/readyz", 200, "{\"ready\":true,\"device\":\"cpu\"}");
+    role_close(role);
+
+    role_world_send_events(100, 130); /* while it is away */
+    role = role_world_open();
+    role_tell_behind(role);
+    check_page(role, "/readyz", 200, "{\"ready\":true,\"device\":\"cpu\"}");
+    role->behind.marked_us -= BEHIND_US; /* ten seconds later */
+    role_tell_behind(role);
+    check_page(role, "/readyz", 200, "\"degraded\":\"30 records behind, for 1");
+    follow_all(role);
+    role_tell_behind(role); /* too late, but nothing waits */
+    check_page(role, "/readyz", 200, "{\"ready\":true,\"device\":\"cpu\"}");
     CHECK(role->behind.since_us == 0);
+    role_close(role);
+    role_world_end();
+}
+
+static void follow_until_up(struct role *role, bool up)
+{
+    int64_t until_us = clock_monotonic_us() + ROLE_WORLD_PATIENCE_US;
+    int count;
+
+    while (follower_up(role->events_topic) != up || follower_up(role->examples_topic) != up) {
+        CHECK(clock_monotonic_us() < until_us);
+        CHECK_STATUS(OK, role_follow(role, 10, &count, &err));
+    }
+}
+
+/* What is known of the ends is old then: that nothing waits is no news. */
+TEST(role_says_that_kafka_does_not_answer)
+{
+    struct role *role;
+
+    role_world_begin_judging(100000);
+    role_world_send_events(0, 100);
+    role = role_world_open();
+    follow_all(role);
+    CHECK_STATUS(OK, role_publish_tables(role, &err));
+    follow_until_up(role, true);
+    role->heard_us -= 2 * BEHIND_US; /* nobody looked for so long */
+    role_tell_behind(role);
+    check_page(role, "/readyz", 200, "{\"ready\":true,\"device\":\"cpu\"}");
+    role_world_set_broker_up(false);
+    follow_until_up(role, false);
+    role_tell_behind(role);
+    check_page(role, "/readyz", 200, "{\"ready\":true,\"device\":\"cpu\"}");
+    role->heard_us -= BEHIND_US; /* ten seconds later */
+    role_tell_behind(role);
+    check_page(role, "/readyz", 200, "\"degraded\":\"kafka does not answer, for 1");
+    check_page(role, "/metrics", 200, "\nfreshet_retrain_behind_seconds 1");
+    role_world_set_broker_up(true);
+    follow_until_up(role, true);
+    role_tell_behind(role);
+    check_page(role, "/readyz", 200, "{\"ready\":true,\"device\":\"cpu\"}");
     role_close(role);
     role_world_end();
 }
