@@ -478,8 +478,8 @@ static void print_summary(struct demo *d, const struct verdict *v)
                      number(v->before, text[0]), number(v->popularity_before, text[1]));
     else
         (void)printf("NDCG@10 by the truth   model   popularity   (no shift in this run)\n");
-    (void)printf("  at the end           %-7s %-12s %s\n", number(v->model_after, text[2]),
-                 number(v->popularity_after, text[3]),
+    (void)printf("  at the end           %-7s %-*s%s\n", number(v->model_after, text[2]),
+                 n->shift_at_s >= 0 ? 13 : 0, number(v->popularity_after, text[3]),
                  n->shift_at_s >= 0 ? number(v->frozen_after, text[4]) : "");
     if (demo_view_why(n, v->model_after, v->popularity_after, d->screen, sizeof d->screen) > 0)
         (void)printf("%s", d->screen);

@@ -400,6 +400,7 @@ enum status demo_roles_tend(struct demo_roles *r, struct error *err)
     }
     for (int i = 0; i < DEMO_ROLES; i++) {
         struct role *role = &r->roles[i];
+        int pid = (int)role->process.pid; /* 0 once it has ended */
 
         if (role->wanted && role->admin == 0)
             (void)read_ports(r, (enum demo_role)i);
@@ -407,15 +408,13 @@ enum status demo_roles_tend(struct demo_roles *r, struct error *err)
             continue;
         if (role->process.exit_code == 128 + SIGKILL && i != DEMO_SIMULATE) {
             enum status status;
-            int killed_pid;
 
             r->restarts++;
-            killed_pid = demo_roles_pid(r, (enum demo_role)i);
             status = spawn(r, (enum demo_role)i, err);
             if (status != OK)
                 return status;
             log_event(LOG_WARN, "restarted", "a role was killed and is started again",
-                      log_text("killed", role_names[i]), log_int("killed_pid", killed_pid),
+                      log_text("killed", role_names[i]), log_int("killed_pid", pid),
                       log_int("new_pid", demo_roles_pid(r, (enum demo_role)i)));
             continue;
         }
