@@ -172,7 +172,7 @@ clean: ## remove build/
 
 .PHONY: help
 help: ## this list
-	@grep -hE '^[a-z_-]+:.*## ' $(filter-out %.d,$(MAKEFILE_LIST)) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z_-]+:.*## ' $(filter-out %.d,$(MAKEFILE_LIST)) | LC_ALL=C sort -t : -k 1,1 | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 -include $(objects:.o=.d) $(test_objects:.o=.d) $(benches:$(B)/bench/%=$(B)/tests/bench/%.d) \
          $(addprefix $(B)/tests/bench/,figure.d golden.d testbed.d)

@@ -266,6 +266,22 @@ static void kept_and_next(void)
     model_workspace_destroy(workspace);
 }
 
+static void print_legend(void)
+{
+    (void)printf(
+        "\nA row is a launch of the kernel, the mean of its runs.\n"
+        "  asked    bytes that threads load and store; least: each word once, as with perfect\n"
+        "           caches; ratio: asked / least, what L1 and L2 have to catch\n"
+        "  fma, float, special, integer, other: instructions of the PTX by kind; shared: bytes of\n"
+        "           shared memory that are loaded and stored\n"
+        "  regs, smem, occ: registers a thread and bytes of shared memory a block (ptxas), and "
+        "the\n"
+        "           share of a multiprocessor's threads that then run at once\n"
+        "  ~ us     the floor, an estimate: the longer of least / bandwidth (b) and floating point "
+        "/\n"
+        "           rate (f) of an A100, of an H100; -: needs nvcc\n");
+}
+
 /* The name in front of "(" that ends so, in the text from here on; NULL: none in this line. */
 static const char *kernel_in(char *line)
 {
@@ -319,6 +335,8 @@ TEST(cuda_roofline_has_every_kernel_in_a_table)
     other_step("o: one step of the other forms, 400 item rows, 29 tokens, 42 candidates");
     kept_and_next();
     preset_step("h: one step with products of bf16, 400 item rows, 29 tokens, 42 candidates", true);
+    if (whole())
+        print_legend();
     CHECK_INT(0, glob("kernels/cuda/*.cu", 0, NULL, &files));
     for (size_t i = 0; i < files.gl_pathc; i++)
         count += look_for_kernels(files.gl_pathv[i]);

@@ -63,13 +63,13 @@ no_cuda() { # TARGET [NAME=VALUE]: of make, where no toolkit is but in this cach
     env -u CUDA_HOME -u MAKEFLAGS -u SAN "PATH=/usr/bin:/bin" HOME="$folder" FRESHET_CACHE="$folder/no" "${2:-A=1}" make -s --no-print-directory "$1" 2>&1
 }
 if [ -z "$(env -u CUDA_HOME PATH=/usr/bin:/bin FRESHET_CACHE="$folder/no" sh kernels/cuda/find.sh)" ]; then
-    says "no nvcc" "skipped cuda_gpu: no nvcc here; make cuda-deps" "$(no_cuda test-gpu)"
+    says "no nvcc" "skipped cuda_gpu: no nvcc for builds here; make cuda-deps fetches one; " "$(no_cuda test-gpu)"
     says "no nvcc, counted" "0 passed, 0 failed, 1 skipped" "$(no_cuda bench-gpu)"
     says "a sanitizer" "skipped bench_gpu: a build with SAN=thread has no CUDA" "$(no_cuda bench-gpu SAN=thread)"
     mkdir -p "$folder/no/for-tests/cuda/nvidia/cu13/bin" "$folder/no/for-tests/cuda/nvidia/cu13/include"
     touch "$folder/no/for-tests/cuda/nvidia/cu13/include/cublas_v2.h"
     program no/for-tests/cuda/nvidia/cu13/bin/nvcc exit
-    says "the tests' nvcc" "builds do not take the tests' own nvcc ($folder/no/for-tests/cuda/nvidia/cu13); make cuda-deps" "$(no_cuda test-gpu)"
+    says "the tests' nvcc" "no nvcc for builds here; make cuda-deps fetches one (the one in $folder/no/for-tests/cuda/nvidia/cu13 is for tests alone); " "$(no_cuda test-gpu)"
 fi
 
 # ---- the gates of ptx.sh: a toolkit whose nvcc gives this text for every file ----
