@@ -3,6 +3,7 @@
 
 #include "features/scalars.h"
 #include "kernels/model_file.h"
+#include "ops/clock.h"
 #include "ops/log.h"
 #include "ops/metric.h"
 #include "scorer/catalogue.h"
@@ -16,8 +17,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define PATH_BYTES   4096
-#define DEVICE_TRIES 3 /* what a GPU refuses once it may take the next time */
+#define PATH_BYTES     4096
+#define AGAIN_FIRST_US INT64_C(1000000)
+#define AGAIN_LAST_US  INT64_C(60000000)
 
 METRIC_COUNTER(swaps, "freshet_serve_model_swaps_total", "served versions swapped in");
 METRIC_COUNTER(refused, "freshet_serve_model_refused_total", "bundles or deltas refused");
@@ -50,6 +52,12 @@ struct file_mark {
     off_t bytes;
 };
 
+/* What memory was short for, or the device refused, is mostly others' doing and passes: it is tried
+ * again, less and less often. Zeroed: at once. */
+struct again {
+    int64_t wait_us, due_us;
+};
+
 #define CONTEXTS_ANY (-1)
 
 struct served_slot {
@@ -57,8 +65,10 @@ struct served_slot {
     pthread_mutex_t lock; /* guards now, and taking a reference to it; and gone */
     struct version *now;
     struct weights *gone; /* nobody scores with them any more: the refresher buries them */
-    char refused[MODEL_VERSION_MAX];
-    int device_tries;         /* of the newest bundle, that the device refused */
+    char refused[MODEL_VERSION_MAX];   /* for good */
+    char postponed[MODEL_VERSION_MAX]; /* is tried again, for want of what why_postponed says */
+    struct again postponed_until;
+    struct error why_postponed;
     struct item_tables *base; /* tables of the bundle as published: deltas apply to a copy */
     struct file_mark delta_mark;
     struct catalogue *catalogue; /* borrowed, may be NULL */
@@ -67,8 +77,22 @@ struct served_slot {
     enum served_bf16 bf16;
     bool recalls; /* next-item scores are asked for */
     struct kv_cache *histories;
-    bool fitted; /* to the model that serves, as well as can be */
+    bool fitted; /* to the model that serves */
+    struct again fitted_again;
 };
+
+static bool again_due(const struct again *again)
+{
+    return again->wait_us == 0 || clock_monotonic_us() >= again->due_us;
+}
+
+static void again_later(struct again *again)
+{
+    again->wait_us = again->wait_us == 0 ? AGAIN_FIRST_US : 2 * again->wait_us;
+    if (again->wait_us > AGAIN_LAST_US)
+        again->wait_us = AGAIN_LAST_US;
+    again->due_us = clock_monotonic_us() + again->wait_us;
+}
 
 /* The last to release may be a request: what takes time is left to the refresher. */
 static void weights_release(struct weights *weights)
@@ -465,6 +489,16 @@ static enum status follow_catalogue(struct served_slot *slot, bool *changed, str
     return swap_tables(slot, &described, tables, changed, err);
 }
 
+/* Another bundle begins with a short wait: what was met belongs to the one before. */
+static void postpone(struct served_slot *slot, const char *name, const struct error *why)
+{
+    if (strcmp(slot->postponed, name) != 0)
+        slot->postponed_until = (struct again){0};
+    (void)snprintf(slot->postponed, sizeof slot->postponed, "%s", name);
+    slot->why_postponed = *why;
+    again_later(&slot->postponed_until);
+}
+
 static enum status follow_current(struct served_slot *slot, bool *changed, struct error *err)
 {
     char name[MODEL_VERSION_MAX];
@@ -474,15 +508,17 @@ static enum status follow_current(struct served_slot *slot, bool *changed, struc
         return status;
     if (strcmp(slot->refused, name) == 0)
         return error_set(err, ERR_REJECTED, "bundle %s was refused before", name);
+    if (strcmp(slot->postponed, name) == 0 && !again_due(&slot->postponed_until))
+        return error_set(err, ERR_REJECTED, "bundle %s is tried again within a minute: %s", name,
+                         slot->why_postponed.text);
     status = load_bundle(slot, name, err);
     if (status == OK) {
         *changed = true;
         slot->refused[0] = 0;
-        slot->device_tries = 0;
-    } else if (status_action(status) == ACTION_SKIP || status == ERR_CONFLICT ||
-               ((status == ERR_DEVICE || status == ERR_NOMEM) &&
-                ++slot->device_tries >= DEVICE_TRIES)) {
-        slot->device_tries = 0;
+        slot->postponed[0] = 0;
+    } else if (status == ERR_DEVICE || status == ERR_NOMEM) {
+        postpone(slot, name, err);
+    } else if (status_action(status) == ACTION_SKIP || status == ERR_CONFLICT) {
         (void)snprintf(slot->refused, sizeof slot->refused, "%s", name);
     }
     return status;

@@ -9,7 +9,8 @@
  * is done. Loading happens on the refresher's thread; the swap is one pointer under a lock,
  * and weights are freed by the refresher, too.
  *
- * A bundle that cannot be used is refused, counted and named in the log once; what serves goes on.
+ * A bundle that cannot be used is refused, and one that there is no memory for is tried again; each
+ * try that fails is counted, and what serves goes on.
  * Thread: acquire and release from any; refresh from one.
  */
 #ifndef SCORER_SERVED_H
@@ -74,10 +75,12 @@ void served_release(struct served_slot *slot, const struct served *served); /* N
  * did.
  *
  * Errors: ERR_NOT_FOUND no bundle has been published yet (not worth a warning); else why the newest
- *         one was refused: ERR_CORRUPT, ERR_MALFORMED, ERR_VERSION, ERR_CONFLICT (its scalars are
- * not those of this build), ERR_LIMIT, ERR_IO, ERR_NOMEM and ERR_DEVICE (both: three times in a row
- * of one bundle). A refused version is not read again until `current` names another. What serves
- * follows its delta and the catalogue whatever became of the newest.
+ *         one does not serve: ERR_CORRUPT, ERR_MALFORMED, ERR_VERSION, ERR_CONFLICT (its scalars
+ *         are not those of this build) and ERR_LIMIT are for good: it is not read again until
+ *         `current` names another. ERR_IO: it is tried at each call. ERR_NOMEM, ERR_DEVICE: it is
+ *         tried again after a second, then after twice as long each time, up to a minute.
+ *         ERR_REJECTED: not tried this time; refused before, or its wait is not over. What serves
+ *         follows its delta and the catalogue whatever became of the newest.
  */
 MUST_CHECK enum status served_refresh(struct served_slot *slot, bool *changed, struct error *err);
 

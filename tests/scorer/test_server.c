@@ -679,33 +679,78 @@ TEST(server_ranks_without_the_model_what_the_device_refuses_and_ends_when_it_is_
     choose_own();
 }
 
+/* The calls, a fifth of a second apart as in serve, that find the bundle still waiting. */
+static int calls_until_tried(struct served_slot *slot, enum status expected)
+{
+    struct error err;
+    bool changed;
+    enum status status;
+    int calls = 0;
+
+    while ((status = served_refresh(slot, &changed, &err)) == ERR_REJECTED) {
+        clock_fake_advance_us(200000);
+        calls++;
+        CHECK(calls < 1000);
+    }
+    CHECK_STATUS(expected, status);
+    CHECK(changed == (status == OK));
+    return calls;
+}
+
 TEST(server_serves_on_when_the_device_refuses_the_next_bundle)
 {
     struct fixture f;
     struct error err;
-    bool changed;
 
     choose_fake();
     setup(&f, true);
     fixture_publish(test_folder(), "v2", f.tables, true, false);
-    atomic_store(&refuses_weights, ERR_DEVICE);
-    for (int tries = 0; tries < 3; tries++) {
-        atomic_store(&refuses_weights, tries == 1 ? ERR_NOMEM : ERR_DEVICE);
-        CHECK_STATUS(tries == 1 ? ERR_NOMEM : ERR_DEVICE, served_refresh(f.slot, &changed, &err));
+    clock_fake_set(clock_wall_ms(), clock_monotonic_us());
+    for (int tries = 0; tries < 4; tries++) { /* at once, after 1, 2 and 4 s */
+        atomic_store(&refuses_weights, tries % 2 == 1 ? ERR_NOMEM : ERR_DEVICE);
+        CHECK_INT(tries == 0 ? 0 : 5 << (tries - 1),
+                  calls_until_tried(f.slot, tries % 2 == 1 ? ERR_NOMEM : ERR_DEVICE));
     }
-    CHECK_STATUS(ERR_REJECTED, served_refresh(f.slot, &changed, &err)); /* for good */
     CHECK_STATUS(OK, server_check(f.server, true, &err));
-    atomic_store(&refuses_weights, OK);
     post(&f, "/v1/rerank", ASK);
     CHECK_INT(200, f.code);
     CHECK_TEXT("v1+0", f.answer.model_version);
     CHECK_TEXT("model", f.answer.arm);
-    fixture_publish(test_folder(), "v3", f.tables, true, false);
-    atomic_store(&refuses_weights, ERR_DEVICE);
-    CHECK_STATUS(ERR_DEVICE, served_refresh(f.slot, &changed, &err));
     atomic_store(&refuses_weights, OK);
-    CHECK_STATUS(OK, served_refresh(f.slot, &changed, &err)); /* it was refused once */
-    CHECK(changed);
+    fixture_publish(test_folder(), "v3", f.tables, true, false); /* another has its own waits */
+    atomic_store(&refuses_weights, ERR_DEVICE);
+    CHECK_INT(0, calls_until_tried(f.slot, ERR_DEVICE));
+    CHECK_INT(5, calls_until_tried(f.slot, ERR_DEVICE));
+    atomic_store(&refuses_weights, OK);
+    CHECK_INT(10, calls_until_tried(f.slot, OK));
+    clock_fake_off();
+    teardown(&f);
+    choose_own();
+}
+
+TEST(server_takes_its_first_bundle_when_there_is_memory_again)
+{
+    struct fixture f;
+    struct served_slot *slot;
+    struct error err;
+    bool changed;
+    int calls = 0;
+
+    choose_fake();
+    setup(&f, true);
+    clock_fake_set(clock_wall_ms(), clock_monotonic_us());
+    CHECK_STATUS(OK, served_slot_create(&slot, test_folder(), NULL, &err));
+    atomic_store(&refuses_weights, ERR_NOMEM);
+    for (int tries = 0; tries < 20; tries++) /* the wait ends at a minute */
+        calls = calls_until_tried(slot, ERR_NOMEM);
+    CHECK_INT(300, calls);
+    CHECK_STATUS(ERR_REJECTED, served_refresh(slot, &changed, &err));
+    CHECK(strstr(err.text, "no weights today") != NULL); /* as /readyz says it */
+    CHECK(served_acquire(slot) == NULL);
+    atomic_store(&refuses_weights, OK);
+    CHECK_INT(300, calls_until_tried(slot, OK));
+    served_slot_destroy(slot);
+    clock_fake_off();
     teardown(&f);
     choose_own();
 }
