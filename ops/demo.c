@@ -45,6 +45,7 @@
 #define INGEST_DROPPED    "freshet_ingest_records_total{outcome=\"dropped\"}"
 #define INGEST_ERASED     "freshet_ingest_records_total{outcome=\"erased\"}"
 #define INGEST_DEAD       "freshet_ingest_records_total{outcome=\"dead\"}"
+#define INGEST_LAG        "freshet_ingest_lag_records"
 #define INGEST_FRESHNESS  "freshet_ingest_freshness_seconds"
 #define SERVE_ANSWERS     "freshet_serve_answers_total"
 #define SERVE_FULL        "freshet_serve_answers_total{degraded=\"none\"}"
@@ -64,15 +65,13 @@
 #define SIM_WARM          "freshet_simulate_warm"
 
 /* A role's counters start at 0 again when it was restarted: what the ended one had counted is
- * kept, so that sums stay those of all its lives. Its last second may be missing. */
+ * kept, so that sums stay those of all its lives. Its last second may be missing, but for what
+ * ingest counts: see demo_roles_before(). */
 struct counter {
     double base, last;
 };
 
-enum counted { APPLIED, DUPLICATE, LATE, DROPPED, ERASED, DEAD, COUNTED };
 enum counted_elsewhere { ANSWERS, FULL, PUBLISHED, REFUSED, COUNTED_ELSEWHERE };
-static const char *const counted_series[COUNTED] = {INGEST_APPLIED, INGEST_DUPLICATE, INGEST_LATE,
-                                                    INGEST_DROPPED, INGEST_ERASED,    INGEST_DEAD};
 
 /* A role's /metrics of a while ago, so that quantiles are of the last half minute, not of all time:
  * the past is produced at full speed, and what waited behind it then says nothing of now. */
@@ -88,7 +87,6 @@ struct demo {
     struct demo_page *page;
     struct json_parser *parser;
     struct demo_numbers numbers;
-    struct counter counters[COUNTED];
     struct counter others[COUNTED_ELSEWHERE];
     struct memory ingest, serve;
     bool terminal;
@@ -130,22 +128,22 @@ static struct text remember(struct memory *memory, struct text metrics, double n
 static void read_ingest(struct demo *d)
 {
     struct text metrics = demo_roles_metrics(d->roles, DEMO_INGEST);
+    const struct demo_totals *ended = demo_roles_before(d->roles);
+    struct demo_numbers *n = &d->numbers;
     struct text before;
-    double total[COUNTED];
 
+    n->waiting = scrape_value(metrics, INGEST_LAG, (double)NAN);
     if (metrics.bytes == 0)
         return;
-    before = remember(&d->ingest, metrics, d->numbers.elapsed_s);
-    for (int i = 0; i < COUNTED; i++)
-        total[i] = total_of(&d->counters[i], scrape_value(metrics, counted_series[i], 0));
-    d->numbers.applied = total[APPLIED];
-    d->numbers.duplicates = total[DUPLICATE];
-    d->numbers.late = total[LATE];
-    d->numbers.dropped = total[DROPPED];
-    d->numbers.erased = total[ERASED];
-    d->numbers.dead = total[DEAD];
-    d->numbers.fresh_p50_s = scrape_quantile(metrics, before, INGEST_FRESHNESS, 0.5);
-    d->numbers.fresh_p99_s = scrape_quantile(metrics, before, INGEST_FRESHNESS, 0.99);
+    before = remember(&d->ingest, metrics, n->elapsed_s);
+    n->applied = ended->applied + scrape_value(metrics, INGEST_APPLIED, 0);
+    n->duplicates = ended->duplicates + scrape_value(metrics, INGEST_DUPLICATE, 0);
+    n->late = ended->late + scrape_value(metrics, INGEST_LATE, 0);
+    n->dropped = ended->dropped + scrape_value(metrics, INGEST_DROPPED, 0);
+    n->erased = ended->erased + scrape_value(metrics, INGEST_ERASED, 0);
+    n->dead = ended->dead + scrape_value(metrics, INGEST_DEAD, 0);
+    n->fresh_p50_s = scrape_quantile(metrics, before, INGEST_FRESHNESS, 0.5);
+    n->fresh_p99_s = scrape_quantile(metrics, before, INGEST_FRESHNESS, 0.99);
 }
 
 /* The newest version, from the live feed. */
@@ -341,6 +339,7 @@ static enum status settle(struct demo *d, struct error *err)
         return status;
     d->numbers.delivered = (double)delivered;
     d->numbers.phase = "done";
+    d->numbers.waiting = (double)NAN; /* from here on Redis is asked */
     until_us = clock_monotonic_us() + (int64_t)CATCH_UP_MS * 1000;
     do {
         struct demo_totals t;
@@ -545,6 +544,7 @@ static enum status open_demo(struct demo *d, struct error *err)
     }
     d->numbers.total_s = seconds;
     d->numbers.phase = "starting";
+    d->numbers.waiting = (double)NAN;
     d->numbers.shift_at_s = d->numbers.logged = d->numbers.published_at_s = -1;
     d->numbers.model_age_s = d->numbers.fresh_p50_s = d->numbers.fresh_p99_s = -1;
     d->numbers.request_p50_s = d->numbers.request_p99_s = -1;

@@ -48,6 +48,7 @@ struct demo_roles {
     struct role roles[DEMO_ROLES];
     struct json_parser *parser;
     int restarts;
+    struct demo_totals before; /* what ingest's ended processes counted */
 };
 
 static const char *const role_names[DEMO_ROLES] = {"ingest", "retrain", "serve", "frozen",
@@ -392,6 +393,19 @@ void demo_roles_stop(struct demo_roles *r)
     free(r);
 }
 
+/* What an ended ingest had counted since it was last asked is gone with it; Redis knows it, and
+ * nothing changes there until the next one runs. */
+static void keep_totals(struct demo_roles *r)
+{
+    struct demo_totals totals;
+    struct error err;
+
+    if (demo_roles_totals(r, &totals, &err) == OK)
+        r->before = totals;
+    else
+        log_event(LOG_WARN, "totals_unknown", err.text);
+}
+
 enum status demo_roles_tend(struct demo_roles *r, struct error *err)
 {
     if (process_ended(&r->redis)) {
@@ -410,6 +424,8 @@ enum status demo_roles_tend(struct demo_roles *r, struct error *err)
             enum status status;
 
             r->restarts++;
+            if (i == DEMO_INGEST)
+                keep_totals(r);
             status = spawn(r, (enum demo_role)i, err);
             if (status != OK)
                 return status;
@@ -423,6 +439,11 @@ enum status demo_roles_tend(struct demo_roles *r, struct error *err)
                          role->process.exit_code);
     }
     return OK;
+}
+
+const struct demo_totals *demo_roles_before(const struct demo_roles *r)
+{
+    return &r->before;
 }
 
 int demo_roles_restarts(const struct demo_roles *r)

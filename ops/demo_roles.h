@@ -60,6 +60,9 @@ struct demo_totals {
 };
 MUST_CHECK enum status demo_roles_totals(struct demo_roles *roles, struct demo_totals *totals,
                                          struct error *err);
+/* The totals when ingest was last started again; all 0 before that. What its process counts comes
+ * on top. */
+const struct demo_totals *demo_roles_before(const struct demo_roles *roles);
 /* Ports and process id of a role; 0: not known now. */
 int demo_roles_admin_port(const struct demo_roles *roles, enum demo_role role);
 int demo_roles_listen_port(const struct demo_roles *roles, enum demo_role role);

@@ -270,6 +270,11 @@ double demo_view_behind(const struct demo_numbers *n)
     return n->delivered + of_others(n) - counted(n);
 }
 
+double demo_view_waiting(const struct demo_numbers *n)
+{
+    return isnan(n->waiting) ? fmax(demo_view_behind(n), 0) : n->waiting;
+}
+
 bool demo_view_exact(const struct demo_numbers *n)
 {
     return n->delivered > 0 && demo_view_behind(n) == 0 &&
@@ -338,7 +343,6 @@ size_t demo_view_screen(const struct demo_numbers *n, int columns, int rows, cha
     struct page page = {into, bytes, 0, columns < 20 ? 20 : columns, rows};
     struct page *p = &page;
     char a[16], b[16], c[16], hints[HINTS][LINE_BYTES];
-    double behind = demo_view_behind(n);
     int hint_lines = 0, plot_rows;
 
     hints_of(n, hints);
@@ -355,8 +359,8 @@ size_t demo_view_screen(const struct demo_numbers *n, int columns, int rows, cha
     put(p, "\x1b[0m");
     line(p, "Kafka: %s", n->broker);
     line(p, "%s", "");
-    line(p, "  events     %.0f /s   sent %.0f   applied %.0f   behind %.0f", n->events_per_s,
-         n->delivered, n->applied, behind > 0 ? behind : 0);
+    line(p, "  events     %.0f /s   sent %.0f   behind %.0f   applied %.0f (1 s ago)",
+         n->events_per_s, n->delivered, demo_view_waiting(n), n->applied);
     line(p, "             duplicates %.0f   late %.0f   dead letters %.0f   roles restarted %d",
          n->duplicates, n->late, n->dead, n->restarts);
     line(p, "  freshness  half within %s, 99 %% within %s   (Kafka to sequence)",
@@ -402,10 +406,12 @@ size_t demo_view_line(const struct demo_numbers *n, char *into, size_t bytes)
     char a[16], b[16], c[16], d[16];
 
     put(&page,
-        "%4.0f s  %-15s sent %.0f, applied %.0f, dead %.0f | fresh p99 %s | %.0f lists | model %s "
+        "%4.0f s  %-15s sent %.0f, behind %.0f; 1 s ago: applied %.0f, duplicates and late %.0f, "
+        "dead %.0f | fresh p99 %s | %.0f lists | model %s "
         "| NDCG model %s, popularity %s, frozen %s | PSI %.2f",
-        n->elapsed_s, n->phase, n->delivered, n->applied, n->dead, duration(n->fresh_p99_s, a),
-        n->lists, n->version[0] == 0 ? "-" : n->version, quality(n->now.model, b),
+        n->elapsed_s, n->phase, n->delivered, demo_view_waiting(n), n->applied,
+        n->duplicates + n->late, n->dead, duration(n->fresh_p99_s, a), n->lists,
+        n->version[0] == 0 ? "-" : n->version, quality(n->now.model, b),
         quality(n->now.popularity, c), quality(n->now.frozen, d), n->drift);
     return page.used;
 }
@@ -475,6 +481,7 @@ size_t demo_view_json(const struct demo_numbers *n, char *into, size_t bytes)
     json_real(&w, "late", n->late);
     json_real(&w, "dropped", n->dropped);
     json_real(&w, "dead", n->dead);
+    json_real(&w, "behind", demo_view_waiting(n));
     put_measured(&w, "events_per_s", n->events_per_s);
     put_measured(&w, "fresh_p50_s", n->fresh_p50_s);
     put_measured(&w, "fresh_p99_s", n->fresh_p99_s);

@@ -36,7 +36,8 @@ struct demo_numbers {
     int restarts;
     /* ingest */
     double delivered, applied, duplicates, late, dropped, erased, dead;
-    double logged; /* records in Kafka at the end, whoever wrote them; -1: not known */
+    double waiting; /* ingest's own lag; NAN: it knows none now */
+    double logged;  /* records in Kafka at the end, whoever wrote them; -1: not known */
     double events_per_s;
     double fresh_p50_s, fresh_p99_s; /* record timestamp to applied; -1: none yet */
     /* serve */
@@ -75,6 +76,9 @@ size_t demo_view_screen(const struct demo_numbers *n, int columns, int rows, cha
 size_t demo_view_hints(const struct demo_numbers *n, char *into, size_t bytes);
 /* Records that are in Kafka, by the demo's own users or by others, and not yet counted. */
 double demo_view_behind(const struct demo_numbers *n);
+/* The same while it runs: what ingest says, for its counters are up to a second older than
+ * delivered; the difference only where it says nothing. Never below 0. */
+double demo_view_waiting(const struct demo_numbers *n);
 /* Is every record counted once? Others may have written beside the demo's users. */
 bool demo_view_exact(const struct demo_numbers *n);
 /* The sum at the end, and whose records they were. */

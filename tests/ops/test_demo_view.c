@@ -19,6 +19,7 @@ static struct demo_numbers *numbers_new(void)
     n->broker = "embedded broker (librdkafka's mock: for demonstration only)";
     n->total_s = 150;
     n->shift_at_s = n->logged = -1;
+    n->waiting = (double)NAN;
     n->model_age_s = n->fresh_p50_s = n->fresh_p99_s = n->request_p50_s = n->request_p99_s = -1;
     n->now = (struct demo_sample){0, (double)NAN, (double)NAN, (double)NAN};
     return n;
@@ -264,6 +265,32 @@ TEST(demo_view_verdict_takes_each_once_and_keeps_the_newest)
     CHECK_INT(DEMO_VERDICTS_MAX, n->verdicts_count);
     CHECK_TEXT("refused: 18", n->verdicts[DEMO_VERDICTS_MAX - 1].text);
     CHECK_TEXT("refused: 18\nok: a line more", n->gate_report);
+    free(n);
+}
+
+TEST(demo_view_shows_ingests_own_lag_and_the_difference_without_it)
+{
+    static char text[64 * 1024];
+    struct demo_numbers *n = numbers_new();
+
+    n->delivered = 1000;
+    n->applied = 800;
+    n->duplicates = 100;
+    n->late = 90;
+    n->dead = 6;
+    text[demo_view_line(n, text, sizeof text)] = 0;
+    CHECK(strstr(text, " sent 1000, behind 4; 1 s ago: applied 800, duplicates and late 190, dead "
+                       "6 |") != NULL);
+    n->waiting = 2; /* what came meanwhile is applied, and not counted yet */
+    text[demo_view_line(n, text, sizeof text)] = 0;
+    CHECK(strstr(text, " sent 1000, behind 2; ") != NULL);
+    text[demo_view_json(n, text, sizeof text)] = 0;
+    CHECK(strstr(text, "\"behind\":2,") != NULL);
+    text[demo_view_screen(n, 80, 24, text, sizeof text)] = 0;
+    CHECK(strstr(text, "sent 1000   behind 2   applied 800 (1 s ago)") != NULL);
+    n->waiting = (double)NAN;
+    n->delivered = 900; /* its figure is a moment older */
+    CHECK_NEAR(0, demo_view_waiting(n), 0);
     free(n);
 }
 
