@@ -273,7 +273,7 @@ TEST(command_help_wraps_between_words)
 }
 
 /* Paragraphs are broken where they are printed: one that was broken by hand is broken twice. Lines
- * to copy are indented. */
+ * to copy are indented; a point of a list begins with "-". */
 TEST(command_helps_leave_line_breaks_to_the_printer)
 {
     static const struct command *const *const folders[] = {ops_commands,     features_commands,
@@ -284,8 +284,8 @@ TEST(command_helps_leave_line_breaks_to_the_printer)
         for (int i = 0; folders[t][i] != NULL; i++)
             for (const char *at = strchr(folders[t][i]->help, '\n'); at != NULL;
                  at = strchr(at + 1, '\n'))
-                if (at[1] != '\0' && at[1] != '\n' && at[1] != ' ' && at[-1] != '\n' &&
-                    at[-1] != ':')
+                if (at[1] != '\0' && at[1] != '\n' && at[1] != ' ' && at[1] != '-' &&
+                    at[-1] != '\n' && at[-1] != ':')
                     test_fail(__FILE__, __LINE__, "%s: \"%.40s\"", folders[t][i]->name, at + 1);
 }
 
