@@ -28,12 +28,14 @@
 #define REDIS_BUDGET_MS_DEFAULT 15
 #define SCORERS_MAX             64
 /* RERANK_K_MAX rows, each an id of 256 bytes escaped to six times that, and its scalars by name. */
-#define ANSWER_BYTES (2 * 1024 * 1024)
-#define TRACE_BYTES  (128 * 1024)
-#define POP_US       100000
-#define RECENT_MAX   32
-#define RECENT_ITEMS 5
-#define RETRY_AFTER  "Retry-After: 1\n"
+#define ANSWER_BYTES  (2 * 1024 * 1024)
+#define TRACE_BYTES   (128 * 1024)
+#define POP_US        100000
+#define LOOK_FIRST_US INT64_C(1000000)
+#define LOOK_LAST_US  INT64_C(10000000)
+#define RECENT_MAX    32
+#define RECENT_ITEMS  5
+#define RETRY_AFTER   "Retry-After: 1\n"
 
 static const char *const endpoint_names[] = {"rerank", "recommend"};
 enum endpoint { ENDPOINT_RERANK, ENDPOINT_RECOMMEND, ENDPOINTS };
@@ -96,7 +98,8 @@ struct server {
     pthread_t threads[SCORERS_MAX];
     int threads_count;
     atomic_bool draining;
-    atomic_bool suspected; /* a request failed on the device since server_check() */
+    atomic_bool suspected; /* a request failed on the device since it was last looked at */
+    int64_t look_wait_us, look_due_us; /* of server_check() alone */
     uint64_t recent_seed;
 
     pthread_mutex_t recent_lock;
@@ -393,6 +396,11 @@ static enum status rank_by(struct scorer *s, struct job *job, const struct serve
     return job->request.explain ? explain(s, &ranker, &request, answer, err) : OK;
 }
 
+static bool has_device(const struct server *server)
+{
+    return server->options.backend != NULL && server->options.backend->works != NULL;
+}
+
 /* What the device refuses, or has no memory for, is ranked without the model; who runs the server
  * looks whether the device works at all. */
 static enum status rank_job(struct scorer *s, struct job *job, const struct served *served,
@@ -403,7 +411,7 @@ static enum status rank_job(struct scorer *s, struct job *job, const struct serv
 
     if (status != ERR_DEVICE && status != ERR_NOMEM)
         return status;
-    if (!atomic_exchange(&s->server->suspected, true))
+    if (has_device(s->server) && !atomic_exchange(&s->server->suspected, true))
         log_event(LOG_ERROR, "device_failed", err->text,
                   log_text("runbook", "freshet runbook gpu-failed"));
     return rank_by(s, job, served, NULL, answer, err);
@@ -585,16 +593,36 @@ void server_destroy(struct server *server)
     free(server);
 }
 
+/* While a shortage lasts, looks and their log lines come less and less often. */
+static bool look_due(struct server *server)
+{
+    int64_t now_us = clock_monotonic_us();
+
+    if (now_us < server->look_due_us)
+        return false;
+    if (server->look_wait_us == 0 || now_us - server->look_due_us > server->look_wait_us)
+        server->look_wait_us = LOOK_FIRST_US;
+    else
+        server->look_wait_us *= 2;
+    if (server->look_wait_us > LOOK_LAST_US)
+        server->look_wait_us = LOOK_LAST_US;
+    server->look_due_us = now_us + server->look_wait_us;
+    return true;
+}
+
 enum status server_check(struct server *server, bool suspected, struct error *err)
 {
-    const struct backend *backend = server->options.backend;
     enum status status;
+    bool failed;
 
-    suspected = atomic_exchange(&server->suspected, false) || suspected;
-    if (!suspected || backend == NULL)
+    if (!has_device(server) ||
+        (!suspected && (!atomic_load(&server->suspected) || !look_due(server))))
         return OK;
-    status = backend_works(backend, err);
-    if (status == OK)
+    failed = atomic_exchange(&server->suspected, false);
+    status = backend_works(server->options.backend, err);
+    if (status == ERR_NOMEM && failed) /* no answer yet: it is looked at again */
+        atomic_store(&server->suspected, true);
+    if (status == OK && failed)
         log_event(LOG_INFO, "device_works", "what it refused was one call; serves on");
     return status == ERR_DEVICE ? status : OK; /* short of memory is not lost */
 }

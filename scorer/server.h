@@ -48,8 +48,10 @@ void server_drain(struct server *server, int64_t timeout_ms);
 void server_destroy(struct server *server); /* NULL is fine */
 
 /* Asks the backend whether it still works when it failed a request since the last call, or the
- * caller (suspected). OK: it does, or nobody suspects it; else ERR_DEVICE and why: the process
- * is to end and be started anew, when it looks at the GPU again. Thread: one. */
+ * caller (suspected). For requests it asks at once, then after 1 s, 2 s .. 10 s while they go on
+ * failing. OK: it does, there was no memory to ask (it will again), or nobody suspects it; else
+ * ERR_DEVICE and why: the process is to end and be started anew, when it looks at the GPU again.
+ * Thread: one. */
 MUST_CHECK enum status server_check(struct server *server, bool suspected, struct error *err);
 
 /* For http_server_options.routes, with the server as context. */

@@ -557,7 +557,7 @@ TEST(server_tells_the_model_where_it_is_asked_from_and_the_trace_says_so)
 /* ---- a device that fails ---- */
 
 static atomic_int refuses_scores, refuses_weights; /* with that status, or OK */
-static atomic_bool lost;
+static atomic_bool lost, no_room;
 static atomic_int questions;
 static char on_device; /* stands for a model there */
 
@@ -609,6 +609,8 @@ static void drop_no_pass(struct device_pass *pass)
 static enum status answer_whether_lost(struct error *err)
 {
     (void)atomic_fetch_add(&questions, 1);
+    if (atomic_load(&no_room))
+        return error_set(err, ERR_NOMEM, "no room to ask");
     return atomic_load(&lost) ? error_set(err, ERR_DEVICE, "the device is lost") : OK;
 }
 
@@ -655,6 +657,7 @@ TEST(server_ranks_without_the_model_what_the_device_refuses_and_ends_when_it_is_
     CHECK_INT(DEGRADED_NONE, f.answer.degraded);
     CHECK_STATUS(OK, server_check(f.server, false, &err));
     CHECK_INT(0, questions); /* nobody suspects it */
+    clock_fake_set(clock_wall_ms(), clock_monotonic_us());
     for (int i = 0; i < 2; i++) {
         atomic_store(&refuses_scores, i == 0 ? ERR_DEVICE : ERR_NOMEM);
         post(&f, "/v1/rerank", ASK);
@@ -662,16 +665,31 @@ TEST(server_ranks_without_the_model_what_the_device_refuses_and_ends_when_it_is_
         CHECK_TEXT("popularity", f.answer.arm);
         CHECK_INT(DEGRADED_POPULARITY, f.answer.degraded);
         CHECK_INT(3, f.answer.items_count);
+        CHECK_INT(i, questions);
+        if (i == 1) { /* the second look within a second waits */
+            CHECK_STATUS(OK, server_check(f.server, false, &err));
+            CHECK_INT(i, questions);
+            clock_fake_advance_us(1000000);
+        }
         CHECK_STATUS(OK, server_check(f.server, false, &err)); /* it works */
         CHECK_INT(i + 1, questions);
         CHECK_STATUS(OK, server_check(f.server, false, &err));
         CHECK_INT(i + 1, questions);
     }
+    atomic_store(&no_room, true); /* it is asked again, without another request */
+    post(&f, "/v1/rerank", ASK);
+    for (int i = 0; i < 2; i++) {
+        clock_fake_advance_us(4000000);
+        CHECK_STATUS(OK, server_check(f.server, false, &err));
+        CHECK_INT(3 + i, questions);
+    }
+    atomic_store(&no_room, false);
     atomic_store(&lost, true);
     CHECK_STATUS(ERR_DEVICE, server_check(f.server, true, &err));
     CHECK_TEXT("the device is lost", err.text);
     atomic_store(&lost, false);
     atomic_store(&refuses_scores, OK);
+    clock_fake_off();
     post(&f, "/v1/rerank", ASK);
     CHECK_TEXT("model", f.answer.arm);
     CHECK_INT(DEGRADED_NONE, f.answer.degraded);
