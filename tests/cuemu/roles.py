@@ -1,8 +1,9 @@
 """tests/cuemu/roles.py - what test_roles.sh has to compare: weights of two bundles, scores of two answers.
 
     roles.py weights CPU GPU     learnt by as many steps from the same: within 4e-3 of the largest change,
-                                 but for one of a thousand: a gradient that is 0 but for rounding, as that
-                                 of head.b in a list's loss, of which AdamW makes a whole step
+                                 but for a few of each tensor, none of a small one: where a gradient is 0 but
+                                 for rounding, AdamW makes a whole step of it. head.b in a list's loss
+                                 is such a one, and alone in its tensor
     roles.py scores CPU GPU      of the same items by the model, within 1e-4 * (1 + |score|)
 """
 import array
@@ -29,11 +30,15 @@ def weights(cpu, gpu):
     change = max(map(abs, cpu['layers.0.b1']))
     if cpu.keys() != gpu.keys() or not change > 1e-6:
         sys.exit(f'{len(cpu)} and {len(gpu)} tensors, a change of {change:g}')
-    differences = [abs(a - b) for name in cpu for a, b in zip(cpu[name], gpu[name], strict=True)]
-    others = sum(not difference <= 4e-3 * change for difference in differences)
-    print(f'{others} of {len(differences)} differ; by {max(differences):g} at most; largest change {change:g}')
-    if others > len(differences) // 1000 or not max(differences) <= 2 * change:
-        sys.exit(1)
+    wrong = []
+    for name in cpu:
+        differences = [abs(a - b) for a, b in zip(cpu[name], gpu[name], strict=True)]
+        others = [difference for difference in differences if not difference <= 4e-3 * change]
+        few = 1 if name == 'head.b' else min(8, len(differences) // 50)
+        if len(others) > few or any(not other <= 2 * change for other in others):
+            wrong.append(f'{len(others)} of {len(differences)} of {name}, by {max(others):g} at most')
+    if wrong:
+        sys.exit(f'the largest change is {change:g}, and others are: ' + '; '.join(wrong))
 
 
 def scores(cpu, gpu):

@@ -58,10 +58,16 @@ one() { # NUMBER LINE
     fi
 }
 
+SECONDS=0
+took() { # WHAT: since the last that was said
+    printf '%s took %d s\n' "$1" "$SECONDS"
+    SECONDS=0
+}
 build/cuemu/run --jobs="$(nproc)" | tee "$folder/tests.log"
 read -r tests_passed tests_failed tests_skipped < <(
     sed -nE 's/^([0-9]+) passed, ([0-9]+) failed, ([0-9]+) skipped$/\1 \2 \3/p' "$folder/tests.log" | tail -n 1)
 : "${tests_passed:=0}" "${tests_failed:=1}" "${tests_skipped:=0}"
+took 'the tests'
 
 # The program of bench-gpu, to its end; and scripts for where a GPU or nvcc is.
 bench_is_good() {
@@ -80,10 +86,12 @@ fi
 bash tests/cuemu/test_scripts.sh | tee "$folder/scripts.log"
 read -r p f < <(sed -nE 's/^([0-9]+) passed, ([0-9]+) failed, 0 skipped$/\1 \2/p' "$folder/scripts.log")
 tests_passed=$((tests_passed + ${p:-0})) tests_failed=$((tests_failed + ${f:-1}))
+took 'the bench and the scripts'
 
 TESTS_BUILT=1 bash tests/cuemu/test_roles.sh | tee "$folder/roles.log"
 read -r p f s < <(sed -nE 's/^([0-9]+) passed, ([0-9]+) failed, ([0-9]+) skipped$/\1 \2 \3/p' "$folder/roles.log")
 tests_passed=$((tests_passed + ${p:-0})) tests_failed=$((tests_failed + ${f:-1})) tests_skipped=$((tests_skipped + ${s:-0}))
+took 'the roles'
 
 number=0
 while IFS= read -r line; do
@@ -95,6 +103,7 @@ done <tests/cuemu/bugs.txt
 wait
 passed=$(grep -lx passed "$folder"/*.verdict 2>/dev/null | wc -l)
 printf '%d of %d planted bugs were seen\n' "$passed" "$number"
+took 'the planted bugs'
 failed=$((tests_failed + number - passed))
 printf '%d passed, %d failed, %d skipped\n' $((tests_passed + passed)) "$failed" "$tests_skipped"
 [ "$failed" = 0 ]
