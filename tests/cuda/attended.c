@@ -52,3 +52,18 @@ void attended_fill(struct attended *a, int number, int32_t history_max, struct r
     a->r_pos = device_random_floats(random, a->P + 1);
     a->r_time = device_random_floats(random, BUCKET_COUNT);
 }
+
+struct cuda_attention attended_on_device(const struct attended *a)
+{
+    return (struct cuda_attention){
+        .form = a->form,
+        .T = a->T,
+        .C = a->C,
+        .H = a->H,
+        .r_pos = DEVICE_PUT(a->r_pos, a->P + 1),
+        .r_time = DEVICE_PUT(a->r_time, BUCKET_COUNT),
+        .history_start = DEVICE_PUT(a->history_start, a->B + 1),
+        .time_ms = DEVICE_PUT(a->time_ms, a->T),
+        .request_time_ms = DEVICE_PUT(a->request_time_ms, a->B),
+    };
+}

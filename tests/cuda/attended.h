@@ -28,4 +28,7 @@ void attended_tiles(struct cuda_tile *tiles, int32_t *count, int32_t request, in
  * come first. What it points at lives until device_clear(). */
 void attended_fill(struct attended *a, int number, int32_t history_max, struct random *random);
 
+/* Copies to the device; rows and keys as they are in z. No log_total, no pages. */
+struct cuda_attention attended_on_device(const struct attended *a);
+
 #endif

@@ -39,12 +39,16 @@ float *device_floats(int64_t count)
 
 float *device_get(const float *from, int64_t count)
 {
-    float *to = device_room(count, sizeof *to);
+    return device_copy(from, count, sizeof *from);
+}
+
+void *device_copy(const void *from, int64_t count, size_t bytes)
+{
+    void *to = device_room(count, bytes);
 
     CHECK(cudaDeviceSynchronize() == cudaSuccess);
     if (count > 0)
-        CHECK(cudaMemcpy(to, from, (size_t)count * sizeof *to, cudaMemcpyDeviceToHost) ==
-              cudaSuccess);
+        CHECK(cudaMemcpy(to, from, (size_t)count * bytes, cudaMemcpyDeviceToHost) == cudaSuccess);
     return to;
 }
 
@@ -72,11 +76,10 @@ float *device_nans(int64_t count)
 
 void device_clear(void)
 {
-    for (int i = 0; i < held_count; i++)
-        CHECK(cudaFree(held[i]) == cudaSuccess);
-    for (int i = 0; i < rooms_count; i++)
-        free(rooms[i]);
-    held_count = rooms_count = 0;
+    while (rooms_count > 0)
+        free(rooms[--rooms_count]);
+    while (held_count > 0) /* counted down first: what cannot be freed is not tried again */
+        CHECK(cudaFree(held[--held_count]) == cudaSuccess);
 }
 
 float *device_random_floats(struct random *random, int64_t count)
@@ -126,6 +129,10 @@ void device_for_some_shapes(int count, void (*shape)(int number, struct random *
 {
     int64_t launched = cuemu_launches();
 
+    /* A test that failed in the middle of a shape has left its arrays, its order and its reports.
+     */
+    cuemu_schedule(CUEMU_IN_ORDER, 0);
+    device_clear();
     (void)cuemu_reports();
     for (int number = 0; number < count; number++) {
         struct random random;

@@ -19,6 +19,7 @@ void *device_put(const void *from, int64_t count, size_t bytes);
 float *device_floats(int64_t count);
 /* Waits for all work, then copies. */
 float *device_get(const float *from, int64_t count);
+void *device_copy(const void *from, int64_t count, size_t bytes);
 /* Of the host, zeroed; one more than count. As all that is made here, it lives until
  * device_clear(). */
 void *device_room(int64_t count, size_t bytes);

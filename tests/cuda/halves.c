@@ -56,13 +56,7 @@ uint16_t *halves_room(int64_t count)
 
 uint16_t *halves_get(const uint16_t *from, int64_t count)
 {
-    uint16_t *to = device_room(count, sizeof *to);
-
-    CHECK(cudaDeviceSynchronize() == cudaSuccess);
-    if (count > 0)
-        CHECK(cudaMemcpy(to, from, (size_t)count * sizeof *to, cudaMemcpyDeviceToHost) ==
-              cudaSuccess);
-    return to;
+    return device_copy(from, count, sizeof *from);
 }
 
 void halves_check_near(const char *what, const double *want, const uint16_t *on_device,

@@ -53,6 +53,15 @@ struct model_config lessons_config(int number)
     return models_config(number, &random);
 }
 
+struct model_config lessons_softmax(void)
+{
+    struct model_config config = lessons_config(2);
+
+    config.attention = MODEL_ATTENTION_SOFTMAX;
+    config.L = 2;
+    return config;
+}
+
 struct model_config lessons_switched(int number)
 {
     struct model_config config = lessons_config(number);
@@ -72,6 +81,16 @@ struct trainer_config lessons_smooth(void)
     config.epsilon = 1;
     config.warmup_steps = 0;
     config.clip = .5f;
+    return config;
+}
+
+struct trainer_config lessons_adagrad(void)
+{
+    struct trainer_config config = lessons_smooth();
+
+    config.items = TRAINER_ITEMS_ADAGRAD;
+    config.clip = 0;
+    config.learning_rate = .01f;
     return config;
 }
 

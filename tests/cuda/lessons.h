@@ -18,13 +18,17 @@ struct twins {
 struct twins lessons_twins(const struct model_config *config, struct trainer_config trainer);
 void lessons_drop(struct twins *twins);
 
-/* models_config(), of the test's seed; and with those switches on, of two layers. */
+/* models_config(), of the test's seed; with softmax, and with those switches on, both of two
+ * layers. */
 struct model_config lessons_config(int number);
+struct model_config lessons_softmax(void);
 struct model_config lessons_switched(int number);
 
 /* An epsilon of 1 makes AdamW's step nearly the gradient itself: with the usual one a rounding
  * error in a small gradient would become a whole step, and nothing could be compared. */
 struct trainer_config lessons_smooth(void);
+/* The item table by Adagrad, in small steps; nothing is clipped. */
+struct trainer_config lessons_adagrad(void);
 
 /* Every term; what is asked of switched models; points and next items of little. */
 extern const struct trainer_objective lessons_every_term, lessons_of_switches, lessons_small;

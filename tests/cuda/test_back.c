@@ -121,24 +121,6 @@ static int32_t order_tiles(struct attended *a)
     return history;
 }
 
-static struct cuda_attention attention_of(const struct attended *a)
-{
-    return (struct cuda_attention){
-        .form = a->form,
-        .T = a->T,
-        .C = a->C,
-        .H = a->H,
-        .r_pos = DEVICE_PUT(a->r_pos, a->P + 1),
-        .r_time = DEVICE_PUT(a->r_time, BUCKET_COUNT),
-        .history_start = DEVICE_PUT(a->history_start, a->B + 1),
-        .time_ms = DEVICE_PUT(a->time_ms, a->T),
-        .request_time_ms = DEVICE_PUT(a->request_time_ms, a->B),
-        .log_total = a->form == CUDA_ATTENTION_SOFTMAX
-                         ? device_floats((int64_t)(a->T + a->N) * a->H)
-                         : NULL,
-    };
-}
-
 static void check_passes(const struct want *want, const struct attended *a,
                          const struct cuda_attention_back *back)
 {
@@ -194,7 +176,9 @@ static void attention_back_shape(int number, struct random *random)
                                         .dz = DEVICE_PUT(unset, rows * 4 * a.C),
                                         .bias = device_floats(parts),
                                         .delta = device_floats(rows * a.H)};
-    back.attention = attention_of(&a);
+    back.attention = attended_on_device(&a);
+    if (a.form == CUDA_ATTENTION_SOFTMAX)
+        back.attention.log_total = device_floats(rows * a.H);
     CHECK_STATUS(OK,
                  cuda_attention(NULL, o, back.z, back.attention, back.tiles, a.tiles_count, &err));
     CHECK_STATUS(OK, cuda_attention_backward(NULL, back, a.T, a.N, &err));

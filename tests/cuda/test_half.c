@@ -160,7 +160,7 @@ TEST(cuda_half_products_of_turned_matrices)
 static void listed_shape(int number, struct random *random)
 {
     int32_t B = number == 0 ? 0 : 1 + device_below(random, 5), V = 1 + device_below(random, 20);
-    int32_t C = 16 * (1 + device_below(random, 12)), start[8] = {0}, listed[64];
+    int32_t C = 16 * (1 + device_below(random, 12)), start[8] = {0}, listed[64] = {0};
     uint16_t *states = halves_random(random, (int64_t)B * C);
     uint16_t *emb = halves_random(random, (int64_t)V * C);
     float *norms = device_random_floats(random, V), *got, *out;

@@ -277,15 +277,8 @@ static void check_attended(const struct attended *a, struct random *random, bool
 
     lay(&l, a, pages, random);
     o = device_floats((int64_t)l.rows * a->C);
-    attention = (struct cuda_attention){.form = a->form,
-                                        .T = l.T,
-                                        .C = a->C,
-                                        .H = a->H,
-                                        .r_pos = DEVICE_PUT(a->r_pos, a->P + 1),
-                                        .r_time = DEVICE_PUT(a->r_time, BUCKET_COUNT),
-                                        .history_start = DEVICE_PUT(a->history_start, a->B + 1),
-                                        .time_ms = DEVICE_PUT(a->time_ms, a->T),
-                                        .request_time_ms = DEVICE_PUT(a->request_time_ms, a->B)};
+    attention = attended_on_device(a);
+    attention.T = l.T;
     if (pages)
         attention.pages = (struct cuda_pages){
             .at = DEVICE_PUT(l.pool, (int64_t)POOL_PAGES * l.pitch),

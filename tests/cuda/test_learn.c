@@ -84,16 +84,10 @@ TEST(cuda_training_mixed_silu_cross)
 
 TEST(cuda_training_hinge_lambda_softmax_adagrad)
 {
-    struct model_config config = lessons_config(2);
-    struct trainer_config trainer = lessons_smooth();
+    struct model_config config = lessons_softmax();
 
-    config.attention = MODEL_ATTENTION_SOFTMAX;
-    config.L = 2;
-    trainer.items = TRAINER_ITEMS_ADAGRAD;
-    trainer.clip = 0;
-    trainer.learning_rate = .01f;
     cuemu_schedule(CUEMU_REVERSE, 2);
-    check_steps(&config, trainer,
+    check_steps(&config, lessons_adagrad(),
                 (struct trainer_objective){.point = .1f,
                                            .pair = 1,
                                            .list = .5f,

@@ -109,16 +109,10 @@ TEST(cuda_half_training_every_term_silu_cross)
 
 TEST(cuda_half_training_softmax_cross_adagrad)
 {
-    struct model_config config = lessons_config(2);
-    struct trainer_config trainer = lessons_smooth();
+    struct model_config config = lessons_softmax();
 
-    config.attention = MODEL_ATTENTION_SOFTMAX;
-    config.L = 2;
-    trainer.items = TRAINER_ITEMS_ADAGRAD;
-    trainer.clip = 0;
-    trainer.learning_rate = .01f;
     cuemu_schedule(CUEMU_REVERSE, 2);
-    check_step(&config, trainer,
+    check_step(&config, lessons_adagrad(),
                (struct trainer_objective){.point = .1f, .pair = 1, .next = 1, .negatives = 9},
                lessons_usual, LESSONS_USUAL, TOLERANCE);
 }
