@@ -1,6 +1,8 @@
 /* kernels/cuda/graphs.c - graphs by their shapes: found, made, dropped. */
 #include "kernels/cuda/graphs.h"
 
+#include "ops/log.h"
+
 #include <stddef.h>
 
 static bool allowed = true;
@@ -83,13 +85,26 @@ static cudaGraphExec_t make(cudaStream_t stream,
     return made;
 }
 
+/* A call that was refused once may be tried again; each try costs a request its making. */
+static void rest(struct graphs *graphs, cudaError_t why)
+{
+    static struct log_limit limit;
+
+    graphs->without = GRAPHS_REST;
+    if (log_every(&limit, 60000))
+        log_event(LOG_WARN, "graph_refused", cudaGetErrorString(why),
+                  log_text("meanwhile", "requests go launch by launch"));
+}
+
 bool graphs_launch(struct graphs *graphs, const struct graph_key *key, cudaStream_t stream,
                    enum status (*queue)(void *context, struct error *err), void *context)
 {
     int i = 0;
 
-    if (graphs->refused)
+    if (graphs->without > 0) {
+        graphs->without--;
         return false;
+    }
     while (i < GRAPHS_MAX && (graphs->rows[i].made == NULL || !same(&graphs->rows[i].key, key)))
         i++;
     if (i == GRAPHS_MAX) {
@@ -103,8 +118,7 @@ bool graphs_launch(struct graphs *graphs, const struct graph_key *key, cudaStrea
         cudaGraphLaunch(graphs->rows[i].made, stream) == cudaSuccess)
         return true;
     drop(graphs, i);
-    graphs->refused = true;
-    (void)cudaGetLastError(); /* the caller goes on without, and is not told of this one */
+    rest(graphs, cudaGetLastError()); /* the caller goes on without, and is not told of this one */
     return false;
 }
 

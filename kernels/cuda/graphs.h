@@ -22,7 +22,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define GRAPHS_MAX 8 /* a pass keeps; the one that was not used for longest goes */
+#define GRAPHS_MAX  8   /* a pass keeps; the one that was not used for longest goes */
+#define GRAPHS_REST 256 /* requests without, after one whose graph was refused */
 /* More history rows or candidates, or requests, go without: they keep the device busy. */
 #define GRAPHS_ROWS   4096
 #define GRAPHS_B      64
@@ -42,7 +43,7 @@ struct graphs {
         uint64_t used;
     } rows[GRAPHS_MAX];
     uint64_t clock;
-    bool refused; /* the driver made none: no more are asked for */
+    int32_t without; /* requests to go launch by launch yet, after a call that was refused */
 };
 
 /* Rounds requests, rows of histories and of candidates, and tokens of histories up to a shape there
@@ -52,6 +53,9 @@ bool graphs_shape(int32_t *B, int32_t *T, int32_t *N, int32_t *tokens);
 /**
  * Launches the graph of that key on the stream; makes it first, of what queue() queues there. False
  * when the driver makes none, or queue() fails: then nothing was launched, and the caller does it.
+ * That is logged, once a minute at most, and the next GRAPHS_REST requests go without: a driver
+ * that captures none says it as one does whose capture was spoiled, so no refusal is believed for
+ * good.
  */
 bool graphs_launch(struct graphs *graphs, const struct graph_key *key, cudaStream_t stream,
                    enum status (*queue)(void *context, struct error *err), void *context);

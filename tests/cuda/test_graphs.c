@@ -154,3 +154,42 @@ TEST(cuda_graphs_leave_what_is_too_large_to_plain_launches)
     check_graph(s.model, s.workspace, 1);
     serving_end(&s);
 }
+
+/* Whatever call it was, that request and GRAPHS_REST more go launch by launch, not all from then
+ * on.
+ */
+TEST(cuda_graphs_are_tried_again_after_a_refused_call)
+{
+    const struct jagged_size size = {9, 12};
+    struct serving s = {0};
+    int64_t before;
+
+    cuemu_need_emulator();
+    serving_begin(&s, 0, 5);
+    serving_model(&s);
+    jagged_fill(&jagged, &s.config, &size, 1, 5);
+    check_graph(s.model, s.workspace, 1);
+    jagged_fill(&jagged, &s.config, &(struct jagged_size){9, 90}, 1, 5);
+    check_graph(s.model, s.workspace, 1);
+    graphs_allow(true);
+    for (int64_t call = 1; call < 60; call++) {
+        float scores[SERVING_SCORES_MAX];
+        struct error err;
+        bool met;
+
+        before = cuemu_replays();
+        cuemu_fail(call, CUEMU_REFUSED);
+        (void)(model_score(s.model, s.workspace, &jagged.batch, scores, &err) == OK);
+        met = cuemu_failed() != NULL;
+        cuemu_fail(0, CUEMU_REFUSED);
+        CHECK(met); /* one of them is the graph's launch */
+        if (cuemu_replays() != before)
+            continue;
+        for (int i = 0; i <= GRAPHS_REST; i++)
+            CHECK_STATUS(OK, model_score(s.model, s.workspace, &jagged.batch, scores, &err));
+        CHECK(cuemu_replays() > before);
+        break;
+    }
+    graphs_allow(false);
+    serving_end(&s);
+}
