@@ -22,8 +22,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define GRAPHS_MAX  8   /* a pass keeps; the one that was not used for longest goes */
+#define GRAPHS_MAX 8 /* a pass keeps; the one that was not used for longest goes */
+#ifndef GRAPHS_REST
 #define GRAPHS_REST 256 /* requests without, after one whose graph was refused */
+#endif
 /* More history rows or candidates, or requests, go without: they keep the device busy. */
 #define GRAPHS_ROWS   4096
 #define GRAPHS_B      64

@@ -7,8 +7,8 @@
 
 E := build/cuemu
 CUEMU_CXX ?= $(CXX)
-# PASS_SLICE: item tables in several slices, that are small enough for tests.
-cuemu_include := -Itests/cuemu/include -I. -D_GNU_SOURCE -DPASS_SLICE=4096
+# PASS_SLICE: item tables in several slices, that are small enough for tests. GRAPHS_REST: fewer requests.
+cuemu_include := -Itests/cuemu/include -I. -D_GNU_SOURCE -DPASS_SLICE=4096 -DGRAPHS_REST=9
 cuemu_kernel_flags := -x c++ -std=c++17 -g -O1 -Wall -Wextra -Werror -fPIE -fcf-protection=none \
 	-fsanitize=thread,undefined,float-cast-overflow -fno-sanitize=vptr,object-size -fno-sanitize-recover=all
 # clang++ would put words of its own in front of a kernel, where the nops of __launch_bounds__ are.
