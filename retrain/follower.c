@@ -248,11 +248,12 @@ static int64_t end_of(const struct follower *f, int at)
     return high > f->goals[at] ? high : f->goals[at];
 }
 
-/* Says which logs go on, as far as is known. */
+/* Says which logs go on, as far as is known. One record more may be a transaction's marker, which
+ * is told late: others do not wait for that, at worst a log's last record comes out of its turn. */
 static void expect(struct follower *f)
 {
     for (int i = 0; i < f->count; i++)
-        merge_expect(f->merge, i, f->reads[i] + 1 < end_of(f, i)); /* as reached() */
+        merge_expect(f->merge, i, f->reads[i] + 1 < end_of(f, i));
 }
 
 static void drop(struct follower *f, int at)
@@ -373,8 +374,11 @@ int64_t follower_lag(struct follower *f)
 {
     int64_t lag = 0;
 
-    for (int i = 0; i < f->count; i++)
-        lag += end_of(f, i) > f->offsets[i].next ? end_of(f, i) - f->offsets[i].next : 0;
+    for (int i = 0; i < f->count; i++) {
+        int64_t waiting = end_of(f, i) - f->offsets[i].next;
+
+        lag += waiting > 0 ? waiting : 0;
+    }
     return lag;
 }
 

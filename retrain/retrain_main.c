@@ -83,7 +83,9 @@ static int run_retrain(struct command_line *line)
 
 static const struct option_row retrain_options[] = {
     {"once", OPTION_FLAG, NULL, NULL,
-     "train one round on what is there, publish or refuse, and exit 0 or 1"},
+     "train one round on what is there, publish or refuse, and exit 0 or 1; waits up to 30 s for "
+     "lists "
+     "whose labels may be on their way"},
     {"ports-file", OPTION_TEXT, "PATH", NULL,
      "write the admin port in use there, as JSON (useful with port 0)"},
     {0},

@@ -117,14 +117,16 @@ bool history_cache_fit(struct kv_cache *cache, const struct model *model)
 {
     struct kv_cache_stats stats;
     struct error err;
+    enum status status;
 
     if (cache == NULL || model == NULL)
         return true;
-    if (model_reserve_cache(model, cache, &err) != OK) {
+    status = model_reserve_cache(model, cache, &err);
+    if (status != OK) {
         log_event(LOG_WARN, "history_cache_off", err.text,
                   log_text("remedy", "each request computes its whole history; set "
                                      "serve.history_cache to what there is room for"));
-        return true;
+        return status == ERR_LIMIT; /* too few bytes for this model: as they will be */
     }
     if (!model_fits_cache(model, cache))
         return false;

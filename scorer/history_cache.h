@@ -38,8 +38,8 @@ MUST_CHECK enum status history_cache_open(struct kv_cache **cache, int64_t bytes
 void history_cache_close(struct kv_cache *cache); /* NULL is fine */
 
 /* Once this model serves: takes the memory in place of its requests, and logs how much of histories
- * it keeps. Where there is no memory, requests are scored without. False: answers of a model of
- * another shape still read what is there; ask again. NULL is fine. */
+ * it keeps. False: there is no memory, so that requests are scored without, which is logged, or
+ * answers of a model of another shape still read what is there; ask again later. NULL is fine. */
 bool history_cache_fit(struct kv_cache *cache, const struct model *model);
 
 /* Users whose last `events` of the history this many bytes keep, context tokens of the model

@@ -405,6 +405,7 @@ static enum status load_bundle(struct served_slot *slot, const char *name, struc
     slot->base = base;
     slot->delta_mark = (struct file_mark){0};
     slot->fitted = false;
+    slot->fitted_again = (struct again){0};
     swap_in(slot, version);
     return OK;
 failed:
@@ -524,6 +525,15 @@ static enum status follow_current(struct served_slot *slot, bool *changed, struc
     return status;
 }
 
+/* Less and less often where there is no memory, or others still read. */
+static void fit_histories(struct served_slot *slot)
+{
+    if (slot->fitted || !again_due(&slot->fitted_again))
+        return;
+    slot->fitted = history_cache_fit(slot->histories, slot->now->served.model);
+    again_later(&slot->fitted_again);
+}
+
 enum status served_refresh(struct served_slot *slot, bool *changed, struct error *err)
 {
     enum status status, of_tables;
@@ -540,8 +550,7 @@ enum status served_refresh(struct served_slot *slot, bool *changed, struct error
             *err = why;
             status = of_tables;
         }
-        if (!slot->fitted)
-            slot->fitted = history_cache_fit(slot->histories, slot->now->served.model);
+        fit_histories(slot);
     }
     bury(slot);
     if (status != OK && status != ERR_NOT_FOUND && status != ERR_REJECTED)

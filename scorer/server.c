@@ -28,14 +28,15 @@
 #define REDIS_BUDGET_MS_DEFAULT 15
 #define SCORERS_MAX             64
 /* RERANK_K_MAX rows, each an id of 256 bytes escaped to six times that, and its scalars by name. */
-#define ANSWER_BYTES  (2 * 1024 * 1024)
-#define TRACE_BYTES   (128 * 1024)
-#define POP_US        100000
-#define LOOK_FIRST_US INT64_C(1000000)
-#define LOOK_LAST_US  INT64_C(10000000)
-#define RECENT_MAX    32
-#define RECENT_ITEMS  5
-#define RETRY_AFTER   "Retry-After: 1\n"
+#define ANSWER_BYTES     (2 * 1024 * 1024)
+#define TRACE_BYTES      (128 * 1024)
+#define POP_US           100000
+#define LOOK_FIRST_US    INT64_C(1000000)
+#define LOOK_LAST_US     INT64_C(10000000)
+#define RECENT_MAX       32
+#define RECENT_ITEMS     5
+#define RETRY_AFTER      "Retry-After: 1\n"
+#define NO_MEMORY_LOG_MS 60000
 
 static const char *const endpoint_names[] = {"rerank", "recommend"};
 enum endpoint { ENDPOINT_RERANK, ENDPOINT_RECOMMEND, ENDPOINTS };
@@ -396,6 +397,8 @@ static enum status rank_by(struct scorer *s, struct job *job, const struct serve
     return job->request.explain ? explain(s, &ranker, &request, answer, err) : OK;
 }
 
+static struct log_limit no_memory_limit;
+
 static bool has_device(const struct server *server)
 {
     return server->options.backend != NULL && server->options.backend->works != NULL;
@@ -411,9 +414,13 @@ static enum status rank_job(struct scorer *s, struct job *job, const struct serv
 
     if (status != ERR_DEVICE && status != ERR_NOMEM)
         return status;
-    if (has_device(s->server) && !atomic_exchange(&s->server->suspected, true))
+    if (!has_device(s->server)) {
+        if (log_every(&no_memory_limit, NO_MEMORY_LOG_MS))
+            log_event(LOG_ERROR, "ranked_without_model", err->text);
+    } else if (!atomic_exchange(&s->server->suspected, true)) {
         log_event(LOG_ERROR, "device_failed", err->text,
                   log_text("runbook", "freshet runbook gpu-failed"));
+    }
     return rank_by(s, job, served, NULL, answer, err);
 }
 

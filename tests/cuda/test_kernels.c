@@ -11,6 +11,7 @@
 #include "tests/cuda/attended.h"
 #include "tests/cuda/device.h"
 #include "tests/cuda/halves.h"
+#include "tests/kernels/best_first.h"
 #include "tests/test.h"
 
 #include <math.h>
@@ -477,17 +478,6 @@ TEST(cuda_dot_head_is_that_of_its_formula)
 
 /* ---- the best of each request's scores ---- */
 
-static const float *sorted_by; /* of better_first() */
-
-static int better_first(const void *a, const void *b)
-{
-    int32_t i = *(const int32_t *)a, j = *(const int32_t *)b;
-
-    if (sorted_by[i] != sorted_by[j])
-        return sorted_by[i] > sorted_by[j] ? -1 : 1;
-    return i < j ? -1 : 1;
-}
-
 /* Few values, so ties, and odd ones among others. */
 static void make_odd(float *scores, int64_t count, struct random *random)
 {
@@ -543,8 +533,7 @@ static void check_top(struct cuda_top top, const float *scores, const float *inv
             if (v > 0 && !isnan(scaled[v]))
                 order[count++] = v;
         }
-        sorted_by = scaled;
-        qsort(order, (size_t)count, sizeof *order, better_first);
+        best_first(order, count, scaled);
         for (int32_t i = 0; i < top.k; i++) {
             float score = i < count ? scaled[order[i]] : -INFINITY;
             int32_t row;

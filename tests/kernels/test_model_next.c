@@ -4,6 +4,7 @@
  */
 #include "kernels/model.h"
 
+#include "tests/kernels/best_first.h"
 #include "tests/kernels/jagged.h"
 #include "tests/test.h"
 
@@ -14,17 +15,6 @@
 #define REQUESTS_MAX 40
 
 static struct jagged jagged;
-static const float *sorted_by; /* of better_first() */
-
-static int better_first(const void *a, const void *b)
-{
-    int32_t i = *(const int32_t *)a, j = *(const int32_t *)b;
-
-    if (sorted_by[i] != sorted_by[j])
-        return sorted_by[i] > sorted_by[j] ? -1 : 1;
-    return i < j ? -1 : 1;
-}
-
 /* Every third row is the one before it once more: ties. */
 static struct model *model_of(int32_t V, int32_t C, int contexts)
 {
@@ -52,16 +42,16 @@ static void check_sorted(const struct batch *batch, int32_t V, int32_t pitch, co
     CHECK(order != NULL);
     for (int32_t b = 0; b < batch->B; b++) {
         bool none = batch->history_start[b + 1] == batch->history_start[b];
+        const float *by = all + (int64_t)b * pitch;
         int32_t count = 0;
 
-        sorted_by = all + (int64_t)b * pitch;
         for (int32_t v = 1; v < V && !none; v++)
-            if (!isnan(sorted_by[v]))
+            if (!isnan(by[v]))
                 order[count++] = v;
-        qsort(order, (size_t)count, sizeof *order, better_first);
+        best_first(order, count, by);
         for (int32_t i = 0; i < k; i++) {
             CHECK_INT(i < count ? order[i] : -1, rows[(int64_t)b * k + i]);
-            CHECK(best[(int64_t)b * k + i] == (i < count ? sorted_by[order[i]] : -INFINITY));
+            CHECK(best[(int64_t)b * k + i] == (i < count ? by[order[i]] : -INFINITY));
         }
     }
     free(order);

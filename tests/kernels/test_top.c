@@ -5,6 +5,7 @@
 #include "kernels/ops.h"
 
 #include "ops/random.h"
+#include "tests/kernels/best_first.h"
 #include "tests/test.h"
 
 #include <math.h>
@@ -13,17 +14,6 @@
 
 #define ROWS_MAX 3000
 #define K_MAX    400
-
-static const float *sorted_by; /* of better_first() */
-
-static int better_first(const void *a, const void *b)
-{
-    int32_t i = *(const int32_t *)a, j = *(const int32_t *)b;
-
-    if (sorted_by[i] != sorted_by[j])
-        return sorted_by[i] > sorted_by[j] ? -1 : 1;
-    return i < j ? -1 : 1;
-}
 
 /* kind 0: any; 1: few values, so ties; 2: odd ones among them; 3: rising, so each beats all. */
 static void fill(float *scores, int32_t count, int kind, struct random *random)
@@ -53,8 +43,7 @@ static void check_top(const struct ops *ops, const float *scores, int32_t first,
     for (int32_t i = 0; i < count; i++)
         if (!isnan(scores[i]))
             order[numbers++] = i;
-    sorted_by = scores;
-    qsort(order, (size_t)numbers, sizeof *order, better_first);
+    best_first(order, numbers, scores);
     top_begin(&top, keys, k);
     for (int32_t at = 0; at < count;) {
         int32_t piece = (int32_t)random_below(random, 50);

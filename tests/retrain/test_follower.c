@@ -84,6 +84,18 @@ static void follow(struct follower *follower, struct seen *seen, int until)
     CHECK_INT(until, seen->count);
 }
 
+/* Up to the record that seen refuses. */
+static void follow_to_refusal(struct follower *follower, struct seen *seen)
+{
+    int64_t until_us = clock_monotonic_us() + PATIENCE_US;
+    enum status status = OK;
+    int count;
+
+    while (status == OK && clock_monotonic_us() < until_us)
+        status = follower_poll(follower, 20, see, seen, &count, &err);
+    CHECK_STATUS(ERR_NOMEM, status);
+}
+
 TEST(follower_reads_every_partition_once_and_in_order)
 {
     struct seen seen = {0};
@@ -230,16 +242,11 @@ TEST(follower_lag_is_what_is_in_the_log_and_not_read)
 {
     struct seen seen = {.refuse_at = 1};
     struct follower *follower;
-    enum status status = OK;
-    int64_t until_us = clock_monotonic_us() + PATIENCE_US;
-    int count;
 
     begin();
     fill(0, 0, 10);
     follower = open_at(NULL, 0);
-    while (status == OK && clock_monotonic_us() < until_us)
-        status = follower_poll(follower, 20, see, &seen, &count, &err);
-    CHECK_STATUS(ERR_NOMEM, status);
+    follow_to_refusal(follower, &seen);
     CHECK_INT(9, follower_lag(follower));
     follower_close(follower);
     end();
@@ -250,9 +257,6 @@ TEST(follower_reaches_what_was_marked)
 {
     struct seen seen = {.refuse_at = 12};
     struct follower *follower;
-    enum status status = OK;
-    int64_t until_us = clock_monotonic_us() + PATIENCE_US;
-    int count;
 
     begin();
     fill(0, 0, 10);
@@ -262,9 +266,7 @@ TEST(follower_reaches_what_was_marked)
     follow(follower, &seen, 10);
     CHECK(follower_reached(follower));
     fill(0, 10, 20);
-    while (status == OK && clock_monotonic_us() < until_us)
-        status = follower_poll(follower, 20, see, &seen, &count, &err);
-    CHECK_STATUS(ERR_NOMEM, status);
+    follow_to_refusal(follower, &seen);
     CHECK(follower_reached(follower) && follower_lag(follower) > 5);
     follower_mark(follower);
     CHECK(!follower_reached(follower) && follower_caught_up(follower));

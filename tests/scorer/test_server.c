@@ -557,8 +557,8 @@ TEST(server_tells_the_model_where_it_is_asked_from_and_the_trace_says_so)
 /* ---- a device that fails ---- */
 
 static atomic_int refuses_scores, refuses_weights; /* with that status, or OK */
-static atomic_bool lost, no_room;
-static atomic_int questions;
+static atomic_bool lost, no_room, has_pool;
+static atomic_int questions, pools_asked;
 static char on_device; /* stands for a model there */
 
 static enum status put_nothing(struct device_model **device, const struct network_state *state,
@@ -595,10 +595,16 @@ static enum status score_zeros(struct device_pass **pass, const struct device_mo
     return OK;
 }
 
-static enum status make_no_pool(float **pool, size_t bytes, struct error *err)
+static enum status make_pool(float **pool, size_t bytes, struct error *err)
 {
-    *pool = NULL;
-    return error_set(err, ERR_NOMEM, "no %zu bytes", bytes);
+    (void)atomic_fetch_add(&pools_asked, 1);
+    *pool = atomic_load(&has_pool) ? malloc(bytes) : NULL;
+    return *pool != NULL ? OK : error_set(err, ERR_NOMEM, "no %zu bytes", bytes);
+}
+
+static void drop_pool(float *pool)
+{
+    free(pool);
 }
 
 static void drop_no_pass(struct device_pass *pass)
@@ -631,7 +637,8 @@ static void choose_fake(void)
                              .drop = drop_nothing,
                              .multiplies_bf16 = multiplies_no_bf16,
                              .score = score_zeros,
-                             .make_pool = make_no_pool,
+                             .make_pool = make_pool,
+                             .drop_pool = drop_pool,
                              .drop_pass = drop_no_pass,
                              .works = answer_whether_lost};
     asked_of = fake;
@@ -741,6 +748,32 @@ TEST(server_serves_on_when_the_device_refuses_the_next_bundle)
     CHECK_INT(5, calls_until_tried(f.slot, ERR_DEVICE));
     atomic_store(&refuses_weights, OK);
     CHECK_INT(10, calls_until_tried(f.slot, OK));
+    clock_fake_off();
+    teardown(&f);
+    choose_own();
+}
+
+TEST(server_keeps_histories_when_there_is_memory_again)
+{
+    struct fixture f;
+    struct kv_cache_stats stats;
+    struct error err;
+    bool changed;
+
+    choose_fake();
+    clock_fake_set(clock_wall_ms(), clock_monotonic_us());
+    atomic_store(&pools_asked, 0);
+    setup(&f, true);
+    for (int i = 0; i < 35; i++) { /* a fifth of a second apart: after 1, 2 and 4 s, too */
+        CHECK_INT(i < 5 ? 1 : i < 15 ? 2 : 3, atomic_load(&pools_asked));
+        clock_fake_advance_us(200000);
+        atomic_store(&has_pool, i == 34);
+        CHECK_STATUS(OK, served_refresh(f.slot, &changed, &err));
+    }
+    CHECK_INT(4, atomic_load(&pools_asked));
+    kv_cache_stats(f.histories, &stats);
+    CHECK(stats.pages > 0);
+    atomic_store(&has_pool, false);
     clock_fake_off();
     teardown(&f);
     choose_own();
